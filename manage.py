@@ -1,13 +1,20 @@
 #!/usr/bin/env python
+"""Django's command line, for this project."""
+
 import os
 import sys
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llmservice.settings")
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        # An operator's mistake, not the program's: its sentence is all there is to say.
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,44 @@
-"""Django settings; every environment variable is read by `llmservice.environment`."""
+"""Django's settings. What may differ from one installation to another is in `llmservice.environment`."""
 
-from pathlib import Path
+import hashlib
+import hmac
+import os
+from typing import Any
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-SECRET_KEY = "placeholder"
-DEBUG = True
-ALLOWED_HOSTS = ["*"]
-API_KEY = "mysecurekey123"
-API_KEY_PEPPER = "placeholder"
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from llmservice import __version__
+from llmservice.environment import Environment
+from llmservice.secret_key import kept_secret_key
+
+ENVIRONMENT = Environment.read(os.environ)
+
+HOST = ENVIRONMENT.host
+PORT = ENVIRONMENT.port
+WEB_CONCURRENCY = ENVIRONMENT.web_concurrency
+VAR_DIR = ENVIRONMENT.var_dir
+API_KEY = ENVIRONMENT.api_key
+MAX_BODY_BYTES = ENVIRONMENT.max_body_bytes
+LLM_MODEL = ENVIRONMENT.llm_model
+LLM_MAX_RUNNING = ENVIRONMENT.llm_max_running
+LLM_MAX_QUEUED = ENVIRONMENT.llm_max_queued
+LLM_KV_CACHE_TOKENS = ENVIRONMENT.llm_kv_cache_tokens
+LLM_THREADS = ENVIRONMENT.llm_threads
+LLM_REQUEST_TIMEOUT_S = ENVIRONMENT.llm_request_timeout_s
+
+# --- Secrets
+SECRET_KEY = ENVIRONMENT.secret_key or kept_secret_key(VAR_DIR / "secret_key")
+API_KEY_PEPPER = (
+    ENVIRONMENT.api_key_pepper
+    or hmac.new(SECRET_KEY.encode(), b"llmservice.api_key_pepper", hashlib.sha256).hexdigest()
+)
+
+# --- Django
+DEBUG = ENVIRONMENT.debug
+ALLOWED_HOSTS = sorted({"localhost", "127.0.0.1", "[::1]", HOST, *ENVIRONMENT.allowed_hosts})
 INSTALLED_APPS = [
+    "llmservice.apps.LLMServiceConfig",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -23,6 +53,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -31,6 +62,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "llmservice.urls"
+WSGI_APPLICATION = "llmservice.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -44,7 +76,99 @@ TEMPLATES = [
         },
     },
 ]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "var" / "db.sqlite3"}}
-STATIC_URL = "static/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+# Pages of this service are shown in no frame; cookies go to no other site.
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+
+
+# --- Database
+def _database() -> dict[str, Any]:
+    url = ENVIRONMENT.database_url or f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
+    try:
+        config: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True)}
+    except ValueError:
+        config = {"ENGINE": ""}
+    match config["ENGINE"]:
+        case "django.db.backends.sqlite3":
+            config["OPTIONS"] = {
+                **config.get("OPTIONS", {}),
+                # A transaction takes its write lock at its start and waits for it; taken later, two that
+                # both have read would fail at once with "database is locked".
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            }
+            # A file, as in production: threads and processes share it as they do there.
+            config["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
+        case "django.db.backends.postgresql":
+            config["OPTIONS"] = {"connect_timeout": 5, **config.get("OPTIONS", {})}
+        case _:
+            # Without the value: it may hold a password.
+            raise ImproperlyConfigured(
+                "DATABASE_URL must be sqlite:///<file> or postgres://<user>:<password>@<host>:<port>/<name>."
+            )
+    return config
+
+
+DATABASES = {"default": _database()}
+
+# --- Static files: the admin's and Swagger UI's, found in their packages and served by the service itself,
+# so that there is no collectstatic to forget.
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# --- API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.APIKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "llmservice.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "llmservice",
+    "DESCRIPTION": "Text from a language model, over HTTP, behind API keys.",
+    "VERSION": __version__,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Logs: one readable line each, on stderr.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "format": "{asctime} {levelname:<7} {name}: {message}",
+            "datefmt": "%Y-%m-%d %H:%M:%S",
+            "style": "{",
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    # Django's own handlers mail and filter by DEBUG: its records go the way of all others.
+    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
+}

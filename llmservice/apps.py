@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class LLMServiceConfig(AppConfig):
+    name = "llmservice"
+
+    def ready(self) -> None:
+        from llmservice import checks  # noqa: F401  (registers the system checks)
