@@ -106,7 +106,8 @@ class Environment:
                 hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_llm_names(known))}."
                 raise ImproperlyConfigured(f"{name} is not a setting of this service: {hint}")
         given = {name: text for name in known if (text := environ.get(name, "").strip())}
-        return cls(**{known[name].name: _parse(known[name], text) for name, text in given.items()})
+        values: dict[str, Any] = {known[name].name: _parse(known[name], text) for name, text in given.items()}
+        return cls(**values)
 
 
 def _llm_names(known: Mapping[str, object]) -> list[str]:
@@ -115,7 +116,8 @@ def _llm_names(known: Mapping[str, object]) -> list[str]:
 
 def _parse(declared: Field[Any], text: str) -> object:
     """`text` as a value of the variable's type, which is that of its default."""
-    name, kind = declared.name.upper(), type(declared.default)
+    name = declared.name.upper()
+    kind: type[object] = type(declared.default)
     if kind is bool:
         if text.lower() not in TRUE | FALSE:
             raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.")
@@ -129,7 +131,9 @@ def _parse(declared: Field[Any], text: str) -> object:
     return text
 
 
-def _number(name: str, text: str, kind: type, at_least: float | None, at_most: float | None) -> float:
+def _number(
+    name: str, text: str, kind: type[int] | type[float], at_least: float | None, at_most: float | None
+) -> float:
     what = "a whole number" if kind is int else "a number"
     match at_least, at_most:
         case None, None:
