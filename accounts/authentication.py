@@ -1,0 +1,53 @@
+"""Who is calling: the `X-API-Key` header of a request, looked up in the database every time.
+
+Nothing is cached, so that a key which is disabled or revoked is refused from the next request on.
+"""
+
+from datetime import datetime
+
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from accounts import services
+from accounts.models import APIKey, APIKeySecret, KeyState
+
+HEADER = "X-API-Key"
+
+MISSING = f"Missing API key: send it in the {HEADER} header."
+# The same words however a key is wrong, so that nobody learns from them how close a guess came.
+INVALID = "Invalid API key."
+REFUSED_STATES = {
+    KeyState.REVOKED: "This API key has been revoked.",
+    KeyState.EXPIRED: "This API key has expired.",
+    KeyState.DISABLED: "This API key is disabled.",
+}
+REPLACED = "This API key has expired: another one has replaced it."
+
+
+class APIKeyAuthentication(BaseAuthentication):
+    """Sets `request.user` to the `APIKey` and `request.auth` to the `APIKeySecret` it was shown with.
+
+    It names no scheme in `authenticate_header`, so Django REST framework answers a refusal with 403.
+    """
+
+    def authenticate(self, request: Request) -> tuple[APIKey, APIKeySecret]:
+        plaintext = request.headers.get(HEADER)
+        if plaintext is None:
+            raise AuthenticationFailed(MISSING)
+        secret = services.find_secret(plaintext)
+        if secret is None:
+            raise AuthenticationFailed(INVALID)
+        now = timezone.now()
+        if (reason := refusal(secret, now)) is not None:
+            raise AuthenticationFailed(reason)
+        services.record_use(secret=secret, now=now)
+        return secret.key, secret
+
+
+def refusal(secret: APIKeySecret, now: datetime) -> str | None:
+    """Return why this secret of ours is not accepted at `now`, in words for its holder; None if it is."""
+    if (reason := REFUSED_STATES.get(secret.key.state_at(now))) is not None:
+        return reason
+    return None if secret.is_live_at(now) else REPLACED

@@ -1,0 +1,135 @@
+"""API keys: who may call the service (`APIKey`), and the secrets by which they show it (`APIKeySecret`)."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts import tokens
+
+
+class KeyState(models.TextChoices):
+    """What a key is worth at a moment; where several hold, the one that is hardest to undo."""
+
+    ACTIVE = "active", "Active"
+    DISABLED = "disabled", "Disabled"
+    EXPIRED = "expired", "Expired"
+    REVOKED = "revoked", "Revoked"
+
+
+class APIKeyQuerySet(models.QuerySet["APIKey"]):
+    def in_state(self, state: KeyState, now: datetime | None = None) -> "APIKeyQuerySet":
+        """Keep the keys that `APIKey.state_at(now)` says to be in `state`."""
+        revoked = Q(revoked_at__isnull=False)
+        expired = Q(expires_at__isnull=False, expires_at__lte=now or timezone.now())
+        disabled = Q(disabled_at__isnull=False)
+        return self.filter(
+            {
+                KeyState.REVOKED: revoked,
+                KeyState.EXPIRED: ~revoked & expired,
+                KeyState.DISABLED: ~revoked & ~expired & disabled,
+                KeyState.ACTIVE: ~revoked & ~expired & ~disabled,
+            }[state]
+        )
+
+
+class APIKey(models.Model):
+    """A caller of the service. It is never deleted, only revoked, so that what it did keeps a name."""
+
+    name = models.CharField(max_length=100, help_text="What the key is for. No two keys in use share a name.")
+    owner = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="Who answers for the key, and how to reach them.",
+    )
+    note = models.TextField(blank=True, help_text="Anything worth knowing about the key.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    expires_at = models.DateTimeField(
+        "expires",
+        null=True,
+        blank=True,
+        help_text="From then on the key is refused. Empty: never.",
+    )
+    disabled_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+    # Counts up with every rotation, so that of two that start from the same sight of the key one is refused.
+    rotations = models.PositiveIntegerField(default=0, editable=False)
+
+    objects = APIKeyQuerySet.as_manager()
+
+    # Django REST framework's `IsAuthenticated` asks this of `request.user`.
+    is_authenticated = True
+
+    class Meta:
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=Q(revoked_at__isnull=True),
+                name="accounts_apikey_name_in_use",
+                violation_error_message="A key with this name is in use already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def state_at(self, now: datetime) -> KeyState:
+        """Return the state that the key is in at the time `now`."""
+        if self.revoked_at is not None:
+            return KeyState.REVOKED
+        if self.expires_at is not None and self.expires_at <= now:
+            return KeyState.EXPIRED
+        if self.disabled_at is not None:
+            return KeyState.DISABLED
+        return KeyState.ACTIVE
+
+    @property
+    def state(self) -> KeyState:
+        return self.state_at(timezone.now())
+
+    @property
+    def last_used_at(self) -> datetime | None:
+        """When any of its secrets was last accepted, to the minute."""
+        return max((s.last_used_at for s in self.secrets.all() if s.last_used_at is not None), default=None)
+
+
+class APIKeySecretQuerySet(models.QuerySet["APIKeySecret"]):
+    def live(self, now: datetime | None = None) -> "APIKeySecretQuerySet":
+        """Keep the secrets that have not expired at `now`."""
+        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now or timezone.now()))
+
+
+class APIKeySecret(models.Model):
+    """One credential of a key. What is stored can recognise the secret, not give it back."""
+
+    key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="secrets")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    prefix = models.CharField(max_length=tokens.DISPLAY_LENGTH, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Set when a newer secret replaces this one: the end of its grace.
+    expires_at = models.DateTimeField(null=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    objects = APIKeySecretQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "secret"
+        ordering = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+    def is_live_at(self, now: datetime) -> bool:
+        return self.expires_at is None or self.expires_at > now
+
+    @property
+    def is_live(self) -> bool:
+        return self.is_live_at(timezone.now())

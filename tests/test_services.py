@@ -1,0 +1,229 @@
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import product
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
+
+from accounts import services, tokens
+from accounts.models import APIKey, APIKeySecret, KeyState
+
+HOUR = timedelta(hours=1)
+
+
+def live_secrets(key: APIKey, now: datetime | None = None) -> list[APIKeySecret]:
+    return list(APIKeySecret.objects.filter(key=key).live(now))
+
+
+def together(count: int, function: Callable[[int], object]) -> list[object]:
+    """Call the function in so many threads at once; returns what they returned or raised."""
+    results: list[object] = [None] * count
+    barrier = threading.Barrier(count)
+
+    def call(index: int) -> None:
+        barrier.wait()
+        try:
+            results[index] = function(index)
+        except Exception as error:
+            results[index] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=call, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+@pytest.mark.django_db
+def test_a_new_key_has_one_secret_of_which_only_the_digest_is_kept() -> None:
+    issued = services.create_key(name="search", owner="Ada")
+    secret = APIKeySecret.objects.get(key__name="search")
+    assert tokens.is_well_formed(issued.plaintext)
+    assert secret.digest == tokens.digest(issued.plaintext)
+    assert issued.plaintext.startswith(secret.prefix)
+    assert secret.expires_at is None
+    assert issued.key.state is KeyState.ACTIVE
+
+
+@pytest.mark.django_db
+def test_a_secret_is_not_in_the_repr_of_what_was_issued() -> None:
+    issued = services.create_key(name="search")
+    assert issued.plaintext not in repr(issued)
+
+
+@pytest.mark.django_db
+def test_keys_in_use_have_different_names() -> None:
+    first = services.create_key(name="search")
+    with pytest.raises(services.KeyChangeError, match="search"):
+        services.create_key(name="search")
+    services.revoke(key=first.key)
+    services.create_key(name="search")
+
+
+@pytest.mark.django_db
+def test_rotation_gives_a_new_secret_and_the_old_one_a_grace() -> None:
+    first = services.create_key(name="search")
+    before = timezone.now()
+    second = services.rotate(key=first.key, grace=HOUR)
+    old = APIKeySecret.objects.get(pk=first.secret.pk)
+    assert old.expires_at is not None
+    assert before + HOUR <= old.expires_at <= timezone.now() + HOUR
+    assert second.secret.expires_at is None
+    assert live_secrets(first.key) == [second.secret, old]
+    assert live_secrets(first.key, old.expires_at) == [second.secret]
+
+
+@pytest.mark.django_db
+def test_rotation_without_a_grace_ends_all_older_secrets_at_once() -> None:
+    key = services.create_key(name="search").key
+    services.rotate(key=key, grace=HOUR)
+    third = services.rotate(key=key, grace=timedelta(0))
+    assert live_secrets(key) == [third.secret]
+
+
+@pytest.mark.django_db
+def test_a_third_live_secret_is_refused_and_changes_nothing() -> None:
+    key = services.create_key(name="search").key
+    services.rotate(key=key, grace=HOUR)
+    before = list(APIKeySecret.objects.values())
+    with pytest.raises(services.KeyChangeError, match="Two secrets"):
+        services.rotate(key=key, grace=HOUR)
+    assert list(APIKeySecret.objects.values()) == before
+    assert APIKey.objects.get().rotations == 1
+
+
+@pytest.mark.django_db
+def test_a_rotation_never_lengthens_a_life() -> None:
+    key = services.create_key(name="search").key
+    secret = APIKeySecret.objects.get()
+    soon = timezone.now() + timedelta(minutes=1)
+    APIKeySecret.objects.filter(pk=secret.pk).update(expires_at=soon)
+    services.rotate(key=key, grace=HOUR)
+    assert APIKeySecret.objects.get(pk=secret.pk).expires_at == soon
+
+
+@pytest.mark.django_db
+def test_a_rotation_decided_on_an_older_sight_of_the_key_is_refused() -> None:
+    key = services.create_key(name="search").key
+    seen = APIKey.objects.get()
+    services.rotate(key=key, grace=HOUR)
+    with pytest.raises(services.KeyChangeError, match="has been rotated"):
+        services.rotate(key=seen, grace=timedelta(0))
+
+
+@pytest.mark.django_db
+def test_a_negative_grace_is_a_mistake_of_the_caller() -> None:
+    key = services.create_key(name="search").key
+    with pytest.raises(ValueError, match="negative"):
+        services.rotate(key=key, grace=-HOUR)
+
+
+@pytest.mark.django_db
+def test_a_revoked_or_expired_key_is_not_rotated() -> None:
+    revoked = services.create_key(name="revoked").key
+    services.revoke(key=revoked)
+    expired = services.create_key(name="expired", expires_at=timezone.now() - HOUR).key
+    for key, word in ((revoked, "revoked"), (expired, "expired")):
+        with pytest.raises(services.KeyChangeError, match=word):
+            services.rotate(key=key, grace=HOUR)
+    assert APIKeySecret.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_disable_and_enable_are_undone_by_each_other_but_revoke_by_nothing() -> None:
+    key = services.create_key(name="search").key
+    states = []
+    for change in (services.disable, services.enable, services.revoke):
+        change(key=key)
+        states.append(key.state)
+    assert states == [KeyState.DISABLED, KeyState.ACTIVE, KeyState.REVOKED]
+    for change in (services.disable, services.enable, services.revoke):
+        with pytest.raises(services.KeyChangeError, match="revoked"):
+            change(key=key)
+    assert APIKey.objects.get().state is KeyState.REVOKED
+
+
+@pytest.mark.django_db
+def test_each_key_is_found_in_exactly_the_state_it_says() -> None:
+    now = timezone.now()
+    times = (None, now - HOUR, now, now + HOUR)
+    for index, (expires, disabled, revoked) in enumerate(product(times, (None, now), (None, now))):
+        APIKey.objects.create(name=f"{index}", expires_at=expires, disabled_at=disabled, revoked_at=revoked)
+    for key in APIKey.objects.all():
+        found = [
+            state for state in KeyState if APIKey.objects.in_state(state, now).filter(pk=key.pk).exists()
+        ]
+        assert found == [key.state_at(now)]
+
+
+@pytest.mark.django_db
+def test_a_key_with_secrets_cannot_be_deleted() -> None:
+    key = services.create_key(name="search").key
+    with pytest.raises(ProtectedError):
+        key.delete()
+
+
+@pytest.mark.django_db
+def test_the_last_use_is_written_once_a_minute() -> None:
+    secret = services.create_key(name="search").secret
+    start = timezone.now()
+    written = []
+    for seconds in (0, 1, 59, 60, 100, 121):
+        secret.refresh_from_db()
+        services.record_use(secret=secret, now=start + timedelta(seconds=seconds))
+        secret.refresh_from_db()
+        assert secret.last_used_at is not None
+        written.append((secret.last_used_at - start).total_seconds())
+    assert written == [0, 0, 0, 60, 60, 121]
+
+
+@pytest.mark.django_db
+def test_one_digest_belongs_to_one_secret() -> None:
+    secret = services.create_key(name="search").secret
+    other = services.create_key(name="other").key
+    with pytest.raises(IntegrityError), transaction.atomic():
+        APIKeySecret.objects.create(key=other, digest=secret.digest, prefix="")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("grace", [HOUR, timedelta(0)])
+def test_of_rotations_at_the_same_time_one_wins(grace: timedelta) -> None:
+    key = services.create_key(name="search").key
+    sights = [APIKey.objects.get(pk=key.pk) for _ in range(4)]
+    results = together(4, lambda index: services.rotate(key=sights[index], grace=grace))
+    issued = [result for result in results if isinstance(result, services.IssuedSecret)]
+    refused = [result for result in results if isinstance(result, services.KeyChangeError)]
+    assert (len(issued), len(refused)) == (1, 3)
+    found = services.find_secret(issued[0].plaintext)
+    assert found is not None
+    assert found.is_live
+    assert APIKeySecret.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_default_key_is_seeded_once_by_processes_that_start_together() -> None:
+    results = together(4, lambda _: services.seed_default_key(secret="mysecurekey123"))
+    assert sum(isinstance(result, APIKey) for result in results) == 1
+    assert sum(result is None for result in results) == 3
+    assert APIKey.objects.count() == APIKeySecret.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_the_default_key_is_not_seeded_again_once_it_is_revoked() -> None:
+    key = services.seed_default_key(secret="mysecurekey123")
+    assert key is not None
+    services.revoke(key=key)
+    assert services.seed_default_key(secret="mysecurekey123") is None
+
+
+@pytest.mark.django_db
+def test_a_default_key_that_no_header_can_carry_is_refused() -> None:
+    with pytest.raises(ValueError, match="no key"):
+        services.seed_default_key(secret="two words")
+    assert not APIKey.objects.exists()
