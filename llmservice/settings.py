@@ -8,7 +8,7 @@ from typing import Any
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from llmservice import __version__
+from llmservice import __version__, logs
 from llmservice.environment import Environment
 from llmservice.secret_key import kept_secret_key
 
@@ -156,19 +156,4 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
-# --- Logs: one readable line each, on stderr.
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "format": "{asctime} {levelname:<7} {name}: {message}",
-            "datefmt": "%Y-%m-%d %H:%M:%S",
-            "style": "{",
-        }
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    # Django's own handlers mail and filter by DEBUG: its records go the way of all others.
-    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
-}
+LOGGING = logs.LOGGING

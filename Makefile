@@ -1,0 +1,68 @@
+# `make run` starts the service, `make test` tests it; both set up what they need, once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+MANAGE := $(PYTHON) manage.py
+PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input
+# Rewrites one line of the terminal with what pip is at; pip's errors go past it.
+PROGRESS := awk '/^ *(Collecting|Downloading|Using|Building|Installing)/ \
+	{ printf "\r\033[K  %s", substr($$0, 1, 76); fflush() } END { printf "\r\033[K" }'
+ifeq ($(shell test -t 1 || echo no),no)
+PROGRESS := cat > /dev/null
+endif
+say = @printf '\033[1m%s\033[0m\n' $(1)
+
+.PHONY: help run test check
+
+help:
+	@echo 'make run     start the service; PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL= are taken'
+	@echo 'make test    run the tests; ARGS="-k generate" goes to pytest'
+	@echo 'make check   lint, format, types, missing migrations, settings'
+
+run: $(VENV)/.run
+	@$(MANAGE) preflight --before-setup
+ifeq ($(strip $(LLM_MODEL)),)
+	@$(MANAGE) quickstart_model > /dev/null
+endif
+	@$(MANAGE) migrate --verbosity 0
+	@$(MANAGE) seed > /dev/null
+	@export LLM_MODEL="$${LLM_MODEL:-$$($(MANAGE) quickstart_model)}"; \
+	$(MANAGE) banner; \
+	$(MANAGE) ensure_admin; \
+	exec $(PYTHON) -m gunicorn -c llmservice/gunicorn.conf.py
+
+test: $(VENV)/.dev
+	@$(MANAGE) quickstart_model > /dev/null
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy .
+	@$(MANAGE) makemigrations --check --dry-run
+	@$(MANAGE) check --deploy
+
+# --- The virtual environment. A stamp is newer than the requirements that it stands for.
+
+$(VENV)/.venv:
+	@python=$$(for name in python3.11 python3.12 python3.13 python3; do \
+		"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo "$$name" && break; \
+	done) || { echo 'Python 3.11 or newer is needed and was not found: install it, then run make again.' >&2; exit 1; }; \
+	"$$python" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt base.txt quickstart.txt constraints.txt)
+	$(call say,'Installing the packages (the first time: some minutes, about 400 MB) ...')
+	@$(PIP) install --retries 1 --no-deps -r requirements/cpu.txt | $(PROGRESS)
+	@$(PIP) install -r requirements/base.txt -r requirements/quickstart.txt | $(PROGRESS)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(call say,'Installing the packages for tests and checks ...')
+	@$(PIP) install -r requirements/dev.txt | $(PROGRESS)
+	@touch $@

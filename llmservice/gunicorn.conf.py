@@ -1,0 +1,88 @@
+"""gunicorn's configuration: `gunicorn -c llmservice/gunicorn.conf.py` in the repository's root.
+
+The master process imports neither Django nor torch: what must be looked at before any worker starts is looked
+at by `manage.py preflight` in a process of its own. A worker so gets fresh code at a reload, and no thread of
+OpenMP is there when the master forks.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ImproperlyConfigured
+
+from llmservice.environment import BASE_DIR, Environment
+from llmservice.logs import LOGGING
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+try:
+    environment = Environment.read(os.environ)
+except ImproperlyConfigured as error:
+    sys.exit(str(error))
+
+chdir = str(BASE_DIR)
+wsgi_app = "llmservice.wsgi:application"
+host = f"[{environment.host}]" if ":" in environment.host else environment.host
+bind = f"{host}:{environment.port}"
+worker_class = "gthread"
+workers = environment.web_concurrency
+# Each waiting request holds a thread: a few more, so that /health and the admin always find one.
+threads = environment.llm_max_running + environment.llm_max_queued + 8
+worker_connections = max(1000, 2 * threads)
+# The model is loaded beside the worker's main loop, which so goes on telling the master that it lives.
+timeout = 60
+graceful_timeout = 30
+# Longer than a proxy keeps idle connections (60 s), so that it is never the one to find them closed.
+keepalive = 65
+control_socket_disable = True
+
+logconfig_dict = LOGGING
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
+
+# Left at the end of the graceful time to answer what has not ended by itself.
+ANSWER_TIME_S = 5
+
+
+def on_starting(server: "Arbiter") -> None:
+    """Stop here, with one sentence, where no worker could serve."""
+    preflight = subprocess.run([sys.executable, "manage.py", "preflight"], cwd=BASE_DIR, check=False)
+    if preflight.returncode:
+        sys.exit(preflight.returncode)
+
+
+def post_worker_init(worker: "Worker") -> None:
+    """Start the worker's engine, and have it drained when the worker is told to end."""
+    from inference import runtime
+
+    runtime.start()
+    end_worker = signal.getsignal(signal.SIGTERM)
+
+    def drain() -> None:
+        runtime.drain()
+        time.sleep(graceful_timeout - ANSWER_TIME_S)
+        runtime.stop()
+
+    def on_sigterm(number: int, frame: FrameType | None) -> None:
+        # In a thread: a signal handler interrupts whatever holds a lock.
+        threading.Thread(target=drain, name="drain", daemon=True).start()
+        if callable(end_worker):
+            end_worker(number, frame)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def worker_exit(server: "Arbiter", worker: "Worker") -> None:
+    """Stop the worker's engine; what still waits for it is answered."""
+    if worker.pid != os.getpid():  # the master, which tells of a worker that is gone
+        return
+    from inference import runtime
+
+    runtime.stop()

@@ -1,0 +1,150 @@
+"""Starts the real service for the end-to-end tests: gunicorn, a fresh database, the quick-start model."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import httpx
+import pytest
+
+from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
+
+READY_WITHIN_S = 180
+ENDED_WITHIN_S = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A running service; `environ` is what its commands (`manage`) need to see its database."""
+
+    url: str
+    key: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    environ: Mapping[str, str]
+
+    def manage(self, *command: str) -> str:
+        """The standard output of `manage.py <command>` beside the service."""
+        return manage(self.environ, *command)
+
+    def wait_ready(self) -> None:
+        """Wait until the service can generate; fails where it ends instead."""
+        until = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                pytest.fail(f"The service ended with {self.process.returncode}:\n{self.log.read_text()}")
+            try:
+                if httpx.get(f"{self.url}/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        pytest.fail(f"The service is not ready after {READY_WITHIN_S} s:\n{self.log.read_text()}")
+
+    def stop(self) -> int:
+        """End the service as an operator does, with SIGTERM; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(ENDED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(f"SIGTERM did not end the service in {ENDED_WITHIN_S} s:\n{self.log.read_text()}")
+
+
+# Makes a service that is starting; a keyword is a variable of its environment: `LLM_MAX_QUEUED="0"`.
+StartService = Callable[..., Service]
+
+
+def service_environ(var_dir: Path, **settings: str) -> dict[str, str]:
+    """The environment of a service that keeps its things in `var_dir` and listens on a free port."""
+    ours = {field.name.upper() for field in fields(Environment)} | {"DJANGO_SETTINGS_MODULE"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**inherited, "VAR_DIR": str(var_dir), "PORT": str(free_port()), **settings}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def manage(environ: Mapping[str, str], *command: str) -> str:
+    return subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=BASE_DIR,
+        env=environ,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
+@contextmanager
+def running(environ: Mapping[str, str], log: Path) -> Iterator[Service]:
+    """Start gunicorn with `environ`, its output in the file `log`; it is ended at the end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"],
+            cwd=BASE_DIR,
+            env=environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    service = Service(
+        url=f"http://127.0.0.1:{environ['PORT']}",
+        key=environ.get("API_KEY", DEFAULT_API_KEY),
+        process=process,
+        log=log,
+        environ=environ,
+    )
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture(scope="session")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, quickstart_model: Path, request: pytest.FixtureRequest
+) -> Iterator[Service]:
+    """The service as `make run` starts it, ready, with the default key; one for all tests."""
+    var_dir = tmp_path_factory.mktemp("service")
+    environ = service_environ(var_dir, LLM_MODEL=str(quickstart_model))
+    manage(environ, "migrate", "--verbosity=0")
+    manage(environ, "seed")
+    failed = request.session.testsfailed
+    with running(environ, var_dir / "log") as started:
+        started.wait_ready()
+        yield started
+    if request.session.testsfailed > failed:
+        print(f"\n--- The service's log:\n{started.log.read_text()}")
+
+
+@pytest.fixture
+def start_service(tmp_path: Path, quickstart_model: Path) -> Iterator[StartService]:
+    """Starts further services, each with a database of its own, and ends them after the test."""
+    with ExitStack() as stack:
+        count = 0
+
+        def start(*, migrated: bool = True, **settings: str) -> Service:
+            nonlocal count
+            count += 1
+            var_dir = tmp_path / f"service-{count}"
+            var_dir.mkdir()
+            environ = service_environ(var_dir, **{"LLM_MODEL": str(quickstart_model), **settings})
+            if migrated:
+                manage(environ, "migrate", "--verbosity=0")
+                manage(environ, "seed")
+            return stack.enter_context(running(environ, var_dir / "log"))
+
+        yield start
