@@ -1,0 +1,79 @@
+"""What comes in and what goes out: JSON only, read strictly, answered always."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import IO, Any, NoReturn
+
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+
+class StrictJSONParser(JSONParser):
+    """Reads JSON as RFC 8259 defines it: UTF-8 whatever the charset says, no NaN, no name twice in an object.
+
+    A byte order mark is skipped, as the RFC allows: some clients on Windows send one.
+    """
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        try:
+            return json.loads(
+                stream.read().decode("utf-8-sig"),
+                parse_constant=_refuse_constant,
+                object_pairs_hook=_unique_names,
+            )
+        except UnicodeDecodeError:
+            raise ParseError("The body is not UTF-8, which JSON has to be.") from None
+        except RecursionError:
+            raise ParseError("The body is nested too deeply.") from None
+        except json.JSONDecodeError as error:
+            raise ParseError(
+                f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+            ) from None
+        except ValueError:
+            # Python's own limit on the digits of an integer, the one ValueError that is left.
+            raise ParseError("The body holds a number that is too long.") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ParseError(f"The body is not JSON: {name} is not a JSON number.")
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ParseError(f'The body names "{twice[:64]}" more than once.')
+    return names
+
+
+class AlwaysAnswer(DefaultContentNegotiation):
+    """Ignores what the client would rather have: each view has one representation, and 406 helps nobody."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        parser = super().select_parser(request, parsers)
+        if parser is None:
+            sent = (
+                f"not as {request.content_type[:64]}"
+                if request.content_type
+                else "which names no Content-Type"
+            )
+            raise UnsupportedMediaType(
+                request.content_type,
+                f"Send the body with the header Content-Type: application/json, {sent}.",
+            )
+        return parser
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type

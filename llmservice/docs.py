@@ -1,0 +1,56 @@
+"""The API's documentation: the OpenAPI document, Swagger UI over it, and the ways there."""
+
+from typing import Any
+
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import Resolver404, resolve, reverse
+from drf_spectacular.renderers import OpenApiJsonRenderer2
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+
+class SchemaView(SpectacularAPIView):
+    """The OpenAPI document, as JSON."""
+
+    renderer_classes = [OpenApiJsonRenderer2]
+
+
+class _Page(APIView):
+    """Open to everyone, and no operation that the OpenAPI document would describe."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None
+
+
+class DocsView(_Page):
+    """Swagger UI, from this host alone."""
+
+    def get(self, request: Request) -> HttpResponse:
+        return render(request, "llmservice/docs.html")
+
+
+class HomeView(_Page):
+    """The address itself leads to the documentation."""
+
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponseRedirect(reverse("docs"))
+
+
+class NotFoundView(_Page):
+    """The last route, for every address that no other has; Django's own answer would be a page of HTML."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        without_slash = request.path.rstrip("/")
+        try:
+            exists = resolve(without_slash).url_name != "not-found"
+        except Resolver404:
+            exists = False
+        if exists:
+            raise NotFound(
+                f"There is nothing at this address; did you mean {without_slash}, without the slash?"
+            )
+        raise Http404

@@ -1,0 +1,153 @@
+"""Serializer fields that take JSON values for what they are.
+
+Django REST framework was made for HTML forms as well, and so takes "5" for 5, 1 for true and 5 for "5".
+A JSON API that does so hides its clients' mistakes.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
+from rest_framework import serializers
+from rest_framework.fields import empty
+from rest_framework.settings import api_settings
+
+# A body can hold a hundred thousand unknown fields: an answer names so many of them, each cut to this length.
+MAX_NAMED = 8
+MAX_NAME_LENGTH = 64
+
+BOUNDS = {"max_value": "Must be at most {max_value}.", "min_value": "Must be at least {min_value}."}
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON number without a fraction: 50.0 is 50, as JSON Schema has it, "50" and true are errors."""
+
+    default_error_messages = {"invalid": "Must be a whole number.", **BOUNDS}
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int | float) or data % 1 != 0:
+            self.fail("invalid")
+        return int(data)
+
+
+class StrictFloatField(serializers.FloatField):
+    """A JSON number; `above` is a bound that it must exceed."""
+
+    default_error_messages = {"invalid": "Must be a number.", "above": "Must be above {above}.", **BOUNDS}
+
+    def __init__(self, *, above: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.above = above
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        try:
+            value = float(data)
+        except OverflowError:  # An integer beyond every float: the bounds say what is wrong with it.
+            value = math.inf if data > 0 else -math.inf
+        if self.above is not None and value <= self.above:
+            self.fail("above", above=self.above)
+        return value
+
+
+class StrictBooleanField(serializers.BooleanField):
+    default_error_messages = {"invalid": "Must be true or false."}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid")
+        return data
+
+
+class StrictCharField(serializers.CharField):
+    """Text as it was sent, white space included."""
+
+    default_error_messages = {
+        "invalid": "Must be text.",
+        "blank": "Must not be empty.",
+        "max_length": "Must have at most {max_length} characters.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return data
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A JSON object with these fields and no others; an unknown one is named, with what was likely meant.
+
+    A misspelt option that is ignored would give an answer to another question than was asked.
+    """
+
+    # Names that other services give a field of this one; for what spelling alone does not bring together.
+    also_known_as: Mapping[str, str] = {}
+
+    def run_validation(self, data: Any = empty) -> Any:
+        if not isinstance(data, Mapping):
+            raise serializers.ValidationError(
+                {api_settings.NON_FIELD_ERRORS_KEY: [f"The body must be a JSON object, not {_kind(data)}."]}
+            )
+        try:
+            value = super().run_validation(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**error.detail, **self._unknown(data)}) from None  # type: ignore[dict-item]
+        if unknown := self._unknown(data):
+            raise serializers.ValidationError(unknown)
+        return value
+
+    def _unknown(self, data: Mapping[str, Any]) -> dict[str, str]:
+        names = [name for name in data if name not in self.fields]
+        errors = {name[:MAX_NAME_LENGTH]: self._hint(name[:MAX_NAME_LENGTH]) for name in names[:MAX_NAMED]}
+        if len(names) > MAX_NAMED:
+            more = f"{len(names) - MAX_NAMED} more fields are unknown."
+            errors[api_settings.NON_FIELD_ERRORS_KEY] = more
+        return errors
+
+    def _hint(self, name: str) -> str:
+        close = difflib.get_close_matches(name.lower(), self.fields, n=1)
+        meant = self.also_known_as.get(name) or (close[0] if close else None)
+        return f"Unknown field; did you mean {meant}?" if meant else "Unknown field."
+
+
+def _kind(data: Any) -> str:
+    match data:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case _:
+            return "a list"
+
+
+class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Says in the OpenAPI document that other fields are refused."""
+
+    target_class = StrictSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**schema, "additionalProperties": False}
+
+
+class StrictFloatFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Shows `above` in the OpenAPI document."""
+
+    target_class = StrictFloatField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Any:
+        schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        if self.target.above is not None:
+            schema |= {"minimum": self.target.above, "exclusiveMinimum": True}
+        return schema

@@ -1,0 +1,81 @@
+"""How the OpenAPI document describes the errors of `llmservice.errors`."""
+
+from http import HTTPStatus
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_serializer
+from rest_framework import serializers
+
+from llmservice.errors import CONTENT_TYPE
+
+
+class FieldErrorSerializer(serializers.Serializer[Any]):
+    field = serializers.CharField(
+        help_text="The field's name, as `stop[0]` for an item of a list; empty for the body as a whole."
+    )
+    detail = serializers.CharField(help_text="What is wrong with it.")
+
+
+@extend_schema_serializer(component_name="Problem")
+class ProblemSerializer(serializers.Serializer[Any]):
+    """Why a request failed (RFC 9457)."""
+
+    type = serializers.CharField(help_text="`about:blank`: the problem is what the status says.")
+    title = serializers.CharField(help_text="The status in words.")
+    status = serializers.IntegerField(help_text="The HTTP status.")
+    detail = serializers.CharField(help_text="What went wrong with this request, in words for a human.")
+    errors = FieldErrorSerializer(  # type: ignore[assignment]
+        many=True, required=False, help_text="Each invalid field; with status 422 only."
+    )
+
+
+RETRY_AFTER = OpenApiParameter(
+    "Retry-After",
+    int,
+    OpenApiParameter.HEADER,
+    required=True,
+    response=[503],
+    description="Seconds after which the same request may be sent again.",
+)
+
+# What each status means, and an example of its `detail`.
+MEANING = {
+    400: (
+        "The body is not JSON, or the request is malformed.",
+        "The body is not UTF-8, which JSON has to be.",
+    ),
+    403: ("The API key is missing, unknown, expired, disabled or revoked.", "Invalid API key."),
+    413: ("The body is too large.", "The body is larger than the 1048576 bytes that are accepted."),
+    415: (
+        "The body is not declared as JSON.",
+        "Send the body with the header Content-Type: application/json, not as text/plain.",
+    ),
+    422: ("A field is invalid or unknown, or the prompt does not fit the model's context.", ""),
+    500: ("The service failed on this request.", "The service failed on this request; its log says why."),
+    503: (
+        "The service cannot answer now but will later: the model is loading, the queue is full, "
+        "the service is stopping, or the database is away.",
+        "The model is loading.",
+    ),
+    504: ("The text was not ready within the time limit.", "The request took longer than it may."),
+}
+INVALID = [
+    {"field": "temperature", "detail": "Must be at most 2.0."},
+    {"field": "max_tokens", "detail": "Unknown field; did you mean max_new_tokens?"},
+]
+
+
+def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
+    """The `responses` of `extend_schema` for these error statuses."""
+    return {(status, CONTENT_TYPE): _response(status) for status in statuses}
+
+
+def _response(status: int) -> OpenApiResponse:
+    description, detail = MEANING[status]
+    value: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        value |= {"detail": " ".join(f"{e['field']}: {e['detail']}" for e in INVALID), "errors": INVALID}
+    else:
+        value |= {"detail": detail}
+    example = OpenApiExample(HTTPStatus(status).phrase, value, media_type=CONTENT_TYPE, status_codes=[status])
+    return OpenApiResponse(ProblemSerializer, description=description, examples=[example])
