@@ -1,0 +1,101 @@
+"""Settings are made at import: each case reads them in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from llmservice.environment import BASE_DIR
+
+
+def start(var_dir: Path, code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    inherited = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "llmservice.settings"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=BASE_DIR,
+        env={**inherited, "VAR_DIR": str(var_dir), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def settings_of(var_dir: Path, *names: str, **environ: str) -> Any:
+    code = (
+        "import json; from django.conf import settings\n"
+        f"print(json.dumps([getattr(settings, name) for name in {names!r}], default=str))"
+    )
+    done = start(var_dir, code, **environ)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_keys_and_pepper_are_the_same_at_the_next_start(tmp_path: Path) -> None:
+    first = settings_of(tmp_path, "SECRET_KEY", "API_KEY_PEPPER")
+
+    assert settings_of(tmp_path, "SECRET_KEY", "API_KEY_PEPPER") == first
+    assert (tmp_path / "secret_key").read_text().strip() == first[0]
+    assert first[0] not in first[1]
+
+
+def test_given_keys_are_taken_and_nothing_is_kept(tmp_path: Path) -> None:
+    given = settings_of(tmp_path, "SECRET_KEY", "API_KEY_PEPPER", SECRET_KEY="a" * 50, API_KEY_PEPPER="b")
+
+    assert given == ["a" * 50, "b"]
+    assert not (tmp_path / "secret_key").exists()
+
+
+def test_the_default_database_is_a_sqlite_file_in_the_var_folder(tmp_path: Path) -> None:
+    code = (
+        "import django; django.setup(); from django.db import connection; cursor = connection.cursor()\n"
+        "for name in 'journal_mode', 'busy_timeout': print(cursor.execute(f'PRAGMA {name}').fetchone()[0])\n"
+        "print(connection.settings_dict['NAME'])"
+    )
+
+    done = start(tmp_path, code)
+
+    assert done.stdout.split() == ["wal", "20000", str(tmp_path / "db.sqlite3")]
+
+
+def test_a_postgresql_url_gives_connections_that_are_kept_and_checked(tmp_path: Path) -> None:
+    (databases,) = settings_of(tmp_path, "DATABASES", DATABASE_URL="postgres://u:p@db.example:5433/name")
+
+    database = databases["default"]
+    assert database["ENGINE"] == "django.db.backends.postgresql"
+    assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example", 5433, "name")
+    assert database["CONN_MAX_AGE"] > 0
+    assert database["CONN_HEALTH_CHECKS"] is True
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hush@h/n", "nonsense", "postgres://u:hush@h:port/n"])
+def test_a_bad_database_url_is_one_sentence_without_its_password(tmp_path: Path, url: str) -> None:
+    code = "import sys; sys.argv = ['manage.py', 'migrate']; import manage; manage.main()"
+
+    done = start(tmp_path, code, DATABASE_URL=url)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("DATABASE_URL must be ")
+    assert done.stderr.count("\n") == 1
+    assert "hush" not in done.stderr
+
+
+def test_this_machine_s_names_and_the_host_are_answered(tmp_path: Path) -> None:
+    (hosts,) = settings_of(tmp_path, "ALLOWED_HOSTS", HOST="192.0.2.7", ALLOWED_HOSTS="llm.example")
+
+    assert {"localhost", "127.0.0.1", "[::1]", "192.0.2.7", "llm.example"} == set(hosts)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["admin/css/base.css", "drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"],
+)
+def test_static_files_are_served_with_debug_off(client: Client, path: str) -> None:
+    answer = client.get(f"/static/{path}")
+
+    assert answer.status_code == 200
+    assert b"".join(answer.streaming_content)  # type: ignore[attr-defined]
