@@ -171,9 +171,7 @@ class APIKeyAdmin(KeyModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: APIKey, form: "ModelForm[APIKey]", change: bool) -> None:
         if change:
-            # The form's fields alone: what else of the key changed meanwhile is not to be written over.
-            if form.changed_data:
-                obj.save(update_fields=form.changed_data)
+            services.describe(key=obj, fields=form.changed_data)
             return
         issued = services.create_key(
             name=obj.name,

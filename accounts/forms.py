@@ -29,6 +29,13 @@ class KeyForm(KeyModelForm):
         fields = ("name", "owner", "note", "expires_at")
         widgets = {"note": forms.Textarea(attrs={"rows": 3})}
 
+    def clean_name(self) -> str:
+        # The model's own check of the constraint is left out by forms that have no field for `revoked_at`.
+        name: str = self.cleaned_data["name"]
+        if APIKey.objects.filter(name=name, revoked_at__isnull=True).exclude(pk=self.instance.pk).exists():
+            raise forms.ValidationError("A key with this name is in use already.")
+        return name
+
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         changed = expires_at != self.instance.expires_at

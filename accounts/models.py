@@ -74,7 +74,6 @@ class APIKey(models.Model):
                 fields=["name"],
                 condition=Q(revoked_at__isnull=True),
                 name="accounts_apikey_name_in_use",
-                violation_error_message="A key with this name is in use already.",
             )
         ]
 

@@ -4,6 +4,8 @@ Each is a transaction of its own and starts it with a conditional UPDATE (or an 
 constraint), so it holds against a second one at the same moment on SQLite and on PostgreSQL alike.
 """
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -43,10 +45,17 @@ def create_key(
 ) -> IssuedSecret:
     """Make a key with its first secret. Raises `KeyChangeError` if a key in use has this name."""
     key = APIKey(name=name, owner=owner, note=note, expires_at=expires_at, created_by=created_by)
-    try:
+    with _name_in_use_refused(name):
         return _save_with_secret(key=key, plaintext=tokens.generate())
-    except IntegrityError as error:
-        raise KeyChangeError(f"A key named “{name}” is in use already.") from error
+
+
+def describe(*, key: APIKey, fields: Collection[str]) -> None:
+    """Save these fields of the key, and no other, so that what happened to it meanwhile stays.
+
+    Raises `KeyChangeError` if a key in use has its name.
+    """
+    with _name_in_use_refused(key.name), transaction.atomic():
+        key.save(update_fields=fields)
 
 
 def seed_default_key(*, secret: str) -> APIKey | None:
@@ -125,6 +134,14 @@ def record_use(*, secret: APIKeySecret, now: datetime) -> None:
         return
     due = Q(last_used_at__isnull=True) | Q(last_used_at__lte=stale)
     APIKeySecret.objects.filter(due, pk=secret.pk).update(last_used_at=now)
+
+
+@contextmanager
+def _name_in_use_refused(name: str) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise KeyChangeError(f"A key named “{name}” is in use already.") from error
 
 
 def _save_with_secret(*, key: APIKey, plaintext: str) -> IssuedSecret:

@@ -23,7 +23,7 @@ def state_badge(key: APIKey) -> SafeString:
 def ago(moment: datetime | None) -> SafeString:
     """A past time as people say it, with the exact one under the pointer."""
     if moment is None:
-        return format_html('<span class="key-quiet">never</span>')
+        return format_html('<span class="key-quiet">{}</span>', "never")
     now = timezone.now()
     if (now - moment).total_seconds() < 60:
         return _time(moment, "just now")
@@ -34,7 +34,7 @@ def ago(moment: datetime | None) -> SafeString:
 def left(moment: datetime) -> SafeString:
     """A time to come as how long it is until then, with the exact one under the pointer."""
     # `timeuntil` rounds down, which would call 24 hours "23 hours" a moment after they were granted.
-    return _time(moment, f"in {timeuntil(moment + timedelta(seconds=59), timezone.now(), depth=1)}")
+    return _time(moment, f"in {timeuntil(moment + timedelta(seconds=59), timezone.now(), depth=2)}")
 
 
 def _time(moment: datetime, words: str) -> SafeString:
