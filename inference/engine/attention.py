@@ -1,0 +1,105 @@
+"""The attention hook: every running sequence in one packed batch, each attending to its own past alone.
+
+Hugging Face's model code computes queries, keys and values for all rows of the step at once and calls this
+function instead of its own attention. The rows of a sequence are worked on by calls whose shapes depend on that
+sequence only, so its result is the same bit for bit whoever else is in the batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from inference.engine.kv_cache import KVCache, Slots
+
+NAME = "packed"
+
+BLOCK = 32
+"""Query rows of a prompt per attention call. A prompt may be prefilled in chunks of any multiple of this, and the
+result does not depend on how."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows `[row, row + length)` of the step, which are tokens `[start, start + length)` of one sequence."""
+
+    row: int
+    length: int
+    start: int
+    slots: Slots
+
+
+class AttentionBatch:
+    """What attention must know of one step: whose rows are whose, and where their past lies."""
+
+    def __init__(self, cache: KVCache, spans: list[Span]) -> None:
+        self.cache = cache
+        self.spans = spans
+        self.places = torch.cat(
+            [torch.arange(s.slots.start + s.start, s.slots.start + s.start + s.length) for s in spans]
+        )
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    batch: AttentionBatch,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention of a step's rows over the KV cache, in the form that transformers calls.
+
+    Args:
+        query: `[1, heads, rows, head_dim]`; key and value `[1, kv_heads, rows, head_dim]`, of the new rows.
+        batch: passed through the model's forward call as a keyword.
+
+    Returns:
+        `[1, rows, heads, head_dim]`, and no weights.
+    """
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    keys, values = batch.cache.write(layer, batch.places, key[0], value[0])
+    _, heads, rows, _ = query.shape
+    kv_heads, _, value_dim = values.shape
+    output = query.new_empty((rows, heads, value_dim))
+    for span in batch.spans:
+        past = span.slots.start
+        for first, last in _blocks(span):
+            known = slice(past, past + last)
+            block = slice(span.row + first - span.start, span.row + last - span.start)
+            attended = _attend(query[:, :, block], keys[None, :, known], values[None, :, known], scaling)
+            output[block] = attended[0].transpose(0, 1)
+    return output[None], None
+
+
+def _blocks(span: Span) -> list[tuple[int, int]]:
+    """The span cut at the multiples of BLOCK, in tokens of its sequence."""
+    end = span.start + span.length
+    cuts = [span.start, *range((span.start // BLOCK + 1) * BLOCK, end, BLOCK), end]
+    return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+
+def _attend(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    """Attention of the last rows of one sequence over its keys up to and with them: `[1, heads, rows, dim]`."""
+    _, heads, rows, dim = query.shape
+    kv_heads, known = keys.shape[1], keys.shape[2]
+    if rows == 1:
+        # Grouped queries share their keys: as rows of one head they need no copies of them, and no mask.
+        grouped = query.reshape(1, kv_heads, heads // kv_heads, dim)
+        attended = scaled_dot_product_attention(grouped, keys, values, scale=scaling)
+        return attended.reshape(1, heads, 1, -1)
+    groups = heads // kv_heads
+    if groups > 1:
+        keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
+    visible = torch.ones((rows, known), dtype=torch.bool).tril_(known - rows)
+    return scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=scaling)
+
+
+AttentionInterface.register(NAME, packed_attention)

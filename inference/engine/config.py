@@ -1,0 +1,48 @@
+"""The engine's limits."""
+
+import os
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How much the engine takes on at once.
+
+    Attributes:
+        max_running: sequences in one forward pass at the most.
+        max_queued: requests that may wait; one more is refused with `Overloaded`.
+        kv_cache_tokens: tokens, prompt and generated, that all running sequences may hold together.
+        prefill_tokens: prompt tokens computed in one step while no sequence is generating.
+        prefill_tokens_shared: the same while some are: it bounds how long they wait for their next token.
+        threads: CPU threads of the forward pass; 0 takes all that this process may use.
+    """
+
+    max_running: int = 16
+    max_queued: int = 64
+    kv_cache_tokens: int = 16384
+    prefill_tokens: int = 512
+    prefill_tokens_shared: int = 64
+    threads: int = 0
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use: its affinity, or its cgroup's quota where that is less."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cpus, ceil(_cgroup_cpu_quota() or cpus)))
+
+
+def _cgroup_cpu_quota() -> float | None:
+    """CPUs that the control group allows (v2, then v1), None where it sets no limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        folder = Path("/sys/fs/cgroup/cpu")
+        micros = int((folder / "cpu.cfs_quota_us").read_text())
+        return None if micros <= 0 else micros / int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,75 @@
+"""The KV cache: one pool of token places for all running sequences.
+
+A request's need is known when it is admitted (prompt + max_new_tokens), so each sequence gets one contiguous
+range of places and never has to grow, wait or be put out. Memory is touched only as places are filled.
+"""
+
+from bisect import insort
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, order=True)
+class Slots:
+    """A sequence's range of places in the pool: `[start, start + size)`, in tokens."""
+
+    start: int
+    size: int
+
+
+class KVCache:
+    """Keys and values of every layer, for `tokens` places.
+
+    Each layer's tensors are `[kv_heads, tokens, head_dim]`: one head's keys lie side by side, as attention reads
+    them. The shapes are learned from the first keys that a layer writes, so that any model's layers fit.
+    """
+
+    def __init__(self, *, tokens: int) -> None:
+        self.tokens = tokens
+        self._free: list[Slots] = [Slots(0, tokens)]
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @property
+    def free_tokens(self) -> int:
+        return sum(gap.size for gap in self._free)
+
+    def allocate(self, size: int) -> Slots | None:
+        """A range of `size` places, from the smallest gap that holds it; None where no gap does."""
+        fitting = [gap for gap in self._free if gap.size >= size]
+        if not fitting:
+            return None
+        gap = min(fitting, key=lambda gap: gap.size)
+        self._free.remove(gap)
+        if gap.size > size:
+            insort(self._free, Slots(gap.start + size, gap.size - size))
+        return Slots(gap.start, size)
+
+    def release(self, slots: Slots) -> None:
+        """Give a range back; it joins the gaps beside it."""
+        insort(self._free, slots)
+        merged: list[Slots] = []
+        for gap in self._free:
+            if merged and merged[-1].start + merged[-1].size == gap.start:
+                merged[-1] = Slots(merged[-1].start, merged[-1].size + gap.size)
+            else:
+                merged.append(gap)
+        self._free = merged
+
+    def write(
+        self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store the step's keys and values, `[kv_heads, rows, head_dim]` each, row i at place `places[i]`.
+
+        Returns:
+            The layer's whole pools of keys and of values, to read from.
+        """
+        if layer not in self._layers:
+            self._layers[layer] = (self._pool_like(keys), self._pool_like(values))
+        key_pool, value_pool = self._layers[layer]
+        key_pool.index_copy_(1, places, keys)
+        value_pool.index_copy_(1, places, values)
+        return key_pool, value_pool
+
+    def _pool_like(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.new_empty((rows.shape[0], self.tokens, rows.shape[2]))

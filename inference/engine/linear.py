@@ -1,0 +1,83 @@
+"""The linear hook: weights packed once for oneDNN, and results that do not depend on the batch.
+
+PyTorch's own matrix products choose another order of summation for another number of rows, so the same row gets
+other last bits in another batch. oneDNN with packed weights does not, except that with AVX-512 it treats one row
+alone in its own way: a lone row is therefore computed as two.
+"""
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+ROWS_HINT = 16
+"""The number of rows for which oneDNN lays the weights out."""
+
+_CHECKED_ROWS = (1, 2, 3, 7, 16, 33, 64)
+
+
+class PackedLinear(nn.Module):
+    """A linear layer `[*, in] -> [*, out]` in float32 that holds its weights in oneDNN's own layout, and only so.
+
+    Args:
+        weight: `[out, in]`.
+        bias: `[out]`, or None.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_HINT)
+        self._bias = None if bias is None else bias.detach().clone()
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        rows = hidden.reshape(-1, self.in_features)
+        lone = rows.shape[0] == 1
+        if lone:
+            rows = rows.expand(2, -1)
+        out = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), self._weight, self._bias, "none", [], "")
+        if lone:
+            out = out[:1]
+        return out.view(*hidden.shape[:-1], self.out_features)
+
+
+def packing_available() -> bool:
+    """Whether this build of torch has oneDNN's packed linear layers for this CPU."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def pack_linears(model: nn.Module) -> int:
+    """Replace every linear layer of `model` (`nn.Linear`, `Conv1D`) by its packed form, in place.
+
+    Each weight is freed as soon as it is packed, but for one that is tied to the embeddings.
+
+    Returns:
+        The number of layers replaced.
+    """
+    found = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.Linear | Conv1D)
+    ]
+    for parent, name, child in found:
+        weight = child.weight.detach()
+        setattr(parent, name, PackedLinear(weight.t() if isinstance(child, Conv1D) else weight, child.bias))
+    return len(found)
+
+
+def row_invariant(model: nn.Module) -> bool:
+    """Whether, on this CPU, every packed layer gives a row the same bits alone and among others.
+
+    One layer of each shape is tried with a few numbers of rows.
+    """
+    shapes: dict[tuple[int, int], PackedLinear] = {}
+    for layer in model.modules():
+        if isinstance(layer, PackedLinear):
+            shapes.setdefault((layer.out_features, layer.in_features), layer)
+    generator = torch.Generator().manual_seed(0)
+    for (_, in_features), layer in shapes.items():
+        rows = torch.randn((max(_CHECKED_ROWS), in_features), generator=generator)
+        alone = layer(rows[:1])
+        if not all(torch.equal(layer(rows[:count])[:1], alone) for count in _CHECKED_ROWS):
+            return False
+    return True

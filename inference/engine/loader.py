@@ -1,0 +1,77 @@
+"""From a folder of model files to an engine that is warm."""
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from inference.engine.config import EngineConfig, usable_cpus
+from inference.engine.engine import Engine
+from inference.engine.errors import ModelUnavailable
+from inference.engine.model import LanguageModel
+from inference.engine.request import GenerationRequest, SamplingParams
+
+logger = logging.getLogger(__name__)
+
+_WARM_UP_TOKENS = 40
+
+
+def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
+    """Load the model of `folder`, start its engine and let it generate once; says in the log how far it is.
+
+    Raises:
+        ModelUnavailable: the files cannot be read, or the engine cannot run this kind of model.
+    """
+    began = time.monotonic()
+    threads = config.threads or usable_cpus()
+    torch.set_num_threads(threads)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+    logger.info("Loading %s (%.0f MB) ...", name, size)
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa"
+        )
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
+    eos_ids = _eos_ids(model)
+    logger.info("Preparing its weights for this CPU ...")
+    language_model = LanguageModel(model, name=name, kv_cache_tokens=config.kv_cache_tokens)
+    engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
+    engine.start()
+    logger.info("Warming up ...")
+    _warm_up(engine)
+    logger.info(
+        "%s is ready after %.1f s: context of %d tokens, %d CPU threads, results independent of the load: %s.",
+        name,
+        time.monotonic() - began,
+        engine.context_length,
+        threads,
+        "yes" if language_model.reproducible else "no",
+    )
+    return engine
+
+
+def _eos_ids(model: PreTrainedModel) -> set[int]:
+    """The tokens that end a text, as `generate` would take them."""
+    declared = model.generation_config.eos_token_id if model.generation_config else None
+    if declared is None:
+        declared = model.config.get_text_config().eos_token_id
+    return set(declared) if isinstance(declared, list) else {declared} - {None}
+
+
+def _warm_up(engine: Engine) -> None:
+    """Prefill and decode, alone and side by side, so that no client waits for what is only done once."""
+    length = max(1, min(_WARM_UP_TOKENS, engine.context_length // 2))
+    request = GenerationRequest(
+        prompt_ids=tuple(range(1, length + 1)),
+        max_new_tokens=max(1, min(3, engine.context_length - length)),
+        sampling=SamplingParams(),
+    )
+    for generation in [engine.submit(request), engine.submit(request)]:
+        generation.result()

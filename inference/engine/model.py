@@ -1,0 +1,131 @@
+"""A Hugging Face causal language model, hooked for packed steps over a shared KV cache."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from inference.engine import attention
+from inference.engine.errors import ModelUnavailable
+from inference.engine.kv_cache import KVCache, Slots
+from inference.engine.linear import pack_linears, packing_available, row_invariant
+
+logger = logging.getLogger(__name__)
+
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive tokens of one sequence, to be computed in this step: the first of them is at `start`."""
+
+    token_ids: list[int]
+    start: int
+    slots: Slots
+
+
+class LanguageModel:
+    """The model's forward pass for many sequences at once.
+
+    Args:
+        model: any Hugging Face causal LM, in float32 on the CPU; it is changed in place.
+        name: what clients see as the model's name.
+        kv_cache_tokens: places of the KV cache.
+
+    Raises:
+        ModelUnavailable: hooked, this architecture would not compute what its own code does.
+
+    Attributes:
+        reproducible: a row's logits are the same bits alone and in any batch.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, name: str, kv_cache_tokens: int) -> None:
+        self.name = name
+        self.context_length = _context_length(model.config)
+        self.cache = KVCache(tokens=kv_cache_tokens)
+        self._model = model.eval()
+        probe = _probe_ids(model.config.get_text_config().vocab_size, self.context_length)
+        expected = self._stock_logits(probe)
+        self._model.set_attn_implementation(attention.NAME)
+        if packing_available():
+            pack_linears(self._model)
+        self._verify(probe, expected)
+        self.reproducible = packing_available() and row_invariant(self._model)
+        if not self.reproducible:
+            logger.warning(
+                "On this CPU a text may differ in its last bits with the load: torch has no packed linear "
+                "layers for it whose rows are independent."
+            )
+
+    @torch.inference_mode()
+    def forward(self, segments: list[Segment]) -> torch.Tensor:
+        """Compute the segments in one pass, and keep their keys and values.
+
+        Nothing but the segments' own places of the KV cache changes, so a pass that failed can be done again.
+
+        Returns:
+            The logits after each segment's last token: `[len(segments), vocabulary]`.
+        """
+        spans, token_ids, positions, last_rows = [], [], [], []
+        for segment in segments:
+            length = len(segment.token_ids)
+            spans.append(attention.Span(len(token_ids), length, segment.start, segment.slots))
+            token_ids.extend(segment.token_ids)
+            positions.extend(range(segment.start, segment.start + length))
+            last_rows.append(len(token_ids) - 1)
+        output: Any = self._model(
+            input_ids=torch.tensor([token_ids]),
+            position_ids=torch.tensor([positions]),
+            logits_to_keep=torch.tensor(last_rows),
+            use_cache=False,
+            batch=attention.AttentionBatch(self.cache, spans),
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits.float()
+
+    @torch.inference_mode()
+    def _stock_logits(self, token_ids: list[int]) -> torch.Tensor:
+        """The last two tokens' logits by the model's own code, `[2, vocabulary]`."""
+        logits: torch.Tensor = self._model(input_ids=torch.tensor([token_ids]), use_cache=False).logits
+        return logits[0, -2:].float().clone()
+
+    def _verify(self, token_ids: list[int], expected: torch.Tensor) -> None:
+        """Prefill and decode must come to what the model's own code computed."""
+        slots = self.cache.allocate(len(token_ids))
+        if slots is None:
+            raise ModelUnavailable(f"LLM_KV_CACHE_TOKENS must be {len(token_ids)} or more.")
+        try:
+            computed = torch.cat(
+                [
+                    self.forward([Segment(token_ids[:-1], 0, slots)]),
+                    self.forward([Segment(token_ids[-1:], len(token_ids) - 1, slots)]),
+                ]
+            )
+        except Exception as error:
+            raise ModelUnavailable(
+                f"Models of the kind {self._model.config.model_type} cannot be served: {type(error).__name__}: {error}"
+            ) from error
+        finally:
+            self.cache.release(slots)
+        scale = expected.abs().max().clamp(min=1.0)
+        if not torch.allclose(computed / scale, expected / scale, rtol=0, atol=_TOLERANCE):
+            raise ModelUnavailable(
+                f"Models of the kind {self._model.config.model_type} cannot be served: with this engine's attention "
+                "they would not compute what their own code does."
+            )
+
+
+def _context_length(config: Any) -> int:
+    """Tokens that a sequence may have: all that every layer can see."""
+    text = config.get_text_config()
+    length = getattr(text, "max_position_embeddings", None) or 2048
+    window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
+    return min(length, window) if window else length
+
+
+def _probe_ids(vocabulary: int, context_length: int) -> list[int]:
+    """Tokens from all over the vocabulary, enough for several attention blocks."""
+    count = min(2 * attention.BLOCK + 5, context_length)
+    return [(7919 * i + 11) % vocabulary for i in range(count)]

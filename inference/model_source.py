@@ -1,0 +1,128 @@
+"""Where the model's files are: a folder of this machine, or the Hugging Face hub and its cache.
+
+Torch is not needed here, so that a start that cannot succeed ends at once.
+"""
+
+import threading
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from inference.engine.errors import ModelUnavailable
+
+CHECK_TIMEOUT_S = 10.0
+WEIGHTS = ("*.safetensors", "*.bin")
+_TEXTS = ["*.json", "*.txt", "*.model", "*.jinja"]
+
+
+def unavailable(name: str, why: str) -> ModelUnavailable:
+    """The error for the model `name`: which one, why, and what to do."""
+    return ModelUnavailable(
+        f"The model {name} cannot be served: {why}. Set LLM_MODEL to a model's name on the Hugging Face hub or to "
+        "its folder; `make run` without LLM_MODEL starts with the quick-start model."
+    )
+
+
+def check(name: str) -> None:
+    """Whether the model could be had, without loading or downloading it; takes at most 10 seconds and a little.
+
+    Raises:
+        ModelUnavailable: it is not in the folder, in the cache or on the hub.
+    """
+    if _is_folder(name):
+        _check_folder(name, Path(name).expanduser())
+        return
+    if _cached(name) is not None:
+        return
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(name, timeout=CHECK_TIMEOUT_S / 2)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    # In a thread: no timeout of the client's covers a name server that does not answer.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(CHECK_TIMEOUT_S)
+    error = outcome[0] if outcome else TimeoutError()
+    if error is not None:
+        raise unavailable(name, _why(error)) from error
+
+
+def fetch(name: str) -> Path:
+    """The folder of the model's files, downloaded to the cache where they are missing, with progress on stderr.
+
+    Raises:
+        ModelUnavailable: as `check`, or the download broke off.
+    """
+    if _is_folder(name):
+        folder = Path(name).expanduser()
+        _check_folder(name, folder)
+        return folder
+    cached = _cached(name)
+    if cached is not None:
+        return cached
+    try:
+        files = [sibling.rfilename for sibling in HfApi().model_info(name).siblings or []]
+        weights = next(
+            (kind for kind in WEIGHTS if any(Path(file).match(kind) for file in files)), WEIGHTS[0]
+        )
+        folder = Path(snapshot_download(name, allow_patterns=[weights, *_TEXTS], ignore_patterns=["*/*"]))
+    except Exception as error:
+        raise unavailable(name, _why(error)) from error
+    _check_folder(name, folder)
+    return folder
+
+
+def _is_folder(name: str) -> bool:
+    return name.startswith(("/", ".", "~")) or Path(name).is_dir()
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise unavailable(name, "there is no such folder")
+    if not (folder / "config.json").is_file():
+        raise unavailable(name, "the folder holds no config.json")
+    if not any(next(folder.glob(kind), None) for kind in WEIGHTS):
+        raise unavailable(name, "the folder holds no weights (*.safetensors)")
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise unavailable(name, "the folder holds no tokenizer (tokenizer.json)")
+
+
+def _cached(name: str) -> Path | None:
+    """The model's folder in the hub's cache, if all is there."""
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True))
+        _check_folder(name, folder)
+    except (LocalEntryNotFoundError, HFValidationError, ModelUnavailable, ValueError):
+        return None
+    return folder
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case HFValidationError():
+            return "that is neither a folder nor a model's name"
+        case GatedRepoError():
+            return "its owner must grant access first (log in with HF_TOKEN)"
+        case RepositoryNotFoundError():
+            return "there is no such model on the hub, or access needs HF_TOKEN"
+        case TimeoutError():
+            return f"the Hugging Face hub did not answer within {CHECK_TIMEOUT_S:.0f} s"
+        case _:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            return f"it is not in the cache and the Hugging Face hub cannot be reached ({reason})"
+
+
+def public_name(name: str) -> str:
+    """What clients see as the model's name: a folder's own name, not where it lies on this machine."""
+    return Path(name).expanduser().resolve().name if _is_folder(name) else name

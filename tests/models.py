@@ -1,0 +1,73 @@
+"""Tiny models with random weights, and a byte-level tokenizer, made on the spot: seconds instead of downloads."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.model import LanguageModel
+
+END_OF_TEXT = "<|endoftext|>"
+CONTEXT_LENGTH = 256
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, as GPT-2 writes bytes, and an end-of-text token, the last."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT)
+
+
+def tiny_gpt2(seed: int = 0) -> PreTrainedModel:
+    """GPT-2's shape: `Conv1D` layers, learned positions, tied embeddings."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=257, n_positions=CONTEXT_LENGTH, n_embd=64, n_layer=2, n_head=4,
+        bos_token_id=256, eos_token_id=256, initializer_range=0.4,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).eval()
+
+
+def tiny_llama(seed: int = 0) -> PreTrainedModel:
+    """Llama's shape: rotary positions, grouped queries (three to a key), gated MLP."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=257, max_position_embeddings=CONTEXT_LENGTH, hidden_size=96, intermediate_size=192,
+        num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
+        bos_token_id=256, eos_token_id=256, tie_word_embeddings=True, initializer_range=0.3,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+SHAPES = {"gpt2": tiny_gpt2, "llama": tiny_llama}
+
+
+def tiny_engine(
+    config: EngineConfig | None = None, *, shape: str = "gpt2", eos_ids: tuple[int, ...] = ()
+) -> Engine:
+    """An engine that runs; the caller stops it. Without `eos_ids` every text reaches its full length."""
+    config = config or EngineConfig(kv_cache_tokens=4096)
+    model = LanguageModel(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
+    engine = Engine(model, byte_tokenizer(), config, eos_ids=eos_ids)
+    engine.start()
+    return engine
+
+
+def save_tiny_model(folder: Path, *, shape: str = "gpt2") -> Path:
+    """A folder that `LLM_MODEL` can name."""
+    SHAPES[shape]().save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
