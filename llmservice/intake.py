@@ -1,4 +1,4 @@
-"""The first middleware: what can be refused from the request's head alone is refused here, on every path."""
+"""The first middleware: what holds for every request, on every path, before and after all else."""
 
 import io
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from llmservice.errors import Problem
 
 
 class IntakeMiddleware:
-    """Refuses unknown hosts and oversized bodies, and gives chunked bodies a length.
+    """Refuses unknown hosts and oversized bodies, gives chunked bodies a length and HEAD answers no body.
 
     A WSGI server hands over a chunked body without a length, and Django reads none of it. So it is read here,
     as far as `settings.MAX_BODY_BYTES` allows, and the request is made anew with what came.
@@ -42,7 +42,11 @@ class IntakeMiddleware:
                 return _too_large(limit)
             read = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
             request = WSGIRequest({**request.environ, **read})
-        return self.get_response(request)
+        response = self.get_response(request)
+        if request.method == "HEAD" and not response.streaming:
+            # Views answer HEAD as they do GET, and gunicorn warns of each body that it then has to drop.
+            response.content = b""
+        return response
 
 
 def _is_chunked(request: WSGIRequest) -> bool:

@@ -1,4 +1,20 @@
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from llmservice.docs import DocsView, HomeView, NotFoundView, SchemaView
+
+urlpatterns = [
+    path("", HomeView.as_view(), name="home"),
+    path("", include("inference.urls")),
+    path("docs", DocsView.as_view(), name="docs"),
+    path("schema", SchemaView.as_view(), name="schema"),
+    path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+    re_path("", NotFoundView.as_view(), name="not-found"),
+]
+
+handler400 = "llmservice.errors.bad_request"
+handler403 = "llmservice.errors.permission_denied"
+handler404 = "llmservice.errors.page_not_found"
+handler500 = "llmservice.errors.server_error"

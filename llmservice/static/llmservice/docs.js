@@ -2,6 +2,12 @@
 
 const root = document.getElementById("swagger-ui");
 
+// Swagger UI has a dark style and leaves it to the page to switch it on.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
+
 SwaggerUIBundle({
   domNode: root,
   url: root.dataset.schema,

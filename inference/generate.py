@@ -1,0 +1,103 @@
+"""`POST /generate`: a prompt in, the prompt and the model's text out."""
+
+import secrets
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
+from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference import runtime
+from inference.engine.request import GenerationRequest, SamplingParams
+from inference.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
+from llmservice.problem_schema import RETRY_AFTER, problems
+
+REQUEST = OpenApiExample(
+    "Sampled",
+    {"prompt": "Once upon a time", "max_new_tokens": 50, "temperature": 0.7},
+    request_only=True,
+)
+GREEDY_REQUEST = OpenApiExample(
+    "Greedy",
+    {"prompt": "The capital of France is", "max_new_tokens": 20, "do_sample": False, "stop": ["\n"]},
+    summary="Greedy, up to the end of the line",
+    request_only=True,
+)
+ANSWER = OpenApiExample(
+    "Text",
+    {
+        "generated_text": "Once upon a time there was a small town by the sea.",
+        "finish_reason": "stop",
+        "seed": 1804289383,
+        "model": "openai-community/gpt2-medium",
+        "usage": {"prompt_tokens": 4, "completion_tokens": 9, "total_tokens": 13},
+    },
+)
+
+
+class GenerateView(APIView):
+    """Generates text after a prompt."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # Before the key is asked for: no key makes another method right.
+        if request.method not in self.allowed_methods:
+            raise MethodNotAllowed(str(request.method))
+        super().initial(request, *args, **kwargs)
+
+    @extend_schema(
+        operation_id="generate",
+        tags=["Generation"],
+        summary="Generate text after a prompt",
+        description=(
+            "Answers with the prompt and the text that the model wrote after it, once it is complete. "
+            "A request with the same fields and the same `seed` gives the same text, alone and among others."
+        ),
+        parameters=[RETRY_AFTER],
+        request=OpenApiRequest(GenerateRequestSerializer, examples=[REQUEST, GREEDY_REQUEST]),
+        responses={
+            200: OpenApiResponse(GenerateResponseSerializer, description="The text.", examples=[ANSWER]),
+            **problems(400, 403, 413, 415, 422, 500, 503, 504),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        serializer = GenerateRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = serializer.validated_data
+        seed = secrets.randbelow(MAX_SEED + 1) if fields["seed"] is None else fields["seed"]
+
+        engine = runtime.engine()
+        prompt_ids = engine.tokenize(fields["prompt"])
+        generation = engine.submit(
+            GenerationRequest(
+                prompt_ids=prompt_ids,
+                max_new_tokens=fields["max_new_tokens"],
+                sampling=SamplingParams(
+                    do_sample=fields["do_sample"],
+                    temperature=fields["temperature"],
+                    top_k=fields["top_k"],
+                    top_p=fields["top_p"],
+                    repetition_penalty=fields["repetition_penalty"],
+                    seed=seed,
+                ),
+                stop=tuple(fields["stop"]),
+                owner=str(request.user.pk),
+                timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
+            )
+        )
+        completion = generation.result()
+        return Response(
+            {
+                "generated_text": engine.decode(prompt_ids) + completion.text,
+                "finish_reason": completion.finish_reason,
+                "seed": seed,
+                "model": engine.model_name,
+                "usage": {
+                    "prompt_tokens": completion.prompt_tokens,
+                    "completion_tokens": completion.completion_tokens,
+                    "total_tokens": completion.prompt_tokens + completion.completion_tokens,
+                },
+            }
+        )

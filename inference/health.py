@@ -1,0 +1,71 @@
+"""Whether the service runs, and whether it can generate: for probes and load balancers, without a key."""
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference import runtime
+from inference.serializers import HealthSerializer, ReadySerializer
+from llmservice.problem_schema import RETRY_AFTER, problems
+
+
+class HealthView(APIView):
+    """Whether this process should go on: a supervisor restarts it on 503.
+
+    It asks neither the database nor the model, so that it answers at any load, and while the model loads.
+    """
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(
+        operation_id="health",
+        tags=["Service"],
+        summary="Is the service running?",
+        description="Answers at all times, also while the model loads and while every core generates.",
+        responses={
+            200: OpenApiResponse(
+                HealthSerializer,
+                description="The service is running.",
+                examples=[OpenApiExample("Running", {"status": "ok", "message": "Service is running"})],
+            ),
+            503: OpenApiResponse(
+                HealthSerializer,
+                description="The engine is dead: only a restart of the service helps.",
+                examples=[OpenApiExample("Dead", {"status": "error", "message": "The engine has stopped."})],
+            ),
+        },
+    )
+    def get(self, request: Request) -> Response:
+        status = runtime.status()
+        if status.state is runtime.State.DEAD:
+            return Response({"status": "error", "message": status.reason}, status=503)
+        return Response({"status": "ok", "message": "Service is running"})
+
+
+class ReadyView(APIView):
+    """Whether to send requests here now."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(
+        operation_id="ready",
+        tags=["Service"],
+        summary="Can the service generate?",
+        description="Answers 503 while the model loads and while the service stops; send requests elsewhere.",
+        parameters=[RETRY_AFTER],
+        responses={
+            200: OpenApiResponse(
+                ReadySerializer,
+                description="The model can generate.",
+                examples=[
+                    OpenApiExample("Ready", {"status": "ready", "model": "openai-community/gpt2-medium"}),
+                ],
+            ),
+            **problems(503),
+        },
+    )
+    def get(self, request: Request) -> Response:
+        return Response({"status": "ready", "model": runtime.engine().model_name})

@@ -1,0 +1,120 @@
+"""The bodies of the API: what a request may hold, and what answers are made of."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from llmservice.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictFloatField,
+    StrictIntegerField,
+    StrictSerializer,
+)
+
+# A seed that an answer tells must be the same when it is sent again, also by clients that read every number
+# as a double (JavaScript) and so keep whole numbers up to 2**53 only.
+MAX_SEED = 2**32 - 1
+MAX_STOP_STRINGS = 4
+MAX_STOP_LENGTH = 64
+
+
+class GenerateRequestSerializer(StrictSerializer):
+    """What to write on, and how."""
+
+    also_known_as = {
+        "max_tokens": "max_new_tokens",
+        "max_length": "max_new_tokens",
+        "max_completion_tokens": "max_new_tokens",
+        "inputs": "prompt",
+        "input": "prompt",
+        "text": "prompt",
+    }
+
+    prompt = StrictCharField(
+        min_length=1,
+        help_text="The text to go on from, white space included. "
+        "Together with `max_new_tokens` it has to fit the model's context.",
+    )
+    max_new_tokens = StrictIntegerField(
+        default=50, min_value=1, max_value=200, help_text="The most tokens to generate."
+    )
+    temperature = StrictFloatField(
+        default=0.7,
+        min_value=0.1,
+        max_value=2.0,
+        help_text="How bold the choice of each token is: low keeps to the likeliest, high evens them out.",
+    )
+    do_sample = StrictBooleanField(
+        default=True,
+        help_text="Draw each token at random by its probability; if false, take the likeliest one each time "
+        "(greedy), and `temperature`, `top_k`, `top_p` and `seed` change nothing.",
+    )
+    top_k = StrictIntegerField(
+        default=50,
+        min_value=0,
+        max_value=1000,
+        help_text="Draw from this many of the likeliest tokens; 0 is off.",
+    )
+    top_p = StrictFloatField(
+        default=1.0,
+        above=0,
+        max_value=1.0,
+        help_text="Draw from the likeliest tokens whose probabilities add up to this; 1 is off.",
+    )
+    repetition_penalty = StrictFloatField(
+        default=1.0,
+        above=0,
+        max_value=10.0,
+        help_text="Above 1, tokens that are in the text already become less likely; below 1, more. 1 is off.",
+    )
+    seed = StrictIntegerField(
+        default=None,
+        allow_null=True,
+        min_value=0,
+        max_value=MAX_SEED,
+        help_text="The same request with the same seed gives the same text. "
+        "If it is null or absent, the service picks one; the answer tells which.",
+    )
+    stop = serializers.ListField(
+        child=StrictCharField(min_length=1, max_length=MAX_STOP_LENGTH),
+        default=[],
+        max_length=MAX_STOP_STRINGS,
+        error_messages={
+            "not_a_list": "Must be a list of texts.",
+            "max_length": "Must have at most {max_length} items.",
+        },
+        help_text="Generation ends where one of these would appear; it is not part of the answer.",
+    )
+
+
+class UsageSerializer(serializers.Serializer[Any]):
+    prompt_tokens = serializers.IntegerField(min_value=1, help_text="Tokens of the prompt.")
+    completion_tokens = serializers.IntegerField(min_value=0, help_text="Tokens generated.")
+    total_tokens = serializers.IntegerField(min_value=1, help_text="Both together.")
+
+
+class GenerateResponseSerializer(serializers.Serializer[Any]):
+    """The prompt and what the model wrote after it."""
+
+    generated_text = serializers.CharField(
+        help_text="The prompt and the generated text, without special tokens."
+    )
+    finish_reason = serializers.ChoiceField(
+        choices=["length", "stop"],
+        help_text="`length`: all `max_new_tokens` were generated; "
+        "`stop`: the model ended its text or wrote a stop string.",
+    )
+    seed = serializers.IntegerField(min_value=0, max_value=MAX_SEED, help_text="The seed that was used.")
+    model = serializers.CharField(help_text="The model that wrote the text.")
+    usage = UsageSerializer()
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=["ok", "error"], help_text="`error` once the engine is dead.")
+    message = serializers.CharField(help_text="The same in words.")
+
+
+class ReadySerializer(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=["ready"], help_text="Always `ready`: whatever else is a 503.")
+    model = serializers.CharField(help_text="The model that is served.")

@@ -1,0 +1,10 @@
+from django.urls import path
+
+from inference.generate import GenerateView
+from inference.health import HealthView, ReadyView
+
+urlpatterns = [
+    path("health", HealthView.as_view(), name="health"),
+    path("ready", ReadyView.as_view(), name="ready"),
+    path("generate", GenerateView.as_view(), name="generate"),
+]

@@ -1,0 +1,221 @@
+"""Every error is a problem document, whoever raises it and whatever DEBUG is."""
+
+import io
+import json
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.test import Client, RequestFactory
+from django.urls import include, path
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from inference.engine.errors import DeadlineExceeded, EmptyPrompt, GenerationFailed, Overloaded, Unavailable
+from llmservice.intake import IntakeMiddleware
+
+SECRET = "the words of an exception that nobody foresaw"
+
+
+def invalid_item() -> exceptions.ValidationError:
+    """What a list field of Django REST framework raises for its second item."""
+    details: dict[str, Any] = {"stop": {1: ["Must not be empty."]}}
+    return exceptions.ValidationError(details)
+
+
+CASES: dict[str, tuple[Exception, int]] = {
+    "parse": (exceptions.ParseError("Not JSON."), 400),
+    "suspicious": (SuspiciousOperation(SECRET), 400),
+    "cut-short": (UnreadablePostError(SECRET), 400),
+    "denied": (exceptions.PermissionDenied(), 403),
+    "django-denied": (PermissionDenied(SECRET), 403),
+    "django-404": (Http404(SECRET), 404),
+    "not-acceptable": (exceptions.NotAcceptable(), 406),
+    "too-big": (RequestDataTooBig(SECRET), 413),
+    "invalid": (invalid_item(), 422),
+    "no-token": (EmptyPrompt(), 422),
+    "throttled": (exceptions.Throttled(wait=2.5), 429),
+    "unforeseen": (RuntimeError(SECRET), 500),
+    "api": (exceptions.APIException(), 500),
+    "generation": (GenerationFailed("The model failed on this request."), 500),
+    "database": (OperationalError(SECRET), 503),
+    "overloaded": (Overloaded(retry_after_s=17), 503),
+    "unavailable": (Unavailable("The model is loading."), 503),
+    "deadline": (DeadlineExceeded(), 504),
+}
+
+
+class FailingView(APIView):
+    authentication_classes = ()
+    permission_classes = ()
+
+    def get(self, request: Request, case: str) -> HttpResponse:
+        raise CASES[case][0]
+
+
+def failing_page(request: HttpRequest, case: str) -> HttpResponse:
+    raise CASES[case][0]
+
+
+urlpatterns = [
+    path("fail/<case>", FailingView.as_view()),
+    path("fail-page/<case>", failing_page),
+    path("", include("llmservice.urls")),
+]
+handler400 = "llmservice.errors.bad_request"
+handler403 = "llmservice.errors.permission_denied"
+handler404 = "llmservice.errors.page_not_found"
+handler500 = "llmservice.errors.server_error"
+
+
+def problem(response: Any, status: int) -> dict[str, Any]:
+    assert response.status_code == status
+    assert response["Content-Type"] == "application/problem+json"
+    document: dict[str, Any] = json.loads(response.content)
+    assert document["status"] == status
+    assert document["title"] == HTTPStatus(status).phrase
+    assert isinstance(document["detail"], str)
+    assert document["detail"]
+    assert SECRET not in response.content.decode()
+    assert "Traceback" not in response.content.decode()
+    return document
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_an_exception_becomes_its_problem(client: Client, settings: Any, case: str, debug: bool) -> None:
+    settings.DEBUG = debug
+    problem(client.get(f"/fail/{case}"), CASES[case][1])
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize(
+    ("case", "seconds"), [("overloaded", 17), ("unavailable", 5), ("database", 5), ("throttled", 3)]
+)
+def test_what_passes_by_itself_says_when(client: Client, case: str, seconds: int) -> None:
+    assert client.get(f"/fail/{case}")["Retry-After"] == str(seconds)
+
+
+@pytest.mark.urls(__name__)
+def test_an_invalid_item_of_a_list_is_named_by_its_place(client: Client) -> None:
+    document = problem(client.get("/fail/invalid"), 422)
+    assert document["errors"] == [{"field": "stop[1]", "detail": "Must not be empty."}]
+    assert document["detail"] == "stop[1]: Must not be empty."
+
+
+@pytest.mark.urls(__name__)
+def test_what_nobody_foresaw_is_in_the_log_with_its_trace(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "llmservice.errors"):
+        client.get("/fail/unforeseen")
+    (record,) = [record for record in caplog.records if record.name == "llmservice.errors"]
+    assert record.getMessage() == "GET /fail/unforeseen failed"
+    assert record.exc_info
+    assert str(record.exc_info[1]) == SECRET
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize(
+    ("case", "status"),
+    [("suspicious", 400), ("django-denied", 403), ("django-404", 404), ("unforeseen", 500)],
+)
+def test_a_view_of_django_fails_with_a_problem_too(case: str, status: int) -> None:
+    problem(Client(raise_request_exception=False).get(f"/fail-page/{case}"), status)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("method", ["get", "post", "delete"])
+def test_an_unknown_address_is_a_problem(client: Client, settings: Any, method: str, debug: bool) -> None:
+    settings.DEBUG = debug
+    for address in ("/nothing", "/nothing/", "/v1/nothing", "/%ff%00", "/static/nothing.js"):
+        problem(getattr(client, method)(address), 404)
+
+
+def test_an_address_with_a_slash_too_many_tells_the_right_one(client: Client) -> None:
+    for address in ("/health/", "/docs/", "/generate/"):
+        assert f"did you mean {address[:-1]}," in problem(client.get(address), 404)["detail"]
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_unknown_host_is_a_problem(client: Client, settings: Any, debug: bool) -> None:
+    settings.DEBUG = debug
+    problem(client.get("/health", headers={"Host": "elsewhere.example"}), 400)
+
+
+def test_the_admin_keeps_its_pages(client: Client, db: None) -> None:
+    assert client.get("/admin").headers["Location"] == "/admin/"
+    response = client.get("/admin/login/")
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith("text/html")
+
+
+def test_a_database_that_is_away_is_503(client: Client, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(plaintext: str) -> None:
+        raise OperationalError(SECRET)
+
+    monkeypatch.setattr("accounts.services.find_secret", away)
+    response = client.post(
+        "/generate", {"prompt": "a"}, content_type="application/json", headers={"X-API-Key": "mysecurekey123"}
+    )
+    assert "database" in problem(response, 503)["detail"]
+    assert "Retry-After" in response
+
+
+# --- Bodies before any view
+
+
+def chunked(body: bytes) -> WSGIRequest:
+    """A request as a WSGI server hands it over whose body has come in chunks: to be read to its end."""
+    environ: dict[str, Any] = {
+        "CONTENT_LENGTH": "",
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.input_terminated": True,
+    }
+    return RequestFactory().post("/generate", **environ)
+
+
+def echo(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(request.body)
+
+
+def test_head_gets_the_headers_of_get_and_no_body(client: Client) -> None:
+    head, get = client.head("/nothing"), client.get("/nothing")
+    assert head.content == b""
+    assert head["Content-Length"] == str(len(get.content))
+
+
+def test_a_chunked_body_is_read() -> None:
+    assert IntakeMiddleware(echo)(chunked(b'{"prompt": "a"}')).content == b'{"prompt": "a"}'
+
+
+def test_a_chunked_body_beyond_the_limit_is_refused_while_it_is_read(settings: Any) -> None:
+    settings.MAX_BODY_BYTES = 10
+    request = chunked(b"x" * 1000)
+    problem(IntakeMiddleware(echo)(request), 413)
+    assert request.environ["wsgi.input"].tell() == 11
+    assert IntakeMiddleware(echo)(chunked(b"x" * 10)).status_code == 200
+
+
+def test_a_chunked_body_that_breaks_off_is_a_problem() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ValueError(SECRET)
+
+    request = chunked(b"")
+    request.environ["wsgi.input"] = Broken()
+    problem(IntakeMiddleware(echo)(request), 400)
+
+
+@pytest.mark.parametrize(("length", "status"), [("11", 413), ("9" * 5000, 413), ("x", 400), ("-1", 400)])
+def test_a_length_beyond_the_limit_is_refused_before_reading(settings: Any, length: str, status: int) -> None:
+    settings.MAX_BODY_BYTES = 10
+    problem(IntakeMiddleware(echo)(RequestFactory().post("/generate", CONTENT_LENGTH=length)), status)

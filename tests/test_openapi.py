@@ -1,0 +1,158 @@
+"""The OpenAPI document is valid, complete, and says what the service does."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from openapi_schema_validator import OAS30Validator
+from openapi_spec_validator import validate
+
+from accounts import services
+from inference import runtime
+from inference.serializers import GenerateRequestSerializer
+from tests.models import tiny_engine
+from tests.test_generate import INVALID_FIELDS
+
+WITHOUT_A_KEY = {"/health", "/ready"}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    response = Client().get("/schema")
+    assert response.status_code == 200
+    loaded: dict[str, Any] = json.loads(response.content)
+    return loaded
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def validator(document: dict[str, Any], schema: dict[str, Any]) -> OAS30Validator:
+    return OAS30Validator({**schema, "components": document["components"]})
+
+
+def test_the_document_is_valid(document: dict[str, Any]) -> None:
+    validate(document)
+    assert document["info"]["title"] == "llmservice"
+    assert document["info"]["version"]
+
+
+def test_it_is_made_without_a_warning(tmp_path: Any) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yaml"))
+
+
+def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
+    described = {(path, method) for path, method, _ in operations(document)}
+    assert described == {("/health", "get"), ("/ready", "get"), ("/generate", "post")}
+
+
+def test_every_operation_declares_its_auth(document: dict[str, Any]) -> None:
+    scheme = document["components"]["securitySchemes"]["ApiKeyAuth"]
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-Key")
+    for path, _, operation in operations(document):
+        expected: list[Any] = [] if path in WITHOUT_A_KEY else [{"ApiKeyAuth": []}]
+        assert operation.get("security", []) == expected, path
+
+
+def test_every_operation_and_answer_is_explained_with_an_example_that_fits(document: dict[str, Any]) -> None:
+    tags = {tag["name"] for tag in document["tags"]}
+    for path, method, operation in operations(document):
+        assert operation["summary"], path
+        assert operation["description"], path
+        assert set(operation["tags"]) <= tags
+        answers = operation["responses"].values()
+        assert all(answer["description"] for answer in answers)
+        bodies = [*answers, operation["requestBody"]] if method == "post" else list(answers)
+        for body in bodies:
+            for content in body["content"].values():
+                assert content["examples"]
+                for example in content["examples"].values():
+                    validator(document, content["schema"]).validate(example["value"])
+
+
+def test_every_field_is_explained_with_its_bounds_and_default(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name, schema in schemas.items():
+        for field, described in schema.get("properties", {}).items():
+            assert described.get("description") or "$ref" in described, f"{name}.{field}"
+    request = schemas["GenerateRequest"]
+    assert request["required"] == ["prompt"]
+    assert request["additionalProperties"] is False
+    fields = request["properties"]
+    for field, minimum, maximum, default in [
+        ("max_new_tokens", 1, 200, 50),
+        ("temperature", 0.1, 2.0, 0.7),
+        ("top_k", 0, 1000, 50),
+        ("top_p", 0, 1, 1),
+        ("repetition_penalty", 0, 10, 1),
+    ]:
+        described = fields[field]
+        assert (described["minimum"], described["maximum"], described["default"]) == (
+            minimum,
+            maximum,
+            default,
+        )
+    assert fields["do_sample"]["default"] is True
+    assert fields["seed"]["nullable"] is True
+    assert fields["top_p"]["exclusiveMinimum"] is True
+    assert (fields["stop"]["maxItems"], fields["stop"]["default"]) == (4, [])
+
+
+def test_the_service_refuses_what_the_document_refuses(document: dict[str, Any]) -> None:
+    described = validator(document, {"$ref": "#/components/schemas/GenerateRequest"})
+    for body, _, reason in INVALID_FIELDS:
+        assert not GenerateRequestSerializer(data=body).is_valid()
+        # JSON Schema has no word for characters that a text may not hold.
+        assert not described.is_valid(body) or reason in {"Null", "Surrogate"}, body
+
+
+def test_every_answer_of_the_service_is_described(
+    document: dict[str, Any], client: Client, db: None, settings: Any
+) -> None:
+    settings.MAX_BODY_BYTES = 1000
+    key = {"X-API-Key": services.create_key(name="tests").plaintext}
+    good = {"prompt": "Once", "max_new_tokens": 2}
+    json_type = "application/json"
+
+    def answers() -> Iterator[tuple[str, str, Any]]:
+        runtime.install(tiny_engine())
+        try:
+            yield "/health", "get", client.get("/health")
+            yield "/ready", "get", client.get("/ready")
+            yield "/generate", "post", client.post("/generate", good, json_type, headers=key)
+            yield "/generate", "post", client.post("/generate", good, json_type)
+            yield "/generate", "post", client.post("/generate", "{", json_type, headers=key)
+            yield "/generate", "post", client.post("/generate", {}, json_type, headers=key)
+            yield "/generate", "post", client.post("/generate", "{}", "text/plain", headers=key)
+            yield "/generate", "post", client.post("/generate", "x" * 2000, json_type, headers=key)
+        finally:
+            runtime.stop()
+        yield "/ready", "get", client.get("/ready")
+        yield "/generate", "post", client.post("/generate", good, json_type, headers=key)
+
+    statuses = set()
+    for path, method, answer in answers():
+        statuses.add(answer.status_code)
+        described = document["paths"][path][method]["responses"][str(answer.status_code)]
+        schema = described["content"][answer["Content-Type"]]["schema"]
+        validator(document, schema).validate(json.loads(answer.content))
+        assert set(described.get("headers", {})) <= set(answer.headers)
+    assert statuses == {200, 400, 403, 413, 415, 422, 503}
+
+
+def test_the_address_itself_leads_to_the_documentation(client: Client) -> None:
+    response = client.get("/", follow=True)
+    assert response.redirect_chain == [("/docs", 302)]
+    assert b"swagger-ui" in response.content
+
+
+def test_the_documentation_needs_no_other_host_and_no_inline_script(client: Client) -> None:
+    page = client.get("/docs").content.decode()
+    assert "//" not in page
+    assert "<script>" not in page
