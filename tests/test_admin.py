@@ -141,11 +141,10 @@ def test_a_key_cannot_take_the_name_of_another_in_use(admin_client: Client, key:
     assert other.name == "search"
 
 
-def test_saving_the_form_keeps_what_happened_meanwhile(admin_client: Client, key: APIKey) -> None:
-    services.disable(key=key)
-    admin_client.post(url("change", key), {"name": "renamed", "owner": "Ada"})
+def test_what_a_key_is_for_can_be_rewritten(admin_client: Client, key: APIKey) -> None:
+    admin_client.post(url("change", key), {"name": "renamed", "owner": "Bob", "note": "New"})
     key.refresh_from_db()
-    assert (key.name, key.state) == ("renamed", KeyState.DISABLED)
+    assert (key.name, key.owner, key.note) == ("renamed", "Bob", "New")
 
 
 # Rotation

@@ -150,6 +150,16 @@ def test_disable_and_enable_are_undone_by_each_other_but_revoke_by_nothing() -> 
 
 
 @pytest.mark.django_db
+def test_describing_a_key_keeps_what_happened_to_it_meanwhile() -> None:
+    key = services.create_key(name="search").key
+    services.disable(key=APIKey.objects.get())
+    key.name = "renamed"
+    services.describe(key=key, fields=["name"])
+    kept = APIKey.objects.get()
+    assert (kept.name, kept.state) == ("renamed", KeyState.DISABLED)
+
+
+@pytest.mark.django_db
 def test_each_key_is_found_in_exactly_the_state_it_says() -> None:
     now = timezone.now()
     times = (None, now - HOUR, now, now + HOUR)
