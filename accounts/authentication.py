@@ -46,6 +46,12 @@ class APIKeyAuthentication(BaseAuthentication):
         return secret.key, secret
 
 
+def is_accepted(plaintext: str) -> bool:
+    """Whether a request with this secret would be let in now; does not count as a use."""
+    secret = services.find_secret(plaintext)
+    return secret is not None and refusal(secret, timezone.now()) is None
+
+
 def refusal(secret: APIKeySecret, now: datetime) -> str | None:
     """Return why this secret of ours is not accepted at `now`, in words for its holder; None if it is."""
     if (reason := REFUSED_STATES.get(secret.key.state_at(now))) is not None:

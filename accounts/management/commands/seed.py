@@ -4,7 +4,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from accounts import authentication, services
 
@@ -26,8 +25,7 @@ class Command(BaseCommand):
         if key is not None:
             self.stdout.write(f"Made the API key “{key}” from API_KEY.")
             return
-        secret = services.find_secret(settings.API_KEY)
-        works = secret is not None and authentication.refusal(secret, timezone.now()) is None
+        works = authentication.is_accepted(settings.API_KEY)
         self.stdout.write(
             "The database holds API keys already: nothing was made; "
             + ("API_KEY is one of them." if works else "API_KEY is none that is accepted.")
