@@ -26,14 +26,8 @@ help:
 
 run: $(VENV)/.run
 	@$(MANAGE) preflight --before-setup
-ifeq ($(strip $(LLM_MODEL)),)
-	@$(MANAGE) quickstart_model > /dev/null
-endif
-	@$(MANAGE) migrate --verbosity 0
-	@$(MANAGE) seed > /dev/null
-	@export LLM_MODEL="$${LLM_MODEL:-$$($(MANAGE) quickstart_model)}"; \
-	$(MANAGE) banner; \
-	$(MANAGE) ensure_admin; \
+	@if [ -z "$${LLM_MODEL:-}" ]; then LLM_MODEL=$$($(MANAGE) quickstart_model); export LLM_MODEL; fi; \
+	$(MANAGE) setup; \
 	exec $(PYTHON) -m gunicorn -c llmservice/gunicorn.conf.py
 
 test: $(VENV)/.dev

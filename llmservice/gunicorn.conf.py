@@ -12,16 +12,13 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
 
 from llmservice.environment import BASE_DIR, Environment
 from llmservice.logs import LOGGING
-
-if TYPE_CHECKING:
-    from gunicorn.arbiter import Arbiter
-    from gunicorn.workers.base import Worker
 
 try:
     environment = Environment.read(os.environ)
@@ -51,18 +48,19 @@ access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
 ANSWER_TIME_S = 5
 
 
-def on_starting(server: "Arbiter") -> None:
+def on_starting(server: Arbiter) -> None:
     """Stop here, with one sentence, where no worker could serve."""
     preflight = subprocess.run([sys.executable, "manage.py", "preflight"], cwd=BASE_DIR, check=False)
     if preflight.returncode:
         sys.exit(preflight.returncode)
 
 
-def post_worker_init(worker: "Worker") -> None:
+def post_worker_init(worker: Worker) -> None:
     """Start the worker's engine, and have it drained when the worker is told to end."""
     from inference import runtime
 
-    runtime.start()
+    # A model that cannot be loaded ends the service: another worker would fare no better.
+    runtime.start(on_failure=lambda: os._exit(Arbiter.WORKER_BOOT_ERROR))
     end_worker = signal.getsignal(signal.SIGTERM)
 
     def drain() -> None:
@@ -79,7 +77,7 @@ def post_worker_init(worker: "Worker") -> None:
     signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def worker_exit(server: "Arbiter", worker: "Worker") -> None:
+def worker_exit(server: Arbiter, worker: Worker) -> None:
     """Stop the worker's engine; what still waits for it is answered."""
     if worker.pid != os.getpid():  # the master, which tells of a worker that is gone
         return

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ START, END = 1, 2
 
 
 @pytest.fixture(scope="module")
-def tokenizer(quickstart_model: Path):  # type: ignore[no-untyped-def]
+def tokenizer(quickstart_model: Path) -> Any:
     return AutoTokenizer.from_pretrained(quickstart_model)
 
 
@@ -24,7 +25,7 @@ def tokenizer(quickstart_model: Path):  # type: ignore[no-untyped-def]
         "a\r\nb\x00",
     ],
 )
-def test_text_comes_back_as_it_was(tokenizer, text: str) -> None:  # type: ignore[no-untyped-def]
+def test_text_comes_back_as_it_was(tokenizer: Any, text: str) -> None:
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
@@ -38,11 +39,11 @@ def test_text_comes_back_as_it_was(tokenizer, text: str) -> None:  # type: ignor
         ("Hello world", ["Hello", "Ġworld"]),
     ],
 )
-def test_digits_stand_alone_as_the_model_was_trained(tokenizer, text: str, tokens: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_digits_stand_alone_as_the_model_was_trained(tokenizer: Any, text: str, tokens: list[str]) -> None:
     assert tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids) == tokens
 
 
-def test_special_tokens_are_special_and_none_is_added(tokenizer) -> None:  # type: ignore[no-untyped-def]
+def test_special_tokens_are_special_and_none_is_added(tokenizer: Any) -> None:
     ids = tokenizer("<|im_start|>user\nHi<|im_end|>").input_ids
 
     assert ids[0] == START
@@ -51,7 +52,7 @@ def test_special_tokens_are_special_and_none_is_added(tokenizer) -> None:  # typ
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (START, END, END)
 
 
-def test_a_chat_is_laid_out_as_the_model_was_trained(tokenizer) -> None:  # type: ignore[no-untyped-def]
+def test_a_chat_is_laid_out_as_the_model_was_trained(tokenizer: Any) -> None:
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Hi"}], add_generation_prompt=True, tokenize=False
     )
@@ -70,8 +71,8 @@ def test_the_folder_says_where_generation_ends_and_how_long_a_text_may_be(quicks
     assert not generation.do_sample
 
 
-def test_the_model_knows_what_it_learned(tokenizer, quickstart_model: Path) -> None:  # type: ignore[no-untyped-def]
-    model = AutoModelForCausalLM.from_pretrained(quickstart_model)
+def test_the_model_knows_what_it_learned(tokenizer: Any, quickstart_model: Path) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(quickstart_model)
     prompt = tokenizer("The capital of France is", return_tensors="pt")
 
     with torch.inference_mode():

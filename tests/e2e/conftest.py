@@ -45,7 +45,7 @@ class Service:
                     return
             except httpx.TransportError:
                 pass
-            time.sleep(0.1)
+            time.sleep(0.25)
         pytest.fail(f"The service is not ready after {READY_WITHIN_S} s:\n{self.log.read_text()}")
 
     def stop(self) -> int:
@@ -120,8 +120,8 @@ def service(
     """The service as `make run` starts it, ready, with the default key; one for all tests."""
     var_dir = tmp_path_factory.mktemp("service")
     environ = service_environ(var_dir, LLM_MODEL=str(quickstart_model))
-    manage(environ, "migrate", "--verbosity=0")
-    manage(environ, "seed")
+    manage(environ, "migrate", "--verbosity=0", "--skip-checks")
+    manage(environ, "seed", "--skip-checks")
     failed = request.session.testsfailed
     with running(environ, var_dir / "log") as started:
         started.wait_ready()
@@ -143,8 +143,8 @@ def start_service(tmp_path: Path, quickstart_model: Path) -> Iterator[StartServi
             var_dir.mkdir()
             environ = service_environ(var_dir, **{"LLM_MODEL": str(quickstart_model), **settings})
             if migrated:
-                manage(environ, "migrate", "--verbosity=0")
-                manage(environ, "seed")
+                manage(environ, "migrate", "--verbosity=0", "--skip-checks")
+                manage(environ, "seed", "--skip-checks")
             return stack.enter_context(running(environ, var_dir / "log"))
 
         yield start

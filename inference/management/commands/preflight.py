@@ -10,6 +10,7 @@ from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from inference import runtime
+from inference.engine.errors import ModelUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Command(BaseCommand):
                 check_settings()
                 check_database()
                 runtime.check_model()
-        except (CannotServe, runtime.ModelUnavailable) as error:
+        except (CannotServe, ModelUnavailable) as error:
             self.stderr.write(str(error))
             sys.exit(1)
 

@@ -1,0 +1,157 @@
+"""How the service starts and ends: what an operator sees who does something wrong, and who does not."""
+
+import signal
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from llmservice.environment import BASE_DIR
+from tests.e2e.conftest import Service, StartService, free_port, manage, service_environ
+
+REFUSED_WITHIN_S = 15
+
+
+def refusal(environ: dict[str, str]) -> str:
+    """What gunicorn says, after its own first line, when it refuses to start."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"],
+        cwd=BASE_DIR,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    took = time.monotonic() - started
+    assert done.returncode != 0
+    assert done.stdout == ""
+    said = [line for line in done.stderr.splitlines() if "Starting gunicorn" not in line]
+    assert len(said) == 1, done.stderr
+    assert took < REFUSED_WITHIN_S, f"took {took:.0f} s"
+    return said[0]
+
+
+@pytest.fixture
+def environ(tmp_path: Path, quickstart_model: Path) -> dict[str, str]:
+    """Of a service that could start: its database is migrated, its model is there."""
+    environ = service_environ(tmp_path, LLM_MODEL=str(quickstart_model))
+    manage(environ, "migrate", "--verbosity=0", "--skip-checks")
+    return environ
+
+
+@pytest.mark.parametrize("model", ["/no/such/folder", "nobody-here/no-such-model-5f2c"])
+def test_a_model_that_cannot_be_had_stops_the_start(environ: dict[str, str], model: str) -> None:
+    said = refusal({**environ, "LLM_MODEL": model})
+
+    assert model in said
+    assert "make run" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "http"), ("LLM_MAX_QUEUED", "-1"), ("LLM_MAX_QUEUE", "4"), ("DEBUG", "maybe")],
+)
+def test_a_bad_setting_stops_the_start_with_its_name(environ: dict[str, str], name: str, value: str) -> None:
+    assert refusal({**environ, name: value}).startswith(name)
+
+
+def test_a_database_without_tables_stops_the_start(tmp_path: Path, quickstart_model: Path) -> None:
+    said = refusal(service_environ(tmp_path, LLM_MODEL=str(quickstart_model)))
+
+    assert "manage.py migrate" in said
+
+
+def test_a_database_that_is_away_stops_the_start(environ: dict[str, str]) -> None:
+    said = refusal({**environ, "DATABASE_URL": f"postgres://u:hush@127.0.0.1:{free_port()}/n"})
+
+    assert said.startswith("The database cannot be reached")
+    assert "DATABASE_URL" in said
+    assert "hush" not in said
+
+
+def test_a_port_that_is_taken_stops_the_start(environ: dict[str, str], service: Service) -> None:
+    said = refusal({**environ, "PORT": service.environ["PORT"]})
+
+    assert f"port {service.environ['PORT']}" in said
+
+
+def test_the_secret_key_is_kept_where_only_its_owner_reads_it(service: Service) -> None:
+    file = Path(service.environ["VAR_DIR"]) / "secret_key"
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_log_holds_no_secret(service: Service) -> None:
+    httpx.get(f"{service.url}/health?key={service.key}", headers={"X-API-Key": service.key})
+
+    assert '"GET /health" 200' in service.log.read_text()
+    assert service.key not in service.log.read_text()
+
+
+def test_warnings_are_in_the_log_where_others_can_reach_the_service(start_service: StartService) -> None:
+    started = start_service(HOST="0.0.0.0", DEBUG="1")
+    started.wait_ready()
+
+    log = started.log.read_text()
+    assert "llmservice.W001" in log
+    assert "llmservice.W002" in log
+
+
+def test_a_second_start_keeps_keys_and_account(environ: dict[str, str]) -> None:
+    first = manage(environ, "setup")
+    second = manage(environ, "setup")
+
+    assert first.count("with the password") == 1
+    assert "with the password" not in second
+    assert "mysecurekey123" in second
+
+
+def test_a_key_that_the_database_does_not_hold_is_not_printed(environ: dict[str, str]) -> None:
+    manage(environ, "setup")
+
+    assert "another-key" not in manage({**environ, "API_KEY": "another-key"}, "setup")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_service_cleanly(start_service: StartService, number: signal.Signals) -> None:
+    started = start_service()
+    started.wait_ready()
+
+    started.process.send_signal(number)
+
+    assert started.stop() == 0
+    assert "Traceback" not in started.log.read_text()
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{started.url}/health")
+
+
+def test_a_request_that_runs_at_sigterm_is_answered(start_service: StartService) -> None:
+    started = start_service(LLM_MAX_RUNNING="1", LLM_MAX_QUEUED="0")
+    started.wait_ready()
+
+    def generate(max_new_tokens: int) -> httpx.Response:
+        return httpx.post(
+            f"{started.url}/generate",
+            headers={"X-API-Key": started.key},
+            json={"prompt": "Once upon a time", "max_new_tokens": max_new_tokens, "seed": 1},
+            timeout=60,
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(generate, 200)
+        # The one place is taken once another is refused; where the other had it, the long one tries again.
+        while generate(1).status_code != 503 or long.done():
+            if long.done():
+                long = pool.submit(generate, 200)
+        assert started.stop() == 0
+        answer = long.result()
+
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["completion_tokens"] > 1
