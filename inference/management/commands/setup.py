@@ -4,9 +4,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.utils import timezone
 
-from accounts import authentication, services
+from accounts import authentication
 
 EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104
 
@@ -25,8 +24,7 @@ class Command(BaseCommand):
     def banner(self, admin_made: str) -> None:
         host = "localhost" if settings.HOST in EVERY_ADDRESS else settings.HOST
         url = f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
-        secret = services.find_secret(settings.API_KEY)
-        works = secret is not None and authentication.refusal(secret, timezone.now()) is None
+        works = authentication.is_accepted(settings.API_KEY)
         key = settings.API_KEY if works else "<your key>"
 
         bold = self.style.SUCCESS
