@@ -24,13 +24,13 @@ _TEXTS = ["*.json", "*.txt", "*.model", "*.jinja"]
 def unavailable(name: str, why: str) -> ModelUnavailable:
     """The error for the model `name`: which one, why, and what to do."""
     return ModelUnavailable(
-        f"The model {name} cannot be served: {why}. Set LLM_MODEL to a model's name on the Hugging Face hub or to "
-        "its folder; `make run` without LLM_MODEL starts with the quick-start model."
+        f"The model {name} cannot be served: {why}. Set LLM_MODEL to a model's name on the Hugging Face hub "
+        "or to its folder; `make run` without LLM_MODEL starts with the quick-start model."
     )
 
 
 def check(name: str) -> None:
-    """Whether the model could be had, without loading or downloading it; takes at most 10 seconds and a little.
+    """Whether the model could be had, without loading or downloading it; it takes 10 seconds at most.
 
     Raises:
         ModelUnavailable: it is not in the folder, in the cache or on the hub.
@@ -59,7 +59,7 @@ def check(name: str) -> None:
 
 
 def fetch(name: str) -> Path:
-    """The folder of the model's files, downloaded to the cache where they are missing, with progress on stderr.
+    """The folder of the model's files, downloaded to the cache where missing, with progress on stderr.
 
     Raises:
         ModelUnavailable: as `check`, or the download broke off.
@@ -72,10 +72,8 @@ def fetch(name: str) -> Path:
     if cached is not None:
         return cached
     try:
-        files = [sibling.rfilename for sibling in HfApi().model_info(name).siblings or []]
-        weights = next(
-            (kind for kind in WEIGHTS if any(Path(file).match(kind) for file in files)), WEIGHTS[0]
-        )
+        files = [Path(sibling.rfilename) for sibling in HfApi().model_info(name).siblings or []]
+        weights = next((kind for kind in WEIGHTS if any(file.match(kind) for file in files)), WEIGHTS[0])
         folder = Path(snapshot_download(name, allow_patterns=[weights, *_TEXTS], ignore_patterns=["*/*"]))
     except Exception as error:
         raise unavailable(name, _why(error)) from error

@@ -1,4 +1,4 @@
-"""The worker's one engine: loaded beside the web server's threads, asked for by the views, stopped at the end."""
+"""The worker's one engine: loaded beside the web server's threads, used by the views."""
 
 import logging
 import threading
@@ -30,7 +30,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """Where the engine stands, and a sentence for people on why it does not generate (empty while it does)."""
+    """Where the engine stands, and why it does not generate, in a sentence (empty while it does)."""
 
     state: State
     reason: str = ""

@@ -1,5 +1,8 @@
-"""Tiny models with random weights, and a byte-level tokenizer, made on the spot: seconds instead of downloads."""
+"""Tiny models with random weights, and a byte-level tokenizer, made on the spot."""
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,7 +41,9 @@ def tiny_gpt2(seed: int = 0) -> PreTrainedModel:
         vocab_size=257, n_positions=CONTEXT_LENGTH, n_embd=64, n_layer=2, n_head=4,
         bos_token_id=256, eos_token_id=256, initializer_range=0.4,
     )  # fmt: skip
-    return GPT2LMHeadModel(config).eval()
+    model: PreTrainedModel = GPT2LMHeadModel(config)
+    model.eval()
+    return model
 
 
 def tiny_llama(seed: int = 0) -> PreTrainedModel:
@@ -49,20 +54,32 @@ def tiny_llama(seed: int = 0) -> PreTrainedModel:
         num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
         bos_token_id=256, eos_token_id=256, tie_word_embeddings=True, initializer_range=0.3,
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    model: PreTrainedModel = LlamaForCausalLM(config)
+    model.eval()
+    return model
 
 
 SHAPES = {"gpt2": tiny_gpt2, "llama": tiny_llama}
 
 
 def tiny_engine(
-    config: EngineConfig | None = None, *, shape: str = "gpt2", eos_ids: tuple[int, ...] = ()
+    config: EngineConfig | None = None,
+    *,
+    shape: str = "gpt2",
+    eos_ids: tuple[int, ...] = (),
+    start: bool = True,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Engine:
-    """An engine that runs; the caller stops it. Without `eos_ids` every text reaches its full length."""
-    config = config or EngineConfig(kv_cache_tokens=4096)
+    """An engine with a tiny model; the caller stops it, or steps it where it is not started.
+
+    Without `eos_ids` every text reaches its full length.
+    """
+    config = replace(config or EngineConfig(kv_cache_tokens=4096), threads=1)
+    torch.set_num_threads(1)  # a second one only waits, with so small a model
     model = LanguageModel(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
-    engine = Engine(model, byte_tokenizer(), config, eos_ids=eos_ids)
-    engine.start()
+    engine = Engine(model, byte_tokenizer(), config, eos_ids=eos_ids, clock=clock)
+    if start:
+        engine.start()
     return engine
 
 

@@ -1,11 +1,12 @@
 """The attention hook: every running sequence in one packed batch, each attending to its own past alone.
 
 Hugging Face's model code computes queries, keys and values for all rows of the step at once and calls this
-function instead of its own attention. The rows of a sequence are worked on by calls whose shapes depend on that
-sequence only, so its result is the same bit for bit whoever else is in the batch.
+function instead of its own attention. The rows of a sequence are worked on by calls whose shapes depend on
+that sequence only, so its result is the same bit for bit whoever else is in the batch.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from inference.engine.kv_cache import KVCache, Slots
 NAME = "packed"
 
 BLOCK = 32
-"""Query rows of a prompt per attention call. A prompt may be prefilled in chunks of any multiple of this, and the
-result does not depend on how."""
+"""Query rows of a prompt per attention call. A prompt may be prefilled in chunks of any multiple of this, and
+the result does not depend on how."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,8 @@ def packed_attention(
     Returns:
         `[1, rows, heads, head_dim]`, and no weights.
     """
-    layer: int = module.layer_idx  # type: ignore[assignment]
-    keys, values = batch.cache.write(layer, batch.places, key[0], value[0])
-    _, heads, rows, _ = query.shape
-    kv_heads, _, value_dim = values.shape
-    output = query.new_empty((rows, heads, value_dim))
+    keys, values = batch.cache.write(int(module.layer_idx), batch.places, key[0], value[0])  # type: ignore[arg-type]
+    output = query.new_empty((query.shape[2], query.shape[1], values.shape[2]))
     for span in batch.spans:
         past = span.slots.start
         for first, last in _blocks(span):
@@ -81,13 +79,13 @@ def _blocks(span: Span) -> list[tuple[int, int]]:
     """The span cut at the multiples of BLOCK, in tokens of its sequence."""
     end = span.start + span.length
     cuts = [span.start, *range((span.start // BLOCK + 1) * BLOCK, end, BLOCK), end]
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(pairwise(cuts))
 
 
 def _attend(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None
 ) -> torch.Tensor:
-    """Attention of the last rows of one sequence over its keys up to and with them: `[1, heads, rows, dim]`."""
+    """Attention of a sequence's last rows over its keys up to and with them: `[1, heads, rows, dim]`."""
     _, heads, rows, dim = query.shape
     kv_heads, known = keys.shape[1], keys.shape[2]
     if rows == 1:

@@ -4,7 +4,7 @@ from transformers import PreTrainedTokenizerBase
 
 _REPLACEMENT = "\ufffd"
 _CONTEXT_TOKENS = 6
-"""Tokens decoded again before new ones: some tokenizers' text depends on the token before (a leading space)."""
+"""Tokens decoded again before new ones: with some tokenizers a token's text depends on the one before."""
 
 
 class Detokenizer:

@@ -122,7 +122,7 @@ class Engine:
             self._thread.join(timeout_s)
 
     def step(self) -> bool:
-        """End what is to end, admit what fits, compute one pass. Returns False when there was nothing to do."""
+        """End what is to end, admit what fits, compute one pass; False when there was nothing to do."""
         with self._changed:
             self._end_given_up()
             self._scheduler.admit(now=self._clock())

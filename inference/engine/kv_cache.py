@@ -21,8 +21,8 @@ class Slots:
 class KVCache:
     """Keys and values of every layer, for `tokens` places.
 
-    Each layer's tensors are `[kv_heads, tokens, head_dim]`: one head's keys lie side by side, as attention reads
-    them. The shapes are learned from the first keys that a layer writes, so that any model's layers fit.
+    Each layer's tensors are `[kv_heads, tokens, head_dim]`: one head's keys lie side by side, as attention
+    reads them. The shapes are learned from the first keys that a layer writes, so any model's layers fit.
     """
 
     def __init__(self, *, tokens: int) -> None:

@@ -1,8 +1,8 @@
 """The linear hook: weights packed once for oneDNN, and results that do not depend on the batch.
 
-PyTorch's own matrix products choose another order of summation for another number of rows, so the same row gets
-other last bits in another batch. oneDNN with packed weights does not, except that with AVX-512 it treats one row
-alone in its own way: a lone row is therefore computed as two.
+PyTorch's own matrix products choose another order of summation for another number of rows, so the same row
+gets other last bits in another batch. oneDNN with packed weights does not, except that with AVX-512 it treats
+one row alone in its own way: a lone row is therefore computed as two.
 """
 
 import torch
@@ -16,7 +16,7 @@ _CHECKED_ROWS = (1, 2, 3, 7, 16, 33, 64)
 
 
 class PackedLinear(nn.Module):
-    """A linear layer `[*, in] -> [*, out]` in float32 that holds its weights in oneDNN's own layout, and only so.
+    """A linear layer `[*, in] -> [*, out]` in float32 that holds its weights in oneDNN's own layout alone.
 
     Args:
         weight: `[out, in]`.
@@ -34,7 +34,9 @@ class PackedLinear(nn.Module):
         lone = rows.shape[0] == 1
         if lone:
             rows = rows.expand(2, -1)
-        out = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), self._weight, self._bias, "none", [], "")
+        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            rows.contiguous(), self._weight, self._bias, "none", [], ""
+        )
         if lone:
             out = out[:1]
         return out.view(*hidden.shape[:-1], self.out_features)

@@ -47,7 +47,7 @@ def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     logger.info("Warming up ...")
     _warm_up(engine)
     logger.info(
-        "%s is ready after %.1f s: context of %d tokens, %d CPU threads, results independent of the load: %s.",
+        "%s is ready after %.1f s: context of %d tokens, %d CPU threads, texts independent of the load: %s.",
         name,
         time.monotonic() - began,
         engine.context_length,

@@ -46,12 +46,7 @@ class LanguageModel:
         self.context_length = _context_length(model.config)
         self.cache = KVCache(tokens=kv_cache_tokens)
         self._model = model.eval()
-        probe = _probe_ids(model.config.get_text_config().vocab_size, self.context_length)
-        expected = self._stock_logits(probe)
-        self._model.set_attn_implementation(attention.NAME)
-        if packing_available():
-            pack_linears(self._model)
-        self._verify(probe, expected)
+        self._hook()
         self.reproducible = packing_available() and row_invariant(self._model)
         if not self.reproducible:
             logger.warning(
@@ -68,7 +63,10 @@ class LanguageModel:
         Returns:
             The logits after each segment's last token: `[len(segments), vocabulary]`.
         """
-        spans, token_ids, positions, last_rows = [], [], [], []
+        spans: list[attention.Span] = []
+        token_ids: list[int] = []
+        positions: list[int] = []
+        last_rows: list[int] = []
         for segment in segments:
             length = len(segment.token_ids)
             spans.append(attention.Span(len(token_ids), length, segment.start, segment.slots))
@@ -91,29 +89,30 @@ class LanguageModel:
         logits: torch.Tensor = self._model(input_ids=torch.tensor([token_ids]), use_cache=False).logits
         return logits[0, -2:].float().clone()
 
-    def _verify(self, token_ids: list[int], expected: torch.Tensor) -> None:
-        """Prefill and decode must come to what the model's own code computed."""
+    def _hook(self) -> None:
+        """Put the hooks in; prefill and decode must then come to what the model's own code computes."""
+        kind = self._model.config.model_type
+        token_ids = _probe_ids(self._model.config.get_text_config().vocab_size, self.context_length)
         slots = self.cache.allocate(len(token_ids))
         if slots is None:
-            raise ModelUnavailable(f"LLM_KV_CACHE_TOKENS must be {len(token_ids)} or more.")
+            raise ModelUnavailable(f"LLM_KV_CACHE_TOKENS must be {len(token_ids)} or more for this model.")
         try:
-            computed = torch.cat(
-                [
-                    self.forward([Segment(token_ids[:-1], 0, slots)]),
-                    self.forward([Segment(token_ids[-1:], len(token_ids) - 1, slots)]),
-                ]
-            )
+            expected = self._stock_logits(token_ids)
+            self._model.set_attn_implementation(attention.NAME)
+            if packing_available():
+                pack_linears(self._model)
+            prefilled = self.forward([Segment(token_ids[:-1], 0, slots)])
+            decoded = self.forward([Segment(token_ids[-1:], len(token_ids) - 1, slots)])
         except Exception as error:
-            raise ModelUnavailable(
-                f"Models of the kind {self._model.config.model_type} cannot be served: {type(error).__name__}: {error}"
-            ) from error
+            raise ModelUnavailable(f"Models of the kind {kind} cannot be served: {error!r}") from error
         finally:
             self.cache.release(slots)
+        computed = torch.cat([prefilled, decoded])
         scale = expected.abs().max().clamp(min=1.0)
         if not torch.allclose(computed / scale, expected / scale, rtol=0, atol=_TOLERANCE):
             raise ModelUnavailable(
-                f"Models of the kind {self._model.config.model_type} cannot be served: with this engine's attention "
-                "they would not compute what their own code does."
+                f"Models of the kind {kind} cannot be served: with this engine's attention they would not "
+                "compute what their own code does."
             )
 
 

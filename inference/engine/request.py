@@ -85,7 +85,8 @@ class Generation:
         seen = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: len(self._pieces) > seen or self._outcome is not None)
+                while len(self._pieces) == seen and self._outcome is None:
+                    self._changed.wait()
                 piece = "".join(self._pieces[seen:])
                 seen = len(self._pieces)
                 outcome = self._outcome

@@ -1,7 +1,7 @@
 """The choice of the next token, as transformers' logits processors define it.
 
-Order as in `generate`: repetition penalty, temperature, top-k, top-p. Every request draws from random numbers of
-its own, one a token, so its text depends on nothing but its seed.
+Order as in `generate`: repetition penalty, temperature, top-k, top-p. Every request draws from random numbers
+of its own, one a token, so its text depends on nothing but its seed.
 """
 
 import random
@@ -33,7 +33,7 @@ class Sampler:
         if not bool(torch.isfinite(logits).all()):
             raise GenerationFailed("The model computed no finite number for this text.")
         if self.params.repetition_penalty != 1.0:
-            logits = _penalise(logits, history, self.params.repetition_penalty)
+            logits = penalise(logits, history, self.params.repetition_penalty)
         if not self.params.do_sample:
             return int(logits.argmax())
         tokens, probabilities = distribution(logits, self.params)
@@ -63,7 +63,7 @@ def distribution(logits: torch.Tensor, params: SamplingParams) -> tuple[torch.Te
     return tokens, scores.softmax(0)
 
 
-def _penalise(logits: torch.Tensor, history: list[int], penalty: float) -> torch.Tensor:
+def penalise(logits: torch.Tensor, history: list[int], penalty: float) -> torch.Tensor:
     """Logits with those of tokens in `history` made smaller (Keskar et al., 2019, CTRL)."""
     seen = torch.tensor(history)
     scores = logits[seen]

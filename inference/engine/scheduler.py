@@ -17,9 +17,9 @@ _LONGEST_RETRY_S = 60
 class Scheduler:
     """The queue and the running set.
 
-    The next one admitted is from the owner with the fewest running, first come first served within an owner and
-    between equals. A full queue makes room for an owner who waits for less at the cost of the one who waits for
-    most (longest queue drop, Suter et al., 1998), so one owner cannot fill it against the others.
+    The next one admitted is from the owner with the fewest running, first come first served within an owner
+    and between equals. A full queue makes room for an owner who waits for less at the cost of the one who
+    waits for most (longest queue drop, Suter et al., 1998), so one owner cannot fill it against the others.
     """
 
     def __init__(self, config: EngineConfig, cache: KVCache) -> None:
@@ -36,12 +36,15 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Put a request in the queue.
 
+        Those for whom there is a free place do not count as waiting: the next step takes them.
+
         Raises:
             Overloaded: the queue is full, and no owner waits for more than this one would.
         """
         owner = sequence.request.owner
         own = len(self._waiting.get(owner, ()))
-        if self.queued >= self._config.max_queued and not self._can_start_at_once():
+        free = self._config.max_running - len(self.running)
+        if self.queued >= self._config.max_queued + free:
             longest = max(self._waiting, key=lambda name: len(self._waiting[name]), default=owner)
             if len(self._waiting.get(longest, ())) <= own + 1:
                 raise Overloaded(retry_after_s=self.retry_after_s())
@@ -89,10 +92,6 @@ class Scheduler:
         """When a place may be free again: the time in which those before it are done, in whole seconds."""
         rounds = (self.queued + len(self.running)) / self._config.max_running
         return min(_LONGEST_RETRY_S, max(1, ceil(rounds * self._mean_service_s)))
-
-    def _can_start_at_once(self) -> bool:
-        """A queue of no length still lets a request through when nobody waits and there is a free place."""
-        return not self._waiting and len(self.running) < self._config.max_running
 
     def _pop(self, owner: str, *, newest: bool = False) -> Sequence:
         queue = self._waiting[owner]

@@ -80,7 +80,8 @@ class Sequence:
         self._computed = computed
         self.token_ids.append(token_id)
         generated = len(self.token_ids) - len(self.request.prompt_ids)
-        piece, reason = "", None
+        piece = ""
+        reason: FinishReason | None = None
         if token_id in self._eos_ids:
             reason = "stop"
         else:

@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from inference.engine.linear import PackedLinear, pack_linears, row_invariant
+
+# GPT-2 medium's and the quick-start model's, and odd ones
+SHAPES = [(3072, 1024), (1024, 4096), (576, 1536), (192, 576), (33, 48), (1, 7)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("out_features", "in_features"), SHAPES)
+def test_a_row_is_the_same_bits_alone_and_among_others(
+    out_features: int, in_features: int, threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    layer = PackedLinear(torch.randn(out_features, in_features), torch.randn(out_features))
+    rows = torch.randn(300, in_features)
+    alone = torch.cat([layer(row[None]) for row in rows[:20]])
+    for count in (2, 3, 8, 15, 16, 17, 33, 64, 100, 300):
+        assert torch.equal(layer(rows[:count])[:20], alone[:count])
+    assert torch.equal(layer(rows[7:60])[:10], alone[7:17])
+
+
+def test_packed_layers_compute_what_the_model_s_own_compute() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(48, 96), nn.ReLU(), Conv1D(33, 96), nn.Linear(33, 5, bias=False))
+    nn.init.normal_(model[2].weight)
+    rows = torch.randn(4, 7, 48)
+    with torch.inference_mode():
+        expected = model(rows)
+        assert pack_linears(model) == 3
+        torch.testing.assert_close(model(rows), expected)
+    assert row_invariant(model)
+    assert not [name for name, _ in model.named_parameters()]
+
+
+def test_a_layer_whose_rows_depend_on_each_other_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = PackedLinear(torch.randn(8, 8), None)
+    honest = PackedLinear.forward
+    monkeypatch.setattr(PackedLinear, "forward", lambda self, rows: honest(self, rows) + len(rows) * 1e-6)
+    assert not row_invariant(nn.Sequential(layer))

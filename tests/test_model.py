@@ -1,0 +1,122 @@
+"""The promise of the service: a text's logits are the same bits alone, in any batch, prefilled in any pieces."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
+
+from inference.engine.errors import ModelUnavailable
+from inference.engine.model import LanguageModel, Segment
+from tests.models import SHAPES, byte_tokenizer, tiny_gpt2
+
+LENGTHS = (1, 2, 31, 32, 33, 64, 70, 100)
+
+
+def texts() -> list[list[int]]:
+    return [[(i * 31 + j * j * 7 + j) % 256 for j in range(length)] for i, length in enumerate(LENGTHS)]
+
+
+def logits_alone(model: LanguageModel, token_ids: list[int], decoded: int) -> torch.Tensor:
+    """Logits after the prompt and after each of `decoded` further tokens, one sequence at a time."""
+    slots = model.cache.allocate(len(token_ids))
+    assert slots
+    prompt = len(token_ids) - decoded
+    rows = [model.forward([Segment(token_ids[:prompt], 0, slots)])]
+    rows += [model.forward([Segment([token_ids[i]], i, slots)]) for i in range(prompt, len(token_ids))]
+    model.cache.release(slots)
+    return torch.cat(rows)
+
+
+@pytest.fixture(params=SHAPES)
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    return LanguageModel(SHAPES[request.param](), name="tiny", kv_cache_tokens=1024)
+
+
+def test_logits_are_the_same_bits_alone_and_in_a_batch_that_others_join_and_leave(
+    model: LanguageModel,
+) -> None:
+    decoded = 6
+    sequences = [[*text, *range(decoded)] for text in texts()]
+    alone = [logits_alone(model, sequence, decoded) for sequence in sequences]
+
+    places = [model.cache.allocate(len(sequence)) for sequence in sequences]
+    done = [0] * len(sequences)
+    together: list[list[torch.Tensor]] = [[] for _ in sequences]
+    step = 0
+    while min(len(rows) for rows in together) < decoded + 1:
+        segments, members = [], []
+        for i, (sequence, slots) in enumerate(zip(sequences, places, strict=True)):
+            if step < i or len(together[i]) > decoded:  # the i-th joins at step i, and leaves when it is done
+                continue
+            end = done[i] + 1 if done[i] else len(sequence) - decoded
+            assert slots
+            segments.append(Segment(sequence[done[i] : end], done[i], slots))
+            members.append((i, end))
+        for (i, end), row in zip(members, model.forward(segments), strict=True):
+            done[i] = end
+            together[i].append(row)
+        step += 1
+
+    for expected, rows in zip(alone, together, strict=True):
+        assert torch.equal(expected, torch.stack(rows))
+
+
+@pytest.mark.parametrize("chunk", [32, 64, 96])
+def test_a_prompt_prefilled_in_chunks_gives_the_same_bits(model: LanguageModel, chunk: int) -> None:
+    prompt = [(j * j * 7 + j) % 256 for j in range(201)]
+    whole = logits_alone(model, prompt, 0)
+    slots = model.cache.allocate(len(prompt))
+    assert slots
+    for start in range(0, len(prompt), chunk):
+        last = model.forward([Segment(prompt[start : start + chunk], start, slots)])
+    assert torch.equal(last, whole)
+
+
+def test_logits_are_those_of_the_model_s_own_code() -> None:
+    for make in SHAPES.values():
+        stock, text = make(), texts()[-1]
+        with torch.inference_mode():
+            expected = stock(input_ids=torch.tensor([text])).logits[0, -1:]
+        model = LanguageModel(make(), name="tiny", kv_cache_tokens=1024)
+        torch.testing.assert_close(logits_alone(model, text, 0), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_logits_of_the_quick_start_model_are_the_same_bits_in_a_batch(quickstart_model: Path) -> None:
+    stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
+    quickstart = LanguageModel(stock, name="quickstart", kv_cache_tokens=1024)
+    prompts = [byte_tokenizer()(text)["input_ids"] for text in ("Once upon a time", "x", "def main():" * 9)]
+    alone = [logits_alone(quickstart, prompt, 0) for prompt in prompts]
+    segments = [Segment(prompt, 0, quickstart.cache.allocate(len(prompt))) for prompt in prompts]  # type: ignore[arg-type]
+    together = quickstart.forward(segments)
+    assert torch.equal(torch.cat(alone), together)
+
+
+def test_this_machine_keeps_the_promise(model: LanguageModel) -> None:
+    assert model.reproducible
+
+
+def test_a_model_whose_attention_is_not_causal_attention_is_refused() -> None:
+    strange = tiny_gpt2()
+    for block in strange.transformer.h:
+        block.attn.register_forward_hook(lambda module, args, output: (output[0] * calls(module), output[1]))
+    with pytest.raises(ModelUnavailable, match=r"kind gpt2 cannot be served"):
+        LanguageModel(strange, name="strange", kv_cache_tokens=1024)
+
+
+def test_a_model_that_knows_no_attention_interface_is_refused() -> None:
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=257, hidden_size=64, n_layer=2, n_head=4))
+    with pytest.raises(ModelUnavailable, match=r"kind bloom cannot be served"):
+        LanguageModel(bloom, name="bloom", kv_cache_tokens=1024)
+
+
+def calls(module: torch.nn.Module) -> int:
+    """How often the module has run: makes its result depend on more than its input."""
+    module.calls = getattr(module, "calls", 0) + 1  # type: ignore[assignment, operator]
+    return int(module.calls)  # type: ignore[arg-type]
+
+
+def test_a_sliding_window_bounds_the_context() -> None:
+    small = tiny_gpt2()
+    small.config.sliding_window = 64
+    assert LanguageModel(small, name="tiny", kv_cache_tokens=1024).context_length == 64

@@ -1,0 +1,126 @@
+"""The worker's one engine, from loading to its end."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+
+from inference import runtime
+from inference.engine.errors import ModelUnavailable, Unavailable
+from inference.engine.request import GenerationRequest, SamplingParams
+from inference.runtime import State
+from tests.models import save_tiny_model, tiny_engine
+
+WAIT_S = 60
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    yield
+    runtime.stop()
+
+
+def wait_for(state: State) -> None:
+    tick = threading.Event()
+    for _ in range(WAIT_S * 100):
+        if runtime.status().state is state:
+            return
+        tick.wait(0.01)
+    raise AssertionError(f"{runtime.status()}, not {state}")
+
+
+def request() -> GenerationRequest:
+    return GenerationRequest(prompt_ids=(1, 2, 3), sampling=SamplingParams(), max_new_tokens=200)
+
+
+def test_it_loads_the_model_of_the_settings_beside_the_caller(settings: LazySettings, tmp_path: Path) -> None:
+    settings.LLM_MODEL = str(save_tiny_model(tmp_path / "my-tiny"))
+    settings.LLM_THREADS = 1
+    runtime.start()
+    if runtime.status().state is State.LOADING:  # nearly always, since it has only begun
+        with pytest.raises(Unavailable, match="loading"):
+            runtime.engine()
+    wait_for(State.READY)
+    assert runtime.engine().model_name == "my-tiny"
+    assert runtime.engine().submit(request()).result().completion_tokens > 0
+
+
+def test_a_model_that_cannot_be_had_is_told_to_the_caller(
+    settings: LazySettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.LLM_MODEL = "/no/such/folder"
+    failed = threading.Event()
+    runtime.start(on_failure=failed.set)
+    assert failed.wait(WAIT_S)
+    assert runtime.status().state is State.DEAD
+    assert "there is no such folder" in runtime.status().reason
+    assert "/no/such/folder cannot be served" in caplog.text
+    with pytest.raises(Unavailable, match="no such folder"):
+        runtime.engine()
+    with pytest.raises(ModelUnavailable, match="no such folder"):
+        runtime.check_model()
+
+
+def test_weights_that_cannot_be_read_are_named(settings: LazySettings, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    settings.LLM_MODEL = str(folder)
+    runtime.start()
+    wait_for(State.DEAD)
+    assert f"The model in {folder} cannot be read" in runtime.status().reason
+    assert "Traceback" not in runtime.status().reason
+
+
+def test_a_dead_engine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tiny_engine()
+    runtime.install(engine)
+    assert runtime.status().state is State.READY
+    monkeypatch.setattr(engine._scheduler, "admit", lambda now: 1 / 0)
+    with pytest.raises(Unavailable):
+        engine.submit(request()).result()
+    engine._thread.join(WAIT_S)
+    assert runtime.status().state is State.DEAD
+    with pytest.raises(Unavailable, match="restart"):
+        runtime.engine()
+
+
+@pytest.mark.parametrize("end", [runtime.drain, runtime.stop])
+def test_a_draining_worker_takes_no_more(end: Callable[[], None]) -> None:
+    runtime.install(tiny_engine())
+    engine = runtime.engine()
+    running = engine.submit(request())
+    end()
+    with pytest.raises(Unavailable):
+        runtime.engine()
+    with pytest.raises(Unavailable):
+        engine.submit(request())
+    if end is runtime.drain:
+        assert runtime.status().state is State.DRAINING
+        assert running.result().completion_tokens == 200
+    else:
+        assert running.done
+        assert not engine.alive
+
+
+def test_a_worker_told_to_end_while_it_loads_never_becomes_ready(
+    settings: LazySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, go_on = [], threading.Event()
+
+    def load_engine(*_: object, **__: object) -> object:
+        go_on.wait(WAIT_S)
+        loaded.append(tiny_engine())
+        return loaded[0]
+
+    monkeypatch.setattr("inference.engine.loader.load_engine", load_engine)
+    settings.LLM_MODEL = str(save_tiny_model(tmp_path))
+    runtime.start()
+    runtime.drain()
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "load":
+            thread.join(WAIT_S)
+    assert runtime.status().state is State.DRAINING
+    assert not loaded[0].alive

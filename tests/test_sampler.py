@@ -1,0 +1,113 @@
+"""Sampling against transformers' own logits processors."""
+
+from collections import Counter
+
+import pytest
+import torch
+from transformers import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from inference.engine.errors import GenerationFailed
+from inference.engine.request import SamplingParams
+from inference.engine.sampler import Sampler, distribution, penalise
+
+VOCABULARY = 500
+HISTORY = [3, 17, 17, 499, 0, 42]
+PARAMETERS = [
+    SamplingParams(),
+    SamplingParams(temperature=0.1, top_k=0),
+    SamplingParams(temperature=2.0, top_k=0),
+    SamplingParams(temperature=1.0, top_k=1),
+    SamplingParams(top_k=7, top_p=0.8),
+    SamplingParams(top_k=0, top_p=0.01),
+    SamplingParams(top_k=0, top_p=0.95, repetition_penalty=1.3),
+    SamplingParams(top_k=100_000, top_p=0.5, repetition_penalty=0.7),
+]
+
+
+def logits(*, seed: int = 0, ties: bool = False) -> torch.Tensor:
+    scores = torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(seed)) * 4
+    return scores.round() if ties else scores
+
+
+def expected(scores: torch.Tensor, params: SamplingParams) -> torch.Tensor:
+    """The distribution over the whole vocabulary by the library's processors, in its order."""
+    processors = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(params.repetition_penalty)])
+    processors.append(TemperatureLogitsWarper(params.temperature))
+    if params.top_k:
+        processors.append(TopKLogitsWarper(params.top_k))
+    if params.top_p < 1.0:
+        processors.append(TopPLogitsWarper(params.top_p))
+    processed: torch.Tensor = processors(torch.tensor([HISTORY]), scores[None].clone())
+    return processed[0].softmax(0)
+
+
+@pytest.mark.parametrize("params", PARAMETERS, ids=str)
+@pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
+def test_the_distribution_is_that_of_transformers(params: SamplingParams, *, ties: bool) -> None:
+    for seed in range(5):
+        scores = logits(seed=seed, ties=ties)
+        tokens, probabilities = distribution(penalise(scores, HISTORY, params.repetition_penalty), params)
+        ours = torch.zeros(VOCABULARY).scatter(0, tokens, probabilities)
+        theirs = expected(scores, params)
+        if ties and params.top_p < 1.0:  # which of the equal ones is left out is nobody's promise
+            ours, theirs = ours.sort().values, theirs.sort().values
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("params", PARAMETERS, ids=str)
+def test_draws_follow_the_distribution(params: SamplingParams) -> None:
+    draws = 2000
+    scores = logits()
+    sampler = Sampler(params)
+    counts = Counter(sampler.choose(scores, HISTORY) for _ in range(draws))
+    wanted = expected(scores, params)
+    for token in set(counts) | set(wanted.topk(5).indices.tolist()):
+        share = float(wanted[token])
+        deviation = (draws * share * (1 - share)) ** 0.5
+        assert abs(counts[token] - draws * share) <= 5 * deviation + 3, token
+
+
+def test_the_draws_depend_on_the_seed_alone() -> None:
+    def drawn(seed: int) -> list[int]:
+        sampler = Sampler(SamplingParams(seed=seed))
+        return [sampler.choose(logits(seed=i), HISTORY) for i in range(20)]
+
+    first = drawn(7)
+    drawn(8)
+    torch.manual_seed(1)
+    assert drawn(7) == first
+    assert drawn(8) != first
+
+
+def test_the_draws_of_a_seed_are_the_same_in_every_version() -> None:
+    sampler = Sampler(SamplingParams(top_k=0, seed=2**63 - 1))
+    flat = torch.zeros(VOCABULARY)
+    assert [sampler.choose(flat, HISTORY) for _ in range(5)] == [158, 315, 401, 226, 238]
+
+
+def test_greedy_takes_the_likeliest_after_the_penalty() -> None:
+    scores = torch.zeros(VOCABULARY)
+    scores[17], scores[18] = 5.0, 4.0
+    assert Sampler(SamplingParams(do_sample=False)).choose(scores, HISTORY) == 17
+    assert Sampler(SamplingParams(do_sample=False, repetition_penalty=1.5)).choose(scores, HISTORY) == 18
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_fail(number: float) -> None:
+    scores = logits()
+    scores[5] = number
+    with pytest.raises(GenerationFailed):
+        Sampler(SamplingParams()).choose(scores, HISTORY)
+
+
+def test_the_logits_are_left_as_they_are() -> None:
+    scores = logits()
+    before = scores.clone()
+    Sampler(SamplingParams(repetition_penalty=1.5, top_p=0.5)).choose(scores, HISTORY)
+    assert torch.equal(scores, before)
