@@ -27,7 +27,7 @@ def test_a_row_is_the_same_bits_alone_and_among_others(
 def test_packed_layers_compute_what_the_model_s_own_compute() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(48, 96), nn.ReLU(), Conv1D(33, 96), nn.Linear(33, 5, bias=False))
-    nn.init.normal_(model[2].weight)
+    nn.init.normal_(model[2].weight)  # type: ignore[arg-type]
     rows = torch.randn(4, 7, 48)
     with torch.inference_mode():
         expected = model(rows)

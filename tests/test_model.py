@@ -1,4 +1,4 @@
-"""The promise of the service: a text's logits are the same bits alone, in any batch, prefilled in any pieces."""
+"""The service's promise: a text's logits are the same bits alone, in any batch, prefilled in any pieces."""
 
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def test_this_machine_keeps_the_promise(model: LanguageModel) -> None:
 
 def test_a_model_whose_attention_is_not_causal_attention_is_refused() -> None:
     strange = tiny_gpt2()
-    for block in strange.transformer.h:
+    for block in strange.transformer.h:  # type: ignore[union-attr]
         block.attn.register_forward_hook(lambda module, args, output: (output[0] * calls(module), output[1]))
     with pytest.raises(ModelUnavailable, match=r"kind gpt2 cannot be served"):
         LanguageModel(strange, name="strange", kv_cache_tokens=1024)
@@ -112,7 +112,7 @@ def test_a_model_that_knows_no_attention_interface_is_refused() -> None:
 
 def calls(module: torch.nn.Module) -> int:
     """How often the module has run: makes its result depend on more than its input."""
-    module.calls = getattr(module, "calls", 0) + 1  # type: ignore[assignment, operator]
+    module.calls = getattr(module, "calls", 0) + 1  # type: ignore[assignment]
     return int(module.calls)  # type: ignore[arg-type]
 
 

@@ -43,7 +43,7 @@ def expected(scores: torch.Tensor, params: SamplingParams) -> torch.Tensor:
         processors.append(TopKLogitsWarper(params.top_k))
     if params.top_p < 1.0:
         processors.append(TopPLogitsWarper(params.top_p))
-    processed: torch.Tensor = processors(torch.tensor([HISTORY]), scores[None].clone())
+    processed: torch.Tensor = processors(torch.LongTensor([HISTORY]), scores[None].clone())
     return processed[0].softmax(0)
 
 
