@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Max, QuerySet
@@ -23,6 +22,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from accounts import services
+from accounts.events import Actor
 from accounts.forms import KeyForm, RotateForm
 from accounts.models import APIKey, APIKeyQuerySet, APIKeySecret, KeyState
 from accounts.templatetags.keys import ago, left, state_badge
@@ -171,14 +171,14 @@ class APIKeyAdmin(KeyModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: APIKey, form: "ModelForm[APIKey]", change: bool) -> None:
         if change:
-            services.describe(key=obj, fields=form.changed_data)
+            services.describe(key=obj, fields=form.changed_data, by=Actor.account(request))
             return
         issued = services.create_key(
             name=obj.name,
             owner=obj.owner,
             note=obj.note,
             expires_at=obj.expires_at,
-            created_by=cast("User", request.user),
+            by=Actor.account(request),
         )
         obj.pk = issued.key.pk
         request.issued = issued  # type: ignore[attr-defined]
@@ -209,7 +209,7 @@ class APIKeyAdmin(KeyModelAdmin):
             key.rotations = form.cleaned_data["rotations"]
             try:
                 with transaction.atomic():
-                    issued = services.rotate(key=key, grace=form.grace_period)
+                    issued = services.rotate(key=key, grace=form.grace_period, by=Actor.account(request))
                     self.log_change(request, key, f"Rotated; the old secret stops: {form.grace_label}.")
             except services.KeyChangeError as refused:
                 return self._refused(request, key, refused)
@@ -223,7 +223,7 @@ class APIKeyAdmin(KeyModelAdmin):
         if request.method == "POST":
             try:
                 with transaction.atomic():
-                    action.service(key=key)
+                    action.service(key=key, by=Actor.account(request))
                     self.log_change(request, key, f"{action.done}.")
             except services.KeyChangeError as refused:
                 return self._refused(request, key, refused)

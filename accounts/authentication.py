@@ -10,7 +10,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import services
+from accounts import secret_use, services
+from accounts.events import address_of
 from accounts.models import APIKey, APIKeySecret, KeyState
 
 HEADER = "X-API-Key"
@@ -24,6 +25,7 @@ REFUSED_STATES = {
     KeyState.DISABLED: "This API key is disabled.",
 }
 REPLACED = "This API key has expired: another one has replaced it."
+LEAKED = "This API key has been revoked, because its secret had leaked."
 
 
 class APIKeyAuthentication(BaseAuthentication):
@@ -40,9 +42,12 @@ class APIKeyAuthentication(BaseAuthentication):
         if secret is None:
             raise AuthenticationFailed(INVALID)
         now = timezone.now()
+        address = address_of(request)
         if (reason := refusal(secret, now)) is not None:
+            if secret.key.state_at(now) in {KeyState.ACTIVE, KeyState.EXPIRED}:
+                secret_use.record_refusal(secret=secret, now=now, address=address)
             raise AuthenticationFailed(reason)
-        services.record_use(secret=secret, now=now)
+        secret_use.record_use(secret=secret, now=now, address=address)
         return secret.key, secret
 
 
@@ -56,4 +61,6 @@ def refusal(secret: APIKeySecret, now: datetime) -> str | None:
     """Return why this secret of ours is not accepted at `now`, in words for its holder; None if it is."""
     if (reason := REFUSED_STATES.get(secret.key.state_at(now))) is not None:
         return reason
-    return None if secret.is_live_at(now) else REPLACED
+    if secret.is_live_at(now):
+        return None
+    return REPLACED if secret.revoked_at is None else LEAKED

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import services, tokens
+from accounts import secret_use, services, tokens
 from accounts.models import APIKey, APIKeySecret, KeyState
 
 LIST = "/admin/accounts/apikey/"
@@ -95,7 +95,7 @@ def test_an_expiry_in_the_past_is_refused(admin_client: Client) -> None:
 
 def test_the_list_shows_state_prefix_owner_and_last_use(admin_client: Client) -> None:
     issued = services.create_key(name="search", owner="Ada")
-    services.record_use(secret=issued.secret, now=timezone.now() - timedelta(minutes=5))
+    secret_use.record_use(secret=issued.secret, now=timezone.now() - timedelta(minutes=5))
     page = text(admin_client.get(LIST))
     for shown in ("search", "Ada", "Active", f"{issued.secret.prefix}…", "5\xa0minutes ago"):
         assert shown in page

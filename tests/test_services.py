@@ -8,7 +8,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from accounts import services, tokens
+from accounts import secret_use, services, tokens
 from accounts.models import APIKey, APIKeySecret, KeyState
 
 HOUR = timedelta(hours=1)
@@ -186,7 +186,7 @@ def test_the_last_use_is_written_once_a_minute() -> None:
     written = []
     for seconds in (0, 1, 59, 60, 100, 121):
         secret.refresh_from_db()
-        services.record_use(secret=secret, now=start + timedelta(seconds=seconds))
+        secret_use.record_use(secret=secret, now=start + timedelta(seconds=seconds))
         secret.refresh_from_db()
         assert secret.last_used_at is not None
         written.append((secret.last_used_at - start).total_seconds())

@@ -3,11 +3,16 @@
 from datetime import datetime
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from accounts import tokens
+
+# Far above what one service can serve, and low enough for the database's integers.
+MAX_LIMIT = 1_000_000
+MAX_TOKENS_PER_DAY = 1_000_000_000_000
 
 
 class KeyState(models.TextChoices):
@@ -17,6 +22,17 @@ class KeyState(models.TextChoices):
     DISABLED = "disabled", "Disabled"
     EXPIRED = "expired", "Expired"
     REVOKED = "revoked", "Revoked"
+
+
+class Scope(models.TextChoices):
+    """What a key may be used for."""
+
+    GENERATE = "generate", "Generate text"
+    USAGE = "usage", "See its own limits and usage"
+
+
+def all_scopes() -> list[str]:
+    return list(Scope.values)
 
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
@@ -56,7 +72,46 @@ class APIKey(models.Model):
         help_text="From then on the key is refused. Empty: never.",
     )
     disabled_at = models.DateTimeField(null=True, editable=False)
+    disabled_by = models.CharField(max_length=200, blank=True, editable=False)
+    disabled_reason = models.CharField(max_length=200, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
+    revoked_by = models.CharField(max_length=200, blank=True, editable=False)
+    revoked_reason = models.CharField(max_length=200, blank=True, editable=False)
+    # Limits: null is the default of the settings, 0 is unlimited; `accounts.limits` reads them.
+    requests_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MAX_LIMIT)],
+        help_text="Empty: the service's default. 0: unlimited.",
+    )
+    burst = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MAX_LIMIT)],
+        help_text="Requests that may come all at once. Empty: the service's default. 0: those of one minute.",
+    )
+    tokens_per_day = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MAX_TOKENS_PER_DAY)],
+        help_text="Of prompts and answers together, from midnight to midnight UTC. "
+        "Empty: the service's default. 0: unlimited.",
+    )
+    max_concurrent = models.PositiveIntegerField(
+        "requests at once",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MAX_LIMIT)],
+        help_text="Requests that may run or wait at the same time. "
+        "Empty: the service's default. 0: unlimited.",
+    )
+    # Lists of text, as `accounts.networks` and `Scope` define them.
+    allowed_networks = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Addresses and networks (CIDR) that the key may be used from. Empty: all.",
+    )
+    scopes = models.JSONField(default=all_scopes, blank=True, help_text="What the key may be used for.")
     # Counts up with every rotation, so that of two that start from the same sight of the key one is refused.
     rotations = models.PositiveIntegerField(default=0, editable=False)
 
@@ -113,9 +168,17 @@ class APIKeySecret(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(max_length=tokens.DISPLAY_LENGTH, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    # Set when a newer secret replaces this one: the end of its grace.
+    # The secret that asked for this one over the API, if one did: what a thief made of a stolen secret.
+    made_with = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, editable=False, related_name="made"
+    )
+    # Set when a newer secret replaces this one, to the end of its grace, and when it is revoked.
     expires_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_from = models.GenericIPAddressField(null=True, editable=False)
+    # When a use after its end was last written down.
+    refused_at = models.DateTimeField(null=True, editable=False)
 
     objects = APIKeySecretQuerySet.as_manager()
 

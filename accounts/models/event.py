@@ -1,0 +1,74 @@
+"""What happened to a key: written once, never changed, never deleted."""
+
+from typing import Any, NoReturn
+
+from django.db import models
+from django.utils import timezone
+
+from accounts.models.key import APIKey, APIKeySecret
+
+
+class EventKind(models.TextChoices):
+    CREATED = "created", "Created"
+    CHANGED = "changed", "Changed"
+    LIMITS_CHANGED = "limits_changed", "Limits changed"
+    ROTATED = "rotated", "Rotated"
+    FIRST_USED = "first_used", "New secret first used"
+    GRACE_ENDED = "grace_ended", "Grace ended"
+    SECRET_REVOKED = "secret_revoked", "Secret revoked"
+    REFUSED_EXPIRED = "refused_expired", "Refused after expiry"
+    DISABLED = "disabled", "Disabled"
+    ENABLED = "enabled", "Enabled"
+    REVOKED = "revoked", "Revoked"
+
+
+class ImmutableError(Exception):
+    """An event is there for good, as it was written."""
+
+    def __init__(self) -> None:
+        super().__init__("The events of a key cannot be changed or deleted.")
+
+
+class KeyEventQuerySet(models.QuerySet["KeyEvent"]):
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise ImmutableError
+
+    def delete(self) -> NoReturn:
+        raise ImmutableError
+
+
+class KeyEvent(models.Model):
+    """Who did what to a key, when and from where.
+
+    The database refuses changes as well, by a trigger (on SQLite not deletions, since a table can be emptied
+    there in no other way).
+    """
+
+    key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="events", editable=False)
+    secret = models.ForeignKey(
+        APIKeySecret, on_delete=models.PROTECT, null=True, related_name="events", editable=False
+    )
+    kind = models.CharField(max_length=20, choices=EventKind.choices, editable=False)
+    at = models.DateTimeField(default=timezone.now, editable=False)
+    # Text and no reference, so that it stays as it was when an account is renamed or deleted.
+    actor = models.CharField("by", max_length=200, editable=False)
+    address = models.GenericIPAddressField("from", null=True, editable=False)
+    details = models.JSONField(default=dict, editable=False)
+
+    objects = KeyEventQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "event"
+        ordering = ["-at", "-pk"]
+        indexes = [models.Index(fields=["key", "-at"], name="accounts_keyevent_key_at")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} by {self.actor}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise ImmutableError
+        super().save(*args, **{**kwargs, "force_insert": True})
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ImmutableError

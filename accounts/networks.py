@@ -1,0 +1,43 @@
+"""Networks that a key may be used from, written as CIDR: `10.0.0.0/8`, `2001:db8::/32`, `192.0.2.7`."""
+
+import ipaddress
+from collections.abc import Collection, Iterable
+
+
+def parse(texts: Iterable[str]) -> list[str]:
+    """These networks in their usual form, each once. Raises ValueError that names one that is none."""
+    networks = []
+    for text in texts:
+        try:
+            networks.append(str(ipaddress.ip_network(text.strip())))
+        except ValueError:
+            raise ValueError(
+                f"“{text[:64]}” is no address and no network such as 10.0.0.0/8 or 2001:db8::/32."
+            ) from None
+    return list(dict.fromkeys(networks))
+
+
+def contain(networks: Collection[str], address: str | None) -> bool:
+    """Whether the address is in one of the networks; where there are none, every address is."""
+    if not networks:
+        return True
+    host = _host(address)
+    return host is not None and any(host in ipaddress.ip_network(network) for network in networks)
+
+
+def neighbourhood(address: str | None) -> str:
+    """What stands for an address where tries are counted: a /64 of IPv6, since one customer has all of it."""
+    host = _host(address)
+    if host is None:
+        return ""
+    return str(host) if host.version == 4 else str(ipaddress.ip_network((host, 64), strict=False))
+
+
+def _host(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        host = ipaddress.ip_address(address or "")
+    except ValueError:
+        return None
+    # An IPv4 client of a server that listens on IPv6.
+    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+    return mapped or host

@@ -1,0 +1,40 @@
+"""When, and from where, secrets are used; written down so rarely that a request does not feel it."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+
+from accounts.events import Actor, record
+from accounts.models import APIKeySecret, EventKind
+
+USED_RESOLUTION = timedelta(minutes=1)
+# Whoever still has a secret after its end may try it all day.
+REFUSED_RESOLUTION = timedelta(days=1)
+
+
+def record_use(*, secret: APIKeySecret, now: datetime, address: str | None = None) -> None:
+    """Remember that the secret was accepted, with at most one write a minute."""
+    same = APIKeySecret.objects.filter(pk=secret.pk)
+    used = {"last_used_at": now, "last_used_from": address}
+    if secret.last_used_at is None:
+        with transaction.atomic():
+            if same.filter(last_used_at__isnull=True).update(**used):
+                _record(EventKind.FIRST_USED, secret, now, address)
+    elif secret.last_used_at <= (stale := now - USED_RESOLUTION):
+        same.filter(last_used_at__lte=stale).update(**used)
+
+
+def record_refusal(*, secret: APIKeySecret, now: datetime, address: str | None = None) -> None:
+    """Remember that the secret was tried after its end, or its key's, with at most one write a day."""
+    stale = now - REFUSED_RESOLUTION
+    if secret.refused_at is not None and secret.refused_at > stale:
+        return
+    due = Q(refused_at__isnull=True) | Q(refused_at__lte=stale)
+    with transaction.atomic():
+        if APIKeySecret.objects.filter(due, pk=secret.pk).update(refused_at=now):
+            _record(EventKind.REFUSED_EXPIRED, secret, now, address)
+
+
+def _record(kind: EventKind, secret: APIKeySecret, now: datetime, address: str | None) -> None:
+    record(kind, key=secret.key, secret=secret, by=Actor.holder(secret, address=address), at=now)

@@ -1,0 +1,137 @@
+"""What happens to a key is written down, by whom and from where, and stays as it was written."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.utils import timezone
+
+from accounts import secret_use, services
+from accounts.events import Actor
+from accounts.models import APIKey, APIKeySecret, EventKind, ImmutableError, KeyEvent
+
+ADA = Actor(name="ada", address="192.0.2.7")
+HOUR = timedelta(hours=1)
+
+pytestmark = pytest.mark.django_db
+
+
+def kinds(key: APIKey) -> list[str]:
+    return [event.kind for event in key.events.order_by("pk")]
+
+
+def last(key: APIKey) -> KeyEvent:
+    return key.events.latest("pk")
+
+
+def test_the_life_of_a_key_is_told_in_order() -> None:
+    key = services.create_key(name="search", by=ADA).key
+    services.set_limits(key=key, limits={"burst": 5}, by=ADA)
+    services.rotate(key=key, grace=HOUR, reason="yearly", by=ADA)
+    services.end_grace(key=key, by=ADA)
+    services.disable(key=key, reason="holidays", by=ADA)
+    services.enable(key=key, by=ADA)
+    services.revoke(key=key, reason="the project is over", by=ADA)
+    assert kinds(key) == [
+        EventKind.CREATED,
+        EventKind.LIMITS_CHANGED,
+        EventKind.ROTATED,
+        EventKind.GRACE_ENDED,
+        EventKind.DISABLED,
+        EventKind.ENABLED,
+        EventKind.REVOKED,
+    ]
+    assert {(event.actor, event.address) for event in key.events.all()} == {("ada", "192.0.2.7")}
+    assert last(key).details == {"reason": "the project is over"}
+    assert key.events.get(kind=EventKind.ROTATED).details == {"grace_s": 3600, "reason": "yearly"}
+    assert key.events.get(kind=EventKind.LIMITS_CHANGED).details == {"limits": {"burst": 5}}
+    assert (key.revoked_by, key.revoked_reason) == ("ada", "the project is over")
+
+
+def test_a_change_of_name_and_limits_is_told_by_what_it_is() -> None:
+    key = services.create_key(name="search").key
+    key.name, key.tokens_per_day = "find", 100
+    services.describe(key=key, fields=["name", "tokens_per_day"], by=ADA)
+    assert kinds(key) == [EventKind.CREATED, EventKind.LIMITS_CHANGED, EventKind.CHANGED]
+    assert last(key).details == {"fields": {"name": "find"}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: services.revoke(key=key),
+        lambda key: services.rotate(key=key, grace=HOUR),
+        lambda key: services.end_grace(key=key),
+    ],
+)
+def test_a_refused_change_is_no_event(change: Callable[[APIKey], object]) -> None:
+    key = services.create_key(name="search").key
+    services.revoke(key=key)
+    before = kinds(key)
+    with pytest.raises(services.KeyChangeError):
+        change(key)
+    assert kinds(key) == before
+
+
+def test_the_first_use_of_a_new_secret_is_told_once_with_its_address(client: Client) -> None:
+    issued = services.create_key(name="search")
+    for _ in range(3):
+        client.post("/generate", headers={"X-API-Key": issued.plaintext}, REMOTE_ADDR="192.0.2.1")
+    event = issued.key.events.get(kind=EventKind.FIRST_USED)
+    assert (event.secret, event.address) == (issued.secret, "192.0.2.1")
+    assert event.actor == f"the holder of {issued.secret}"
+    secret = APIKeySecret.objects.get()
+    assert secret.last_used_from == "192.0.2.1"
+
+
+def test_a_use_after_the_end_is_told_once_a_day() -> None:
+    issued = services.create_key(name="search")
+    now = timezone.now()
+    for hours in (0, 1, 23, 25):
+        secret = APIKeySecret.objects.get()
+        secret_use.record_refusal(secret=secret, now=now + timedelta(hours=hours), address="192.0.2.1")
+    assert issued.key.events.filter(kind=EventKind.REFUSED_EXPIRED).count() == 2
+
+
+def test_only_a_use_after_expiry_is_told_as_that(client: Client) -> None:
+    first = services.create_key(name="search")
+    services.rotate(key=first.key, grace=timedelta(0))
+    disabled = services.create_key(name="disabled")
+    services.disable(key=disabled.key)
+    for issued in (first, disabled):
+        assert client.post("/generate", headers={"X-API-Key": issued.plaintext}).status_code == 403
+    assert EventKind.REFUSED_EXPIRED in kinds(first.key)
+    assert EventKind.REFUSED_EXPIRED not in kinds(disabled.key)
+
+
+def test_no_event_holds_a_secret() -> None:
+    first = services.create_key(name="search")
+    second = services.rotate(key=first.key, grace=HOUR)
+    told = str(list(KeyEvent.objects.values()))
+    assert first.plaintext not in told
+    assert second.plaintext not in told
+
+
+def test_an_event_can_be_neither_changed_nor_deleted() -> None:
+    event = last(services.create_key(name="search").key)
+    with pytest.raises(ImmutableError):
+        event.save()
+    with pytest.raises(ImmutableError):
+        event.delete()
+    with pytest.raises(ImmutableError):
+        KeyEvent.objects.update(actor="nobody")
+    with pytest.raises(ImmutableError):
+        KeyEvent.objects.all().delete()
+
+
+def test_the_database_itself_refuses_to_change_an_event() -> None:
+    services.create_key(name="search", by=ADA)
+    with (
+        pytest.raises(DatabaseError, match="cannot be changed"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("UPDATE accounts_keyevent SET actor = 'nobody'")
+    assert KeyEvent.objects.get().actor == "ada"
