@@ -70,6 +70,9 @@ class Environment:
         "The host names that requests may ask for, with commas between; "
         "`localhost`, the loopback addresses and `HOST` always may.",
     )
+    https: bool = setting(
+        False, "Whether browsers reach the service by https alone: then cookies travel over nothing else."
+    )
     web_concurrency: int = setting(
         1, "Worker processes; each loads the model for itself.", at_least=1, at_most=64
     )

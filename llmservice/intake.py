@@ -1,4 +1,4 @@
-"""The first middleware: what holds for every request, on every path, before and after all else."""
+"""The first middleware that looks at a request: what holds on every path, before and after all else."""
 
 import io
 from collections.abc import Callable

@@ -27,6 +27,8 @@ LOGGING: dict[str, Any] = {
         # Django's own handlers mail and look at DEBUG: its records go the way of all others.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.request": {"filters": ["has_trace"]},
+        # It tells of its start and of each step that it takes; what it warns of are failed logins.
+        "axes": {"level": "WARNING"},
         # It tells of every request to the model hub.
         "httpx": {"level": "WARNING"},
         "gunicorn.error": {"handlers": ["stderr"], "level": "INFO", "propagate": False},

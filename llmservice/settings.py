@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+from datetime import timedelta
 from typing import Any
 
 import dj_database_url
@@ -48,10 +49,12 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
     "accounts",
     "inference",
 ]
 MIDDLEWARE = [
+    "llmservice.content_security.ContentSecurityPolicyMiddleware",
     "llmservice.intake.IntakeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -61,6 +64,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "llmservice.urls"
 WSGI_APPLICATION = "llmservice.wsgi.application"
@@ -91,10 +95,31 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
-# Pages of this service are shown in no frame; cookies go to no other site.
+# Pages of this service are shown in no frame; cookies go to no other site and, where browsers reach the
+# service by https, over nothing else. Sessions are administrators' alone, so they last a working day.
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENVIRONMENT.https
+SESSION_COOKIE_AGE = 12 * 60 * 60
 CSRF_COOKIE_HTTPONLY = True
+
+# --- Guesses at the admin's login (django-axes)
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+# Both together: by the name alone, anyone could lock the administrator out.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# What comes during the wait neither prolongs it nor is written down.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_LOCKOUT_CALLABLE = "llmservice.lockout.locked_out"
+# In the place of the name people type their password by mistake: it is kept out of the log.
+AXES_SENSITIVE_PARAMETERS = ["username"]
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
 
 
 # --- Database
