@@ -60,6 +60,7 @@ class KeyEvent(models.Model):
     class Meta:
         verbose_name = "event"
         ordering = ["-at", "-pk"]
+        default_permissions = ("view",)
         indexes = [models.Index(fields=["key", "-at"], name="accounts_keyevent_key_at")]
 
     def __str__(self) -> str:

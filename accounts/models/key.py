@@ -124,6 +124,12 @@ class APIKey(models.Model):
         verbose_name = "API key"
         verbose_name_plural = "API keys"
         ordering = ["-created_at", "-pk"]
+        # No one deletes a key; whoever may change what a key is for, may not do these by that alone.
+        default_permissions = ("add", "change", "view")
+        permissions = [
+            ("rotate_apikey", "Can rotate API key"),
+            ("revoke_apikey", "Can revoke API key"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["name"],
@@ -185,6 +191,7 @@ class APIKeySecret(models.Model):
     class Meta:
         verbose_name = "secret"
         ordering = ["-created_at", "-pk"]
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.prefix}…"

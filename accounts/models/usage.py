@@ -27,6 +27,9 @@ class KeyAllowance(models.Model):
     # GCRA's theoretical arrival time of the next request, in microseconds since 1970.
     tat_us = models.BigIntegerField(default=0)
 
+    class Meta:
+        default_permissions = ()
+
     def __str__(self) -> str:
         return f"allowance of key {self.pk}"
 
@@ -43,6 +46,9 @@ class Reservation(models.Model):
     day = models.DateField()
     tokens = models.PositiveBigIntegerField()
     deadline = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.tokens} tokens of key {self.key_id} until {self.deadline}"
@@ -64,9 +70,10 @@ class DailyUsage(models.Model):
     completion_tokens = models.PositiveBigIntegerField(default=0)
 
     class Meta:
-        verbose_name = "daily usage"
-        verbose_name_plural = "daily usage"
+        verbose_name = verbose_name_plural = "usage"
         ordering = ["-day", "key_id"]
+        default_permissions = ()
+        permissions = [("view_usage", "Can view usage of API keys")]
         constraints = [models.UniqueConstraint(fields=["key", "day"], name="accounts_dailyusage_key_day")]
         indexes = [models.Index(fields=["day"], name="accounts_dailyusage_day")]
 
@@ -87,6 +94,7 @@ class AddressAllowance(models.Model):
     tat_us = models.BigIntegerField(default=0, db_index=True)
 
     class Meta:
+        default_permissions = ()
         constraints = [
             models.UniqueConstraint(fields=["purpose", "address"], name="accounts_addressallowance_address")
         ]
