@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from inference.engine.engine import Engine
 from inference.engine.errors import Unavailable
 from inference.serializers import MAX_SEED
 from tests.models import tiny_engine
+from tests.problems import problem
 
 PROMPT = "Once upon a time"
 
@@ -46,20 +46,6 @@ def generate(client: Client, key: str, engine: Engine) -> Any:
         )
 
     return post
-
-
-def problem(response: Any, status: int) -> dict[str, Any]:
-    """Checks that the response is this status as a problem document, and returns the document."""
-    assert response.status_code == status, response.content
-    assert response["Content-Type"] == "application/problem+json"
-    document: dict[str, Any] = json.loads(response.content)
-    assert document["status"] == status
-    assert document["title"] == HTTPStatus(status).phrase
-    assert document["type"] == "about:blank"
-    assert isinstance(document["detail"], str)
-    assert document["detail"]
-    assert "Traceback" not in response.content.decode()
-    return document
 
 
 # --- What is answered
