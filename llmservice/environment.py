@@ -91,6 +91,34 @@ class Environment:
     llm_request_timeout_s: float = setting(
         120.0, "Seconds until a request that has not ended is answered 504.", at_least=0.1, at_most=86400
     )
+    llm_key_requests_per_minute: int = setting(
+        0,
+        "Requests that a key may make in a minute, where it has no limit of its own; 0 is unlimited.",
+        at_least=0,
+        at_most=1_000_000,
+    )
+    llm_key_burst: int = setting(
+        0,
+        "Requests of a key that may come all at once; 0 is as many as it may make in a minute.",
+        at_least=0,
+        at_most=1_000_000,
+    )
+    llm_key_tokens_per_day: int = setting(
+        0, "Tokens (prompt and answer) that a key may use in a day (UTC); 0 is unlimited.", at_least=0
+    )
+    llm_key_max_concurrent: int = setting(
+        0,
+        "Requests of a key that may run or wait at the same time; 0 is unlimited.",
+        at_least=0,
+        at_most=1_000_000,
+    )
+    llm_failures_per_minute: int = setting(
+        30,
+        "Wrong keys that an address may try in a minute before it is told to wait; 0 is unlimited. "
+        "A good key is let in all the same.",
+        at_least=0,
+        at_most=1_000_000,
+    )
     max_body_bytes: int = setting(
         1024 * 1024, "The largest body of a request, in bytes; a larger one is answered 413.", at_least=1024
     )

@@ -27,6 +27,11 @@ LLM_MAX_QUEUED = ENVIRONMENT.llm_max_queued
 LLM_KV_CACHE_TOKENS = ENVIRONMENT.llm_kv_cache_tokens
 LLM_THREADS = ENVIRONMENT.llm_threads
 LLM_REQUEST_TIMEOUT_S = ENVIRONMENT.llm_request_timeout_s
+LLM_KEY_REQUESTS_PER_MINUTE = ENVIRONMENT.llm_key_requests_per_minute
+LLM_KEY_BURST = ENVIRONMENT.llm_key_burst
+LLM_KEY_TOKENS_PER_DAY = ENVIRONMENT.llm_key_tokens_per_day
+LLM_KEY_MAX_CONCURRENT = ENVIRONMENT.llm_key_max_concurrent
+LLM_FAILURES_PER_MINUTE = ENVIRONMENT.llm_failures_per_minute
 
 # --- Secrets
 SECRET_KEY = ENVIRONMENT.secret_key or kept_secret_key(VAR_DIR / "secret_key")
