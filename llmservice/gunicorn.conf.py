@@ -5,12 +5,12 @@ at by `manage.py preflight` in a process of its own. A worker so gets fresh code
 OpenMP is there when the master forks.
 """
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from types import FrameType
 
 from django.core.exceptions import ImproperlyConfigured
@@ -36,16 +36,14 @@ threads = environment.llm_max_running + environment.llm_max_queued + 8
 worker_connections = max(1000, 2 * threads)
 # The model is loaded beside the worker's main loop, which so goes on telling the master that it lives.
 timeout = 60
-graceful_timeout = 30
+# A request that is in when the service is told to end is answered, at the latest at its deadline.
+graceful_timeout = math.ceil(environment.llm_request_timeout_s) + 5
 # Longer than a proxy keeps idle connections (60 s), so that it is never the one to find them closed.
 keepalive = 65
 control_socket_disable = True
 
 logconfig_dict = LOGGING
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
-
-# Left at the end of the graceful time to answer what has not ended by itself.
-ANSWER_TIME_S = 5
 
 
 def on_starting(server: Arbiter) -> None:
@@ -63,14 +61,9 @@ def post_worker_init(worker: Worker) -> None:
     runtime.start(on_failure=lambda: os._exit(Arbiter.WORKER_BOOT_ERROR))
     end_worker = signal.getsignal(signal.SIGTERM)
 
-    def drain() -> None:
-        runtime.drain()
-        time.sleep(graceful_timeout - ANSWER_TIME_S)
-        runtime.stop()
-
     def on_sigterm(number: int, frame: FrameType | None) -> None:
         # In a thread: a signal handler interrupts whatever holds a lock.
-        threading.Thread(target=drain, name="drain", daemon=True).start()
+        threading.Thread(target=runtime.drain, name="drain", daemon=True).start()
         if callable(end_worker):
             end_worker(number, frame)
 

@@ -17,7 +17,7 @@ import pytest
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
 
 READY_WITHIN_S = 180
-ENDED_WITHIN_S = 40
+ENDED_WITHIN_S = 140
 
 
 @dataclass(frozen=True, kw_only=True)
