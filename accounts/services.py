@@ -219,7 +219,10 @@ def find_secret(plaintext: str) -> APIKeySecret | None:
     """Return the secret that this is, with its key, in whatever state; None if it is not one of ours."""
     if not tokens.is_acceptable(plaintext):
         return None
-    return APIKeySecret.objects.select_related("key").filter(digest=tokens.digest(plaintext)).first()
+    try:
+        return APIKeySecret.objects.select_related("key").get(digest=tokens.digest(plaintext))
+    except APIKeySecret.DoesNotExist:
+        return None
 
 
 @contextmanager

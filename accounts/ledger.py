@@ -1,0 +1,121 @@
+"""The statements by which requests of keys are counted, for `accounts.usage`.
+
+In SQL, because every request runs each of them, and making it of a query set takes longer than running it.
+They are the same on SQLite and PostgreSQL but for the lock and the clock.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from accounts import clock
+from accounts.limits import Standing, day_of
+from accounts.models import KeyAllowance, Outcome
+
+# Each part looks at the same moment, so that a request which is settled meanwhile is seen either as running
+# or as done, not as both or neither.
+STANDING = """
+    SELECT COALESCE((SELECT tat_us FROM accounts_keyallowance WHERE key_id = %(key)s), 0),
+        COALESCE((SELECT prompt_tokens + completion_tokens FROM accounts_dailyusage
+            WHERE key_id = %(key)s AND day = %(day)s), 0),
+        COUNT(*), COUNT(*) FILTER (WHERE deadline <= %(now)s),
+        COALESCE(SUM(tokens) FILTER (WHERE day = %(day)s), 0)
+    FROM accounts_reservation WHERE key_id = %(key)s
+"""
+TAKE = """
+    INSERT INTO accounts_keyallowance (key_id, tat_us) VALUES (%s, %s)
+    ON CONFLICT (key_id) DO UPDATE SET tat_us = excluded.tat_us
+"""
+RESERVE = (
+    "INSERT INTO accounts_reservation (key_id, day, tokens, deadline) VALUES (%s, %s, %s, %s) RETURNING id"
+)
+RELEASE = "DELETE FROM accounts_reservation WHERE id = %s"
+COLUMNS = (*Outcome.values, "prompt_tokens", "completion_tokens")
+ACCOUNT = f"""
+    INSERT INTO accounts_dailyusage (key_id, day, {", ".join(COLUMNS)})
+    VALUES (%s, %s, {", ".join(["%s"] * len(COLUMNS))})
+    ON CONFLICT (key_id, day) DO UPDATE
+    SET {", ".join(f"{c} = accounts_dailyusage.{c} + excluded.{c}" for c in COLUMNS)}
+"""  # noqa: S608 — of nothing but the names above
+LOCK = """
+    SELECT clock_timestamp() FROM
+    (SELECT key_id FROM accounts_keyallowance WHERE key_id = %s FOR UPDATE) AS held
+"""
+
+
+@contextmanager
+def short_transaction() -> Iterator[None]:
+    """A transaction that is not waited for until it is on the disk, as SQLite's are not in WAL mode.
+
+    It outlives the death of every process of this service and of the database; the last fraction of a second
+    of the account is lost when the database's machine loses power.
+    """
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL synchronous_commit TO OFF")
+        yield
+
+
+def lock(key_id: int) -> datetime:
+    """Let nobody else decide about the key until the transaction ends; returns the time of the decision."""
+    if connection.vendor != "postgresql":
+        return clock.now()  # SQLite's transactions start with the lock on the whole database.
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, [key_id])
+        if (row := cursor.fetchone()) is None:
+            KeyAllowance.objects.bulk_create([KeyAllowance(pk=key_id)], ignore_conflicts=True)
+            cursor.execute(LOCK, [key_id])
+            row = cursor.fetchone()
+    return clock.in_utc(row[0])
+
+
+def standing(key_id: int, now: datetime) -> tuple[Standing, int]:
+    """What the key has used of its limits, and how many of its reservations are overdue."""
+    with connection.cursor() as cursor:
+        cursor.execute(STANDING, {"key": key_id, "day": _day(day_of(now)), "now": _moment(now)})
+        tat_us, used, running, overdue, reserved = map(int, cursor.fetchone())
+    return (
+        Standing(now=now, tat_us=tat_us, running=running, used_tokens=used, reserved_tokens=reserved),
+        overdue,
+    )
+
+
+def take(key_id: int, tat_us: int) -> None:
+    """Set the key's theoretical arrival time."""
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE, [key_id, tat_us])
+
+
+def reserve(key_id: int, *, day: date, tokens: int, deadline: datetime) -> int:
+    """Hold a place and these tokens of the day; returns the reservation's id."""
+    with connection.cursor() as cursor:
+        cursor.execute(RESERVE, [key_id, _day(day), tokens, _moment(deadline)])
+        return int(cursor.fetchone()[0])
+
+
+def release(reservation_id: int) -> bool:
+    """Give the reservation back; False if somebody has done so already."""
+    with connection.cursor() as cursor:
+        cursor.execute(RELEASE, [reservation_id])
+        return bool(cursor.rowcount)
+
+
+def account(
+    key_id: int, day: date, outcome: Outcome, *, prompt_tokens: int = 0, completion_tokens: int = 0
+) -> None:
+    """Count a request, and the tokens that it used."""
+    ended = [int(column == outcome) for column in Outcome.values]
+    with connection.cursor() as cursor:
+        cursor.execute(ACCOUNT, [key_id, _day(day), *ended, prompt_tokens, completion_tokens])
+
+
+def _day(day: date) -> Any:
+    return connection.ops.adapt_datefield_value(day)
+
+
+def _moment(moment: datetime) -> Any:
+    return connection.ops.adapt_datetimefield_value(moment)

@@ -1,0 +1,161 @@
+"""The limits of a key, and whether one more request is within them: pure arithmetic, without a database."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Self
+
+from django.conf import settings
+from rest_framework.exceptions import Throttled
+
+from accounts.gcra import Rate, microseconds, whole_seconds
+from accounts.models import APIKey
+
+DAY_S = 86400
+
+
+class LimitExceeded(Throttled):
+    """The request is one too many for its key; `wait` is the whole seconds after which it is not."""
+
+    def __init__(self, detail: str, *, wait_s: int) -> None:
+        super().__init__()
+        self.detail = detail  # type: ignore[assignment]
+        self.wait = wait_s
+
+
+class NeverWithinLimit(Exception):
+    """The request asks for more than its key may ever use at once: no waiting helps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a key has used of its limits at a moment."""
+
+    now: datetime
+    tat_us: int = 0
+    running: int = 0
+    used_tokens: int = 0
+    reserved_tokens: int = 0
+
+    @property
+    def now_us(self) -> int:
+        return microseconds(self.now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a request is refused, and the whole seconds after which it would not be."""
+
+    detail: str
+    wait_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a key may do; None is unlimited."""
+
+    rate: Rate | None
+    tokens_per_day: int | None
+    max_concurrent: int | None
+
+    @classmethod
+    def of(cls, key: APIKey) -> Self:
+        """The key's own limits and, where it has none, those of the settings; in both, 0 is unlimited."""
+        per_minute = _own(key.requests_per_minute, settings.LLM_KEY_REQUESTS_PER_MINUTE)
+        burst = _own(key.burst, settings.LLM_KEY_BURST)
+        return cls(
+            rate=Rate(per_minute=per_minute, burst=burst or per_minute) if per_minute else None,
+            tokens_per_day=_own(key.tokens_per_day, settings.LLM_KEY_TOKENS_PER_DAY) or None,
+            max_concurrent=_own(key.max_concurrent, settings.LLM_KEY_MAX_CONCURRENT) or None,
+        )
+
+    @property
+    def unlimited(self) -> bool:
+        return self.rate is None and self.tokens_per_day is None and self.max_concurrent is None
+
+    def tokens_left(self, standing: Standing) -> int | None:
+        """What may still be reserved today."""
+        if self.tokens_per_day is None:
+            return None
+        return max(0, self.tokens_per_day - standing.used_tokens - standing.reserved_tokens)
+
+    def places_left(self, standing: Standing) -> int | None:
+        """How many more requests may run now."""
+        if self.max_concurrent is None:
+            return None
+        return max(0, self.max_concurrent - standing.running)
+
+    def check_possible(self, tokens: int) -> None:
+        """Raise `NeverWithinLimit` if a request that may use so many tokens would not fit an unused day."""
+        if self.tokens_per_day is not None and tokens > self.tokens_per_day:
+            raise NeverWithinLimit(
+                f"This request may use {tokens} tokens (prompt and new ones), and this API key may use "
+                f"{self.tokens_per_day} in a whole day: shorten the prompt or ask for fewer new tokens."
+            )
+
+    def refusal(self, standing: Standing, *, tokens: int, place_free_at: datetime | None) -> Refusal | None:
+        """Why a request that may use so many tokens is not within the limits; None if it is.
+
+        Where it is beyond several, that which takes longest to pass. `place_free_at` is when, at the latest,
+        the running requests have ended that have to.
+        """
+        refusals = (
+            self._rate_refusal(standing),
+            self._tokens_refusal(standing, tokens),
+            self._place_refusal(standing, place_free_at),
+        )
+        return max((r for r in refusals if r is not None), key=lambda r: r.wait_s, default=None)
+
+    def _rate_refusal(self, standing: Standing) -> Refusal | None:
+        if self.rate is None:
+            return None
+        wait_us = self.rate.wait_us(standing.tat_us, now_us=standing.now_us)
+        if not wait_us:
+            return None
+        wait_s = whole_seconds(wait_us)
+        limit = f"{_count(self.rate.per_minute, 'request')} a minute, {self.rate.burst} at once"
+        return Refusal(detail=f"This API key may make {limit}: {_try_again(wait_s)}.", wait_s=wait_s)
+
+    def _tokens_refusal(self, standing: Standing, tokens: int) -> Refusal | None:
+        left = self.tokens_left(standing)
+        if left is None or tokens <= left:
+            return None
+        wait_s = whole_seconds(microseconds(midnight_after(standing.now)) - standing.now_us)
+        detail = (
+            f"This API key may use {self.tokens_per_day} tokens a day (UTC): {standing.used_tokens} are used "
+            f"and {standing.reserved_tokens} held by running requests, and this one may use {tokens}. "
+            f"{_try_again(wait_s).capitalize()}, when the day is over."
+        )
+        return Refusal(detail=detail, wait_s=wait_s)
+
+    def _place_refusal(self, standing: Standing, place_free_at: datetime | None) -> Refusal | None:
+        if self.places_left(standing) != 0:
+            return None
+        free_us = standing.now_us if place_free_at is None else microseconds(place_free_at)
+        wait_s = max(1, whole_seconds(free_us - standing.now_us))
+        detail = (
+            f"This API key may have {_count(self.max_concurrent or 0, 'request')} running or waiting at the "
+            f"same time: try again when one has ended, which takes {_count(wait_s, 'second')} at the most."
+        )
+        return Refusal(detail=detail, wait_s=wait_s)
+
+
+def day_of(moment: datetime) -> date:
+    """The day (UTC) that tokens used at the moment count for."""
+    return moment.astimezone(UTC).date()
+
+
+def midnight_after(moment: datetime) -> datetime:
+    """When the day (UTC) of the moment is over."""
+    return datetime.combine(day_of(moment) + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
+
+
+def _own(of_key: int | None, of_settings: int) -> int:
+    return of_settings if of_key is None else of_key
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _try_again(wait_s: int) -> str:
+    return f"try again in {_count(wait_s, 'second')}"
