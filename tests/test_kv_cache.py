@@ -1,4 +1,3 @@
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,10 +34,9 @@ def test_ranges_never_overlap_and_none_is_lost(sizes: list[int]) -> None:
     assert cache.allocate(128) == Slots(0, 128)
 
 
-@pytest.mark.parametrize("layer", [0, 3])
-def test_what_is_written_is_read_at_its_places(layer: int) -> None:
+def test_each_layer_has_pools_of_its_own_shape() -> None:
     cache = KVCache(tokens=10)
-    keys, values = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
-    all_keys, all_values = cache.write(layer, torch.tensor([7, 2, 3]), keys, values)
-    assert torch.equal(all_keys[:, [7, 2, 3]], keys)
-    assert torch.equal(all_values[:, [7, 2, 3]], values)
+    first = cache.pools(0, torch.zeros(2, 3, 4), torch.zeros(2, 3, 6))
+    assert [pool.shape for pool in first] == [(2, 10, 4), (2, 10, 6)]
+    assert cache.pools(0, torch.zeros(2, 1, 4), torch.zeros(2, 1, 6)) is first
+    assert cache.pools(1, torch.zeros(1, 3, 4), torch.zeros(1, 3, 4))[0].shape == (1, 10, 4)

@@ -1,6 +1,5 @@
-"""The text-generation engine: torch and transformers, no Django."""
+"""The text-generation engine: torch and transformers, no Django.
 
-from inference.engine.engine import Engine as Engine
-from inference.engine.errors import Unavailable as Unavailable
-from inference.engine.request import GenerationRequest as GenerationRequest
-from inference.engine.request import SamplingParams as SamplingParams
+`engine.Engine` is the way in, `request` holds what goes in and out, `errors` what can go wrong; the last two
+need no torch.
+"""

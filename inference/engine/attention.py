@@ -14,6 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from inference.engine.kv_cache import KVCache, Slots
+from inference.engine.native import DecodeAttention
 
 NAME = "packed"
 
@@ -33,14 +34,18 @@ class Span:
 
 
 class AttentionBatch:
-    """What attention must know of one step: whose rows are whose, and where their past lies."""
+    """What attention must know of one step: whose rows are whose, and where their past lies.
 
-    def __init__(self, cache: KVCache, spans: list[Span]) -> None:
+    Args:
+        kernel: the native one for single rows; None has PyTorch compute them as well.
+    """
+
+    def __init__(self, cache: KVCache, spans: list[Span], kernel: DecodeAttention | None) -> None:
         self.cache = cache
-        self.spans = spans
-        self.places = torch.cat(
-            [torch.arange(s.slots.start + s.start, s.slots.start + s.start + s.length) for s in spans]
-        )
+        self.kernel = kernel
+        alone = [span for span in spans if span.length == 1 and kernel]
+        self.single = torch.tensor([[s.row, s.slots.start, s.start + 1] for s in alone], dtype=torch.int64)
+        self.others = [span for span in spans if span.length > 1 or not kernel]
 
 
 def packed_attention(
@@ -58,15 +63,21 @@ def packed_attention(
 
     Args:
         query: `[1, heads, rows, head_dim]`; key and value `[1, kv_heads, rows, head_dim]`, of the new rows.
-        batch: passed through the model's forward call as a keyword.
+        batch: passed through the model's forward call as a keyword. Rows beyond its own are padding.
 
     Returns:
         `[1, rows, heads, head_dim]`, and no weights.
     """
-    keys, values = batch.cache.write(int(module.layer_idx), batch.places, key[0], value[0])  # type: ignore[arg-type]
-    output = query.new_empty((query.shape[2], query.shape[1], values.shape[2]))
-    for span in batch.spans:
+    keys, values = batch.cache.pools(int(module.layer_idx), key[0], value[0])  # type: ignore[arg-type]
+    output = query.new_zeros((query.shape[2], query.shape[1], values.shape[2]))
+    if batch.kernel and len(batch.single):
+        scale = query.shape[3] ** -0.5 if scaling is None else scaling
+        batch.kernel(query, key, value, (keys, values), batch.single, scale, output)
+    for span in batch.others:
         past = span.slots.start
+        rows = slice(span.row, span.row + span.length)
+        places = slice(past + span.start, past + span.start + span.length)
+        keys[:, places], values[:, places] = key[0, :, rows], value[0, :, rows]
         for first, last in _blocks(span):
             known = slice(past, past + last)
             block = slice(span.row + first - span.start, span.row + last - span.start)

@@ -82,14 +82,7 @@ class Engine:
             Overloaded: the queue is full.
             Unavailable: the engine takes no more.
         """
-        if not request.prompt_ids:
-            raise EmptyPrompt
-        if len(request.prompt_ids) + request.max_new_tokens > self.context_length:
-            raise PromptTooLong(
-                prompt_tokens=len(request.prompt_ids),
-                max_new_tokens=request.max_new_tokens,
-                limit=self.context_length,
-            )
+        self.check(request)
         generation = Generation(request)
         sequence = Sequence(generation, self._tokenizer, eos_ids=self._eos_ids, now=self._clock())
         with self._changed:
@@ -98,6 +91,17 @@ class Engine:
             self._scheduler.add(sequence)
             self._changed.notify_all()
         return generation
+
+    def check(self, request: GenerationRequest) -> None:
+        """Raise EmptyPrompt or PromptTooLong if the request can never be generated."""
+        if not request.prompt_ids:
+            raise EmptyPrompt
+        if len(request.prompt_ids) + request.max_new_tokens > self.context_length:
+            raise PromptTooLong(
+                prompt_tokens=len(request.prompt_ids),
+                max_new_tokens=request.max_new_tokens,
+                limit=self.context_length,
+            )
 
     def start(self) -> None:
         """Start the engine's thread."""

@@ -56,20 +56,13 @@ class KVCache:
                 merged.append(gap)
         self._free = merged
 
-    def write(
-        self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    def pools(
+        self, layer: int, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the step's keys and values, `[kv_heads, rows, head_dim]` each, row i at place `places[i]`.
-
-        Returns:
-            The layer's whole pools of keys and of values, to read from.
-        """
+        """The layer's places, `[kv_heads, tokens, dim]`, for rows like these, `[kv_heads, rows, dim]`."""
         if layer not in self._layers:
             self._layers[layer] = (self._pool_like(keys), self._pool_like(values))
-        key_pool, value_pool = self._layers[layer]
-        key_pool.index_copy_(1, places, keys)
-        value_pool.index_copy_(1, places, values)
-        return key_pool, value_pool
+        return self._layers[layer]
 
     def _pool_like(self, rows: torch.Tensor) -> torch.Tensor:
         return rows.new_empty((rows.shape[0], self.tokens, rows.shape[2]))

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from inference.engine import attention
+from inference.engine import attention, native
+from inference.engine.activation import fuse_activations
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.linear import pack_linears, packing_available, row_invariant
+from inference.engine.linear import LEAST_ROWS, pack_linears, packing_available, row_invariant
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class LanguageModel:
         self.context_length = _context_length(model.config)
         self.cache = KVCache(tokens=kv_cache_tokens)
         self._model = model.eval()
+        self._kernel = native.load()
         self._hook()
         self.reproducible = packing_available() and row_invariant(self._model)
         if not self.reproducible:
@@ -73,14 +75,17 @@ class LanguageModel:
             token_ids.extend(segment.token_ids)
             positions.extend(range(segment.start, segment.start + length))
             last_rows.append(len(token_ids) - 1)
+        padding = range(len(token_ids), LEAST_ROWS)
         output: Any = self._model(
-            input_ids=torch.tensor([token_ids]),
-            position_ids=torch.tensor([positions]),
-            logits_to_keep=torch.tensor(last_rows),
+            input_ids=torch.tensor([[*token_ids, *(0 for _ in padding)]]),
+            position_ids=torch.tensor([[*positions, *(0 for _ in padding)]]),
+            logits_to_keep=torch.tensor(
+                [*last_rows, *(last_rows[0] for _ in range(len(last_rows), LEAST_ROWS))]
+            ),
             use_cache=False,
-            batch=attention.AttentionBatch(self.cache, spans),
+            batch=attention.AttentionBatch(self.cache, spans, self._kernel),
         )
-        logits: torch.Tensor = output.logits[0]
+        logits: torch.Tensor = output.logits[0, : len(segments)]
         return logits.float()
 
     @torch.inference_mode()
@@ -99,6 +104,7 @@ class LanguageModel:
         try:
             expected = self._stock_logits(token_ids)
             self._model.set_attn_implementation(attention.NAME)
+            fuse_activations(self._model)
             if packing_available():
                 pack_linears(self._model)
             prefilled = self.forward([Segment(token_ids[:-1], 0, slots)])
@@ -114,6 +120,11 @@ class LanguageModel:
                 f"Models of the kind {kind} cannot be served: with this engine's attention they would not "
                 "compute what their own code does."
             )
+
+
+def _padded(numbers: list[int]) -> torch.Tensor:
+    """As a tensor of LEAST_ROWS numbers or more; what is added stands for rows that nobody reads."""
+    return torch.tensor(numbers + [0] * (LEAST_ROWS - len(numbers)))
 
 
 def _context_length(config: Any) -> int:

@@ -1,0 +1,88 @@
+// Decode attention over the KV cache: for one new token of each sequence, all heads in one call.
+//
+// Built at set-up where a C++ compiler is found (see attention.py for what it computes; the PyTorch path there is
+// its equal). What is computed for a sequence depends on that sequence alone, in an order that is fixed: neither
+// the number of threads nor the other sequences change a bit of it.
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define FOR_EVERY_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EVERY_CPU
+#endif
+
+namespace {
+
+struct Span {
+    int64_t row;     // of the queries and the output
+    int64_t start;   // the first place of the sequence in the cache
+    int64_t length;  // its tokens, the new one included
+};
+
+void copy(const float* from, int64_t count, float* to) {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+}
+
+// One query head over the `length` keys and values of its sequence; `scores` holds `length` floats.
+FOR_EVERY_CPU
+void attend(const float* query, const float* keys, const float* values, int64_t length, int64_t dim,
+            int64_t value_dim, float scale, float* scores, float* output) {
+    float highest = -INFINITY;
+    for (int64_t t = 0; t < length; ++t) {
+        const float* key = keys + t * dim;
+        float sum = 0.0f;
+        for (int64_t d = 0; d < dim; ++d) sum += query[d] * key[d];
+        scores[t] = sum * scale;
+        highest = scores[t] > highest ? scores[t] : highest;
+    }
+    float total = 0.0f;
+    for (int64_t t = 0; t < length; ++t) {
+        scores[t] = std::exp(scores[t] - highest);
+        total += scores[t];
+    }
+    for (int64_t d = 0; d < value_dim; ++d) output[d] = 0.0f;
+    for (int64_t t = 0; t < length; ++t) {
+        const float weight = scores[t];
+        const float* value = values + t * value_dim;
+        for (int64_t d = 0; d < value_dim; ++d) output[d] += weight * value[d];
+    }
+    for (int64_t d = 0; d < value_dim; ++d) output[d] /= total;
+}
+
+}  // namespace
+
+// The new tokens' queries, keys and values: element (row, head, d) is at row * strides.row + head * strides.head + d.
+struct Strides {
+    int64_t row;
+    int64_t head;
+};
+
+// Stores each span's new key and value as its last, then attends to all of them.
+// keys: [kv_heads, places, dim], values: [kv_heads, places, value_dim], output: [rows, heads, value_dim].
+extern "C" void decode_attention(const float* queries, Strides query, const float* new_keys, Strides key,
+                                 const float* new_values, Strides value, float* keys, float* values,
+                                 int64_t places, const Span* spans, int64_t count, int64_t heads,
+                                 int64_t kv_heads, int64_t dim, int64_t value_dim, float scale, int threads,
+                                 float* output) {
+    const int64_t groups = heads / kv_heads;
+#pragma omp parallel for collapse(2) schedule(dynamic, 1) num_threads(threads)
+    for (int64_t s = 0; s < count; ++s) {
+        for (int64_t h = 0; h < kv_heads; ++h) {
+            thread_local std::vector<float> scores;
+            const Span span = spans[s];
+            if (static_cast<int64_t>(scores.size()) < span.length) scores.resize(span.length + 256);
+            float* past_keys = keys + (h * places + span.start) * dim;
+            float* past_values = values + (h * places + span.start) * value_dim;
+            const int64_t last = span.length - 1;
+            copy(new_keys + span.row * key.row + h * key.head, dim, past_keys + last * dim);
+            copy(new_values + span.row * value.row + h * value.head, value_dim, past_values + last * value_dim);
+            for (int64_t head = h * groups; head < (h + 1) * groups; ++head) {
+                attend(queries + span.row * query.row + head * query.head, past_keys, past_values, span.length, dim,
+                       value_dim, scale, scores.data(), output + (span.row * heads + head) * value_dim);
+            }
+        }
+    }
+}
