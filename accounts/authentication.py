@@ -10,9 +10,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import secret_use, services
+from accounts import networks, secret_use, services, tokens, tries
 from accounts.events import address_of
 from accounts.models import APIKey, APIKeySecret, KeyState
+from accounts.tries import Purpose
 
 HEADER = "X-API-Key"
 
@@ -39,14 +40,19 @@ class APIKeyAuthentication(BaseAuthentication):
         if plaintext is None:
             raise AuthenticationFailed(MISSING)
         secret = services.find_secret(plaintext)
+        address = address_of(request)
         if secret is None:
+            # What no key can have as a secret guesses nothing, and costs no look into the database.
+            if tokens.is_acceptable(plaintext):
+                tries.count(Purpose.AUTHENTICATION, address)
             raise AuthenticationFailed(INVALID)
         now = timezone.now()
-        address = address_of(request)
         if (reason := refusal(secret, now)) is not None:
             if secret.key.state_at(now) in {KeyState.ACTIVE, KeyState.EXPIRED}:
                 secret_use.record_refusal(secret=secret, now=now, address=address)
             raise AuthenticationFailed(reason)
+        if not networks.contain(secret.key.allowed_networks, address):
+            raise AuthenticationFailed(f"This API key may not be used from the address {address}.")
         secret_use.record_use(secret=secret, now=now, address=address)
         return secret.key, secret
 

@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Self
 
 from django.conf import settings
-from rest_framework.exceptions import Throttled
+from rest_framework.exceptions import Throttled, ValidationError
+from rest_framework.settings import api_settings
 
 from accounts.gcra import Rate, microseconds, whole_seconds
 from accounts.models import APIKey
@@ -14,16 +15,18 @@ DAY_S = 86400
 
 
 class LimitExceeded(Throttled):
-    """The request is one too many for its key; `wait` is the whole seconds after which it is not."""
+    """The request is one too many; `wait` is the whole seconds after which it is not."""
 
     def __init__(self, detail: str, *, wait_s: int) -> None:
-        super().__init__()
-        self.detail = detail  # type: ignore[assignment]
+        super().__init__(detail=detail)
         self.wait = wait_s
 
 
-class NeverWithinLimit(Exception):
-    """The request asks for more than its key may ever use at once: no waiting helps."""
+class NeverWithinLimit(ValidationError):
+    """The request asks for more than its key may ever use: no waiting helps."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__({api_settings.NON_FIELD_ERRORS_KEY: [detail]})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,14 @@ from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiRespons
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from accounts.limited import KeyView
+from accounts.models import Scope
 from inference import runtime
 from inference.engine.request import GenerationRequest, SamplingParams
+from inference.metering import metered
 from inference.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
-from llmservice.problem_schema import RETRY_AFTER, problems
+from llmservice.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
 
 REQUEST = OpenApiExample(
     "Sampled",
@@ -38,8 +40,10 @@ ANSWER = OpenApiExample(
 )
 
 
-class GenerateView(APIView):
+class GenerateView(KeyView):
     """Generates text after a prompt."""
+
+    scope = Scope.GENERATE
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # Before the key is asked for: no key makes another method right.
@@ -55,11 +59,11 @@ class GenerateView(APIView):
             "Answers with the prompt and the text that the model wrote after it, once it is complete. "
             "A request with the same fields and the same `seed` gives the same text, alone and among others."
         ),
-        parameters=[RETRY_AFTER],
+        parameters=[RETRY_AFTER, *RATE_LIMIT],
         request=OpenApiRequest(GenerateRequestSerializer, examples=[REQUEST, GREEDY_REQUEST]),
         responses={
             200: OpenApiResponse(GenerateResponseSerializer, description="The text.", examples=[ANSWER]),
-            **problems(400, 403, 413, 415, 422, 500, 503, 504),
+            **problems(400, 403, 413, 415, 422, 429, 500, 503, 504),
         },
     )
     def post(self, request: Request) -> Response:
@@ -70,24 +74,23 @@ class GenerateView(APIView):
 
         engine = runtime.engine()
         prompt_ids = engine.tokenize(fields["prompt"])
-        generation = engine.submit(
-            GenerationRequest(
-                prompt_ids=prompt_ids,
-                max_new_tokens=fields["max_new_tokens"],
-                sampling=SamplingParams(
-                    do_sample=fields["do_sample"],
-                    temperature=fields["temperature"],
-                    top_k=fields["top_k"],
-                    top_p=fields["top_p"],
-                    repetition_penalty=fields["repetition_penalty"],
-                    seed=seed,
-                ),
-                stop=tuple(fields["stop"]),
-                owner=str(request.user.pk),
-                timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
-            )
+        generation_request = GenerationRequest(
+            prompt_ids=prompt_ids,
+            max_new_tokens=fields["max_new_tokens"],
+            sampling=SamplingParams(
+                do_sample=fields["do_sample"],
+                temperature=fields["temperature"],
+                top_k=fields["top_k"],
+                top_p=fields["top_p"],
+                repetition_penalty=fields["repetition_penalty"],
+                seed=seed,
+            ),
+            stop=tuple(fields["stop"]),
+            owner=str(self.key.pk),
+            timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
         )
-        completion = generation.result()
+        with metered(self.key, engine, generation_request) as generation:
+            completion = generation.result()
         return Response(
             {
                 "generated_text": engine.decode(prompt_ids) + completion.text,

@@ -34,9 +34,29 @@ RETRY_AFTER = OpenApiParameter(
     int,
     OpenApiParameter.HEADER,
     required=True,
-    response=[503],
+    response=[429, 503],
     description="Seconds after which the same request may be sent again.",
 )
+# Where the key is known and has limits.
+TELLS_LIMITS = [200, 400, 415, 422, 429, 500, 503, 504]
+RATE_LIMIT = [
+    OpenApiParameter(
+        "RateLimit-Policy",
+        str,
+        OpenApiParameter.HEADER,
+        response=TELLS_LIMITS,
+        description="The limits of the API key, where it has any: `q` is how much, `w` in how many seconds, "
+        '`qu` of what (requests where it is not said), as in `"requests";q=60;w=60`.',
+    ),
+    OpenApiParameter(
+        "RateLimit",
+        str,
+        OpenApiParameter.HEADER,
+        response=TELLS_LIMITS,
+        description="What is left of each of them (`r`), and in how many seconds all of it is back (`t`), "
+        'as in `"requests";r=12;t=48`.',
+    ),
+]
 
 # What each status means, and an example of its `detail`.
 MEANING = {
@@ -44,13 +64,26 @@ MEANING = {
         "The body is not JSON, or the request is malformed.",
         "The body is not UTF-8, which JSON has to be.",
     ),
-    403: ("The API key is missing, unknown, expired, disabled or revoked.", "Invalid API key."),
+    403: (
+        "The API key is missing, unknown, expired, disabled or revoked, or may not be used for this or from "
+        "this address.",
+        "Invalid API key.",
+    ),
     413: ("The body is too large.", "The body is larger than the 1048576 bytes that are accepted."),
     415: (
         "The body is not declared as JSON.",
         "Send the body with the header Content-Type: application/json, not as text/plain.",
     ),
-    422: ("A field is invalid or unknown, or the prompt does not fit the model's context.", ""),
+    422: (
+        "A field is invalid or unknown, or the request is larger than the model's context or than the key's "
+        "tokens of a day.",
+        "",
+    ),
+    429: (
+        "A limit of the API key has no room for this request now, or this address has tried too many wrong "
+        "keys.",
+        "This API key may make 60 requests a minute, 60 at once: try again in 1 second.",
+    ),
     500: ("The service failed on this request.", "The service failed on this request; its log says why."),
     503: (
         "The service cannot answer now but will later: the model is loading, the queue is full, "

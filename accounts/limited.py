@@ -1,0 +1,56 @@
+"""What views for holders of keys share: the scope that they ask for, and the fields that tell the limits."""
+
+from typing import Any
+
+from django.db import DatabaseError
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import ratelimit_fields, usage
+from accounts.limits import Limits
+from accounts.models import APIKey, Scope
+
+
+class HasScope(BasePermission):
+    """Lets a key in that has the view's `scope`."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        assert isinstance(view, KeyView)  # noqa: S101
+        self.message = f"This API key may not be used for this: it lacks the scope “{view.scope}”."
+        return isinstance(request.user, APIKey) and view.scope in request.user.scopes
+
+
+class KeyView(APIView):
+    """A view for keys with `scope`; each of its answers tells the key's limits, also one that refuses.
+
+    Attributes:
+        key: who calls, once that is known.
+    """
+
+    scope: Scope
+    permission_classes = [HasScope]
+    key: APIKey
+
+    def perform_authentication(self, request: Request) -> None:
+        super().perform_authentication(request)
+        assert isinstance(request.user, APIKey)  # noqa: S101
+        self.key = request.user
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if hasattr(self, "key"):
+            for name, value in _limit_fields(self.key).items():
+                response.headers[name] = value
+        return response
+
+
+def _limit_fields(key: APIKey) -> dict[str, str]:
+    limits = Limits.of(key)
+    if limits.unlimited:
+        return {}
+    try:
+        return ratelimit_fields.fields(limits, usage.standing_of(key))
+    except DatabaseError:
+        return {}  # The answer is worth more than its fields.

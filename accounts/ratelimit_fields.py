@@ -1,0 +1,29 @@
+"""The header fields that tell a client its limits: draft-ietf-httpapi-ratelimit-headers (structured fields).
+
+`RateLimit-Policy` has each limit with its quota (`q`), window in seconds (`w`) and unit (`qu`, requests where
+it is not said); `RateLimit` has what is left of each (`r`), and in how many seconds all of it is back (`t`).
+"""
+
+from accounts.gcra import microseconds, whole_seconds
+from accounts.limits import DAY_S, Limits, Standing, midnight_after
+
+POLICY = "RateLimit-Policy"
+LEFT = "RateLimit"
+
+
+def fields(limits: Limits, standing: Standing) -> dict[str, str]:
+    """The fields for a key with these limits; none for one that has none."""
+    policies, left = [], []
+    if (rate := limits.rate) is not None:
+        policies.append(f'"requests";q={rate.burst};w={whole_seconds(rate.window_us)}')
+        now_us = standing.now_us
+        full_in_s = whole_seconds(rate.full_in_us(standing.tat_us, now_us=now_us))
+        left.append(f'"requests";r={rate.left(standing.tat_us, now_us=now_us)};t={full_in_s}')
+    if (tokens := limits.tokens_left(standing)) is not None:
+        policies.append(f'"tokens";q={limits.tokens_per_day};w={DAY_S};qu="tokens"')
+        midnight_us = microseconds(midnight_after(standing.now))
+        left.append(f'"tokens";r={tokens};t={whole_seconds(midnight_us - standing.now_us)}')
+    if (places := limits.places_left(standing)) is not None:
+        policies.append(f'"concurrency";q={limits.max_concurrent};qu="concurrent-requests"')
+        left.append(f'"concurrency";r={places}')
+    return {POLICY: ", ".join(policies), LEFT: ", ".join(left)} if policies else {}

@@ -1,0 +1,85 @@
+"""A generation within the limits of the key that asked for it, accounted for however it ends."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from accounts import usage
+from accounts.models import APIKey, Outcome
+from inference.engine.errors import Cancelled, DeadlineExceeded, EngineError, Overloaded, Unavailable
+from inference.engine.request import Generation, GenerationRequest
+
+if TYPE_CHECKING:
+    from inference.engine.engine import Engine
+
+# A cancelled generation ends with the engine's next step; longer than any step takes.
+LAST_STEP_S = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def metered(key: APIKey, engine: "Engine", request: GenerationRequest) -> Iterator[Generation]:
+    """Submit a request of the key; at the end of the block it has ended, and is accounted for.
+
+    A generation that is still running there, because nobody wants the rest, is cancelled.
+
+    Raises:
+        EmptyPrompt, PromptTooLong: it can never be generated; it counts for nothing.
+        LimitExceeded, NeverWithinLimit: the key's limits do not allow it.
+        Overloaded, Unavailable: the engine has no room; it used no tokens.
+    """
+    engine.check(request)
+    timeout_s = settings.LLM_REQUEST_TIMEOUT_S if request.timeout_s is None else request.timeout_s
+    prompt_tokens = len(request.prompt_ids)
+    admission = usage.admit(key=key, tokens=prompt_tokens + request.max_new_tokens, timeout_s=timeout_s)
+    generation: Generation | None = None
+    outcome = Outcome.FAILED
+    try:
+        try:
+            generation = engine.submit(request)
+        except (Overloaded, Unavailable):
+            outcome = Outcome.OVERLOADED
+            raise
+        yield generation
+        outcome = Outcome.FINISHED if generation.done else Outcome.CANCELLED
+    except Overloaded:
+        outcome = Outcome.OVERLOADED
+        raise
+    except DeadlineExceeded:
+        outcome = Outcome.TIMED_OUT
+        raise
+    except (Cancelled, GeneratorExit):
+        outcome = Outcome.CANCELLED
+        raise
+    finally:
+        used = generation is not None and outcome is not Outcome.OVERLOADED
+        _settle(
+            admission,
+            outcome,
+            prompt_tokens=prompt_tokens if used else 0,
+            completion_tokens=_completion_tokens(generation) if used and generation else 0,
+        )
+
+
+def _completion_tokens(generation: Generation) -> int:
+    """How many tokens were generated, once no more are."""
+    if not generation.done:
+        generation.cancel()
+        with suppress(EngineError, TimeoutError):
+            generation.result(timeout_s=LAST_STEP_S)
+    return generation.completion_tokens
+
+
+def _settle(
+    admission: usage.Admission, outcome: Outcome, *, prompt_tokens: int, completion_tokens: int
+) -> None:
+    try:
+        usage.settle(admission, outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+    except DatabaseError:
+        # The text is there all the same; the reservation is given back at its deadline.
+        logger.exception("The end of a request could not be written to the database.")
