@@ -3,7 +3,7 @@ from django.apps import AppConfig
 
 class AccountsConfig(AppConfig):
     name = "accounts"
-    verbose_name = "API keys"
+    verbose_name = "Keys and usage"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

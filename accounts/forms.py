@@ -1,12 +1,15 @@
 """The forms of the key pages in the admin."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.utils import timezone
 
-from accounts.models import APIKey
+from accounts import networks
+from accounts.models import APIKey, Scope
 
 if TYPE_CHECKING:
     KeyModelForm = forms.ModelForm[APIKey]
@@ -19,15 +22,67 @@ GRACES = {
     "86400": (timedelta(hours=24), "24 hours", "Both secrets work for a day."),
     "604800": (timedelta(days=7), "7 days", "For callers that you do not control yourself."),
 }
+NO_GRACE = "0"
+OTHER_GRACE = "other"
+LONGEST_GRACE_HOURS = 90 * 24
+# The limits of a key: the setting that holds where a key has none of its own, and what a 0 there means.
+DEFAULT_LIMITS = {
+    "requests_per_minute": ("LLM_KEY_REQUESTS_PER_MINUTE", "unlimited"),
+    "burst": ("LLM_KEY_BURST", "those of one minute"),
+    "tokens_per_day": ("LLM_KEY_TOKENS_PER_DAY", "unlimited"),
+    "max_concurrent": ("LLM_KEY_MAX_CONCURRENT", "unlimited"),
+}
+
+
+class NetworksField(forms.CharField):
+    """Networks as text, one a line or with commas between, to and from their list."""
+
+    widget = forms.Textarea(
+        attrs={"rows": 3, "placeholder": "10.0.0.0/8\n2001:db8::/32", "spellcheck": "false"}
+    )
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return networks.parse((super().to_python(value) or "").replace(",", " ").split())
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool((initial or []) != self.to_python(data))
+        except forms.ValidationError:
+            return True
 
 
 class KeyForm(KeyModelForm):
     """What of a key can be written and rewritten."""
 
+    allowed_networks = NetworksField(
+        required=False,
+        help_text="Addresses and networks (CIDR) that the key may be used from, one a line. Empty: all.",
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        initial=Scope.values,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What the key may be used for.",
+        error_messages={"required": "Choose at least one. To stop a key, disable it."},
+    )
+
     class Meta:
         model = APIKey
-        fields = ("name", "owner", "note", "expires_at")
+        fields = ("name", "owner", "note", "expires_at", "allowed_networks", "scopes", *DEFAULT_LIMITS)
         widgets = {"note": forms.Textarea(attrs={"rows": 3})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, (setting, zero) in DEFAULT_LIMITS.items():
+            if (field := self.fields.get(name)) is not None:  # It is not there for who may only look.
+                default = getattr(settings, setting)
+                field.widget.attrs["placeholder"] = f"default: {default or zero}"
 
     def clean_name(self) -> str:
         # The model's own check of the constraint is left out by forms that have no field for `revoked_at`.
@@ -44,26 +99,59 @@ class KeyForm(KeyModelForm):
         return expires_at
 
 
-class RotateForm(forms.Form):
-    """How long the old secret stays good, and the sight of the key that the administrator decided on."""
+class ReasonForm(forms.Form):
+    """Why something is done to a key; it is kept with the key's events."""
+
+    reason = forms.CharField(
+        max_length=200,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text="Kept with what happened to the key.",
+    )
+
+    def __init__(self, *args: Any, required: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].required = required
+        self.fields["reason"].error_messages["required"] = (
+            "Say why: it cannot be undone, and others will ask."
+        )
+
+
+class RotateForm(ReasonForm):
+    """How long the old secret stays good, why, and the sight of the key that the administrator decided on."""
+
+    field_order = ("grace", "hours", "reason", "rotations")
 
     grace = forms.ChoiceField(
         label="The present secret stops working",
-        choices=[(value, label) for value, (_, label, _) in GRACES.items()],
+        choices=[*((value, label) for value, (_, label, _) in GRACES.items()), (OTHER_GRACE, "Other")],
         initial="86400",
         widget=forms.RadioSelect,
+        error_messages=dict.fromkeys(("required", "invalid_choice"), "Choose when the present secret stops."),
+    )
+    hours = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=LONGEST_GRACE_HOURS,
+        widget=forms.NumberInput(attrs={"aria-label": "Hours of grace"}),
     )
     rotations = forms.IntegerField(widget=forms.HiddenInput)
 
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = self.cleaned_data
+        if cleaned.get("grace") != OTHER_GRACE:
+            self.errors.pop("hours", None)  # What stands in a field that does not count is no mistake.
+        elif cleaned.get("hours") is None and "hours" not in self.errors:
+            self.add_error("hours", f"Say how many hours, from 1 to {LONGEST_GRACE_HOURS}.")
+        return cleaned
+
     @property
     def grace_period(self) -> timedelta:
+        if self.cleaned_data["grace"] == OTHER_GRACE:
+            return timedelta(hours=self.cleaned_data["hours"])
         return GRACES[self.cleaned_data["grace"]][0]
 
-    @property
-    def grace_label(self) -> str:
-        return GRACES[self.cleaned_data["grace"]][1]
-
-    def grace_options(self) -> list[tuple[forms.boundfield.BoundWidget, str]]:
+    def grace_options(self) -> Collection[tuple[forms.boundfield.BoundWidget, str]]:
         """Pair each radio button with a line on when to take it, for the template."""
-        hints = [hint for _, _, hint in GRACES.values()]
+        hints = [*(hint for _, _, hint in GRACES.values()), f"So many hours, up to {LONGEST_GRACE_HOURS}."]
         return list(zip(self["grace"], hints, strict=True))

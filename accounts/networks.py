@@ -6,15 +6,7 @@ from collections.abc import Collection, Iterable
 
 def parse(texts: Iterable[str]) -> list[str]:
     """These networks in their usual form, each once. Raises ValueError that names one that is none."""
-    networks = []
-    for text in texts:
-        try:
-            networks.append(str(ipaddress.ip_network(text.strip())))
-        except ValueError:
-            raise ValueError(
-                f"“{text[:64]}” is no address and no network such as 10.0.0.0/8 or 2001:db8::/32."
-            ) from None
-    return list(dict.fromkeys(networks))
+    return list(dict.fromkeys(_network(text.strip()) for text in texts))
 
 
 def contain(networks: Collection[str], address: str | None) -> bool:
@@ -31,6 +23,18 @@ def neighbourhood(address: str | None) -> str:
     if host is None:
         return ""
     return str(host) if host.version == 4 else str(ipaddress.ip_network((host, 64), strict=False))
+
+
+def _network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"“{text[:64]}” is no address and no network such as 10.0.0.0/8 or 2001:db8::/32."
+        ) from None
+    if network.network_address != ipaddress.ip_interface(text).ip:
+        raise ValueError(f"“{text[:64]}” is an address inside of a network: did you mean {network}?")
+    return str(network)
 
 
 def _host(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,6 +1,9 @@
-"""How the pages on API keys show a state and a time."""
+"""How the pages on API keys show states, times and what happened."""
 
+import math
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -8,7 +11,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
-from accounts.models import APIKey
+from accounts.charts import compact
+from accounts.conditions import Condition
+from accounts.models import APIKey, KeyEvent
 
 register = template.Library()
 
@@ -17,6 +22,50 @@ register = template.Library()
 def state_badge(key: APIKey) -> SafeString:
     state = key.state
     return format_html('<span class="key-state key-state-{}">{}</span>', state.value, state.label)
+
+
+@register.filter
+def condition_tag(condition: Condition) -> SafeString:
+    return format_html('<span class="key-tag key-tag-{}">{}</span>', condition.value, condition.label)
+
+
+@register.filter
+def event_badge(event: KeyEvent) -> SafeString:
+    return format_html('<span class="key-event key-event-{}">{}</span>', event.kind, event.get_kind_display())
+
+
+@register.filter
+def event_details(event: KeyEvent) -> str:
+    """What an event tells beside its kind, as a line of text."""
+    return "; ".join(_details(event.details))
+
+
+def _details(details: dict[str, Any]) -> Iterator[str]:
+    for name, value in details.items():
+        if name == "grace_s":
+            yield f"grace of {duration(timedelta(seconds=value))}" if value else "no grace"
+        elif name == "reason":
+            yield f"“{value}”"
+        elif isinstance(value, dict):
+            yield from (f"{field.replace('_', ' ')}: {_told(told)}" for field, told in value.items())
+        else:
+            yield f"{name.replace('_', ' ')}: {_told(value)}"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)
+
+
+def duration(length: timedelta) -> str:
+    """A length of time in its largest unit that leaves no rest: `36 hours`, `7 days`."""
+    seconds = int(length.total_seconds())
+    for unit_s, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds % unit_s == 0:
+            count = seconds // unit_s
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    raise AssertionError("every whole number of seconds is one of seconds")
 
 
 @register.filter
@@ -35,6 +84,25 @@ def left(moment: datetime) -> SafeString:
     """A time to come as how long it is until then, with the exact one under the pointer."""
     # `timeuntil` rounds down, which would call 24 hours "23 hours" a moment after they were granted.
     return _time(moment, f"in {timeuntil(moment + timedelta(seconds=59), timezone.now(), depth=2)}")
+
+
+@register.filter
+def number(value: int) -> str:
+    """A whole number with commas between its thousands."""
+    return f"{value:,}"
+
+
+@register.filter
+def percent(value: float) -> str:
+    """A share to the whole per cent, unless that would hide that it is not quite none or all."""
+    if 0 < value < 1:
+        return "<1 %"
+    if 99 < value < 100:
+        return f"{math.floor(value * 10) / 10:.1f} %"
+    return f"{value:.0f} %"
+
+
+register.filter(compact)
 
 
 def _time(moment: datetime, words: str) -> SafeString:

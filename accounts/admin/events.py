@@ -1,0 +1,73 @@
+"""The audit in the admin: what happened to keys, to be looked at and by nobody to be changed."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.models import APIKey, KeyEvent
+from accounts.templatetags.keys import ago, event_badge, event_details
+
+if TYPE_CHECKING:
+    EventModelAdmin = admin.ModelAdmin[KeyEvent]
+else:
+    EventModelAdmin = admin.ModelAdmin
+
+KEY_FILTER = "key__id__exact"
+
+
+@admin.register(KeyEvent)
+class KeyEventAdmin(EventModelAdmin):
+    list_display = ("when", "key_link", "what", "secret", "actor", "address", "details_display")
+    list_display_links = None
+    list_filter = ("kind", "at")
+    list_select_related = ("key", "secret")
+    list_per_page = 50
+    search_fields = ("key__name", "actor", "address")
+    search_help_text = "Search by key, by whom or from where"
+    actions = None
+
+    class Media:
+        css = {"all": ("accounts/keys.css",)}
+
+    @admin.display(description="when", ordering="at")
+    def when(self, event: KeyEvent) -> SafeString:
+        return ago(event.at)
+
+    @admin.display(description="key", ordering="key__name")
+    def key_link(self, event: KeyEvent) -> SafeString:
+        url = reverse("admin:accounts_apikey_change", args=[event.key_id])
+        return format_html('<a href="{}">{}</a>', url, event.key)
+
+    @admin.display(description="what", ordering="kind")
+    def what(self, event: KeyEvent) -> SafeString:
+        return event_badge(event)
+
+    @admin.display(description="details")
+    def details_display(self, event: KeyEvent) -> str:
+        return event_details(event)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        title = "Events"
+        if (key_id := request.GET.get(KEY_FILTER, "")).isdecimal():
+            key: QuerySet[APIKey] = APIKey.objects.filter(pk=key_id[:18])
+            title = f"Events of {key.get()}" if key.exists() else title
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: KeyEvent | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: KeyEvent | None = None) -> bool:
+        return False
+
+
+def events_url(key: APIKey) -> str:
+    """The address of the list of what happened to the key."""
+    return f"{reverse('admin:accounts_keyevent_changelist')}?{KEY_FILTER}={key.pk}"

@@ -1,0 +1,194 @@
+"""The API keys in the admin: the list, the page of each, a new one; none is ever deleted."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Max, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from accounts import services
+from accounts.admin.actions import KeyActionsAdmin
+from accounts.admin.events import events_url
+from accounts.admin.filters import StateFilter
+from accounts.admin.usage import USAGE_PERMISSION
+from accounts.conditions import conditions_at
+from accounts.events import Actor
+from accounts.forms import KeyForm
+from accounts.models import APIKey, APIKeySecret, KeyState, Scope
+from accounts.templatetags.keys import ago, condition_tag, left, state_badge
+
+EVENTS_SHOWN = 8
+# Where a key can only be looked at, lists are shown as people write them.
+SHOWN_AS_TEXT: dict[Any, str] = {"allowed_networks": "networks_text", "scopes": "scopes_text"}
+
+
+@admin.register(APIKey)
+class APIKeyAdmin(KeyActionsAdmin):
+    form = KeyForm
+    list_display = ("name", "state_display", "owner", "secrets_display", "last_used", "expires")
+    list_filter = (StateFilter,)
+    show_facets = admin.ShowFacets.ALWAYS
+    search_fields = ("name", "owner", "note", "secrets__prefix")
+    search_help_text = "Search by name, owner, note or the start of a secret"
+    fieldsets = (
+        (None, {"fields": ("name", "owner", "note")}),
+        ("Use", {"fields": ("expires_at", "allowed_networks", "scopes")}),
+        ("Limits", {"fields": ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent")}),
+    )
+
+    class Media:
+        css = {"all": ("accounts/keys.css",)}
+        js = ("accounts/keys.js",)
+
+    # The list
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[APIKey]:
+        keys = super().get_queryset(request).prefetch_related("secrets")
+        return keys.annotate(last_use=Max("secrets__last_used_at"))
+
+    @admin.display(description="state")
+    def state_display(self, key: APIKey) -> SafeString:
+        tags = ((condition_tag(condition),) for condition in conditions_at(key, timezone.now()))
+        return state_badge(key) + format_html_join("", " {}", tags)
+
+    @admin.display(description="secrets")
+    def secrets_display(self, key: APIKey) -> SafeString:
+        live = [secret for secret in key.secrets.all() if secret.is_live]
+        return format_html_join(
+            "", '<code class="key-prefix">{}</code> ', ((str(secret),) for secret in live)
+        )
+
+    @admin.display(description="last used", ordering="last_use")
+    def last_used(self, key: APIKey) -> SafeString:
+        return ago(key.last_used_at)
+
+    @admin.display(description="expires", ordering="expires_at")
+    def expires(self, key: APIKey) -> str:
+        if key.expires_at is None:
+            return "never"
+        return ago(key.expires_at) if key.expires_at <= timezone.now() else left(key.expires_at)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"title": "API keys", **(extra_context or {})})
+
+    # What may be done
+
+    def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
+        revoked = obj is not None and obj.state is KeyState.REVOKED
+        return not revoked and super().has_change_permission(request, obj)
+
+    def get_fieldsets(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fieldsets
+        return [
+            (title, {"fields": [SHOWN_AS_TEXT.get(name, name) for name in options["fields"]]})
+            for title, options in self.fieldsets
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
+        return () if obj is None or self.has_change_permission(request, obj) else [*SHOWN_AS_TEXT.values()]
+
+    @admin.display(description="allowed networks")
+    def networks_text(self, key: APIKey) -> str:
+        return ", ".join(key.allowed_networks) or "all"
+
+    @admin.display(description="scopes")
+    def scopes_text(self, key: APIKey) -> str:
+        return ", ".join(Scope(scope).label for scope in key.scopes)
+
+    # A new key, a changed key
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except services.KeyChangeError as refused:  # Another took the name after the form was checked.
+            self.message_user(request, str(refused), messages.ERROR)
+            return HttpResponseRedirect(request.path)
+
+    def save_model(self, request: HttpRequest, obj: APIKey, form: "ModelForm[APIKey]", change: bool) -> None:
+        if change:
+            services.describe(key=obj, fields=form.changed_data, by=Actor.account(request))
+            return
+        issued = services.create_key(
+            name=obj.name,
+            owner=obj.owner,
+            note=obj.note,
+            expires_at=obj.expires_at,
+            allowed_networks=obj.allowed_networks,
+            scopes=obj.scopes,
+            limits={name: getattr(obj, name) for name in services.LIMITS},
+            by=Actor.account(request),
+        )
+        obj.pk = issued.key.pk
+        request.issued = issued  # type: ignore[attr-defined]
+
+    def response_add(
+        self, request: HttpRequest, obj: APIKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self.show_once(request, request.issued)  # type: ignore[attr-defined]
+
+    # The page of a key
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        if (key := context["original"]) is not None:
+            secrets = list(key.secrets.all())
+            context |= {
+                "key_secrets": secrets,
+                "in_grace": _in_grace(secrets),
+                "conditions": conditions_at(key, timezone.now()),
+                "actions": _sensible(key, self.permitted(request)),
+                "may_see_usage": request.user.has_perm(USAGE_PERMISSION),
+            }
+            if request.user.has_perm("accounts.view_keyevent"):
+                context |= {
+                    "events": key.events.select_related("secret")[:EVENTS_SHOWN],
+                    "events_url": events_url(key),
+                }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        # The key's events tell more than the admin's own history, and of every way in which keys change.
+        return HttpResponseRedirect(events_url(get_object_or_404(APIKey, pk=object_id)))
+
+
+def _in_grace(secrets: list[APIKeySecret]) -> list[tuple[APIKeySecret, bool]]:
+    """Each secret in its grace, and whether it has been used since there is a newer one."""
+    newest = max((secret.created_at for secret in secrets), default=None)
+    return [
+        (secret, secret.last_used_at is not None and newest is not None and secret.last_used_at > newest)
+        for secret in secrets
+        if secret.expires_at is not None and secret.is_live
+    ]
+
+
+def _sensible(key: APIKey, permitted: Any) -> dict[str, bool]:
+    """Of the actions that are permitted, those that would change something in the key's state."""
+    revoked, expired = key.state is KeyState.REVOKED, key.state is KeyState.EXPIRED
+    disabled = key.disabled_at is not None
+    changes = {
+        "rotate": not expired,
+        "end_grace": True,
+        "disable": not disabled,
+        "enable": disabled,
+        "revoke": True,
+    }
+    return {name: True for name, it_does in changes.items() if it_does and not revoked and name in permitted}

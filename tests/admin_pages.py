@@ -1,0 +1,45 @@
+"""What the tests of the admin do with its pages."""
+
+import re
+from typing import Any
+
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import APIKey
+
+LIST = "/admin/accounts/apikey/"
+REASON = "As agreed"
+
+
+def url(page: str, key: APIKey) -> str:
+    return reverse(f"admin:accounts_apikey_{page}", args=[key.pk])
+
+
+def create(client: Client, **fields: Any) -> Any:
+    empty = {"expires_at_0": "", "expires_at_1": ""}
+    return client.post(f"{LIST}add/", {"name": "search", "scopes": ["generate", "usage"], **empty, **fields})
+
+
+def change(client: Client, key: APIKey, **fields: Any) -> Any:
+    given = {"name": key.name, "scopes": ["generate", "usage"], **fields}
+    return client.post(url("change", key), given, follow=True)
+
+
+def rotate(client: Client, key: APIKey, grace: str = "3600", rotations: int = 0, **fields: str) -> Any:
+    form = {"grace": grace, "rotations": str(rotations), **fields}
+    return client.post(url("rotate", key), form, follow=True)
+
+
+def act(client: Client, action: str, key: APIKey, reason: str = REASON) -> Any:
+    return client.post(url(action, key), {"reason": reason}, follow=True)
+
+
+def shown_secret(response: Any) -> str:
+    secrets = set(re.findall(r"llms_\w{38}", response.content.decode()))
+    assert len(secrets) == 1
+    return str(secrets.pop())
+
+
+def text(response: Any) -> str:
+    return str(response.content.decode())
