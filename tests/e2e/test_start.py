@@ -19,7 +19,6 @@ REFUSED_WITHIN_S = 15
 
 def refusal(environ: dict[str, str]) -> str:
     """What gunicorn says, after its own first line, when it refuses to start."""
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"],
         cwd=BASE_DIR,
@@ -29,12 +28,10 @@ def refusal(environ: dict[str, str]) -> str:
         timeout=60,
         check=False,
     )
-    took = time.monotonic() - started
     assert done.returncode != 0
     assert done.stdout == ""
     said = [line for line in done.stderr.splitlines() if "Starting gunicorn" not in line]
     assert len(said) == 1, done.stderr
-    assert took < REFUSED_WITHIN_S, f"took {took:.0f} s"
     return said[0]
 
 
@@ -48,8 +45,11 @@ def environ(tmp_path: Path, quickstart_model: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "nobody-here/no-such-model-5f2c"])
 def test_a_model_that_cannot_be_had_stops_the_start(environ: dict[str, str], model: str) -> None:
+    started = time.monotonic()
     said = refusal({**environ, "LLM_MODEL": model})
+    took = time.monotonic() - started
 
+    assert took < REFUSED_WITHIN_S
     assert model in said
     assert "make run" in said
 
