@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from accounts import clock, ledger
 from accounts.limits import LimitExceeded, Limits, Standing, day_of
-from accounts.models import APIKey, Outcome, Reservation
+from accounts.models import APIKey, DailyUsage, Outcome, Reservation
 
 # Beyond the time that the engine gives a request: for its last step, and for its account to be written.
 SETTLE_TIME = timedelta(seconds=60)
@@ -88,6 +88,12 @@ def settle(
 def standing_of(key: APIKey, *, now: datetime | None = None) -> Standing:
     """What the key has used of its limits by now; takes no lock."""
     return ledger.standing(key.pk, now or clock.now())[0]
+
+
+def today(key: APIKey, standing: Standing) -> DailyUsage:
+    """What the key has used on the day of the standing; not saved where it has used nothing."""
+    day = day_of(standing.now)
+    return DailyUsage.objects.filter(key=key, day=day).first() or DailyUsage(key=key, day=day)
 
 
 def give_back_overdue(*, now: datetime | None = None) -> int:

@@ -15,6 +15,7 @@ SPECTACULAR_SETTINGS = {
     ),
     "TAGS": [
         {"name": "Generation", "description": "Text from the model; needs an API key."},
+        {"name": "Keys", "description": "Your API key: its limits and usage, a new secret, a leaked one."},
         {
             "name": "Service",
             "description": "How the service is; for probes and load balancers, without a key.",

@@ -69,6 +69,10 @@ MEANING = {
         "this address.",
         "Invalid API key.",
     ),
+    409: (
+        "The key is in a state in which this is not to be had.",
+        "A newer secret has replaced this one: only the newest of a key can rotate it.",
+    ),
     413: ("The body is too large.", "The body is larger than the 1048576 bytes that are accepted."),
     415: (
         "The body is not declared as JSON.",

@@ -7,6 +7,7 @@ from llmservice.docs import DocsView, HomeView, NotFoundView, SchemaView
 urlpatterns = [
     path("", HomeView.as_view(), name="home"),
     path("", include("inference.urls")),
+    path("", include("accounts.urls")),
     path("docs", DocsView.as_view(), name="docs"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("admin", RedirectView.as_view(url="/admin/")),

@@ -16,7 +16,7 @@ from inference.serializers import GenerateRequestSerializer
 from tests.models import tiny_engine
 from tests.test_generate import INVALID_FIELDS
 
-WITHOUT_A_KEY = {"/health", "/ready"}
+WITHOUT_A_KEY = {"/health", "/ready", "/keys/revoke"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,14 @@ def test_it_is_made_without_a_warning(tmp_path: Any) -> None:
 
 def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
     described = {(path, method) for path, method, _ in operations(document)}
-    assert described == {("/health", "get"), ("/ready", "get"), ("/generate", "post")}
+    assert described == {
+        ("/health", "get"),
+        ("/ready", "get"),
+        ("/generate", "post"),
+        ("/keys/me", "get"),
+        ("/keys/me/rotate", "post"),
+        ("/keys/revoke", "post"),
+    }
 
 
 def test_every_operation_declares_its_auth(document: dict[str, Any]) -> None:
@@ -129,6 +136,13 @@ def test_every_answer_of_the_service_is_described(
             yield "/generate", "post", client.post("/generate", good, json_type, headers=key)
             yield "/generate", "post", client.post("/generate", good, json_type, headers=key)
             yield "/generate", "post", client.post("/generate", good, json_type)
+            yield "/keys/me", "get", client.get("/keys/me", headers=key)
+            yield "/keys/me", "get", client.get("/keys/me")
+            yield "/keys/me/rotate", "post", client.post("/keys/me/rotate", {"x": 1}, json_type, headers=key)
+            yield "/keys/me/rotate", "post", client.post("/keys/me/rotate", {}, json_type, headers=key)
+            yield "/keys/me/rotate", "post", client.post("/keys/me/rotate", {}, json_type, headers=key)
+            yield "/keys/revoke", "post", client.post("/keys/revoke", {"secret": "a"}, json_type)
+            yield "/keys/revoke", "post", client.post("/keys/revoke", {}, json_type)
             yield "/generate", "post", client.post("/generate", "{", json_type, headers=key)
             yield "/generate", "post", client.post("/generate", {}, json_type, headers=key)
             yield "/generate", "post", client.post("/generate", "{}", "text/plain", headers=key)
@@ -145,7 +159,7 @@ def test_every_answer_of_the_service_is_described(
         schema = described["content"][answer["Content-Type"]]["schema"]
         validator(document, schema).validate(json.loads(answer.content))
         assert set(described.get("headers", {})) <= set(answer.headers)
-    assert statuses == {200, 400, 403, 413, 415, 422, 429, 503}
+    assert statuses == {200, 400, 403, 409, 413, 415, 422, 429, 503}
 
 
 def test_the_address_itself_leads_to_the_documentation(client: Client) -> None:
