@@ -3,7 +3,7 @@ from django.apps import AppConfig
 
 class AccountsConfig(AppConfig):
     name = "accounts"
-    verbose_name = "Keys and usage"
+    verbose_name = "API access"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -173,7 +173,8 @@ def compact(value: float) -> str:
     for unit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         # What would round up to 1000 of a unit is 1 of the next.
         if value >= 0.9995 * unit:
-            return f"{value / unit:.3g}{suffix}"
+            number = value / unit
+            return f"{number:.3g}{suffix}" if number < 999.5 else f"{number:.0f}{suffix}"
     return f"{value:g}"
 
 

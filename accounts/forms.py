@@ -153,5 +153,8 @@ class RotateForm(ReasonForm):
 
     def grace_options(self) -> Collection[tuple[forms.boundfield.BoundWidget, str]]:
         """Pair each radio button with a line on when to take it, for the template."""
-        hints = [*(hint for _, _, hint in GRACES.values()), f"So many hours, up to {LONGEST_GRACE_HOURS}."]
+        hints = [
+            *(hint for _, _, hint in GRACES.values()),
+            f"Any whole number up to {LONGEST_GRACE_HOURS} ({LONGEST_GRACE_HOURS // 24} days).",
+        ]
         return list(zip(self["grace"], hints, strict=True))

@@ -6,11 +6,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import APIKey, KeyEvent
-from accounts.templatetags.keys import ago, event_badge, event_details
+from accounts.templatetags.keys import event_badge, event_details
 
 if TYPE_CHECKING:
     EventModelAdmin = admin.ModelAdmin[KeyEvent]
@@ -20,11 +21,19 @@ else:
 KEY_FILTER = "key__id__exact"
 
 
+class WhenFilter(admin.DateFieldListFilter):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "when"
+
+
 @admin.register(KeyEvent)
 class KeyEventAdmin(EventModelAdmin):
     list_display = ("when", "key_link", "what", "secret", "actor", "address", "details_display")
     list_display_links = None
-    list_filter = ("kind", "at")
+    list_filter = ("kind", ("at", WhenFilter))
+    show_facets = admin.ShowFacets.NEVER
+    empty_value_display = ""
     list_select_related = ("key", "secret")
     list_per_page = 50
     search_fields = ("key__name", "actor", "address")
@@ -35,8 +44,8 @@ class KeyEventAdmin(EventModelAdmin):
         css = {"all": ("accounts/keys.css",)}
 
     @admin.display(description="when", ordering="at")
-    def when(self, event: KeyEvent) -> SafeString:
-        return ago(event.at)
+    def when(self, event: KeyEvent) -> str:
+        return f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description="key", ordering="key__name")
     def key_link(self, event: KeyEvent) -> SafeString:
