@@ -1,0 +1,65 @@
+"""`manage.py list_keys`: all keys and what they are worth, for people and for scripts."""
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import APIKey, KeyState
+
+COLUMNS = ("number", "name", "state", "owner", "secrets", "last_used", "expires")
+
+
+class Command(BaseCommand):
+    help = "List the API keys; never a secret, only what it starts with."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--state", choices=KeyState.values, help="those in this state alone")
+        parser.add_argument("--format", choices=["table", "json"], default="table")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        keys = APIKey.objects.order_by("pk").prefetch_related("secrets")
+        if options["state"]:
+            keys = keys.in_state(KeyState(options["state"]))
+        rows = [_row(key) for key in keys]
+        if options["format"] == "json":
+            self.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False))
+            return
+        lines = [COLUMNS, *(tuple(_cell(row[column]) for column in COLUMNS) for row in rows)]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(COLUMNS))]
+        for line in lines:
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
+
+
+def _row(key: APIKey) -> dict[str, Any]:
+    now = timezone.now()
+    return {
+        "number": key.pk,
+        "name": key.name,
+        "owner": key.owner,
+        "state": key.state_at(now).value,
+        "secrets": [str(secret) for secret in key.secrets.all() if secret.is_live_at(now)],
+        "created": _second(key.created_at),
+        "last_used": _second(key.last_used_at),
+        "expires": _second(key.expires_at),
+        "limits": {name: getattr(key, name) for name in services.LIMITS},
+        "allowed_networks": key.allowed_networks,
+        "scopes": key.scopes,
+    }
+
+
+def _second(moment: Any) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "never"
+        case list():
+            return " ".join(value) or "none"
+        case _:
+            return str(value)

@@ -1,0 +1,172 @@
+"""The commands on keys: what scripts read of them, and what is refused."""
+
+import csv
+import json
+from datetime import date, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from accounts import services, tokens, usage
+from accounts.models import APIKey, DailyUsage, KeyEvent, KeyState, Outcome, Scope
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*args: str) -> tuple[str, str]:
+    """What the command wrote to stdout and to stderr."""
+    stdout, stderr = StringIO(), StringIO()
+    call_command(*args, stdout=stdout, stderr=stderr)
+    return stdout.getvalue(), stderr.getvalue()
+
+
+def test_a_new_secret_is_all_there_is_on_stdout() -> None:
+    stdout, stderr = run("create_key", "search", "--owner", "Ada")
+    secret = services.find_secret(stdout.removesuffix("\n"))
+    assert secret is not None
+    assert (secret.key.name, secret.key.owner) == ("search", "Ada")
+    assert "search" in stderr
+    assert stdout.strip() not in stderr
+    assert KeyEvent.objects.get().actor.endswith("on the command line")
+
+
+def test_all_of_a_key_can_be_said_on_the_command_line() -> None:
+    before = timezone.now()
+    run(
+        *("create_key", "search", "--expires-in", "90d", "--requests-per-minute", "60", "--burst", "5"),
+        *("--tokens-per-day", "unlimited", "--max-concurrent", "default", "--network", "10.0.0.0/8"),
+        *("--network", "192.0.2.7", "--scope", "generate"),
+    )
+    key = APIKey.objects.get()
+    assert key.expires_at is not None
+    assert before + timedelta(days=90) <= key.expires_at <= timezone.now() + timedelta(days=90)
+    assert (key.requests_per_minute, key.burst, key.tokens_per_day, key.max_concurrent) == (60, 5, 0, None)
+    assert key.allowed_networks == ["10.0.0.0/8", "192.0.2.7/32"]
+    assert key.scopes == [Scope.GENERATE]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--requests-per-minute", "0"],
+        ["--burst", "-1"],
+        ["--tokens-per-day", "lots"],
+        ["--tokens-per-day", "9999999999999999"],
+        ["--network", "10.0.0.256"],
+        ["--network", "10.0.0.1/8"],
+        ["--scope", "everything"],
+        ["--expires-in", "soon"],
+        ["--expires-in", "0"],
+        ["--expires-at", "2020-01-01"],
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_nothing_is_made(args: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run("create_key", "search", *args)
+    assert not APIKey.objects.exists()
+
+
+def test_a_name_in_use_is_refused() -> None:
+    run("create_key", "search")
+    with pytest.raises(CommandError, match="in use already"):
+        run("create_key", "search")
+
+
+def test_rotate_writes_the_new_secret_alone_and_the_old_one_works_for_the_grace() -> None:
+    first = services.create_key(name="search")
+    stdout, stderr = run("rotate_key", "search", "--grace", "1h", "--reason", "yearly")
+    second = services.find_secret(stdout.strip())
+    assert second is not None
+    assert second.expires_at is None
+    assert services.find_secret(first.plaintext).is_live  # type: ignore[union-attr]
+    assert KeyEvent.objects.latest("pk").details == {"grace_s": 3600, "reason": "yearly"}
+    run("rotate_key", str(first.key.pk), "--grace", "0")
+    assert not services.find_secret(stdout.strip()).is_live  # type: ignore[union-attr]
+    assert stdout.strip() not in stderr
+
+
+def test_revoke_is_for_good() -> None:
+    services.create_key(name="search")
+    stdout, stderr = run("revoke_key", "search", "--reason", "over")
+    assert stdout == ""
+    assert "Revoked" in stderr
+    key = APIKey.objects.get()
+    assert (key.state, key.revoked_reason) == (KeyState.REVOKED, "over")
+    with pytest.raises(CommandError, match="stays revoked"):
+        run("revoke_key", "search")
+
+
+def test_a_key_is_found_by_its_name_first_and_the_one_in_use_before_a_revoked_one() -> None:
+    old = services.create_key(name="search").key
+    services.revoke(key=old)
+    new = services.create_key(name="search").key
+    run("revoke_key", "search")
+    new.refresh_from_db()
+    assert new.state is KeyState.REVOKED
+
+
+@pytest.mark.parametrize("command", ["rotate_key", "revoke_key"])
+def test_a_key_that_does_not_exist_is_an_error(command: str) -> None:
+    for name in ("nothing", "999", "9" * 40):
+        with pytest.raises(CommandError, match="list_keys"):
+            run(command, name)
+
+
+def test_the_list_shows_every_key_and_no_secret() -> None:
+    first = services.create_key(name="search", owner="Ada", limits={"burst": 5})
+    services.revoke(key=services.create_key(name="old").key)
+    table = run("list_keys")[0]
+    assert [line.split()[1] for line in table.splitlines()] == ["name", "search", "old"]
+    keys = json.loads(run("list_keys", "--format", "json")[0])
+    assert [(key["name"], key["state"]) for key in keys] == [("search", "active"), ("old", "revoked")]
+    assert keys[0]["secrets"] == [str(first.secret)]
+    assert keys[0]["limits"]["burst"] == 5
+    active = json.loads(run("list_keys", "--format", "json", "--state", "active")[0])
+    assert [key["name"] for key in active] == ["search"]
+    assert first.plaintext not in table + str(keys)
+
+
+def used(name: str, day: date, tokens_used: int) -> None:
+    key = APIKey.objects.filter(name=name).first() or services.create_key(name=name).key
+    DailyUsage.objects.create(key=key, day=day, finished=1, prompt_tokens=1, completion_tokens=tokens_used)
+
+
+def test_usage_is_the_same_as_csv_and_as_json() -> None:
+    today = timezone.now().date()
+    used("search", today, 10)
+    used("search", today - timedelta(days=29), 20)
+    used("search", today - timedelta(days=30), 40)
+    used("=other", today, 80)
+    rows = list(csv.DictReader(StringIO(run("usage_report")[0])))
+    objects = json.loads(run("usage_report", "--format", "json")[0])
+    assert [int(row["total_tokens"]) for row in rows] == [21, 11, 81]
+    assert [row["total_tokens"] for row in objects] == [21, 11, 81]
+    assert [set(row) for row in rows] == [set(row) for row in objects]
+    assert rows[2]["key"] == "'=other"
+    of_one = json.loads(run("usage_report", "--format", "json", "--key", "=other")[0])
+    assert [row["key"] for row in of_one] == ["=other"]
+
+
+def test_usage_of_some_days_alone() -> None:
+    for number in (1, 2, 3, 4):
+        used("search", date(2026, 1, number), number)
+    args = ["usage_report", "--since", "2026-01-02", "--until", "2026-01-03", "--format", "json"]
+    assert [row["day"] for row in json.loads(run(*args)[0])] == ["2026-01-02", "2026-01-03"]
+    with pytest.raises(CommandError, match="after the last"):
+        run("usage_report", "--since", "2026-01-02", "--until", "2026-01-01")
+
+
+def test_a_report_counts_what_nobody_settled(settings: Any) -> None:
+    key = services.create_key(name="search").key
+    usage.admit(key=key, tokens=10, timeout_s=1, now=timezone.now() - timedelta(hours=1))
+    rows = json.loads(run("usage_report", "--format", "json", "--since", "2020-01-01")[0])
+    assert [row[Outcome.LOST] for row in rows] == [1]
+
+
+def test_no_secret_is_made_by_guessing() -> None:
+    secrets = {run("create_key", f"key {number}")[0].strip() for number in range(5)}
+    assert len(secrets) == 5
+    assert all(tokens.is_well_formed(secret) for secret in secrets)
