@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from inference.engine.linear import LEAST_ROWS, PackedLinear, pack_linears, row_invariant
+from inference.engine.linear import LEAST_ROWS, PackedLinear, pack_linears
 
 # GPT-2 medium's and the quick-start model's, and odd ones
 SHAPES = [(3072, 1024), (1024, 4096), (576, 1536), (192, 576), (33, 48), (1, 7)]
@@ -14,14 +14,16 @@ SHAPES = [(3072, 1024), (1024, 4096), (576, 1536), (192, 576), (33, 48), (1, 7)]
 def test_a_row_is_the_same_bits_alone_and_among_others(
     out_features: int, in_features: int, threads: int
 ) -> None:
-    torch.set_num_threads(threads)
+    before = torch.get_num_threads()
     torch.manual_seed(0)
+    torch.set_num_threads(threads)
     layer = PackedLinear(torch.randn(out_features, in_features), torch.randn(out_features))
     rows = torch.randn(300, in_features)
     alone = torch.cat([layer(row.expand(LEAST_ROWS, -1))[:1] for row in rows[:20]])
     for count in (LEAST_ROWS, 8, 15, 16, 17, 33, 64, 100, 300):
         assert torch.equal(layer(rows[:count])[:20], alone[:count])
     assert torch.equal(layer(rows[7:60])[:10], alone[7:17])
+    torch.set_num_threads(before)
 
 
 def test_packed_layers_compute_what_the_model_s_own_compute() -> None:
@@ -33,12 +35,4 @@ def test_packed_layers_compute_what_the_model_s_own_compute() -> None:
         expected = model(rows)
         assert pack_linears(model) == 3
         torch.testing.assert_close(model(rows), expected)
-    assert row_invariant(model)
     assert not [name for name, _ in model.named_parameters()]
-
-
-def test_a_layer_whose_rows_depend_on_each_other_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = PackedLinear(torch.randn(8, 8), None)
-    honest = PackedLinear.forward
-    monkeypatch.setattr(PackedLinear, "forward", lambda self, rows: honest(self, rows) + len(rows) * 1e-6)
-    assert not row_invariant(nn.Sequential(layer))

@@ -1,5 +1,6 @@
 """The service's promise: a text's logits are the same bits alone, in any batch, prefilled in any pieces."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,13 @@ def logits_alone(model: LanguageModel, token_ids: list[int], decoded: int) -> to
     return torch.cat(rows)
 
 
-@pytest.fixture(params=SHAPES)
-def model(request: pytest.FixtureRequest) -> LanguageModel:
-    return LanguageModel(SHAPES[request.param](), name="tiny", kv_cache_tokens=1024)
+@pytest.fixture(params=[(shape, threads) for shape in SHAPES for threads in (1, 2, 3)], ids=str)
+def model(request: pytest.FixtureRequest) -> Iterator[LanguageModel]:
+    shape, threads = request.param
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    yield LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024)
+    torch.set_num_threads(before)
 
 
 def test_logits_are_the_same_bits_alone_and_in_a_batch_that_others_join_and_leave(
@@ -94,6 +99,13 @@ def test_logits_of_the_quick_start_model_are_the_same_bits_in_a_batch(quickstart
 
 def test_this_machine_keeps_the_promise(model: LanguageModel) -> None:
     assert model.reproducible
+
+
+def test_a_model_whose_numbers_depend_on_the_batch_is_found(caplog: pytest.LogCaptureFixture) -> None:
+    leaking = tiny_gpt2()
+    leaking.transformer.ln_f.register_forward_hook(lambda module, args, out: out + out.mean(1, True) * 1e-6)  # type: ignore[union-attr]
+    assert not LanguageModel(leaking, name="tiny", kv_cache_tokens=1024).reproducible
+    assert "differ with the load" in caplog.text
 
 
 def test_a_model_whose_attention_is_not_causal_attention_is_refused() -> None:

@@ -1,8 +1,8 @@
 """The linear hook: weights packed once for oneDNN, and results that do not depend on the batch.
 
 PyTorch's own matrix products choose another order of summation for another number of rows, so the same row
-gets other last bits in another batch. oneDNN with packed weights does not, except for a row that is alone: with
-AVX-512 it has a kernel of its own. So every step has LEAST_ROWS rows, padding included.
+gets other last bits in another batch. oneDNN with packed weights does not, except for a row that is alone:
+with AVX-512 it has a kernel of its own. So every step has LEAST_ROWS rows, padding included.
 """
 
 import torch
@@ -15,8 +15,6 @@ ROWS_HINT = 16
 LEAST_ROWS = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2
 """The fewest rows of a step: two or more for equal bits, and six where oneDNN takes longer for fewer (with
 AVX-512, all layers of GPT-2 medium took 59 ms for 2 rows and 43 ms for 6)."""
-
-_CHECKED_ROWS = (LEAST_ROWS, 7, 16, 33, 64)
 
 
 class PackedLinear(nn.Module):
@@ -66,21 +64,3 @@ def pack_linears(model: nn.Module) -> int:
         weight = child.weight.detach()
         setattr(parent, name, PackedLinear(weight.t() if isinstance(child, Conv1D) else weight, child.bias))
     return len(found)
-
-
-def row_invariant(model: nn.Module) -> bool:
-    """Whether, on this CPU, every packed layer gives a row the same bits among few and many others.
-
-    One layer of each shape is tried with a few numbers of rows.
-    """
-    shapes: dict[tuple[int, int], PackedLinear] = {}
-    for layer in model.modules():
-        if isinstance(layer, PackedLinear):
-            shapes.setdefault((layer.out_features, layer.in_features), layer)
-    generator = torch.Generator().manual_seed(0)
-    for (_, in_features), layer in shapes.items():
-        rows = torch.randn((max(_CHECKED_ROWS), in_features), generator=generator)
-        few = layer(rows[:LEAST_ROWS])
-        if not all(torch.equal(layer(rows[:count])[:LEAST_ROWS], few) for count in _CHECKED_ROWS):
-            return False
-    return True

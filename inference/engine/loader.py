@@ -66,12 +66,11 @@ def _eos_ids(model: PreTrainedModel) -> set[int]:
 
 
 def _warm_up(engine: Engine) -> None:
-    """Prefill and decode, alone and side by side, so that no client waits for what is only done once."""
+    """Prefill and decode, so that no client waits for what is only done once."""
     length = max(1, min(_WARM_UP_TOKENS, engine.context_length // 2))
     request = GenerationRequest(
         prompt_ids=tuple(range(1, length + 1)),
         max_new_tokens=max(1, min(3, engine.context_length - length)),
         sampling=SamplingParams(),
     )
-    for generation in [engine.submit(request), engine.submit(request)]:
-        generation.result()
+    engine.submit(request).result()

@@ -8,10 +8,10 @@ import torch
 from transformers import PreTrainedModel
 
 from inference.engine import attention, native
-from inference.engine.activation import fuse_activations
+from inference.engine.activation import wrap_activations
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.linear import LEAST_ROWS, pack_linears, packing_available, row_invariant
+from inference.engine.linear import LEAST_ROWS, pack_linears, packing_available
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ class LanguageModel:
         self._model = model.eval()
         self._kernel = native.load()
         self._hook()
-        self.reproducible = packing_available() and row_invariant(self._model)
+        self.reproducible = self._row_invariant()
         if not self.reproducible:
             logger.warning(
-                "On this CPU a text may differ in its last bits with the load: torch has no packed linear "
-                "layers for it whose rows are independent."
+                "With this model on this CPU a text can differ with the load: its numbers are not the same "
+                "bits alone and in a batch."
             )
 
     @torch.inference_mode()
@@ -75,13 +75,10 @@ class LanguageModel:
             token_ids.extend(segment.token_ids)
             positions.extend(range(segment.start, segment.start + length))
             last_rows.append(len(token_ids) - 1)
-        padding = range(len(token_ids), LEAST_ROWS)
         output: Any = self._model(
-            input_ids=torch.tensor([[*token_ids, *(0 for _ in padding)]]),
-            position_ids=torch.tensor([[*positions, *(0 for _ in padding)]]),
-            logits_to_keep=torch.tensor(
-                [*last_rows, *(last_rows[0] for _ in range(len(last_rows), LEAST_ROWS))]
-            ),
+            input_ids=_padded(token_ids)[None],
+            position_ids=_padded(positions)[None],
+            logits_to_keep=_padded(last_rows),
             use_cache=False,
             batch=attention.AttentionBatch(self.cache, spans, self._kernel),
         )
@@ -97,14 +94,14 @@ class LanguageModel:
     def _hook(self) -> None:
         """Put the hooks in; prefill and decode must then come to what the model's own code computes."""
         kind = self._model.config.model_type
-        token_ids = _probe_ids(self._model.config.get_text_config().vocab_size, self.context_length)
+        token_ids = self._probe_ids()
         slots = self.cache.allocate(len(token_ids))
         if slots is None:
             raise ModelUnavailable(f"LLM_KV_CACHE_TOKENS must be {len(token_ids)} or more for this model.")
         try:
             expected = self._stock_logits(token_ids)
             self._model.set_attn_implementation(attention.NAME)
-            fuse_activations(self._model)
+            wrap_activations(self._model)
             if packing_available():
                 pack_linears(self._model)
             prefilled = self.forward([Segment(token_ids[:-1], 0, slots)])
@@ -121,6 +118,20 @@ class LanguageModel:
                 "compute what their own code does."
             )
 
+    def _row_invariant(self) -> bool:
+        """Whether texts get the same bits alone as they get side by side."""
+        probe = self._probe_ids()
+        thirds = [Slots(i * len(probe) // 3, len(probe) // 3) for i in range(3)]
+        segments = [Segment(probe[i : slots.size], 0, slots) for i, slots in enumerate(thirds)]
+        alone = torch.cat([self.forward([segment]) for segment in segments])
+        return torch.equal(self.forward(segments), alone)
+
+    def _probe_ids(self) -> list[int]:
+        """Tokens from all over the vocabulary, enough for several attention blocks."""
+        vocabulary = self._model.config.get_text_config().vocab_size
+        count = min(2 * attention.BLOCK + 5, self.context_length)
+        return [(7919 * i + 11) % vocabulary for i in range(count)]
+
 
 def _padded(numbers: list[int]) -> torch.Tensor:
     """As a tensor of LEAST_ROWS numbers or more; what is added stands for rows that nobody reads."""
@@ -133,9 +144,3 @@ def _context_length(config: Any) -> int:
     length = getattr(text, "max_position_embeddings", None) or 2048
     window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
     return min(length, window) if window else length
-
-
-def _probe_ids(vocabulary: int, context_length: int) -> list[int]:
-    """Tokens from all over the vocabulary, enough for several attention blocks."""
-    count = min(2 * attention.BLOCK + 5, context_length)
-    return [(7919 * i + 11) % vocabulary for i in range(count)]
