@@ -17,20 +17,21 @@ PROGRESS := cat > /dev/null
 endif
 say = @printf '\033[1m%s\033[0m\n' $(1)
 
-.PHONY: help run test check
+.PHONY: help run test check bench
 
 help:
 	@echo 'make run     start the service; PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL= are taken'
 	@echo 'make test    run the tests; ARGS="-k generate" goes to pytest'
 	@echo 'make check   lint, format, types, missing migrations, settings'
+	@echo 'make bench   speed against other engines; PEERS=openvino adds one, ARGS="--rounds 1" goes to the benchmark'
 
-run: $(VENV)/.run
+run: $(VENV)/.run $(VENV)/.native
 	@$(MANAGE) preflight --before-setup
 	@if [ -z "$${LLM_MODEL:-}" ]; then LLM_MODEL=$$($(MANAGE) quickstart_model); export LLM_MODEL; fi; \
 	$(MANAGE) setup; \
 	exec $(PYTHON) -m gunicorn -c llmservice/gunicorn.conf.py
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.native
 	@$(MANAGE) quickstart_model > /dev/null
 	@$(PYTHON) -m pytest $(ARGS)
 
@@ -40,6 +41,9 @@ check: $(VENV)/.dev
 	@$(PYTHON) -m mypy .
 	@$(MANAGE) makemigrations --check --dry-run
 	@$(MANAGE) check --deploy
+
+bench: $(VENV)/.bench $(patsubst %,var/bench/venv-%/.ready,$(PEERS))
+	@$(PYTHON) -m benchmarks.throughput $(if $(PEERS),--peers $(PEERS)) $(ARGS)
 
 # --- The virtual environment. A stamp is newer than the requirements that it stands for.
 
@@ -56,7 +60,32 @@ $(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt base.txt quickstar
 	@$(PIP) install -r requirements/base.txt -r requirements/quickstart.txt | $(PROGRESS)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+$(VENV)/.native: $(VENV)/.run inference/engine/native/attention.cpp
+	@$(PYTHON) -m inference.engine.native
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.bench requirements/dev.txt
 	$(call say,'Installing the packages for tests and checks ...')
 	@$(PIP) install -r requirements/dev.txt | $(PROGRESS)
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.run requirements/bench.txt
+	$(call say,'Installing the packages for benchmarks ...')
+	@$(PIP) install -r requirements/bench.txt | $(PROGRESS)
+	@touch $@
+
+# Peers that have a virtual environment to themselves, since they want other versions than the service.
+PEER_PIP = $(@D)/bin/python -m pip --disable-pip-version-check --no-input
+
+var/bench/venv-openvino/.ready: $(VENV)/.venv requirements/cpu.txt requirements/bench-openvino.txt
+	$(call say,'Installing OpenVINO GenAI (some minutes, about 600 MB) ...')
+	@mkdir -p var/bench && $(PYTHON) -m venv $(@D)
+	@$(PEER_PIP) install --retries 1 --no-deps -r requirements/cpu.txt | $(PROGRESS)
+	@$(PEER_PIP) install --no-deps -r requirements/bench-openvino.txt | $(PROGRESS)
+	@touch $@
+
+var/bench/venv-llama_cpp/.ready: $(VENV)/.venv requirements/bench-llama_cpp.txt
+	$(call say,'Building llama.cpp (cmake and a C++ compiler, ten minutes and more) ...')
+	@mkdir -p var/bench && $(PYTHON) -m venv $(@D)
+	@$(PEER_PIP) install -r requirements/bench-llama_cpp.txt | $(PROGRESS)
 	@touch $@

@@ -1,18 +1,19 @@
 """The activation hook: the same bits for a row wherever it stands, and GPT-2's GELU as one operator.
 
 PyTorch cuts a large tensor among its threads (from 32,768 numbers on, for GELU from 16,385), and computes the
-last few numbers of a piece without vector instructions, which can give other last bits. So activations work on
-pieces of whole rows that are below that size.
+last few numbers of a piece without vector instructions, which can give other last bits. So activations work
+on pieces of whole rows that are below that size.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
 from transformers.activations import ACT2CLS, NewGELUActivation
 
 _MOST = 16_384
-_KINDS: tuple[type[nn.Module], ...] = tuple(
-    kind[0] if isinstance(kind, tuple) else kind for kind in ACT2CLS.values()
-)
+_CLASSES: list[Any] = [kind[0] if isinstance(kind, tuple) else kind for kind in ACT2CLS.values()]
+_KINDS = tuple(_CLASSES)
 
 
 class RowwiseActivation(nn.Module):
