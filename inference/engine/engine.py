@@ -21,7 +21,7 @@ from inference.engine.errors import (
 )
 from inference.engine.model import LanguageModel, Segment
 from inference.engine.request import Generation, GenerationRequest
-from inference.engine.scheduler import Scheduler
+from inference.engine.scheduler import Load, Scheduler
 from inference.engine.sequence import Sequence
 
 logger = logging.getLogger(__name__)
@@ -102,6 +102,12 @@ class Engine:
                 max_new_tokens=request.max_new_tokens,
                 limit=self.context_length,
             )
+
+    @property
+    def load(self) -> Load:
+        """How much is in now."""
+        with self._changed:
+            return self._scheduler.load
 
     def start(self) -> None:
         """Start the engine's thread."""

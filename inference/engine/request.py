@@ -1,6 +1,7 @@
 """What is asked of the engine, and what it gives back."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -70,11 +71,17 @@ class Generation:
     """The client's end of a running request: text as it comes, the result, and the way to give it up.
 
     Safe to use from any thread. The engine's end is `publish` and `finish`.
+
+    Attributes:
+        completion_tokens: generated so far.
+        first_token_s: seconds from its submission to its first token; None before that.
     """
 
     def __init__(self, request: GenerationRequest) -> None:
         self.request = request
         self.completion_tokens = 0
+        self.first_token_s: float | None = None
+        self._submitted_at = time.monotonic()
         self._pieces: list[str] = []
         self._outcome: Completion | EngineError | None = None
         self._changed = threading.Condition()
@@ -127,6 +134,8 @@ class Generation:
 
     def publish(self, piece: str, *, completion_tokens: int) -> None:
         """Engine: a token was generated, and `piece` of the text became final with it (may be empty)."""
+        if self.first_token_s is None:
+            self.first_token_s = time.monotonic() - self._submitted_at
         self.completion_tokens = completion_tokens
         if piece:
             with self._changed:

@@ -4,6 +4,7 @@ Not thread-safe: the engine calls it under its lock.
 """
 
 from collections import Counter, deque
+from dataclasses import dataclass
 from math import ceil
 
 from inference.engine.config import EngineConfig
@@ -12,6 +13,16 @@ from inference.engine.kv_cache import KVCache
 from inference.engine.sequence import Sequence
 
 _LONGEST_RETRY_S = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is in at a moment: requests, and places of the KV cache, in tokens."""
+
+    queued: int
+    running: int
+    kv_tokens: int
+    kv_tokens_used: int
 
 
 class Scheduler:
@@ -32,6 +43,16 @@ class Scheduler:
     @property
     def queued(self) -> int:
         return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def load(self) -> Load:
+        tokens = self._cache.tokens
+        return Load(
+            queued=self.queued,
+            running=len(self.running),
+            kv_tokens=tokens,
+            kv_tokens_used=tokens - self._cache.free_tokens,
+        )
 
     def add(self, sequence: Sequence) -> None:
         """Put a request in the queue.
