@@ -117,6 +117,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 # Both together: by the name alone, anyone could lock the administrator out.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "accounts.events.address_of"
 AXES_RESET_ON_SUCCESS = True
 # What comes during the wait neither prolongs it nor is written down.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
