@@ -15,11 +15,12 @@ DAY_S = 86400
 
 
 class LimitExceeded(Throttled):
-    """The request is one too many; `wait` is the whole seconds after which it is not."""
+    """The request is one too many at `decided_at`; `wait` is the whole seconds after which it is not."""
 
-    def __init__(self, detail: str, *, wait_s: int) -> None:
+    def __init__(self, detail: str, *, wait_s: int, decided_at: datetime) -> None:
         super().__init__(detail=detail)
         self.wait = wait_s
+        self.decided_at = decided_at
 
 
 class NeverWithinLimit(ValidationError):

@@ -57,6 +57,7 @@ def _check(rate: Rate, row: AddressAllowance | None, purpose: Purpose, now: date
             f"Too many {purpose.label} from this address: try again in {wait_s} seconds. "
             "A valid API key is accepted all the same.",
             wait_s=wait_s,
+            decided_at=now,
         )
 
 

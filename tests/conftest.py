@@ -1,15 +1,18 @@
 """What all tests share: the quick-start model, and the rule for tests that need PostgreSQL."""
 
 import os
-import socket
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from inference.quickstart import ensure_model
 from llmservice.environment import BASE_DIR
 
-POSTGRES = ("127.0.0.1", 5432)
+POSTGRES_URLS = (
+    "postgres://llmservice:llmservice@127.0.0.1:5432/llmservice",
+    "postgres://postgres@127.0.0.1:5432/postgres",
+)
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -23,15 +26,15 @@ def quickstart_model() -> Path:
 def postgres_url() -> str:
     """The URL of the PostgreSQL server that the tests may use; without one they are skipped, but not in CI.
 
-    `TEST_POSTGRES_URL` says another than the one on this machine with user, password and name `llmservice`.
+    `TEST_POSTGRES_URL` says another than those on this machine. Its user has to be allowed to make databases.
     """
     given = os.environ.get("TEST_POSTGRES_URL")
-    if given:
-        return given
-    with socket.socket() as probe:
-        probe.settimeout(2)
-        if probe.connect_ex(POSTGRES) == 0:
-            return "postgres://llmservice:llmservice@{}:{}/llmservice".format(*POSTGRES)
+    for url in [given] if given else POSTGRES_URLS:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            continue
+        return url
     if IN_CI:
-        pytest.fail("PostgreSQL does not answer on {}:{}, and in CI it has to.".format(*POSTGRES))
-    pytest.skip("PostgreSQL does not answer on {}:{}".format(*POSTGRES))
+        pytest.fail("No PostgreSQL server lets the tests in, and in CI one has to: set TEST_POSTGRES_URL.")
+    pytest.skip("no PostgreSQL server lets the tests in")

@@ -1,0 +1,66 @@
+"""A process of its own that asks the limits of a key, for the tests of many at once.
+
+`python -m tests.key_worker` reads jobs as lines of JSON, does each and writes its result as a line of JSON.
+It uses the database that DATABASE_URL names.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import django
+
+django.setup()
+
+from accounts import services, usage  # noqa: E402
+from accounts.limits import LimitExceeded  # noqa: E402
+from accounts.models import APIKey, DailyUsage, Outcome  # noqa: E402
+
+
+def create(name: str, limits: dict[str, int]) -> int:
+    return int(services.create_key(name=name, limits=limits).key.pk)
+
+
+def admit(
+    key_id: int, count: int, tokens: int, used: int | None = None, now: str | None = None
+) -> list[tuple[str, bool]]:
+    """Ask so many times; settle each that is let in at once with `used` tokens, where that is said."""
+    key = APIKey.objects.get(pk=key_id)
+    at = None if now is None else datetime.fromisoformat(now)
+    decisions = []
+    for _ in range(count):
+        try:
+            admission = usage.admit(key=key, tokens=tokens, timeout_s=60, now=at)
+        except LimitExceeded as refused:
+            decisions.append((refused.decided_at.isoformat(), False))
+            continue
+        if used is not None:
+            usage.settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
+        decisions.append((admission.decided_at.isoformat(), True))
+    return decisions
+
+
+def give_back(now: str) -> int:
+    return usage.give_back_overdue(now=datetime.fromisoformat(now))
+
+
+def account(key_id: int) -> dict[str, Any]:
+    """What the database holds of the key's usage, of all days."""
+    rows = DailyUsage.objects.filter(key_id=key_id)
+    counts = {name: sum(getattr(row, name) for row in rows) for name in Outcome.values}
+    standing = usage.standing_of(APIKey.objects.get(pk=key_id))
+    return {**counts, "tokens": sum(row.tokens for row in rows), "running": standing.running}
+
+
+JOBS: dict[str, Callable[..., Any]] = {
+    "create": create,
+    "admit": admit,
+    "give_back": give_back,
+    "account": account,
+}
+
+for line in sys.stdin:
+    job = json.loads(line)
+    print(json.dumps(JOBS[job.pop("do")](**job)), flush=True)
