@@ -1,0 +1,101 @@
+"""The rate against a simple model of it: a bucket that leaks evenly (ITU-T I.371's other form)."""
+
+from datetime import UTC, datetime
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounts.gcra import SECOND, Rate, microseconds, whole_seconds
+
+rates = st.builds(Rate, per_minute=st.integers(1, 1_000_000), burst=st.integers(1, 1000))
+# Pauses as they come: none at all, about one distance, long.
+pauses = st.lists(
+    st.integers(0, 3 * SECOND) | st.integers(0, 100) | st.integers(0, 7200 * SECOND), max_size=60
+)
+
+
+class LeakyBucket:
+    """Holds `burst`; each that conforms pours one in, and one leaks out in each distance."""
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self.level = Fraction(0)
+        self.at_us = 0
+
+    def pours(self, now_us: int) -> bool:
+        leaked = Fraction(now_us - self.at_us, self.rate.distance_us)
+        self.level, self.at_us = max(Fraction(0), self.level - leaked), now_us
+        if self.level + 1 > self.rate.burst:
+            return False
+        self.level += 1
+        return True
+
+    @property
+    def room(self) -> int:
+        return int(self.rate.burst - self.level)
+
+
+@given(rate=rates, start=st.integers(0, 2**50), pauses=pauses)
+def test_the_algorithm_decides_as_a_leaky_bucket_does(rate: Rate, start: int, pauses: list[int]) -> None:
+    bucket = LeakyBucket(rate)
+    tat_us, now_us = 0, start
+    bucket.at_us = start
+    for pause in pauses:
+        now_us += pause
+        left = rate.left(tat_us, now_us=now_us)
+        conforms = rate.wait_us(tat_us, now_us=now_us) == 0
+        assert conforms == (left > 0)
+        assert conforms == bucket.pours(now_us)
+        if conforms:
+            tat_us = rate.taken(tat_us, now_us=now_us)
+        assert rate.left(tat_us, now_us=now_us) == bucket.room
+
+
+@given(rate=rates, tat_us=st.integers(0, 2**52), now_us=st.integers(0, 2**52))
+def test_waiting_as_long_as_told_works_and_a_microsecond_less_does_not(
+    rate: Rate, tat_us: int, now_us: int
+) -> None:
+    tat_us = rate.bounded(tat_us, now_us=now_us)
+    wait_us = rate.wait_us(tat_us, now_us=now_us)
+    assert rate.wait_us(tat_us, now_us=now_us + wait_us) == 0
+    assert rate.wait_us(tat_us, now_us=now_us + SECOND * whole_seconds(wait_us)) == 0
+    if wait_us:
+        assert rate.wait_us(tat_us, now_us=now_us + wait_us - 1) > 0
+    full_us = rate.full_in_us(tat_us, now_us=now_us)
+    assert rate.left(tat_us, now_us=now_us + full_us) == rate.burst
+
+
+@given(rate=rates, tat_us=st.integers(0, 2**62), now_us=st.integers(0, 2**52))
+def test_no_state_locks_out_for_longer_than_one_distance_once_it_is_bounded(
+    rate: Rate, tat_us: int, now_us: int
+) -> None:
+    assert rate.wait_us(tat_us, now_us=now_us) <= rate.distance_us
+    assert 0 <= rate.left(tat_us, now_us=now_us) <= rate.burst
+
+
+@given(per_minute=st.integers(1, 1_000_000))
+def test_rounding_never_lets_more_through_than_a_minute_may_have(per_minute: int) -> None:
+    assert Rate(per_minute=per_minute, burst=1).distance_us * per_minute >= 60 * SECOND
+
+
+def test_sixty_a_minute_are_sixty_at_once_and_then_one_a_second() -> None:
+    rate, tat_us, admitted = Rate(per_minute=60, burst=60), 0, []
+    for tenth in range(100):
+        for _ in range(20):
+            now_us = tenth * SECOND // 10
+            if not rate.wait_us(tat_us, now_us=now_us):
+                tat_us = rate.taken(tat_us, now_us=now_us)
+                admitted.append(now_us)
+    assert len(admitted) == 60 + 9
+    assert admitted[60:] == [second * SECOND for second in range(1, 10)]
+
+
+@pytest.mark.parametrize(("us", "seconds"), [(0, 0), (1, 1), (SECOND, 1), (SECOND + 1, 2)])
+def test_seconds_are_rounded_up(us: int, seconds: int) -> None:
+    assert whole_seconds(us) == seconds
+
+
+def test_microseconds_are_exact() -> None:
+    assert microseconds(datetime(2026, 11, 23, 1, 2, 3, 999_999, UTC)) == 1_795_395_723_999_999

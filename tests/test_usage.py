@@ -1,0 +1,296 @@
+"""Reserving and settling against a simple model, and each case by itself; no test here waits."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from accounts import services, usage
+from accounts.gcra import microseconds
+from accounts.limits import LimitExceeded, Limits, NeverWithinLimit, day_of
+from accounts.models import APIKey, DailyUsage, Outcome, Reservation
+from accounts.usage import SETTLE_TIME, Admission
+from tests.test_gcra import LeakyBucket
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TIMEOUT_S = 120
+ENDS = [Outcome.FINISHED, Outcome.FAILED, Outcome.CANCELLED, Outcome.TIMED_OUT, Outcome.OVERLOADED]
+
+
+def new_key(**limits: int | None) -> APIKey:
+    return services.create_key(name=f"key {APIKey.objects.count()}", limits=limits).key
+
+
+def admit(key: APIKey, tokens: int = 1, now: datetime = NOON) -> Admission:
+    return usage.admit(key=key, tokens=tokens, timeout_s=TIMEOUT_S, now=now)
+
+
+def refused(key: APIKey, tokens: int = 1, now: datetime = NOON) -> LimitExceeded:
+    with pytest.raises(LimitExceeded) as refusal:
+        admit(key, tokens, now)
+    return refusal.value
+
+
+def finish(admission: Admission, used: int) -> bool:
+    return usage.settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
+
+
+# The model
+
+
+@dataclass
+class Running:
+    tokens: int
+    day: Any
+    deadline: datetime
+
+
+class KeyMachine(RuleBasedStateMachine):
+    """A key with all limits, and the plainest account of it that there is: lists and sums."""
+
+    @initialize(
+        per_minute=st.sampled_from([1, 7, 60]),
+        burst=st.integers(1, 8),
+        tokens_per_day=st.integers(5, 60),
+        max_concurrent=st.integers(1, 4),
+    )
+    def begin(self, per_minute: int, burst: int, tokens_per_day: int, max_concurrent: int) -> None:
+        self.key = new_key(
+            requests_per_minute=per_minute,
+            burst=burst,
+            tokens_per_day=tokens_per_day,
+            max_concurrent=max_concurrent,
+        )
+        self.limits = Limits.of(self.key)
+        self.now = NOON + timedelta(hours=11, minutes=50)
+        assert self.limits.rate is not None
+        self.bucket = LeakyBucket(self.limits.rate)
+        self.bucket.at_us = microseconds(self.now)
+        self.running: dict[int, Running] = {}
+        self.known: list[tuple[Admission, int]] = []
+        self.tokens: Counter[Any] = Counter()
+        self.outcomes: Counter[Any] = Counter()
+
+    @rule(tokens=st.integers(1, 30))
+    def ask(self, tokens: int) -> None:
+        assert self.limits.tokens_per_day is not None
+        assert self.limits.max_concurrent is not None
+        if tokens > self.limits.tokens_per_day:
+            with pytest.raises(NeverWithinLimit):
+                admit(self.key, tokens, self.now)
+            return
+        for number, request in list(self.running.items()):
+            if request.deadline <= self.now:
+                del self.running[number]
+                self.outcomes[request.day, Outcome.LOST] += 1
+        day = day_of(self.now)
+        held = sum(request.tokens for request in self.running.values() if request.day == day)
+        fits = (
+            self.tokens[day] + held + tokens <= self.limits.tokens_per_day
+            and len(self.running) < self.limits.max_concurrent
+        )
+        conforms = self.bucket.pours(microseconds(self.now))
+        if conforms and not fits:  # What another limit refuses spends nothing of this one.
+            self.bucket.level -= 1
+        if not (fits and conforms):
+            refused(self.key, tokens, self.now)
+            self.outcomes[day, Outcome.REFUSED] += 1
+            return
+        admission = admit(self.key, tokens, self.now)
+        deadline = self.now + timedelta(seconds=TIMEOUT_S) + SETTLE_TIME
+        self.running[admission.reservation_id] = Running(tokens, day, deadline)
+        self.known.append((admission, tokens))
+
+    @rule(data=st.data(), outcome=st.sampled_from(ENDS))
+    def settle(self, data: st.DataObject, outcome: Outcome) -> None:
+        """One of all that were ever admitted: it runs, or is settled already, or was given back."""
+        if not self.known:
+            return
+        admission, reserved = data.draw(st.sampled_from(self.known))
+        used = 0 if outcome is Outcome.OVERLOADED else data.draw(st.integers(0, reserved))
+        counted = usage.settle(
+            admission, outcome, prompt_tokens=used // 2, completion_tokens=used - used // 2
+        )
+        assert counted == (admission.reservation_id in self.running)
+        if counted:
+            request = self.running.pop(admission.reservation_id)
+            self.tokens[request.day] += used
+            self.outcomes[request.day, outcome] += 1
+
+    @rule(seconds=st.integers(0, 3) | st.integers(0, 400))
+    def wait(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @invariant()
+    def the_account_is_that_of_the_model(self) -> None:
+        rows = {row.day: row for row in DailyUsage.objects.filter(key=self.key)}
+        days = set(rows) | set(self.tokens) | {day for day, _ in self.outcomes}
+        for day in days:
+            row = rows.get(day, DailyUsage())
+            assert row.tokens == self.tokens[day]
+            assert row.tokens <= (self.limits.tokens_per_day or 0)
+            assert {o: getattr(row, o) for o in Outcome} == {o: self.outcomes[day, o] for o in Outcome}
+        held = sum(r.tokens for r in self.running.values() if r.day == day_of(self.now))
+        standing = usage.standing_of(self.key, now=self.now)
+        assert (standing.running, standing.reserved_tokens) == (len(self.running), held)
+        assert standing.used_tokens == self.tokens[day_of(self.now)]
+
+
+def test_reserving_and_settling_is_what_lists_and_sums_would_make_of_it() -> None:
+    run_state_machine_as_test(
+        KeyMachine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
+    )
+
+
+# Each case by itself
+
+
+def test_a_reservation_is_given_back_but_for_what_was_used() -> None:
+    key = new_key(tokens_per_day=100)
+    admission = admit(key, 80)
+    assert refused(key, 21).wait == 12 * 3600
+    assert finish(admission, 30)
+    admit(key, 70)
+    refused(key, 1)
+
+
+@pytest.mark.parametrize("outcome", ENDS)
+def test_each_end_is_counted_once_and_by_its_name(outcome: Outcome) -> None:
+    key = new_key()
+    admission = admit(key, 50)
+    assert usage.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
+    assert not usage.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
+    row = DailyUsage.objects.get()
+    assert (row.key, row.day) == (key, NOON.date())
+    assert (getattr(row, outcome), row.prompt_tokens, row.completion_tokens) == (1, 3, 4)
+    assert not Reservation.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("limits", "finished", "wait_s"),
+    [
+        ({"requests_per_minute": 7, "burst": 1}, True, 9),
+        ({"requests_per_minute": 7, "burst": 1}, False, 9),
+        ({"tokens_per_day": 10}, True, 12 * 3600),
+        ({"max_concurrent": 1}, False, TIMEOUT_S + 60),
+        ({"requests_per_minute": 7, "burst": 1, "tokens_per_day": 10, "max_concurrent": 1}, True, 12 * 3600),
+    ],
+)
+def test_waiting_as_long_as_told_works_and_a_second_less_does_not(
+    limits: dict[str, int | None], finished: bool, wait_s: int
+) -> None:
+    key = new_key(**limits)
+    admission = admit(key, 10)
+    if finished:
+        finish(admission, 10)
+    assert refused(key, 10).wait == wait_s
+    refused(key, 10, NOON + timedelta(seconds=wait_s - 1))
+    admit(key, 10, NOON + timedelta(seconds=wait_s))
+
+
+def test_the_longest_wait_is_told_where_several_limits_refuse() -> None:
+    key = new_key(requests_per_minute=1, tokens_per_day=10)
+    admit(key, 10)
+    assert "tokens a day" in str(refused(key, 10).detail)
+    assert "a minute" in str(refused(new_key_spent(), 1).detail)
+
+
+def new_key_spent() -> APIKey:
+    key = new_key(requests_per_minute=1, tokens_per_day=10)
+    admit(key, 1)
+    return key
+
+
+def test_a_request_beyond_the_whole_day_is_told_that_waiting_does_not_help() -> None:
+    key = new_key(tokens_per_day=100)
+    with pytest.raises(NeverWithinLimit) as refusal:
+        admit(key, 101)
+    assert "101" in str(refusal.value.detail)
+    assert not DailyUsage.objects.exists()
+
+
+def test_tokens_count_for_the_day_of_the_admission_also_after_midnight() -> None:
+    key = new_key(tokens_per_day=100)
+    before = datetime(2026, 11, 23, 23, 59, 59, 999_999, tzinfo=UTC)
+    admission = admit(key, 100, before)
+    midnight = before + timedelta(microseconds=1)
+    assert refused(key, 1, before).wait == 1
+    admit(key, 100, midnight)
+    finish(admission, 60)
+    assert DailyUsage.objects.get(day=before.date()).tokens == 60
+    refused(key, 1, midnight)
+
+
+def test_what_another_limit_refuses_spends_nothing_of_the_rate() -> None:
+    key = new_key(requests_per_minute=60, burst=2, max_concurrent=1)
+    admission = admit(key)
+    for _ in range(5):
+        refused(key)
+    finish(admission, 1)
+    admit(key)
+
+
+def test_a_request_that_nobody_settles_is_lost_and_a_late_end_of_it_counts_for_nothing() -> None:
+    key = new_key(tokens_per_day=100, max_concurrent=1)
+    admission = admit(key, 100)
+    after = NOON + timedelta(seconds=TIMEOUT_S) + SETTLE_TIME
+    refused(key, 1, after - timedelta(microseconds=1))
+    admit(key, 100, after)
+    assert not finish(admission, 90)
+    row = DailyUsage.objects.get()
+    assert (row.lost, row.finished, row.tokens) == (1, 0, 0)
+    assert Reservation.objects.count() == 1
+
+
+def test_an_end_after_the_deadline_counts_where_nobody_has_given_it_back() -> None:
+    key = new_key(tokens_per_day=100)
+    admission = admit(key, 100)
+    assert finish(admission, 90)
+    assert usage.give_back_overdue(now=NOON + timedelta(days=1)) == 0
+    assert DailyUsage.objects.get().tokens == 90
+
+
+def test_lowered_limits_hold_from_the_next_request_on_and_lock_nobody_out() -> None:
+    key = new_key(requests_per_minute=1000, burst=1000)
+    for _ in range(1000):
+        admit(key)
+    services.set_limits(key=key, limits={"requests_per_minute": 1, "burst": 1})
+    assert refused(key).wait == 60
+    admit(key, now=NOON + timedelta(seconds=60))
+
+
+def test_a_clock_that_is_set_back_locks_out_for_one_distance_at_the_most() -> None:
+    key = new_key(requests_per_minute=60, burst=1)
+    admit(key, now=NOON + timedelta(hours=5))
+    assert refused(key).wait == 1
+    admit(key, now=NOON + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("of_key", "of_settings", "expected"),
+    [(None, 0, None), (None, 5, 5), (0, 5, None), (3, 5, 3), (3, 0, 3)],
+)
+def test_a_key_without_a_limit_has_that_of_the_settings_and_zero_is_unlimited(
+    settings: Any, of_key: int | None, of_settings: int, expected: int | None
+) -> None:
+    settings.LLM_KEY_REQUESTS_PER_MINUTE = settings.LLM_KEY_BURST = of_settings
+    settings.LLM_KEY_TOKENS_PER_DAY = settings.LLM_KEY_MAX_CONCURRENT = of_settings
+    names = services.LIMITS
+    limits = Limits.of(new_key(**dict.fromkeys(names, of_key)))
+    assert (limits.tokens_per_day, limits.max_concurrent) == (expected, expected)
+    assert (limits.rate and limits.rate.per_minute) == expected
+    assert (limits.rate and limits.rate.burst) == expected
+
+
+def test_an_unlimited_key_is_counted_as_well() -> None:
+    key = new_key()
+    for _ in range(3):
+        finish(admit(key, 10**6), 7)
+    assert (DailyUsage.objects.get().finished, DailyUsage.objects.get().tokens) == (3, 21)
