@@ -1,118 +1,210 @@
-"""An administrator in Chromium takes a key through its life, and a caller feels each step."""
+"""An administrator in Chromium takes a key of the real service through its life; a caller feels each step."""
 
-import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from django.contrib.auth.models import User
-from playwright.sync_api import Error, Page, expect, sync_playwright
-from pytest_django.live_server_helper import LiveServer
+from playwright.sync_api import Error, Page, expect
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from tests.e2e.browser import Browsing, browsing, create_key, log_in, needs_browser, shown_secret
+from tests.e2e.conftest import Service, manage
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+PASSWORD = "correct horse battery staple"
+TOKENS = 8
+
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def admin(service: Service) -> str:
+    """The name of an administrator of the service."""
+    environ = {**service.environ, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    manage(environ, "createsuperuser", "--noinput", "--username=grace", "--email=grace@example.org")
+    return "grace"
 
 
 @pytest.fixture
-def page(live_server: LiveServer, admin_user: User) -> Iterator[Page]:
-    """A browser's page, logged in. The database is not to be asked while it is open: Playwright runs an event
-    loop in this thread, where Django refuses to wait for one.
-    """
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(base_url=live_server.url)
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page = context.new_page()
-        page.goto("/admin/")
-        page.get_by_label("Username").fill("admin")
-        page.get_by_label("Password").fill("password")
-        page.get_by_role("button", name="Log in").click()
-        yield page
-        browser.close()
+def window(service: Service) -> Iterator[Browsing]:
+    with browsing(service.url) as window:
+        yield window
 
 
-def refusal(server: LiveServer, secret: str) -> str | None:
-    """Use the secret; returns what a 403 says, or None if the key was accepted.
-
-    The body is empty: where a key is accepted, it is the body that is refused, with no model needed.
-    """
-    response = httpx.post(f"{server.url}/generate", json={}, headers={"X-API-Key": secret})
-    assert response.status_code in (403, 422, 503)
-    answer: dict[str, Any] = response.json()
-    return str(answer["detail"]) if response.status_code == 403 else None
+@pytest.fixture
+def page(window: Browsing, admin: str) -> Page:
+    page = window.new_page()
+    log_in(page, admin, PASSWORD)
+    return page
 
 
-def shown_secret(page: Page) -> str:
-    return page.locator("#key-secret").inner_text()
+@dataclass
+class Caller:
+    """Whoever holds a key's secrets; `tokens` is what the answers say that was used."""
+
+    service: Service
+    tokens: int = 0
+
+    def refusal(self, secret: str) -> str | None:
+        """Use the secret; returns what a 403 says, or None if there was a text."""
+        body = {"prompt": "Once upon a time", "max_new_tokens": TOKENS}
+        url, headers = f"{self.service.url}/generate", {"X-API-Key": secret}
+        response = httpx.post(url, json=body, headers=headers, timeout=120)
+        answer: dict[str, Any] = response.json()
+        if response.status_code == 403:
+            return str(answer["detail"])
+        assert response.status_code == 200
+        self.tokens += answer["usage"]["total_tokens"]
+        return None
 
 
-def confirm(page: Page, action: str) -> None:
+def used_five_minutes_ago(service: Service, key: str) -> None:
+    """Put the last use of the key back, since a use is written down once a minute."""
+    code = (
+        "from datetime import timedelta; from django.db.models import F\n"
+        f"used = APIKeySecret.objects.filter(key__name={key!r})\n"
+        "used.update(last_used_at=F('last_used_at') - timedelta(minutes=5))"
+    )
+    service.manage("shell", "--verbosity=0", "-c", code)
+
+
+def do(page: Page, action: str, reason: str = "") -> None:
     page.get_by_role("link", name=f"{action}…").click()
+    page.get_by_label("Reason").fill(reason)
     page.get_by_role("button", name=action).click()
 
 
-def test_the_life_of_a_key(page: Page, live_server: LiveServer) -> None:
-    page.goto("/admin/accounts/apikey/")
-    page.get_by_role("link", name="Add API key").click()
-    page.get_by_label("Name").fill("search")
-    page.get_by_label("Owner").fill("Ada")
-    page.get_by_role("button", name="Create key").click()
-    first = shown_secret(page)
-    assert refusal(live_server, first) is None
+def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> None:
+    caller = Caller(service)
+    state, events = page.locator(".key-state"), page.locator(".key-events tbody tr")
 
+    # Created: shown once, and it works.
+    first = create_key(page, "life")
+    assert caller.refusal(first) is None
     page.get_by_role("button", name="Copy").first.click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == first
-
     page.get_by_role("link", name="go to the key").click()
-    expect(page.locator(".key-state")).to_have_text("Active")
-    expect(page.locator(".key-facts")).not_to_contain_text("Last used never")
+    expect(state).to_have_text("Active")
+    expect(page.locator(".key-facts")).to_contain_text("Last used just now")
     assert first not in page.content()
 
+    # Limited, by a form that says what is wrong with it.
+    page.get_by_label("Allowed networks").fill("127.0.0.1\n10.0.0.1/8")
+    page.get_by_label("Tokens per day").fill("1000")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("did you mean 10.0.0.0/8?")).to_be_visible()
+    page.get_by_label("Allowed networks").fill("127.0.0.1\n10.0.0.0/8")
+    page.get_by_role("button", name="Save").click()
+    page.locator("#result_list").get_by_role("link", name="life", exact=True).click()
+
+    # Rotated: both secrets work, and the page tells that the old one still does.
+    used_five_minutes_ago(service, "life")
     page.get_by_role("link", name="Rotate secret…").click()
-    page.get_by_label("1 hour").check()
+    page.get_by_label("Other").check()
+    page.get_by_label("Hours of grace").fill("36")
+    page.get_by_label("Reason").fill("Quarterly")
     page.get_by_role("button", name="Rotate secret").click()
     second = shown_secret(page)
     assert second != first
-    assert refusal(live_server, first) is None
-    assert refusal(live_server, second) is None
-
     page.get_by_role("link", name="go to the key").click()
-    expect(page.locator(".key-table tbody tr")).to_have_count(2)
-    expect(page.locator(".key-table")).to_contain_text("(grace)")
-
-    confirm(page, "Disable")
-    expect(page.locator(".key-state")).to_have_text("Disabled")
+    expect(page.locator(".key-note")).to_contain_text("has not been used since the rotation")
     for secret in (first, second):
-        assert "disabled" in str(refusal(live_server, secret))
+        assert caller.refusal(secret) is None
+    page.reload()
+    expect(page.locator(".key-note")).to_contain_text("is still in use: last just now from 127.0.0.1")
+    expect(page.locator(".key-facts")).to_contain_text("In grace")
 
-    confirm(page, "Enable")
-    assert refusal(live_server, second) is None
+    # The grace ended at once.
+    do(page, "End grace")
+    expect(page.get_by_text("Ended the grace of the API key")).to_be_visible()
+    assert "another one has replaced it" in str(caller.refusal(first))
+    assert caller.refusal(second) is None
 
-    confirm(page, "Revoke")
-    expect(page.locator(".key-state")).to_have_text("Revoked")
+    # Disabled and enabled.
+    do(page, "Disable", "Over budget")
+    expect(state).to_have_text("Disabled")
+    expect(page.locator(".key-note")).to_contain_text("by grace: “Over budget”")
+    assert "disabled" in str(caller.refusal(second))
+    do(page, "Enable")
+    assert caller.refusal(second) is None
+
+    # What it used, exact to the token.
+    page.get_by_role("link", name="Usage", exact=True).last.click()
+    expect(page.locator(".usage-figures")).to_contain_text("5 requests")
+    expect(page.locator(".usage-bars")).to_contain_text(f"{caller.tokens} of 1,000 used")
+    page.locator("summary").first.click()
+    expect(page.locator(".usage-rows tbody tr").first.locator("td").last).to_have_text(str(caller.tokens))
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export CSV").click()
+    assert f",{caller.tokens}\r\n" in Path(download.value.path()).read_bytes().decode()
+    page.get_by_role("link", name="Go to the key").click()
+
+    # Revoked for good.
+    do(page, "Revoke", "The end")
+    expect(state).to_have_text("Revoked")
     expect(page.locator(".key-actions")).to_have_count(0)
-    assert "revoked" in str(refusal(live_server, second))
+    assert "revoked" in str(caller.refusal(second))
+
+    # The audit has all of it.
+    expect(events.first).to_contain_text("Revoked")
+    page.get_by_role("link", name="All events of this key").click()
+    assert sorted(page.locator("#result_list .key-event").all_inner_texts()) == [
+        "Changed",
+        "Created",
+        "Disabled",
+        "Enabled",
+        "Grace ended",
+        "Limits changed",
+        "New secret first used",
+        "New secret first used",
+        "Refused after expiry",
+        "Revoked",
+        "Rotated",
+    ]
+    assert window.complaints == []
+
+    assert_not_kept(window, service, first, second)
 
 
-def create_key(page: Page) -> str:
-    page.goto("/admin/accounts/apikey/add/")
-    page.get_by_label("Name").fill("search")
-    page.get_by_role("button", name="Create key").click()
-    return shown_secret(page)
+def assert_not_kept(window: Browsing, service: Service, *secrets: str) -> None:
+    """Neither the database's files (and so sessions, messages and history), nor the log, nor the cookies hold
+    what would let anyone in."""
+    var_dir = Path(service.environ["VAR_DIR"])
+    database = b"".join(path.read_bytes() for path in var_dir.glob("db.sqlite3*"))
+    log, cookies = service.log.read_text(), repr(window.context.cookies())
+    assert "/generate" in log
+    for secret in secrets:
+        assert secret[:11].encode() in database  # Its prefix is shown to people, so the right file is read.
+        body = secret.removeprefix("llms_")
+        assert body.encode() not in database
+        assert body not in log
+        assert body not in cookies
+
+
+def test_of_two_who_rotate_at_once_the_second_is_told(window: Browsing, page: Page) -> None:
+    create_key(page, "raced")
+    page.get_by_role("link", name="go to the key").click()
+    page.get_by_role("link", name="Rotate secret…").click()
+    other = window.new_page()
+    other.goto(page.url)
+    page.get_by_role("button", name="Rotate secret").click()
+    won = shown_secret(page)
+    other.get_by_role("button", name="Rotate secret").click()
+    expect(other.get_by_text("has been rotated since you opened it")).to_be_visible()
+    assert won not in other.content()
 
 
 def test_a_reload_does_not_show_a_secret_again(page: Page) -> None:
-    secret = create_key(page)
+    secret = create_key(page, "reloaded")
     page.reload()  # Sends the form again.
     expect(page.get_by_text("in use already")).to_be_visible()
     assert secret not in page.content()
 
 
 def test_going_back_does_not_show_a_secret_again(page: Page) -> None:
-    create_key(page)
+    create_key(page, "left")
     page.get_by_role("link", name="go to the key").click()
     with pytest.raises(Error, match="ERR_CACHE_MISS"):
         page.go_back()

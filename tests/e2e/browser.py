@@ -1,0 +1,73 @@
+"""Chromium for the tests that look at pages, what the pages complain of, and what is often done there."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+
+TELL_VIOLATIONS = """document.addEventListener("securitypolicyviolation", event =>
+    console.error(`violates ${event.violatedDirective}: ${event.blockedURI} ${event.sample}`))"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Browsing:
+    """A browser's window; `complaints` are its pages' errors and what a Content-Security-Policy stopped."""
+
+    context: BrowserContext
+    complaints: list[str] = field(default_factory=list)
+
+    def new_page(self) -> Page:
+        page = self.context.new_page()
+        page.add_init_script(TELL_VIOLATIONS)
+        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                message.text.startswith("violates ") and self.complaints.append(f"{page.url}: {message.text}")
+            ),
+        )
+        return page
+
+
+@contextmanager
+def browsing(url: str, *, width: int = 1280, dark: bool = False) -> Iterator[Browsing]:
+    """Open a browser on the service at `url`. Django's database is not to be asked in this thread meanwhile:
+    Playwright runs an event loop in it, where Django refuses to wait.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(
+            base_url=url,
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+        )
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield Browsing(context=context)
+        browser.close()
+
+
+def log_in(page: Page, username: str, password: str) -> None:
+    page.goto("/admin/")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+def create_key(page: Page, name: str) -> str:
+    """Make a key in the admin; returns its secret, from the page that shows it."""
+    page.goto("/admin/accounts/apikey/add/")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Owner").fill("Ada")
+    page.get_by_role("button", name="Create key").click()
+    return shown_secret(page)
+
+
+def shown_secret(page: Page) -> str:
+    return page.locator("#key-secret").inner_text()

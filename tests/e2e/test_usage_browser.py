@@ -1,0 +1,87 @@
+"""The usage pages in Chromium: they fit their window, their labels do not collide, each theme shows them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import expect
+from pytest_django.live_server_helper import LiveServer
+
+from accounts import services
+from accounts.models import APIKey, DailyUsage
+from tests.e2e.browser import browsing, log_in, needs_browser
+
+pytestmark = [needs_browser, pytest.mark.django_db(transaction=True)]
+
+COLLISIONS = """() => {
+  const box = text => ({what: text.textContent, ...text.getBoundingClientRect().toJSON()});
+  const boxes = [...document.querySelectorAll(".usage-chart")]
+    .map(chart => [...chart.querySelectorAll("text")].map(box).filter(box => box.width > 0));
+  return boxes.flatMap(chart => chart.flatMap((a, i) => chart.slice(i + 1)
+    .filter(b => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom - 2 && b.top + 2 < a.bottom - 2)
+    .map(b => `${a.what} | ${b.what}`)));
+}"""
+
+
+@pytest.fixture
+def keys(admin_user: User) -> list[APIKey]:
+    """Keys that were used on each of 90 days, with names and numbers of any length."""
+    today = datetime.now(UTC).date()
+    names = (
+        "search",
+        "a key with a name that is as long as a name may be, so that it fills a hundred characters!!",
+        "x",
+    )
+    keys = [services.create_key(name=name, limits={"tokens_per_day": 9_000_000}).key for name in names]
+    DailyUsage.objects.bulk_create(
+        DailyUsage(
+            key=key,
+            day=today - timedelta(days=back),
+            finished=1200 + 37 * (back % 11),
+            refused=back % 5,
+            prompt_tokens=1_234_567 * (1 + back % 3),
+            completion_tokens=2_345_678 * (index + 1),
+        )
+        for index, key in enumerate(keys)
+        for back in range(90)
+    )
+    return keys
+
+
+@pytest.fixture
+def addresses(keys: list[APIKey]) -> list[str]:
+    overview = "/admin/accounts/dailyusage/"
+    return [f"{page}?days={days}" for page in (overview, f"{overview}{keys[0].pk}/") for days in (7, 30, 90)]
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_pages_fit_the_window_and_labels_do_not_collide(
+    live_server: LiveServer, addresses: list[str], width: int
+) -> None:
+    with browsing(live_server.url, width=width) as window:
+        page = window.new_page()
+        log_in(page, "admin", "password")
+        for address in addresses:
+            page.goto(address)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+            assert page.evaluate(COLLISIONS) == [], address
+            assert page.locator(".usage-day:visible").count() >= 2 * 4, address
+        assert window.complaints == []
+
+
+def test_each_theme_has_colours_of_its_own_and_the_table_opens_by_keyboard(
+    live_server: LiveServer, addresses: list[str]
+) -> None:
+    fills = []
+    for dark in (False, True):
+        with browsing(live_server.url, dark=dark) as window:
+            page = window.new_page()
+            log_in(page, "admin", "password")
+            page.goto(addresses[0])
+            series = page.locator(".usage-plot rect.series-1").first
+            fills.append(series.evaluate("rect => getComputedStyle(rect).fill"))
+            expect(page.get_by_role("img", name="Tokens per day by key")).to_be_visible()
+            page.locator("summary").first.focus()
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("row", name="search").first).to_be_visible()
+    assert fills[0] != fills[1]
