@@ -1,0 +1,192 @@
+"""What a generation costs its key, exact to the token, however it ends; with a real, tiny engine."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from accounts import services
+from accounts.limits import LimitExceeded
+from accounts.models import APIKey, DailyUsage, Reservation
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    GenerationFailed,
+    Overloaded,
+    PromptTooLong,
+    Unavailable,
+)
+from inference.engine.request import Generation, GenerationRequest, SamplingParams
+from inference.metering import metered
+from tests.models import CONTEXT_LENGTH, tiny_engine
+
+pytestmark = pytest.mark.django_db
+
+PROMPT_TOKENS = 5
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def engine(clock: Clock) -> Engine:
+    """An engine that takes a step when it is told to."""
+    return tiny_engine(
+        EngineConfig(kv_cache_tokens=1024, max_running=1, max_queued=1), start=False, clock=clock
+    )
+
+
+@pytest.fixture
+def running_engine() -> Iterator[Engine]:
+    engine = tiny_engine()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def key() -> APIKey:
+    return services.create_key(name="search", limits={"tokens_per_day": 10_000}).key
+
+
+def request(max_new_tokens: int = 20, timeout_s: float | None = None) -> GenerationRequest:
+    return GenerationRequest(
+        prompt_ids=tuple(range(PROMPT_TOKENS)),
+        sampling=SamplingParams(do_sample=False),
+        max_new_tokens=max_new_tokens,
+        timeout_s=timeout_s,
+    )
+
+
+def steps(engine: Engine, count: int) -> None:
+    for _ in range(count):
+        assert engine.step()
+
+
+def generate(key: APIKey, engine: Engine, meanwhile: Callable[[Generation], None]) -> None:
+    """Ask for a text as a view does, with what happens before its end."""
+    with metered(key, engine, request(timeout_s=10)) as generation:
+        meanwhile(generation)
+        generation.result()
+
+
+def account() -> tuple[str, int, int]:
+    """The one outcome that is counted, with prompt and completion tokens; nothing is reserved any more."""
+    assert not Reservation.objects.exists()
+    row = DailyUsage.objects.get()
+    outcomes = ("finished", "failed", "cancelled", "timed_out", "overloaded", "refused", "lost")
+    [outcome] = [name for name in outcomes if getattr(row, name)]
+    assert getattr(row, outcome) == 1
+    return outcome, row.prompt_tokens, row.completion_tokens
+
+
+def test_a_finished_generation_costs_what_it_used_and_no_more_than_that(engine: Engine, key: APIKey) -> None:
+    with metered(key, engine, request(8)) as generation:
+        assert Reservation.objects.get().tokens == PROMPT_TOKENS + 8
+        steps(engine, 8)
+        assert generation.result().completion_tokens == 8
+    assert account() == ("finished", PROMPT_TOKENS, 8)
+
+
+def test_one_that_runs_into_its_deadline_costs_what_was_generated_until_then(
+    engine: Engine, key: APIKey, clock: Clock
+) -> None:
+    def meanwhile(generation: Generation) -> None:
+        steps(engine, 3)
+        clock.now = 10
+        engine.step()
+
+    with pytest.raises(DeadlineExceeded):
+        generate(key, engine, meanwhile)
+    assert account() == ("timed_out", PROMPT_TOKENS, 3)
+
+
+def test_a_cancelled_one_costs_what_was_generated_until_then(engine: Engine, key: APIKey) -> None:
+    def meanwhile(generation: Generation) -> None:
+        steps(engine, 4)
+        generation.cancel()
+        engine.step()
+
+    with pytest.raises(Cancelled):
+        generate(key, engine, meanwhile)
+    assert account() == ("cancelled", PROMPT_TOKENS, 4)
+
+
+def test_a_failed_one_costs_what_was_generated_until_then(
+    engine: Engine, key: APIKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(segments: object) -> None:
+        raise RuntimeError("broken")
+
+    def meanwhile(generation: Generation) -> None:
+        steps(engine, 2)
+        monkeypatch.setattr(engine._model, "forward", broken)
+        engine.step()
+
+    with pytest.raises(GenerationFailed):
+        generate(key, engine, meanwhile)
+    assert account() == ("failed", PROMPT_TOKENS, 2)
+
+
+def test_one_that_nobody_wants_the_rest_of_is_cancelled_and_its_last_token_is_counted(
+    running_engine: Engine, key: APIKey
+) -> None:
+    with metered(key, running_engine, request(200)) as generation:
+        next(iter(generation))
+    assert generation.done
+    assert generation.completion_tokens >= 1
+    outcome, prompt_tokens, completion_tokens = account()
+    # A fast engine may have written all of it before it heard.
+    assert outcome == ("cancelled" if completion_tokens < 200 else outcome)
+    assert (prompt_tokens, completion_tokens) == (PROMPT_TOKENS, generation.completion_tokens)
+
+
+def test_an_error_of_the_view_ends_the_generation_and_accounts_for_it(
+    running_engine: Engine, key: APIKey
+) -> None:
+    with pytest.raises(ZeroDivisionError), metered(key, running_engine, request(200)) as generation:
+        raise ZeroDivisionError
+    assert generation.done
+    assert account() == ("failed", PROMPT_TOKENS, generation.completion_tokens)
+
+
+def test_one_that_the_engine_has_no_room_for_costs_nothing(engine: Engine, key: APIKey) -> None:
+    others = [engine.submit(request())]
+    engine.step()
+    others.append(engine.submit(request()))
+    with pytest.raises(Overloaded), metered(key, engine, request()):
+        pass
+    assert account() == ("overloaded", 0, 0)
+
+
+def test_one_that_meets_a_draining_engine_costs_nothing(engine: Engine, key: APIKey) -> None:
+    engine.drain()
+    with pytest.raises(Unavailable), metered(key, engine, request()):
+        pass
+    assert account() == ("overloaded", 0, 0)
+
+
+def test_one_that_can_never_be_generated_is_not_even_admitted(engine: Engine, key: APIKey) -> None:
+    with pytest.raises(PromptTooLong), metered(key, engine, request(CONTEXT_LENGTH)):
+        pass
+    assert not DailyUsage.objects.exists()
+
+
+def test_one_beyond_the_limits_never_reaches_the_engine(engine: Engine, key: APIKey) -> None:
+    services.set_limits(key=key, limits={"max_concurrent": 1})
+    with metered(key, engine, request(1)):
+        with pytest.raises(LimitExceeded), metered(key, engine, request(1)):
+            pass
+        steps(engine, 1)
+        assert not engine.step()
+    row = DailyUsage.objects.get()
+    assert (row.finished, row.refused, row.tokens) == (1, 1, PROMPT_TOKENS + 1)
