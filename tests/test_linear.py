@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from inference.engine.linear import LEAST_ROWS, PackedLinear, pack_linears
+from inference.engine.linear import LEAST_ROWS, PackedLinear, replace_linears
 
 # GPT-2 medium's and the quick-start model's, and odd ones
 SHAPES = [(3072, 1024), (1024, 4096), (576, 1536), (192, 576), (33, 48), (1, 7)]
@@ -33,6 +33,6 @@ def test_packed_layers_compute_what_the_model_s_own_compute() -> None:
     rows = torch.randn(4, 7, 48)
     with torch.inference_mode():
         expected = model(rows)
-        assert pack_linears(model) == 3
+        assert replace_linears(model, PackedLinear) == 3
         torch.testing.assert_close(model(rows), expected)
     assert not [name for name, _ in model.named_parameters()]

@@ -4,6 +4,9 @@ import os
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Literal
+
+Quantization = Literal["none", "int8"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +20,7 @@ class EngineConfig:
         prefill_tokens: prompt tokens computed in one step while no sequence is generating.
         prefill_tokens_shared: the same while some are: it bounds how long they wait for their next token.
         threads: CPU threads of the forward pass; 0 takes all that this process may use.
+        quantization: "int8" keeps and multiplies the weights in 8 bits; "none" in float32.
     """
 
     max_running: int = 16
@@ -25,6 +29,7 @@ class EngineConfig:
     prefill_tokens: int = 512
     prefill_tokens_shared: int = 64
     threads: int = 0
+    quantization: Quantization = "none"
 
 
 def usable_cpus() -> int:

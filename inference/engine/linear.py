@@ -5,6 +5,8 @@ gets other last bits in another batch. oneDNN with packed weights does not, exce
 with AVX-512 it has a kernel of its own. So every step has LEAST_ROWS rows, padding included.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -46,10 +48,10 @@ def packing_available() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def pack_linears(model: nn.Module) -> int:
-    """Replace every linear layer of `model` (`nn.Linear`, `Conv1D`) by its packed form, in place.
+def replace_linears(model: nn.Module, layer: Callable[[torch.Tensor, torch.Tensor | None], nn.Module]) -> int:
+    """Replace every linear layer of `model` (`nn.Linear`, `Conv1D`) by `layer(weight, bias)`, in place.
 
-    Each weight is freed as soon as it is packed, but for one that is tied to the embeddings.
+    Each weight, `[out, in]`, is freed as soon as it is replaced, but for one that is tied to the embeddings.
 
     Returns:
         The number of layers replaced.
@@ -62,5 +64,5 @@ def pack_linears(model: nn.Module) -> int:
     ]
     for parent, name, child in found:
         weight = child.weight.detach()
-        setattr(parent, name, PackedLinear(weight.t() if isinstance(child, Conv1D) else weight, child.bias))
+        setattr(parent, name, layer(weight.t() if isinstance(child, Conv1D) else weight, child.bias))
     return len(found)

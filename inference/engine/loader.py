@@ -41,7 +41,9 @@ def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
     eos_ids = _eos_ids(model)
     logger.info("Preparing its weights for this CPU ...")
-    language_model = LanguageModel(model, name=name, kv_cache_tokens=config.kv_cache_tokens)
+    language_model = LanguageModel(
+        model, name=name, kv_cache_tokens=config.kv_cache_tokens, quantization=config.quantization
+    )
     engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
     engine.start()
     logger.info("Warming up ...")

@@ -9,13 +9,16 @@ from transformers import PreTrainedModel
 
 from inference.engine import attention, native
 from inference.engine.activation import wrap_activations
+from inference.engine.config import Quantization
 from inference.engine.errors import ModelUnavailable
+from inference.engine.int8 import Int8Linear
 from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.linear import LEAST_ROWS, pack_linears, packing_available
+from inference.engine.linear import LEAST_ROWS, PackedLinear, packing_available, replace_linears
 
 logger = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-3
+"""How far logits may be from the model's own, relative to the largest of them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class LanguageModel:
         model: any Hugging Face causal LM, in float32 on the CPU; it is changed in place.
         name: what clients see as the model's name.
         kv_cache_tokens: places of the KV cache.
+        quantization: in what the weights are kept.
 
     Raises:
         ModelUnavailable: hooked, this architecture would not compute what its own code does.
@@ -42,13 +46,24 @@ class LanguageModel:
         reproducible: a row's logits are the same bits alone and in any batch.
     """
 
-    def __init__(self, model: PreTrainedModel, *, name: str, kv_cache_tokens: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        name: str,
+        kv_cache_tokens: int,
+        quantization: Quantization = "none",
+    ) -> None:
         self.name = name
         self.context_length = _context_length(model.config)
         self.cache = KVCache(tokens=kv_cache_tokens)
         self._model = model.eval()
         self._kernel = native.load()
         self._hook()
+        if quantization == "int8":
+            replace_linears(self._model, Int8Linear)
+        elif packing_available():
+            replace_linears(self._model, PackedLinear)
         self.reproducible = self._row_invariant()
         if not self.reproducible:
             logger.warning(
@@ -92,7 +107,7 @@ class LanguageModel:
         return logits[0, -2:].float().clone()
 
     def _hook(self) -> None:
-        """Put the hooks in; prefill and decode must then come to what the model's own code computes."""
+        """Hook attention and activations; logits must then be those of the model's own code."""
         kind = self._model.config.model_type
         token_ids = self._probe_ids()
         slots = self.cache.allocate(len(token_ids))
@@ -102,8 +117,6 @@ class LanguageModel:
             expected = self._stock_logits(token_ids)
             self._model.set_attn_implementation(attention.NAME)
             wrap_activations(self._model)
-            if packing_available():
-                pack_linears(self._model)
             prefilled = self.forward([Segment(token_ids[:-1], 0, slots)])
             decoded = self.forward([Segment(token_ids[-1:], len(token_ids) - 1, slots)])
         except Exception as error:

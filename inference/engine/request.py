@@ -85,6 +85,7 @@ class Generation:
         self._pieces: list[str] = []
         self._outcome: Completion | EngineError | None = None
         self._changed = threading.Condition()
+        self._ended = threading.Event()
         self._cancelled = False
 
     def __iter__(self) -> Iterator[str]:
@@ -111,10 +112,10 @@ class Generation:
             DeadlineExceeded, Cancelled, GenerationFailed, Overloaded, Unavailable: how it ended instead.
             TimeoutError: `timeout_s` passed and it goes on.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._outcome is not None, timeout_s):
-                raise TimeoutError
-            outcome = self._outcome
+        # Not on the condition: a client who wants the whole is not woken for every token.
+        if not self._ended.wait(timeout_s):
+            raise TimeoutError
+        outcome = self._outcome
         if isinstance(outcome, EngineError):
             raise outcome
         assert outcome is not None  # noqa: S101
@@ -132,6 +133,11 @@ class Generation:
     def done(self) -> bool:
         return self._outcome is not None
 
+    @property
+    def outcome(self) -> Completion | EngineError | None:
+        """How it ended; None while it goes on."""
+        return self._outcome
+
     def publish(self, piece: str, *, completion_tokens: int) -> None:
         """Engine: a token was generated, and `piece` of the text became final with it (may be empty)."""
         if self.first_token_s is None:
@@ -147,4 +153,5 @@ class Generation:
         with self._changed:
             if self._outcome is None:
                 self._outcome = outcome
+                self._ended.set()
                 self._changed.notify_all()

@@ -1,0 +1,63 @@
+"""8-bit layers: near float32, and as independent of the batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from inference.engine.int8 import Int8Linear
+from inference.engine.model import LanguageModel, Segment
+from tests.models import SHAPES
+
+KINDS = [pytest.param(True, id="vnni"), pytest.param(False, id="no-vnni")]
+
+
+@pytest.fixture(params=KINDS)
+def _vnni(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param and not torch.cpu._is_vnni_supported():
+        pytest.skip("this CPU has no VNNI")
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: request.param)
+
+
+@pytest.mark.usefixtures("_vnni")
+@pytest.mark.parametrize(("out_features", "in_features"), [(1024, 4096), (576, 1536), (33, 48), (1, 7)])
+def test_a_row_is_near_float32_and_the_same_bits_among_others(out_features: int, in_features: int) -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(out_features, in_features), torch.randn(out_features)
+    layer = Int8Linear(weight, bias)
+    rows = torch.randn(100, in_features)
+    rows[3] *= 1000  # an outlier takes nothing from its neighbours
+    exact = rows @ weight.t() + bias
+    with torch.inference_mode():
+        computed = layer(rows)
+        for count in (1, 2, 3, 7, 16, 33):
+            assert torch.equal(layer(rows[:count]), computed[:count])
+        assert torch.equal(layer(rows[50:53]), computed[50:53])
+    error = (computed - exact).norm(dim=1) / exact.norm(dim=1)
+    assert float(error.median()) < 0.03
+
+
+@pytest.mark.usefixtures("_vnni")
+def test_a_row_of_zeros_gives_the_bias() -> None:
+    bias = torch.randn(8)
+    assert torch.equal(Int8Linear(torch.randn(8, 16), bias)(torch.zeros(2, 16)), bias.expand(2, -1))
+
+
+@pytest.mark.usefixtures("_vnni")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_model_in_8_bits_keeps_the_promise(shape: str) -> None:
+    model = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024, quantization="int8")
+    assert model.reproducible
+
+
+def test_the_quick_start_model_in_8_bits_thinks_alike(quickstart_model: Path) -> None:
+    stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
+    text = list(range(1000, 1040))
+    with torch.inference_mode():
+        expected = stock(input_ids=torch.tensor([text])).logits[0, -1].softmax(0)
+    model = LanguageModel(stock, name="quickstart", kv_cache_tokens=256, quantization="int8")
+    slots = model.cache.allocate(len(text))
+    assert slots
+    computed = model.forward([Segment(text, 0, slots)])[0].softmax(0)
+    assert float((computed - expected).abs().sum()) / 2 < 0.15  # total variation distance
