@@ -6,12 +6,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from accounts import usage
 from accounts.models import APIKey, Outcome
 from inference.engine.errors import Cancelled, DeadlineExceeded, EngineError, Overloaded, Unavailable
-from inference.engine.request import Generation, GenerationRequest
+from inference.engine.request import Completion, Generation, GenerationRequest
+from llmservice import request_record
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
@@ -37,6 +38,7 @@ def metered(key: APIKey, engine: "Engine", request: GenerationRequest) -> Iterat
     timeout_s = settings.LLM_REQUEST_TIMEOUT_S if request.timeout_s is None else request.timeout_s
     prompt_tokens = len(request.prompt_ids)
     admission = usage.admit(key=key, tokens=prompt_tokens + request.max_new_tokens, timeout_s=timeout_s)
+    _give_connection_back()
     generation: Generation | None = None
     outcome = Outcome.FAILED
     try:
@@ -57,13 +59,45 @@ def metered(key: APIKey, engine: "Engine", request: GenerationRequest) -> Iterat
         outcome = Outcome.CANCELLED
         raise
     finally:
-        used = generation is not None and outcome is not Outcome.OVERLOADED
-        _settle(
-            admission,
+        used = generation if outcome is not Outcome.OVERLOADED else None
+        tokens = {
+            "prompt_tokens": prompt_tokens if used else 0,
+            "completion_tokens": _completion_tokens(used) if used else 0,
+        }
+        _settle(admission, outcome, **tokens)
+        _tell(
             outcome,
-            prompt_tokens=prompt_tokens if used else 0,
-            completion_tokens=_completion_tokens(generation) if used and generation else 0,
+            used,
+            prompt=engine.decode(request.prompt_ids) if settings.LOG_PROMPTS else None,
+            **tokens,
         )
+
+
+def _give_connection_back() -> None:
+    """Leave the database's connection to other requests: this one waits for its text, and there are few."""
+    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        connection.close()
+
+
+def _tell(
+    outcome: Outcome,
+    generation: Generation | None,
+    *,
+    prompt: str | None,
+    prompt_tokens: int,
+    completion_tokens: int,
+) -> None:
+    """Write down for the log and the metrics how it went."""
+    record = request_record.current()
+    if record is None:
+        return
+    record.outcome = outcome.value
+    record.prompt = prompt
+    record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
+    if generation is not None:
+        record.first_token_s = generation.first_token_s
+        if isinstance(completion := generation.outcome, Completion):
+            record.queued_s, record.generated_s = completion.queued_s, completion.generated_s
 
 
 def _completion_tokens(generation: Generation) -> int:

@@ -5,7 +5,8 @@ README's table of settings is held against these fields by a test.
 """
 
 import difflib
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -25,10 +26,19 @@ def setting(
     *,
     at_least: float | None = None,
     at_most: float | None = None,
+    choices: tuple[str, ...] = (),
+    each: Callable[[str], object] = str,
     secret: bool = False,
 ) -> Any:
-    """Declare one variable. `secret` keeps its value out of every repr and error message."""
-    metadata = {"help": help, "at_least": at_least, "at_most": at_most, "secret": secret}
+    """Declare one variable.
+
+    Args:
+        choices: the only values of a text.
+        each: raises ValueError for a part of a list that is none.
+        secret: keep its value out of every repr and error message.
+    """
+    bounds = {"at_least": at_least, "at_most": at_most, "choices": choices, "each": each}
+    metadata = {"help": help, "secret": secret, **bounds}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -71,8 +81,48 @@ class Environment:
         "`localhost`, the loopback addresses and `HOST` always may.",
     )
     https: bool = setting(
-        False, "Whether browsers reach the service by https alone: then cookies travel over nothing else."
+        False,
+        "Whether clients reach the service by https alone, through a proxy: http is then sent on to https, "
+        "browsers remember it, and cookies travel over nothing else.",
     )
+    hsts_seconds: int = setting(
+        3600,
+        "How long browsers remember that the service is reached by https alone, where `HTTPS` is set; "
+        "31536000, a year, once all works.",
+        at_least=0,
+        at_most=63_072_000,
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "The addresses or networks of the proxies before the service, with commas between: what they say in "
+        "`X-Forwarded-For` and `X-Forwarded-Proto` is believed.",
+        each=ipaddress.ip_network,
+    )
+    csrf_trusted_origins: tuple[str, ...] = setting(
+        (),
+        "Origins as `https://llm.example` whose pages may post to the admin, with commas between; needed "
+        "only where a proxy changes the `Host` header.",
+    )
+    log_format: str = setting(
+        "text", "How the log is written: `text` for people, `json` for programs.", choices=("text", "json")
+    )
+    log_prompts: bool = setting(False, "Whether the log shows the prompts; they may be private.")
+    metrics_token: str = setting(
+        "",
+        "The bearer token that `/metrics` asks for; without one, it answers this machine alone.",
+        secret=True,
+    )
+    database_connections: int = setting(
+        16, "Connections to PostgreSQL that a worker may have open at once.", at_least=1, at_most=1000
+    )
+    database_wait_s: float = setting(
+        60.0, "Seconds that `manage.py serve` waits for the database at the start.", at_least=0, at_most=3600
+    )
+    django_superuser_username: str = setting(
+        "", "An account for the admin that `manage.py serve` makes where there is none of that name."
+    )
+    django_superuser_password: str = setting("", "The password of that account.", secret=True)
+    django_superuser_email: str = setting("", "The e-mail address of that account.")
     web_concurrency: int = setting(
         1, "Worker processes; each loads the model for itself.", at_least=1, at_most=64
     )
@@ -83,7 +133,14 @@ class Environment:
         64, "Requests that may wait in a worker; one more is answered 503.", at_least=0, at_most=4096
     )
     llm_kv_cache_tokens: int = setting(
-        16384, "Tokens (prompt and answer) of all running requests together.", at_least=64
+        0,
+        "Tokens (prompt and answer) of all running requests together; 0 is as many as memory allows.",
+        at_least=0,
+    )
+    llm_quantization: str = setting(
+        "none",
+        "`int8` keeps the weights in 8 bits: a quarter of the memory, and faster.",
+        choices=("none", "int8"),
     )
     llm_threads: int = setting(
         0, "CPU threads of the engine; 0 is as many as the process may use.", at_least=0, at_most=1024
@@ -156,9 +213,21 @@ def _parse(declared: Field[Any], text: str) -> object:
     if kind is int or kind is float:
         return _number(name, text, kind, declared.metadata["at_least"], declared.metadata["at_most"])
     if kind is tuple:
-        return tuple(part for part in (part.strip() for part in text.split(",")) if part)
+        return tuple(_part(name, part, declared) for part in map(str.strip, text.split(",")) if part)
     if isinstance(declared.default, Path):
         return Path(text).expanduser().resolve()
+    choices = declared.metadata["choices"]
+    if choices and text not in choices:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(choices)}, not {text!r}.")
+    return text
+
+
+def _part(name: str, text: str, declared: Field[Any]) -> str:
+    """One part of a list."""
+    try:
+        declared.metadata["each"](text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} has a part that is wrong: {error}.") from error
     return text
 
 

@@ -14,7 +14,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
-from rest_framework.exceptions import APIException, Throttled, ValidationError
+from rest_framework.exceptions import APIException, AuthenticationFailed, Throttled, ValidationError
 from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
@@ -26,6 +26,7 @@ from inference.engine.errors import (
     PromptTooLong,
     Unavailable,
 )
+from llmservice import request_record
 
 CONTENT_TYPE = "application/problem+json"
 # Long enough for a restart or a short load to pass, short enough that nobody waits for nothing.
@@ -113,6 +114,33 @@ def problem_for(exc: Exception) -> Problem:
             return Problem(status=500, detail="The service failed on this request; its log says why.")
 
 
+def reason_for(exc: Exception) -> str:
+    """Why a request was refused or failed, in a word: for the log and the metrics."""
+    match exc:
+        case ValidationError() | PromptTooLong() | EmptyPrompt():
+            return "invalid"
+        case Throttled():
+            return "limit"
+        case AuthenticationFailed():
+            return "authentication"
+        case APIException(status_code=status):
+            return HTTPStatus(status).name.lower()
+        case Http404():
+            return "not_found"
+        case PermissionDenied():
+            return "forbidden"
+        case Overloaded():
+            return "overloaded"
+        case Unavailable():
+            return "unavailable"
+        case DeadlineExceeded():
+            return "deadline"
+        case OperationalError() | InterfaceError():
+            return "database"
+        case _:
+            return "malformed" if problem_for(exc).status < 500 else "failed"
+
+
 def field_errors(detail: Any, path: str = "") -> Iterator[FieldError]:
     """Flattens Django REST framework's nested error details, with paths such as `stop[0]`."""
     if isinstance(detail, Mapping):
@@ -134,6 +162,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     """Django REST framework's `EXCEPTION_HANDLER`; it answers every exception, so that Django need not."""
     set_rollback()
     problem = problem_for(exc)
+    if (record := request_record.current()) is not None:
+        record.reason = reason_for(exc)
     # What the engine refuses or gives up is its normal work, and its words are in the answer.
     if problem.status >= 500 and not isinstance(exc, Overloaded | Unavailable | DeadlineExceeded):
         request = context["request"]

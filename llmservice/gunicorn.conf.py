@@ -7,9 +7,11 @@ OpenMP is there when the master forks.
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from types import FrameType
 
@@ -17,8 +19,8 @@ from django.core.exceptions import ImproperlyConfigured
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
+from llmservice import logs
 from llmservice.environment import BASE_DIR, Environment
-from llmservice.logs import LOGGING
 
 try:
     environment = Environment.read(os.environ)
@@ -42,8 +44,13 @@ graceful_timeout = math.ceil(environment.llm_request_timeout_s) + 5
 keepalive = 65
 control_socket_disable = True
 
-logconfig_dict = LOGGING
-access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
+logconfig_dict = logs.configuration(environment.log_format)
+# Whose headers are believed is decided by `llmservice.proxies`.
+forwarded_allow_ips = ""
+
+# The workers' metrics: files in a folder of this start's own. prometheus_client reads the variable when it is
+# imported, which so has to come later.
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="llmservice-metrics-"))
 
 
 def on_starting(server: Arbiter) -> None:
@@ -56,9 +63,11 @@ def on_starting(server: Arbiter) -> None:
 def post_worker_init(worker: Worker) -> None:
     """Start the worker's engine, and have it drained when the worker is told to end."""
     from inference import runtime
+    from llmservice import metrics
 
     # A model that cannot be loaded ends the service: another worker would fare no better.
     runtime.start(on_failure=lambda: os._exit(Arbiter.WORKER_BOOT_ERROR))
+    metrics.start_observing()
     end_worker = signal.getsignal(signal.SIGTERM)
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
@@ -77,3 +86,15 @@ def worker_exit(server: Arbiter, worker: Worker) -> None:
     from inference import runtime
 
     runtime.stop()
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    """In the master: what a worker that is gone was doing counts no more."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Arbiter) -> None:
+    """Leave no files behind."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

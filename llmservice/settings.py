@@ -4,13 +4,9 @@ import hashlib
 import hmac
 import os
 from datetime import timedelta
-from typing import Any
 
-import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
-
-from llmservice import logs, openapi
-from llmservice.environment import Environment
+from llmservice import database, logs, openapi
+from llmservice.environment import BASE_DIR, Environment
 from llmservice.secret_key import kept_secret_key
 
 ENVIRONMENT = Environment.read(os.environ)
@@ -21,11 +17,19 @@ WEB_CONCURRENCY = ENVIRONMENT.web_concurrency
 VAR_DIR = ENVIRONMENT.var_dir
 API_KEY = ENVIRONMENT.api_key
 MAX_BODY_BYTES = ENVIRONMENT.max_body_bytes
+METRICS_TOKEN = ENVIRONMENT.metrics_token
+TRUSTED_PROXIES = ENVIRONMENT.trusted_proxies
+LOG_FORMAT = ENVIRONMENT.log_format
+LOG_PROMPTS = ENVIRONMENT.log_prompts
+DJANGO_SUPERUSER_USERNAME = ENVIRONMENT.django_superuser_username
+DJANGO_SUPERUSER_PASSWORD = ENVIRONMENT.django_superuser_password
+DJANGO_SUPERUSER_EMAIL = ENVIRONMENT.django_superuser_email
 LLM_MODEL = ENVIRONMENT.llm_model
 LLM_MAX_RUNNING = ENVIRONMENT.llm_max_running
 LLM_MAX_QUEUED = ENVIRONMENT.llm_max_queued
 LLM_KV_CACHE_TOKENS = ENVIRONMENT.llm_kv_cache_tokens
 LLM_THREADS = ENVIRONMENT.llm_threads
+LLM_QUANTIZATION = ENVIRONMENT.llm_quantization
 LLM_REQUEST_TIMEOUT_S = ENVIRONMENT.llm_request_timeout_s
 LLM_KEY_REQUESTS_PER_MINUTE = ENVIRONMENT.llm_key_requests_per_minute
 LLM_KEY_BURST = ENVIRONMENT.llm_key_burst
@@ -59,6 +63,8 @@ INSTALLED_APPS = [
     "inference",
 ]
 MIDDLEWARE = [
+    "llmservice.proxies.TrustedProxiesMiddleware",
+    "llmservice.request_log.RequestLogMiddleware",
     "llmservice.content_security.ContentSecurityPolicyMiddleware",
     "llmservice.intake.IntakeMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -104,7 +110,14 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # service by https, over nothing else. Sessions are administrators' alone, so they last a working day.
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENVIRONMENT.https
+HTTPS = ENVIRONMENT.https
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = ENVIRONMENT.hsts_seconds if HTTPS else 0
+# Probes and Prometheus come without the proxy.
+SECURE_REDIRECT_EXEMPT = ["^health$", "^ready$", "^metrics$"]
+CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.csrf_trusted_origins)
+# The other names under the domain, and the lists in browsers, are not this service's to decide about.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_COOKIE_AGE = 12 * 60 * 60
 CSRF_COOKIE_HTTPONLY = True
 
@@ -129,40 +142,24 @@ AXES_ENABLE_ADMIN = False
 
 
 # --- Database
-def _database() -> dict[str, Any]:
-    url = ENVIRONMENT.database_url or f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
-    try:
-        config: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True)}
-    except ValueError:
-        config = {"ENGINE": ""}
-    match config["ENGINE"]:
-        case "django.db.backends.sqlite3":
-            config["OPTIONS"] = {
-                **config.get("OPTIONS", {}),
-                # A transaction takes its write lock at its start and waits for it; taken later, two that
-                # both have read would fail at once with "database is locked".
-                "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-            }
-            # A file, as in production: threads and processes share it as they do there.
-            config["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
-        case "django.db.backends.postgresql":
-            config["OPTIONS"] = {"connect_timeout": 5, **config.get("OPTIONS", {})}
-        case _:
-            # Without the value: it may hold a password.
-            raise ImproperlyConfigured(
-                "DATABASE_URL must be sqlite:///<file> or postgres://<user>:<password>@<host>:<port>/<name>."
-            )
-    return config
+DATABASES = {
+    "default": database.configuration(
+        ENVIRONMENT.database_url or f"sqlite:///{VAR_DIR / 'db.sqlite3'}",
+        connections=ENVIRONMENT.database_connections,
+        test_folder=VAR_DIR,
+    )
+}
+DATABASE_WAIT_S = ENVIRONMENT.database_wait_s
 
-
-DATABASES = {"default": _database()}
-
-# --- Static files: the admin's and Swagger UI's, found in their packages and served by the service itself,
-# so that there is no collectstatic to forget.
+# --- Static files: the admin's and Swagger UI's, served by the service itself. An image has collected and
+# compressed them; elsewhere they are found in their packages, so that there is no collectstatic to forget.
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = True
+STATIC_ROOT = folder if (folder := BASE_DIR / "staticfiles").is_dir() else None
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- API
@@ -179,4 +176,4 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = openapi.SPECTACULAR_SETTINGS
 
-LOGGING = logs.LOGGING
+LOGGING = logs.configuration(LOG_FORMAT)

@@ -62,13 +62,14 @@ def test_the_default_database_is_a_sqlite_file_in_the_var_folder(tmp_path: Path)
     assert done.stdout.split() == ["wal", "20000", str(tmp_path / "db.sqlite3")]
 
 
-def test_a_postgresql_url_gives_connections_that_are_kept_and_checked(tmp_path: Path) -> None:
-    (databases,) = settings_of(tmp_path, "DATABASES", DATABASE_URL="postgres://u:p@db.example:5433/name")
+def test_a_postgresql_url_gives_connections_that_are_kept_checked_and_bounded(tmp_path: Path) -> None:
+    url = "postgres://u:p@db.example:5433/name"
+    (databases,) = settings_of(tmp_path, "DATABASES", DATABASE_URL=url, DATABASE_CONNECTIONS="7")
 
     database = databases["default"]
     assert database["ENGINE"] == "django.db.backends.postgresql"
     assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example", 5433, "name")
-    assert database["CONN_MAX_AGE"] > 0
+    assert database["OPTIONS"]["pool"]["max_size"] == 7
     assert database["CONN_HEALTH_CHECKS"] is True
 
 

@@ -1,0 +1,93 @@
+"""A line in the log and a count in the metrics for each request, and the id that client and log share."""
+
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import request_finished
+from django.http import HttpRequest, HttpResponse
+
+from accounts.models import APIKey
+from llmservice import metrics, request_record
+from llmservice.request_record import RequestRecord
+
+HEADER = "X-Request-ID"
+# What can stand in a log, a header and a URL as it is.
+SOUND_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+LONGEST_PATH = 256
+
+logger = logging.getLogger(__name__)
+
+
+class RequestLogMiddleware:
+    """Stands before all that may answer by itself. The line is written when the whole answer is out."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        request_finished.connect(_write, dispatch_uid=__name__)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        given = request.headers.get(HEADER, "")
+        record = RequestRecord(
+            id=given if SOUND_ID.fullmatch(given) else uuid.uuid4().hex,
+            method=str(request.method) if request.method in METHODS else "other",
+            path=request.path[:LONGEST_PATH],
+            address=request.META.get("REMOTE_ADDR", ""),
+            route=settings.STATIC_URL if request.path.startswith(settings.STATIC_URL) else None,
+        )
+        request_record.begin(record)
+        response = self.get_response(request)
+        record.status = response.status_code
+        response.headers[HEADER] = record.id
+        return response
+
+    def process_view(self, request: HttpRequest, view: object, args: object, kwargs: object) -> None:
+        record, match = request_record.current(), request.resolver_match
+        if record is not None and match is not None:
+            record.request = request  # another one than above where the body was chunked
+            record.route = None if match.url_name == "not-found" else f"/{match.route}"
+
+
+def _write(**signal: Any) -> None:
+    record = request_record.current()
+    if record is None:
+        return
+    elapsed_s = record.elapsed_s
+    user = getattr(record.request, "user", None)
+    # Not isinstance: it would look for the admin's session in the database.
+    if type(user) is APIKey:
+        record.key_id = user.pk
+    metrics.count_request(record, elapsed_s)
+    line = f'{record.address} "{record.method} {record.path}" {record.status} {elapsed_s * 1000:.0f} ms'
+    details = {
+        "key_id": record.key_id,
+        "reason": record.reason,
+        "outcome": record.outcome,
+        "prompt_tokens": record.prompt_tokens,
+        "completion_tokens": record.completion_tokens,
+        "queued_s": _rounded(record.queued_s),
+        "first_token_s": _rounded(record.first_token_s),
+        "generated_s": _rounded(record.generated_s),
+        "prompt": record.prompt,
+    }
+    known = {name: value for name, value in details.items() if value is not None}
+    if settings.LOG_FORMAT == "json":
+        common = {
+            "address": record.address,
+            "method": record.method,
+            "route": record.route,
+            "status": record.status,
+            "elapsed_s": _rounded(elapsed_s),
+        }
+        logger.info("%s", line, extra={"fields": common | known})
+    else:
+        logger.info("%s", " ".join([line, *(f"{name}={value!r}" for name, value in known.items())]))
+    request_record.end()
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

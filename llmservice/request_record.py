@@ -1,0 +1,66 @@
+"""What becomes known of a request while it is answered, for its line in the log and for the metrics.
+
+The logging configuration imports this, so it imports nothing of Django's.
+"""
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class RequestRecord:
+    """Filled in by whoever learns it; what stays None does not apply.
+
+    Attributes:
+        id: the client's own `X-Request-ID`, or a random one.
+        address: where it came from.
+        route: the pattern that its path fits, without what varies.
+        key_id: the number of the API key.
+        reason: why it was refused or failed, in a word.
+        outcome: how its generation ended.
+        queued_s, first_token_s, generated_s: of its generation.
+        request: what the view was given.
+    """
+
+    id: str
+    method: str
+    path: str
+    address: str = ""
+    started: float = field(default_factory=time.monotonic)
+    route: str | None = None
+    key_id: int | None = None
+    status: int = 500
+    reason: str | None = None
+    outcome: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    queued_s: float | None = None
+    first_token_s: float | None = None
+    generated_s: float | None = None
+    prompt: str | None = None
+    request: Any = field(default=None, repr=False)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it came."""
+        return time.monotonic() - self.started
+
+
+_current: ContextVar[RequestRecord | None] = ContextVar("request_record", default=None)
+
+
+def current() -> RequestRecord | None:
+    """The record of the request that this thread answers; None outside of any."""
+    return _current.get()
+
+
+def begin(record: RequestRecord) -> None:
+    """From here on the thread answers this request."""
+    _current.set(record)
+
+
+def end() -> None:
+    """The thread has answered its request."""
+    _current.set(None)
