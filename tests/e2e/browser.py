@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 
-TELL_VIOLATIONS = """document.addEventListener("securitypolicyviolation", event =>
-    console.error(`violates ${event.violatedDirective}: ${event.blockedURI} ${event.sample}`))"""
+TELL_VIOLATIONS = """document.addEventListener("securitypolicyviolation", stopped =>
+    console.error(`violates ${stopped.violatedDirective} on ${location}: ${stopped.blockedURI}`))"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +24,14 @@ class Browsing:
     complaints: list[str] = field(default_factory=list)
 
     def new_page(self) -> Page:
+        def read(message: ConsoleMessage) -> None:
+            if message.text.startswith("violates "):
+                self.complaints.append(message.text)
+
         page = self.context.new_page()
         page.add_init_script(TELL_VIOLATIONS)
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
-        page.on(
-            "console",
-            lambda message: (
-                message.text.startswith("violates ") and self.complaints.append(f"{page.url}: {message.text}")
-            ),
-        )
+        page.on("console", read)
         return page
 
 
