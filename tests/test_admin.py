@@ -254,6 +254,7 @@ def test_the_page_says_since_when_by_whom_and_why_a_key_is_disabled_or_revoked(
     services.revoke(key=key, reason="Leaked", by=ADA)
     page = text(admin_client.get(url("change", key)))
     assert "Revoked for good" in page
+    assert "revoked with the key" in page
     assert "by ada: “Leaked”" in page
 
 
