@@ -5,6 +5,7 @@ from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 # A request that finds no connection within this time is answered 503.
 WAIT_S = 5
@@ -46,6 +47,9 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
             config["CONN_MAX_AGE"] = 0
             config["OPTIONS"] = {
                 "connect_timeout": WAIT_S,
+                # Every request runs the same few statements: the server keeps how.
+                "server_side_binding": True,
+                "prepare_threshold": 5,
                 **given,
                 "pool": {
                     "min_size": 0,
@@ -61,3 +65,13 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
                 "DATABASE_URL must be sqlite:///<file> or postgres://<user>:<password>@<host>:<port>/<name>."
             )
     return config
+
+
+def connect_once(connection: BaseDatabaseWrapper) -> None:
+    """Look whether the database lets the service in. Raises what the database says, which a pool keeps to itself."""
+    other = connection.copy()
+    other.settings_dict["OPTIONS"].pop("pool", None)
+    try:
+        other.ensure_connection()
+    finally:
+        other.close()

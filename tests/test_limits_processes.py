@@ -1,21 +1,17 @@
 """The limits of a key with real processes on SQLite and on PostgreSQL: exact, and nothing lost."""
 
 import json
-import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import pytest
 
 from accounts.gcra import Rate, microseconds
+from benchmarks import databases
 from llmservice.environment import BASE_DIR
 
 PROCESSES = 4
@@ -61,11 +57,8 @@ class Worker:
 class Processes:
     """Processes that share one database."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.env = {**os.environ, "DATABASE_URL": url, "VAR_DIR": str(folder)}
-        self.env["DJANGO_SETTINGS_MODULE"] = "llmservice.settings"
-        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-        subprocess.run(migrate, cwd=BASE_DIR, env=self.env, check=True)
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = env
         self.workers = [Worker(self.env) for _ in range(PROCESSES)]
 
     def together(self, jobs: list[Job]) -> list[Any]:
@@ -92,29 +85,18 @@ class Processes:
             worker.kill()
 
 
-@contextmanager
-def database(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty database."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'db.sqlite3'}"
-        return
-    server = request.getfixturevalue("postgres_url")
-    name = f"llmservice_test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        try:
-            yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
-        finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def processes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Processes]:
     folder = tmp_path_factory.mktemp(request.param)
-    with database(request.param, folder, request) as url:
-        processes = Processes(url, folder)
+    database = (
+        databases.sqlite(folder)
+        if request.param == "sqlite"
+        else databases.postgresql(request.getfixturevalue("postgres_url"), folder)
+    )
+    with database as env:
+        processes = Processes(env)
         yield processes
         processes.kill()
 

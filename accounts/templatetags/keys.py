@@ -41,13 +41,14 @@ def event_details(event: KeyEvent) -> str:
 
 
 def _details(details: dict[str, Any]) -> Iterator[str]:
-    for name, value in details.items():
+    # Sorted, with the reason last: a JSON column of PostgreSQL has an order of its own.
+    for name, value in sorted(details.items(), key=lambda detail: (detail[0] == "reason", detail[0])):
         if name == "grace_s":
             yield f"grace of {duration(timedelta(seconds=value))}" if value else "no grace"
         elif name == "reason":
             yield f"“{value}”"
         elif isinstance(value, dict):
-            yield from (f"{field.replace('_', ' ')}: {_told(told)}" for field, told in value.items())
+            yield from (f"{field.replace('_', ' ')}: {_told(told)}" for field, told in sorted(value.items()))
         else:
             yield f"{name.replace('_', ' ')}: {_told(value)}"
 
