@@ -110,7 +110,9 @@ def _load(on_failure: Callable[[], None]) -> None:
         max_running=settings.LLM_MAX_RUNNING,
         max_queued=settings.LLM_MAX_QUEUED,
         kv_cache_tokens=settings.LLM_KV_CACHE_TOKENS,
+        processes=settings.WEB_CONCURRENCY,
         threads=settings.LLM_THREADS,
+        quantization=settings.LLM_QUANTIZATION,
     )
     name = settings.LLM_MODEL
     try:

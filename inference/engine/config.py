@@ -16,7 +16,9 @@ class EngineConfig:
     Attributes:
         max_running: sequences in one forward pass at the most.
         max_queued: requests that may wait; one more is refused with `Overloaded`.
-        kv_cache_tokens: tokens, prompt and generated, that all running sequences may hold together.
+        kv_cache_tokens: tokens, prompt and generated, that all running sequences may hold together; 0 takes
+            as many as memory allows.
+        processes: how many processes share this machine's memory.
         prefill_tokens: prompt tokens computed in one step while no sequence is generating.
         prefill_tokens_shared: the same while some are: it bounds how long they wait for their next token.
         threads: CPU threads of the forward pass; 0 takes all that this process may use.
@@ -25,7 +27,8 @@ class EngineConfig:
 
     max_running: int = 16
     max_queued: int = 64
-    kv_cache_tokens: int = 16384
+    kv_cache_tokens: int = 0
+    processes: int = 1
     prefill_tokens: int = 512
     prefill_tokens_shared: int = 64
     threads: int = 0

@@ -50,7 +50,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model_name = model.name
-        self.context_length = min(model.context_length, config.kv_cache_tokens)
+        self.context_length = min(model.context_length, model.cache.tokens)
         self._model = model
         self._tokenizer = tokenizer
         self._config = config

@@ -11,7 +11,8 @@ from transformers.utils import logging as transformers_logging
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
-from inference.engine.model import LanguageModel
+from inference.engine.memory import kv_cache_tokens
+from inference.engine.model import LanguageModel, context_length
 from inference.engine.request import GenerationRequest, SamplingParams
 
 logger = logging.getLogger(__name__)
@@ -41,19 +42,22 @@ def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
     eos_ids = _eos_ids(model)
     logger.info("Preparing its weights for this CPU ...")
-    language_model = LanguageModel(
-        model, name=name, kv_cache_tokens=config.kv_cache_tokens, quantization=config.quantization
-    )
+    tokens = kv_cache_tokens(model, config, context_length=context_length(model.config))
+    language_model = LanguageModel(model, name=name, kv_cache_tokens=tokens, quantization=config.quantization)
     engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
     engine.start()
     logger.info("Warming up ...")
     _warm_up(engine)
     logger.info(
-        "%s is ready after %.1f s: context of %d tokens, %d CPU threads, texts independent of the load: %s.",
+        "%s is ready after %.1f s: %s, %d CPU threads, %s attention, a context of %d tokens and room for %d "
+        "in all, texts independent of the load: %s.",
         name,
         time.monotonic() - began,
-        engine.context_length,
+        "8-bit weights" if config.quantization == "int8" else "float32",
         threads,
+        "native" if language_model.native else "PyTorch's",
+        engine.context_length,
+        tokens,
         "yes" if language_model.reproducible else "no",
     )
     return engine

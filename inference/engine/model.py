@@ -44,6 +44,7 @@ class LanguageModel:
 
     Attributes:
         reproducible: a row's logits are the same bits alone and in any batch.
+        native: attention is computed by the native kernel.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class LanguageModel:
         quantization: Quantization = "none",
     ) -> None:
         self.name = name
-        self.context_length = _context_length(model.config)
+        self.context_length = context_length(model.config)
         self.cache = KVCache(tokens=kv_cache_tokens)
         self._model = model.eval()
         self._kernel = native.load()
+        self.native = self._kernel is not None
         self._hook()
         if quantization == "int8":
             replace_linears(self._model, Int8Linear)
@@ -151,7 +153,7 @@ def _padded(numbers: list[int]) -> torch.Tensor:
     return torch.tensor(numbers + [0] * (LEAST_ROWS - len(numbers)))
 
 
-def _context_length(config: Any) -> int:
+def context_length(config: Any) -> int:
     """Tokens that a sequence may have: all that every layer can see."""
     text = config.get_text_config()
     length = getattr(text, "max_position_embeddings", None) or 2048

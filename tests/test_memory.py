@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from inference.engine import memory
+from inference.engine.config import EngineConfig
+from inference.engine.errors import ModelUnavailable
+from tests.models import CONTEXT_LENGTH, tiny_gpt2, tiny_llama
+
+MIB = 1024 * 1024
+
+
+def tokens(config: EngineConfig) -> int:
+    return memory.kv_cache_tokens(tiny_gpt2(), config, context_length=CONTEXT_LENGTH)
+
+
+def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None:
+    assert memory.bytes_per_token(tiny_gpt2().config) == 2 * 2 * 64 * 4  # keys and values, layers, width
+    assert memory.bytes_per_token(tiny_llama().config) == 2 * 2 * 2 * 16 * 4  # of six heads, two keep keys
+
+
+def test_the_cache_is_no_larger_than_what_can_run() -> None:
+    assert tokens(EngineConfig(max_running=3)) == 3 * CONTEXT_LENGTH
+    assert tokens(EngineConfig(max_running=3, kv_cache_tokens=77)) == 77
+
+
+def test_the_cache_fits_the_memory_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "anonymous_memory", lambda: 100 * MIB)
+    monkeypatch.setattr(memory, "memory_limit", lambda: 130 * MIB)
+    many = tokens(EngineConfig(max_running=1000))
+    assert CONTEXT_LENGTH < many < 17 * MIB // 1024
+    monkeypatch.setattr(memory, "memory_limit", lambda: 260 * MIB)
+    assert many == tokens(EngineConfig(max_running=1000, processes=2))
+
+
+def test_too_little_memory_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "memory_limit", lambda: 50 * MIB)
+    with pytest.raises(ModelUnavailable, match=r"0\.1 GB of memory .* LLM_QUANTIZATION=int8"):
+        tokens(EngineConfig())
+
+
+def test_the_limit_is_that_of_the_control_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine = memory.memory_limit()
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (limit, tmp_path / "missing"))
+    for text, expected in (("max\n", machine), (f"{64 * MIB}\n", 64 * MIB), (f"{2**63}\n", machine)):
+        limit.write_text(text)
+        assert memory.memory_limit() == expected
