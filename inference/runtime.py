@@ -112,7 +112,7 @@ def _load(on_failure: Callable[[], None]) -> None:
         kv_cache_tokens=settings.LLM_KV_CACHE_TOKENS,
         processes=settings.WEB_CONCURRENCY,
         threads=settings.LLM_THREADS,
-        quantization=settings.LLM_QUANTIZATION,
+        quantization="int8" if settings.LLM_QUANTIZATION == "int8" else "none",
     )
     name = settings.LLM_MODEL
     try:
