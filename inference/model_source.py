@@ -3,10 +3,13 @@
 Torch is not needed here, so that a start that cannot succeed ends at once.
 """
 
+import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -17,8 +20,11 @@ from huggingface_hub.errors import (
 from inference.engine.errors import ModelUnavailable
 
 CHECK_TIMEOUT_S = 10.0
+PROGRESS_EVERY_S = 5.0
 WEIGHTS = ("*.safetensors", "*.bin")
 _TEXTS = ["*.json", "*.txt", "*.model", "*.jinja"]
+
+logger = logging.getLogger(__name__)
 
 
 def unavailable(name: str, why: str) -> ModelUnavailable:
@@ -59,7 +65,7 @@ def check(name: str) -> None:
 
 
 def fetch(name: str) -> Path:
-    """The folder of the model's files, downloaded to the cache where missing, with progress on stderr.
+    """The folder of the model's files, downloaded to the cache where missing, with progress in the log.
 
     Raises:
         ModelUnavailable: as `check`, or the download broke off.
@@ -72,13 +78,36 @@ def fetch(name: str) -> Path:
     if cached is not None:
         return cached
     try:
-        files = [Path(sibling.rfilename) for sibling in HfApi().model_info(name).siblings or []]
-        weights = next((kind for kind in WEIGHTS if any(file.match(kind) for file in files)), WEIGHTS[0])
-        folder = Path(snapshot_download(name, allow_patterns=[weights, *_TEXTS], ignore_patterns=["*/*"]))
+        siblings = HfApi().model_info(name, files_metadata=True).siblings or []
+        sizes = {Path(s.rfilename): s.size or 0 for s in siblings if "/" not in s.rfilename}
+        weights = next((kind for kind in WEIGHTS if any(file.match(kind) for file in sizes)), WEIGHTS[0])
+        wanted = [weights, *_TEXTS]
+        total = sum(size for file, size in sizes.items() if any(file.match(kind) for kind in wanted))
+        with _progress(name, total):
+            folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except Exception as error:
         raise unavailable(name, _why(error)) from error
     _check_folder(name, folder)
     return folder
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[None]:
+    """Log how much of the model is in the cache while it is downloaded; `total` bytes will be."""
+    blobs = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
+
+    def tell() -> None:
+        while not done.wait(PROGRESS_EVERY_S):
+            there = sum(file.stat().st_size for file in blobs.glob("*") if file.exists())
+            logger.info("Downloading %s: %.0f of %.0f MB ...", name, there / 1e6, total / 1e6)
+
+    done = threading.Event()
+    logger.info("Downloading %s (%.0f MB) to %s ...", name, total / 1e6, blobs.parent)
+    threading.Thread(target=tell, name="progress", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def _is_folder(name: str) -> bool:

@@ -68,7 +68,10 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
 
 
 def connect_once(connection: BaseDatabaseWrapper) -> None:
-    """Look whether the database lets the service in. Raises what the database says, which a pool keeps to itself."""
+    """Look whether the database lets the service in.
+
+    Raises what the database itself says, where a pool would only tell of its own wait.
+    """
     other = connection.copy()
     other.settings_dict["OPTIONS"].pop("pool", None)
     try:

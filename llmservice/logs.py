@@ -59,8 +59,8 @@ def configuration(log_format: str) -> dict[str, Any]:
             "axes": {"level": "WARNING"},
             # It tells of every request to the model hub.
             "httpx": {"level": "WARNING"},
-            # It tells of every connection that it opens and closes.
-            "psycopg.pool": {"level": "WARNING"},
+            # It tells of every connection that it opens and fails to; the requests that miss one say so.
+            "psycopg.pool": {"level": "ERROR"},
             "gunicorn.error": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
             # `llmservice.request_log` knows more of a request than gunicorn does.
             "gunicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},

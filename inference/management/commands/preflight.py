@@ -11,6 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from inference import runtime
 from inference.engine.errors import ModelUnavailable
+from llmservice.database import connect_once
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def check_settings() -> None:
 def check_database() -> None:
     """Raises CannotServe where the database cannot be reached or its tables are not those of this version."""
     try:
+        connect_once(connection)
         executor = MigrationExecutor(connection)
     except Error as error:
         why = str(error).strip().splitlines()[0]

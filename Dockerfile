@@ -1,0 +1,59 @@
+# The service with CPU torch, without a model. The builder holds what only building needs (compiler, pip, the
+# parts of torch that no start reads); what stays is copied over.
+
+# --- The packages, and nothing of the project but its requirements: rebuilt when those change.
+FROM python:3.11.14-slim-bookworm AS packages
+
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
+# Where PyTorch's index cannot be reached: a folder or page with torch's wheel.
+ARG PIP_FIND_LINKS=
+RUN python -m venv --without-pip /opt/venv
+COPY requirements/cpu.txt requirements/base.txt requirements/constraints.txt /build/requirements/
+RUN python -m pip --python /opt/venv/bin/python install --retries 2 --no-deps -r /build/requirements/cpu.txt
+RUN python -m pip --python /opt/venv/bin/python install -r /build/requirements/base.txt
+COPY docker/ /build/docker/
+RUN sh /build/docker/trim.sh /opt/venv/bin/python
+
+# --- The native kernel: rebuilt when its source changes.
+COPY inference/engine/native/ /build/inference/engine/native/
+RUN cd /build && /opt/venv/bin/python -m inference.engine.native && test -f inference/engine/native/attention.so
+
+# --- The project, with its byte code and the static files of all packages, compressed.
+FROM packages AS project
+
+WORKDIR /app
+COPY manage.py ./
+COPY llmservice/ llmservice/
+COPY accounts/ accounts/
+COPY inference/ inference/
+RUN mkdir staticfiles \
+    && SECRET_KEY=of-the-build VAR_DIR=/tmp /opt/venv/bin/python manage.py collectstatic --no-input --ignore redoc --verbosity 0 \
+    && /opt/venv/bin/python -m compileall -q . \
+    && cp -p /build/inference/engine/native/attention.so inference/engine/native/
+
+# --- What runs.
+FROM python:3.11.14-slim-bookworm
+
+LABEL org.opencontainers.image.title="llmservice" \
+      org.opencontainers.image.description="Text from a language model over HTTP, on CPUs, behind API keys" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="MIT"
+
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /data llmservice \
+    && install --directory --owner llmservice --group llmservice --mode 700 /data /models
+COPY --from=packages /opt/venv /opt/venv
+COPY --from=project /app /app
+
+WORKDIR /app
+USER llmservice
+# /data: database (SQLite), secret key. /models: what comes from the Hugging Face hub.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    HOST=0.0.0.0 PORT=8000 VAR_DIR=/data HF_HOME=/models LOG_FORMAT=json
+VOLUME ["/data", "/models"]
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=4)"]
+# It becomes gunicorn, with the same process id.
+CMD ["python", "manage.py", "serve"]

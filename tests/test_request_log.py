@@ -1,0 +1,138 @@
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from accounts import services
+from inference import runtime
+from inference.engine.engine import Engine
+from llmservice.logs import JSONFormatter
+from tests.models import tiny_engine
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True, scope="module")
+def engine() -> Iterator[Engine]:
+    ready = tiny_engine()
+    runtime.install(ready)
+    yield ready
+    runtime.stop()
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged, as a program reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JSONFormatter())
+        self.read: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.read.append(json.loads(self.format(record)))
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[list[dict[str, Any]]]:
+    """What the service has logged so far, of requests and of errors."""
+    settings.LOG_FORMAT = "json"
+    lines = Lines()
+    logger = logging.getLogger("llmservice")
+    logger.addHandler(lines)
+    yield lines.read
+    logger.removeHandler(lines)
+
+
+def generate(client: Client, key: str, **fields: object) -> Any:
+    body = {"prompt": "a private matter", "max_new_tokens": 3, **fields}
+    return client.post("/generate", body, content_type="application/json", headers={"X-API-Key": key})
+
+
+def test_a_generation_has_a_line_that_tells_all_but_secret_and_prompt(
+    client: Client, log: list[dict[str, Any]]
+) -> None:
+    created = services.create_key(name="search")
+
+    generate(client, created.plaintext)
+
+    (line,) = log
+    assert (line["method"], line["route"], line["status"], line["level"]) == (
+        "POST",
+        "/generate",
+        200,
+        "INFO",
+    )
+    assert (line["key_id"], line["outcome"], line["completion_tokens"]) == (created.key.pk, "finished", 3)
+    assert line["prompt_tokens"] == len("a private matter")
+    assert line["elapsed_s"] >= line["first_token_s"] >= line["queued_s"] >= 0
+    assert line["generated_s"] > 0
+    assert created.plaintext not in json.dumps(line)
+    assert "private" not in json.dumps(line)
+
+
+def test_the_prompt_is_shown_where_a_setting_asks_for_it(
+    client: Client, log: list[dict[str, Any]], settings: Settings
+) -> None:
+    settings.LOG_PROMPTS = True
+
+    generate(client, services.create_key(name="search").plaintext)
+
+    assert log[0]["prompt"] == "a private matter"
+
+
+def test_a_refusal_says_why(client: Client, log: list[dict[str, Any]]) -> None:
+    generate(client, "not-a-key")
+    generate(client, services.create_key(name="search").plaintext, temperature=9)
+
+    assert [(line["status"], line["reason"]) for line in log] == [
+        (403, "authentication"),
+        (422, "invalid"),
+    ]
+    assert "not-a-key" not in json.dumps(log)
+
+
+def test_an_address_that_no_route_has_is_logged_without_its_query(
+    client: Client, log: list[dict[str, Any]]
+) -> None:
+    client.get("/nothing/here?key=hush")
+
+    (line,) = log
+    assert (line["route"], line["status"]) == (None, 404)
+    assert "hush" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("given", ["abc.1", "A-Z_~9", "x" * 128])
+def test_a_sound_id_of_the_client_is_kept(client: Client, log: list[dict[str, Any]], given: str) -> None:
+    answer = client.get("/health", headers={"X-Request-ID": given})
+
+    assert answer.headers["X-Request-ID"] == log[0]["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "two words", 'quote"', "ünsound", "x" * 129])
+def test_another_is_replaced(client: Client, given: str) -> None:
+    first = client.get("/health", headers={"X-Request-ID": given}).headers["X-Request-ID"]
+    second = client.get("/health", headers={"X-Request-ID": given}).headers["X-Request-ID"]
+
+    assert given != first != second
+    assert len(first) == 32
+
+
+def test_an_error_that_nobody_foresaw_is_logged_with_its_trace_and_the_request(
+    client: Client, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("foreseen by nobody")
+
+    monkeypatch.setattr(runtime, "status", fail)
+
+    answer = client.get("/health", headers={"X-Request-ID": "abc"})
+
+    assert answer.status_code == 500
+    error, line = log
+    assert (error["level"], error["request_id"]) == ("ERROR", "abc")
+    assert "foreseen by nobody" in error["trace"]
+    assert (line["status"], line["reason"]) == (500, "failed")
