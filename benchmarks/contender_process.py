@@ -1,0 +1,93 @@
+"""The parent's end of `benchmarks.worker`: a contender that is loaded once and asked many times."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.contenders import Entry
+from benchmarks.workload import NotHere, Timing, Workload
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class ContenderProcess:
+    """Starts to load at once; `wait_ready` waits for it.
+
+    Args:
+        folder: of the model; what is converted from it goes beside it, as does the log.
+
+    Attributes:
+        versions: of the contender's packages, once it is ready.
+    """
+
+    def __init__(self, entry: Entry, folder: Path, *, threads: int) -> None:
+        self.entry = entry
+        self.versions: dict[str, str] = {}
+        python = sys.executable if entry.environment is None else str(entry.environment / "bin" / "python")
+        if not Path(python).exists():
+            raise NotHere(f"There is no {python}.")
+        self.log = folder.with_name(f"{folder.name}-{entry.module}-{entry.precision}.log")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [python, "-m", "benchmarks.worker", entry.module, entry.precision, str(folder), str(threads)],
+                cwd=ROOT,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def wait_ready(self) -> None:
+        """Wait until it is loaded and warm.
+
+        Raises:
+            NotHere: it cannot run here.
+        """
+        answer = self._answer()
+        if "not_here" in answer:
+            self.close()
+            raise NotHere(answer["not_here"])
+        self.versions = answer["versions"]
+
+    def run(self, workload: Workload) -> Timing:
+        """Have it run the workload.
+
+        Raises:
+            NotHere: it ended instead; its log says why.
+        """
+        assert self.process.stdin is not None  # noqa: S101
+        try:
+            self.process.stdin.write(json.dumps(asdict(workload)) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise self._ended() from error
+        return Timing(**self._answer())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None  # noqa: S101
+        line = self.process.stdout.readline()
+        if not line:
+            raise self._ended()
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _ended(self) -> NotHere:
+        return NotHere(f"It ended with status {self.process.wait()}; {self.log} says why.")

@@ -1,0 +1,65 @@
+"""Everything that generates text with the same weights: one module each.
+
+A module has `load(folder, *, precision, threads) -> Contender`, which raises `NotHere` where it cannot run.
+It runs in a process of its own (`benchmarks.worker`), in the virtual environment that its packages are in.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.gpt2_medium import BENCH_DIR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A contender in one precision.
+
+    Attributes:
+        module: in this package.
+        precision: `float32` or `int8`.
+        environment: the virtual environment it runs in, or None for the service's own.
+    """
+
+    module: str
+    precision: str
+    environment: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{NAMES[self.module]} {self.precision}"
+
+
+NAMES = {
+    "stock": "transformers",
+    "ct2": "CTranslate2",
+    "openvino": "OpenVINO GenAI",
+    "llama_cpp": "llama.cpp",
+    "service": "llmservice",
+    "served": "llmservice",
+}
+
+OURS = "service"
+DEFAULT = (
+    Entry(module="stock", precision="float32"),
+    Entry(module="ct2", precision="float32"),
+    Entry(module="ct2", precision="int8"),
+    Entry(module="service", precision="float32"),
+    Entry(module="service", precision="int8"),
+)
+SERVED = (Entry(module="served", precision="float32"), Entry(module="served", precision="int8"))
+OPTIONAL = {
+    "openvino": BENCH_DIR / "venv-openvino",
+    "llama_cpp": BENCH_DIR / "venv-llama_cpp",
+}
+"""Peers by request, and the virtual environment that each of them has to itself."""
+
+
+def entries(peers: list[str]) -> list[Entry]:
+    """The contenders of a run, the service's own last."""
+    optional = [
+        Entry(module=peer, precision=precision, environment=OPTIONAL[peer])
+        for peer in peers
+        for precision in ("float32", "int8")
+    ]
+    ours = [entry for entry in DEFAULT if entry.module == OURS]
+    return [*(entry for entry in DEFAULT if entry.module != OURS), *optional, *ours]

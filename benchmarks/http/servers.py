@@ -1,0 +1,113 @@
+"""Starts the services that the load generator asks: this project's gunicorn, and the thread pool."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
+
+_READY_WITHIN_S = 300
+_ENDED_WITHIN_S = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A service that has been started, `began` seconds on the monotonic clock."""
+
+    name: str
+    url: str
+    key: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    began: float
+
+    def wait_ready(self) -> float:
+        """Wait until it can generate; seconds since its process was started.
+
+        Raises:
+            RuntimeError: it ended instead, or it takes too long; with the end of its log.
+        """
+        while time.monotonic() < self.began + _READY_WITHIN_S and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.url}/ready", timeout=5) as answer:  # noqa: S310
+                    if answer.status == 200:
+                        return time.monotonic() - self.began
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.02)
+        raise RuntimeError(f"{self.name} does not get ready:\n{self.log.read_text()[-2000:]}")
+
+
+@contextmanager
+def llmservice(folder: Path, var_dir: Path, *, threads: int, **settings: str) -> Iterator[Server]:
+    """The project's real service on a fresh database; what the environment sets for it is left aside."""
+    ours = {field.name.upper() for field in fields(Environment)} | {"DJANGO_SETTINGS_MODULE"}
+    environ = {name: value for name, value in os.environ.items() if name not in ours} | {
+        "LLM_MODEL": str(folder),
+        "LLM_THREADS": str(threads),
+        "VAR_DIR": str(var_dir),
+        "PORT": str(free_port()),
+        **settings,
+    }
+    for command in ("migrate", "seed"):
+        subprocess.run(
+            [sys.executable, "manage.py", command, "--skip-checks"],
+            cwd=BASE_DIR,
+            env=environ,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    command_line = [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"]
+    with _running("llmservice", command_line, environ, var_dir / "llmservice.log") as server:
+        yield server
+
+
+@contextmanager
+def thread_pool(folder: Path, var_dir: Path, *, threads: int, workers: int) -> Iterator[Server]:
+    """The service of the usual kind: `model.generate` in a pool of so many threads."""
+    environ = os.environ | {"PORT": str(free_port()), "API_KEY": DEFAULT_API_KEY}
+    command_line = [
+        sys.executable, "-m", "benchmarks.http.thread_pool_service", str(folder), str(threads), str(workers)
+    ]  # fmt: skip
+    with _running("thread pool", command_line, environ, var_dir / "thread_pool.log") as server:
+        yield server
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(name: str, command_line: list[str], environ: Mapping[str, str], log: Path) -> Iterator[Server]:
+    began = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command_line, cwd=BASE_DIR, env=environ, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield Server(
+            name=name,
+            url=f"http://127.0.0.1:{environ['PORT']}",
+            key=DEFAULT_API_KEY,
+            process=process,
+            log=log,
+            began=began,
+        )
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_ENDED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

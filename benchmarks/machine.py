@@ -1,0 +1,91 @@
+"""What the machine can do: memory bandwidth and float32 arithmetic, measured; and what it is."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_BUFFER_BYTES = 1 << 29
+"""Larger than any cache."""
+_SIDE = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Bytes read from memory, and float32 operations, both a second."""
+
+    bytes_per_s: float
+    flops_per_s: float
+
+
+class Meter:
+    """Measures in this process, with as many threads as the contenders have.
+
+    Args:
+        buffer_bytes: read in one go; smaller than the caches, it measures those.
+    """
+
+    def __init__(self, *, threads: int, buffer_bytes: int = _BUFFER_BYTES, side: int = _SIDE) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        generator = torch.Generator().manual_seed(0)
+        self._buffer = torch.ones(buffer_bytes // 4)
+        self._rows = torch.randn((side, side), generator=generator)
+        self._weight = torch.randn((side, side), generator=generator)
+        self._packed: torch.Tensor | None = None
+        if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight, side)
+
+    def measure(self, *, repeats: int = 3) -> Power:
+        """The best of a few ways and times: what a program could have had."""
+        matrix = self._buffer.view(-1, 1024)
+        vector = self._buffer[:1024]
+        reads: list[Callable[[], object]] = [self._buffer.sum, lambda: matrix @ vector]
+        products: list[Callable[[], object]] = [lambda: self._rows @ self._weight]
+        if self._packed is not None:
+            products.append(self._packed_product)
+        side = self._rows.shape[0]
+        return Power(
+            bytes_per_s=self._buffer.numel() * 4 / _fastest(reads, repeats),
+            flops_per_s=2 * side**3 / _fastest(products, repeats),
+        )
+
+    def _packed_product(self) -> object:
+        import torch
+
+        return torch.ops.mkldnn._linear_pointwise(self._rows, self._packed, None, "none", [], "")
+
+
+def _fastest(kernels: list[Callable[[], object]], repeats: int) -> float:
+    """Seconds of the fastest run."""
+    taken = []
+    for kernel in kernels:
+        for _ in range(repeats):
+            began = time.perf_counter()
+            kernel()
+            taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def describe() -> dict[str, object]:
+    """CPU, its vector instructions, how many this process may use, memory, kernel and Python."""
+    cpu: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
+            name, _, value = line.partition(":")
+            cpu[name.strip()] = value.strip()
+    except OSError:
+        pass
+    flags = set(cpu.get("flags", "").split())
+    told = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    return {
+        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
+        "instructions": [flag for flag in told if flag in flags],
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,71 @@
+"""Memory of a process with the engine: while it loads, idle, and with many requests at once.
+
+`python -m benchmarks.memory`: resident anonymous memory, in GB (10^9 bytes). The web server's share is in
+`python -m benchmarks.startup`, which starts the whole service.
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks.contender_process import ContenderProcess
+from benchmarks.contenders import NAMES, OPTIONAL, SERVED, entries
+from benchmarks.gpt2_medium import ensure_gpt2_medium
+from benchmarks.process_memory import PeakMemory
+from benchmarks.results import RESULTS_DIR, markdown, progress, save
+from benchmarks.workload import NotHere, Workload
+from inference.engine.config import usable_cpus
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, help="folder of a GPT-2; made where none is given")
+    parser.add_argument("--only", nargs="*", default=["served"], choices=list(NAMES), help="contenders")
+    parser.add_argument("--requests", type=int, default=16)
+    parser.add_argument("--context", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--out", type=Path, default=RESULTS_DIR / "memory.json")
+    given = parser.parse_args(argv)
+    folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
+    workload = Workload(requests=given.requests, prompt_tokens=given.context, new_tokens=8)
+    measured: dict[str, dict[str, int]] = {}
+    known = [*entries([peer for peer in OPTIONAL if peer in given.only]), *SERVED]
+    for entry in [entry for entry in known if entry.module in given.only]:
+        progress(f"{entry.name} ...")
+        try:
+            with ContenderProcess(entry, folder, threads=given.threads) as process:
+                with PeakMemory(process.process.pid) as loading:
+                    process.wait_ready()
+                idle = loading.now_bytes()
+                with PeakMemory(process.process.pid) as running:
+                    process.run(workload)
+        except NotHere as error:
+            progress(f"{entry.name} is left out: {error}", last=True)
+            continue
+        measured[entry.name] = {
+            "peak_loading": loading.peak_bytes,
+            "idle": idle,
+            "running": running.peak_bytes,
+        }
+    save(given.out, about={"threads": given.threads}, measured={"bytes": measured})
+    head = [
+        "GB of anonymous memory",
+        "peak while loading",
+        "loaded, idle",
+        f"peak with {given.requests} requests at context {given.context}",
+        "peak while loading : idle",
+    ]
+    rows = [
+        [
+            name,
+            *(f"{value / 1e9:.2f}" for value in figures.values()),
+            f"{figures['peak_loading'] / max(1, figures['idle']):.2f}",
+        ]
+        for name, figures in measured.items()
+    ]
+    print(markdown(head, rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""From the start of the process to `/ready`, and the whole service's memory meanwhile and after.
+
+`python -m benchmarks.startup`: the real gunicorn on a database that is there. The first start, which also
+fills the page cache, is not counted.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks.contenders.service import config
+from benchmarks.gpt2_medium import ensure_gpt2_medium
+from benchmarks.http.servers import llmservice
+from benchmarks.process_memory import PeakMemory
+from benchmarks.results import RESULTS_DIR, markdown, progress, save, with_spread
+from benchmarks.workload import NotHere
+from inference.engine.config import usable_cpus
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", type=Path, help="folder of a model; GPT-2 medium's shape where none is given"
+    )
+    parser.add_argument("--precision", nargs="*", default=["float32", "int8"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--out", type=Path, default=RESULTS_DIR / "startup.json")
+    given = parser.parse_args(argv)
+    folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
+    measured: dict[str, list[dict[str, float]]] = {}
+    for precision in given.precision:
+        try:
+            config(precision=precision, threads=given.threads)
+        except NotHere as error:
+            progress(f"{precision} is left out: {error}", last=True)
+            continue
+        settings = {} if precision == "float32" else {"LLM_QUANTIZATION": precision}
+        for number in range(1 + given.rounds):
+            progress(f"{precision}: start {number} of {given.rounds} ...")
+            figures = start_once(folder, threads=given.threads, **settings)
+            if number > 0:
+                measured.setdefault(precision, []).append(figures)
+    save(given.out, about={"threads": given.threads}, measured={"starts": measured})
+    rows = [
+        [
+            precision,
+            with_spread(start["ready_s"] for start in starts),
+            with_spread(start["peak_bytes"] / 1e9 for start in starts),
+            with_spread(start["ready_bytes"] / 1e9 for start in starts),
+            with_spread(start["peak_bytes"] / max(1, start["ready_bytes"]) for start in starts),
+        ]
+        for precision, starts in measured.items()
+    ]
+    head = ["service", "s to /ready", "GB, peak until then", "GB, ready", "peak : ready"]
+    print(markdown(head, rows))
+
+
+def start_once(folder: Path, *, threads: int, **settings: str) -> dict[str, float]:
+    """Start the service, wait for it, end it."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        llmservice(folder, Path(scratch), threads=threads, **settings) as server,
+        PeakMemory(server.process.pid) as memory,
+    ):
+        ready_s = server.wait_ready()
+        return {
+            "ready_s": ready_s,
+            "peak_bytes": memory.peak_bytes,
+            "ready_bytes": memory.now_bytes(),
+        }
+
+
+if __name__ == "__main__":
+    main()

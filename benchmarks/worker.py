@@ -1,0 +1,44 @@
+"""One contender in a process of its own: `python -m benchmarks.worker MODULE PRECISION FOLDER THREADS`.
+
+Reads workloads as lines of JSON, answers each with a line of JSON; needs no packages but the contender's.
+"""
+
+import importlib
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.workload import Contender, NotHere, Workload
+
+
+def main() -> None:
+    module, precision, folder, threads = sys.argv[1:5]
+    # Libraries print: what they print goes to the log, and only answers to standard output.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    try:
+        contender: Contender = importlib.import_module(f"benchmarks.contenders.{module}").load(
+            Path(folder), precision=precision, threads=int(threads)
+        )
+        contender.run(Workload(requests=2, prompt_tokens=8, new_tokens=3))
+    except NotHere as error:
+        answer({"not_here": str(error)})
+        return
+    except Exception as error:
+        answer({"not_here": f"{type(error).__name__}: {error}"})
+        raise
+    answer({"versions": contender.versions})
+    for line in sys.stdin:
+        answer(asdict(contender.run(Workload(**json.loads(line)))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The benchmarks over HTTP and of the start run to their end, on the real gunicorn with a tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import startup
+from benchmarks.http.__main__ import main as benchmark_http
+from tests.models import save_tiny_model
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "tiny")
+
+
+def test_http_runs_to_its_end(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "http.json"
+    options = ["--clients", "1", "2", "--seconds", "1", "--rounds", "1", "--words", "3", "--new-tokens", "4"]
+    benchmark_http(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
+
+    services = json.loads(out.read_text())["services"]
+    assert set(services) == {"engine, no HTTP", "thread pool", "llmservice"}
+    for name in ("thread pool", "llmservice"):
+        for clients in ("1", "2"):
+            (measured,) = services[name][clients]
+            assert measured["errors"] == 0
+            assert measured["answers"] > 0
+            assert measured["tokens_per_s"] > 0
+            assert measured["health_s_p99"] > 0
+    assert "llmservice" in capsys.readouterr().out
+
+
+def test_startup_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "startup.json"
+    options = ["--precision", "float32", "--rounds", "1"]
+    startup.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
+    (start,) = json.loads(out.read_text())["starts"]["float32"]
+    assert start["ready_s"] > 0
+    assert start["peak_bytes"] >= start["ready_bytes"] * 0.5 > 0

@@ -1,0 +1,173 @@
+"""Each benchmark runs to its end at a toy size; how fast anything is, no test says."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks import memory, plot, prefill, throughput
+from benchmarks.contenders import OPTIONAL, entries
+from benchmarks.gpt2_medium import VOCABULARY_SIZE, made_up_vocabulary
+from benchmarks.http.load import percentiles
+from benchmarks.limit import ModelSize
+from benchmarks.machine import Power
+from benchmarks.throughput_table import Load, Round, table
+from benchmarks.workload import Timing, Workload
+from tests.models import END_OF_TEXT, byte_tokenizer, save_tiny_model
+
+GPT2_MEDIUM = {"n_embd": 1024, "n_layer": 24, "n_head": 16, "vocab_size": VOCABULARY_SIZE}
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "tiny")
+
+
+@pytest.fixture
+def gpt2_medium_size(tmp_path: Path) -> ModelSize:
+    (tmp_path / "config.json").write_text(json.dumps(GPT2_MEDIUM))
+    return ModelSize.of_folder(tmp_path)
+
+
+def test_throughput_runs_to_its_end(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "throughput.json"
+    options = ["--only", "stock", "service", "--requests", "1", "3", "--contexts", "4", "--rounds", "2"]
+    throughput.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
+
+    result = json.loads(out.read_text())
+    assert len(result["rounds"]) == 2
+    for measured in result["rounds"]:
+        for name in ("transformers float32", "llmservice float32"):
+            assert set(measured["tokens_per_s"][name]) == {"1 at context 4", "3 at context 4"}
+    assert result["machine"]["cpu"]
+    assert result["versions"]["torch"]
+    printed = capsys.readouterr().out
+    assert "llmservice float32 : transformers float32" in printed
+    assert "llmservice float32 : limit" in printed
+
+
+def test_ctranslate2_is_a_peer(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ctranslate2")
+    tokenizer = byte_tokenizer()
+    tokenizer.unk_token = END_OF_TEXT  # which CTranslate2 wants to know
+    tokenizer.save_pretrained(tiny_model)
+    out = tmp_path / "throughput.json"
+    options = ["--only", "ct2", "--requests", "2", "--contexts", "4", "--rounds", "1"]
+    throughput.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
+    assert "CTranslate2 float32" in capsys.readouterr().out
+    assert set(json.loads(out.read_text())["rounds"][0]["tokens_per_s"]) == {
+        "CTranslate2 float32",
+        "CTranslate2 int8",
+    }
+
+
+def test_a_peer_that_is_not_installed_is_left_out_with_a_word(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPTIONAL, "openvino", tmp_path / "no-venv")
+    options = ["--only", "stock", "openvino", "--peers", "openvino", "--requests", "1", "--contexts", "4"]
+    out = tmp_path / "throughput.json"
+    throughput.main(["--model", str(tiny_model), "--rounds", "1", "--out", str(out), *options])
+    captured = capsys.readouterr()
+    assert "OpenVINO GenAI float32 is left out" in captured.err
+    assert "transformers float32" in captured.out
+    assert "OpenVINO" not in captured.out
+
+
+def test_prefill_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "prefill.json"
+    options = ["--precision", "float32", "--prompt", "20", "--long-prompt", "100", "--streams", "3"]
+    prefill.main(["--model", str(tiny_model), "--threads", "1", "--rounds", "1", "--out", str(out), *options])
+    figures = json.loads(out.read_text())["float32"]
+    assert figures["prefill_s"][0] > 0
+    assert figures["longest_gap_steps"][0] > 0
+
+
+def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "memory.json"
+    options = ["--requests", "2", "--context", "16"]
+    memory.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
+    figures = json.loads(out.read_text())["bytes"]["llmservice float32"]
+    assert figures["peak_loading"] > 0
+    assert figures["running"] > 0
+
+
+def test_the_plot_is_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    answered = {"tokens_per_s": 40.0, "answer_s_p50": 0.5, "answer_s_p95": 0.7}
+    result = {
+        "services": {
+            "llmservice": {"1": [answered], "4": [answered, answered]},
+            "thread pool": {"1": [answered], "4": [answered]},
+            "engine, no HTTP": {"1": [{"tokens_per_s": 41.0}], "4": [{"tokens_per_s": 50.0}]},
+        },
+        "machine": {"cpu": "a CPU"}, "precision": "float32", "threads": 2, "new_tokens": 24,
+    }  # fmt: skip
+    (tmp_path / "http.json").write_text(json.dumps(result))
+    plot.main(["--result", str(tmp_path / "http.json"), "--out", str(tmp_path / "http.png")])
+    assert (tmp_path / "http.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_made_up_vocabulary_has_gpt2s_size_and_every_merge_makes_a_token() -> None:
+    tokens, merges = made_up_vocabulary()
+    assert len(tokens) == VOCABULARY_SIZE
+    assert sorted(tokens.values()) == list(range(VOCABULARY_SIZE))
+    assert all(left + right in tokens for left, right in merges)
+
+
+def test_decode_speed_leaves_the_prompt_out() -> None:
+    workload = Workload(requests=4, prompt_tokens=8, new_tokens=3)
+    timing = Timing.of_steps(workload, began=10.0, ends=[15.0, 15.5, 16.0])
+    assert timing.prefill_s == 5.0
+    assert timing.decode_rate == pytest.approx(8.0)
+
+
+def test_the_limit_is_memory_for_one_request_and_arithmetic_for_many(gpt2_medium_size: ModelSize) -> None:
+    slow_memory = Power(bytes_per_s=30e9, flops_per_s=1e15)
+    rate = gpt2_medium_size.decode_rate(slow_memory, requests=1, context=0)
+    assert rate == pytest.approx(30e9 / (4 * gpt2_medium_size.weights))
+    assert gpt2_medium_size.decode_rate(slow_memory, requests=16, context=0) == pytest.approx(16 * rate)
+    slow_cpu = Power(bytes_per_s=1e15, flops_per_s=122e9)
+    assert gpt2_medium_size.decode_rate(slow_cpu, requests=16, context=0) == pytest.approx(
+        122e9 / (2 * gpt2_medium_size.weights)
+    )
+    assert gpt2_medium_size.decode_rate(slow_memory, requests=16, context=200) < 16 * rate
+
+
+def test_gpt2_medium_is_as_large_as_it_is_known_to_be(gpt2_medium_size: ModelSize) -> None:
+    # 354.8 million parameters, of which positions, biases and norms are no matrices to multiply with.
+    assert gpt2_medium_size.weights == pytest.approx(353.5e6, rel=1e-3)
+    assert 4 * gpt2_medium_size.kv_per_token == 192 * 1024
+
+
+def test_a_ratio_is_of_the_same_round(gpt2_medium_size: ModelSize) -> None:
+    load = Load(requests=1, context=8)
+    rounds = [
+        Round(
+            power=Power(bytes_per_s=30e9, flops_per_s=100e9),
+            rates={"transformers float32": {load: rate}, "llmservice float32": {load: 2 * rate}},
+            prefill_s={},
+        )
+        for rate in (4.0, 10.0, 5.0)
+    ]
+    lines = table(rounds, [load], gpt2_medium_size).splitlines()
+    (ratio,) = [line for line in lines if line.startswith("| llmservice float32 : transformers")]
+    assert "2 ±0%" in ratio
+    (stock,) = [line for line in lines if line.startswith("| transformers float32")]
+    assert "5 ±60%" in stock
+
+
+def test_percentiles() -> None:
+    found = percentiles("answer_s", [float(n) for n in range(101)])
+    assert found == {"answer_s_p50": 50.0, "answer_s_p95": 95.0, "answer_s_p99": 99.0}
+    assert percentiles("answer_s", []) == {}
+    assert math.isclose(percentiles("answer_s", [2.0])["answer_s_p99"], 2.0)
+
+
+def test_optional_peers_come_before_the_service_itself() -> None:
+    names = [entry.name for entry in entries(["openvino"])]
+    assert names[-2:] == ["llmservice float32", "llmservice int8"]
+    assert "OpenVINO GenAI float32" in names
