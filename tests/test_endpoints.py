@@ -1,0 +1,82 @@
+"""Every address of the service says who may use it; a new one that does not is found here."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework.views import APIView
+
+from accounts import tokens
+from accounts.authentication import APIKeyAuthentication
+from accounts.limited import HasScope
+from llmservice.environment import BASE_DIR
+
+# Without a key, and why.
+OPEN = {
+    "home": "leads to the documentation",
+    "docs": "the documentation",
+    "schema": "the documentation",
+    "health": "for probes",
+    "ready": "for probes",
+    "metrics": "asks for a token of its own, or for this machine",
+    "revoke-secret": "for whoever finds a secret",
+    "not-found": "says that there is nothing",
+}
+
+
+def patterns(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for pattern in resolver.url_patterns:
+        address = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from patterns(pattern, address)
+        else:
+            yield address, pattern
+
+
+def api_views() -> dict[str, type[APIView]]:
+    return {
+        str(pattern.name): view
+        for _, pattern in patterns(get_resolver())
+        if (view := getattr(pattern.callback, "cls", None)) is not None
+    }
+
+
+def test_every_view_of_the_api_asks_for_a_key_or_is_known_to_be_open() -> None:
+    for name, view in api_views().items():
+        if name in OPEN:
+            assert not view.authentication_classes, name
+        else:
+            assert list(view.authentication_classes) == [APIKeyAuthentication], name
+            assert list(view.permission_classes) == [HasScope], name
+    assert set(OPEN) < set(api_views())
+
+
+def admin_addresses() -> list[str]:
+    addresses = [address for address, _ in patterns(get_resolver()) if address.startswith("admin/")]
+    return sorted({"/" + re.sub(r"<[^>]+>", "1", address).strip("^$") for address in addresses})
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("signed_in", [False, True])
+def test_no_page_of_the_admin_is_for_others_than_its_staff(client: Client, signed_in: bool) -> None:
+    if signed_in:
+        client.force_login(User.objects.create_user("nobody"))
+    for address in admin_addresses():
+        if address in {"/admin/login/", "/admin/logout/"} or "(" in address:
+            continue
+        for send in (client.get, client.post):
+            response = send(address)
+            assert response.status_code in {301, 302, 403, 404, 405}, address
+            if response.status_code in {301, 302}:
+                assert "/login/" in response["Location"] or response["Location"].endswith("/"), address
+
+
+def test_the_expression_for_secret_scanners_finds_secrets_and_not_what_is_like_them() -> None:
+    readme = (BASE_DIR / "README.md").read_text()
+    [expression] = re.findall(r"`(\\bllms_\S+)`", readme)
+    secret = tokens.generate()
+    found = re.findall(expression, f"key={secret}\nllms_tooshort {secret}x x{secret} '{secret}'")
+    assert found == [secret, secret]
