@@ -8,6 +8,7 @@ import ctypes
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ import torch
 _FOLDER = Path(__file__).parent
 _SOURCE = _FOLDER / "attention.cpp"
 _LIBRARY = _FOLDER / "attention.so"
-_FLAGS = ["-O3", "-ffast-math", "-fopenmp", "-fPIC", "-shared", "-std=c++17"]
+_COMPILE = ["-c", "-O3", "-ffast-math", "-fopenmp", "-fPIC", "-std=c++17"]
+# Not with -ffast-math here: it would link in code that has the whole process treat tiny numbers as zero.
+_LINK = ["-shared", "-fopenmp"]
 
 
 def build() -> Path | None:
@@ -29,14 +32,14 @@ def build() -> Path | None:
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         return None
-    made = _LIBRARY.with_suffix(".new")
-    done = subprocess.run(  # noqa: S603
-        [compiler, *_FLAGS, "-o", str(made), str(_SOURCE)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        print(f"The compiler refused {_SOURCE.name}: {done.stderr.strip()}", file=sys.stderr)
-        return None
-    made.replace(_LIBRARY)
+    with tempfile.TemporaryDirectory(dir=_FOLDER) as work:
+        compiled, linked = Path(work) / "attention.o", Path(work) / "attention.so"
+        for command in ([*_COMPILE, "-o", compiled, _SOURCE], [*_LINK, "-o", linked, compiled]):
+            done = subprocess.run([compiler, *command], capture_output=True, text=True, check=False)  # noqa: S603
+            if done.returncode:
+                print(f"The compiler refused {_SOURCE.name}: {done.stderr.strip()}", file=sys.stderr)
+                return None
+        linked.replace(_LIBRARY)
     return _LIBRARY
 
 
