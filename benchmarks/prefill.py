@@ -22,6 +22,9 @@ from inference.engine.request import Generation, GenerationRequest, SamplingPara
 
 _POLL_S = 0.001
 _CALM_STEPS = 16
+_RUNNING_PROMPT = 8
+_RUNNING_TOKENS = 400
+"""Enough to go on for as long as the long prompt takes, and to leave it room in the KV cache."""
 _GREEDY = SamplingParams(do_sample=False)
 
 
@@ -39,10 +42,12 @@ class Disturbance:
 
 def disturb(service: Service, *, streams: int, prompt_tokens: int, vocabulary: int) -> Disturbance:
     """Let a prompt of so many tokens in while `streams` requests generate."""
-    limit = service.engine.context_length
+    new_tokens = min(_RUNNING_TOKENS, service.engine.context_length - _RUNNING_PROMPT)
     running = [
-        _submit(service, prompt, limit - len(prompt))
-        for prompt in Workload(requests=streams, prompt_tokens=8, new_tokens=1).prompts(vocabulary)
+        _submit(service, prompt, new_tokens)
+        for prompt in Workload(requests=streams, prompt_tokens=_RUNNING_PROMPT, new_tokens=1).prompts(
+            vocabulary
+        )
     ]
     try:
         while any(generation.completion_tokens < 2 for generation in running):
