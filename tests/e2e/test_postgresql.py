@@ -1,0 +1,194 @@
+"""The service on PostgreSQL: replicas that start at once, a database that goes and comes back, few connections."""
+
+import socket
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+
+from llmservice.environment import BASE_DIR
+from tests.e2e.conftest import Service, StartService, free_port, service_environ
+
+RECOVERS_WITHIN = 20
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[str]:
+    """The URL of a fresh database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+
+
+class Wire:
+    """A TCP relay to the database that can be cut and mended."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._target = (parts.hostname or "127.0.0.1", parts.port or 5432)
+        self._port = free_port()
+        self._open: list[socket.socket] = []
+        user = parts.netloc.rpartition("@")[0]
+        self.url = parts._replace(netloc=f"{user}@127.0.0.1:{self._port}").geturl()
+        self.mend()
+
+    def mend(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        for one in [self._listener, *self._open]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(self._target)
+                self._open += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+
+def generate(service: Service, max_new_tokens: int = 1) -> httpx.Response:
+    return httpx.post(
+        f"{service.url}/generate",
+        headers={"X-API-Key": service.key},
+        json={"prompt": "Once", "max_new_tokens": max_new_tokens},
+        timeout=120,
+    )
+
+
+def test_a_database_that_goes_away_is_503_and_comes_back_by_itself(
+    start_service: StartService, database: str
+) -> None:
+    wire = Wire(database)
+    service = start_service(DATABASE_URL=wire.url)
+    service.wait_ready()
+    assert generate(service).status_code == 200
+
+    wire.cut()
+    refused = generate(service)
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "5"
+    assert refused.json()["detail"].startswith("The database did not answer")
+    assert httpx.get(f"{service.url}/health").status_code == 200
+
+    wire.mend()
+    answers = [generate(service).status_code for _ in range(RECOVERS_WITHIN)]
+    assert answers[-1] == 200
+    assert answers == sorted(answers, reverse=True)  # once it is back it stays
+    wire.cut()
+
+
+def test_full_workers_share_few_connections(start_service: StartService, database: str) -> None:
+    service = start_service(
+        DATABASE_URL=database, WEB_CONCURRENCY="2", DATABASE_CONNECTIONS="4", LLM_THREADS="1"
+    )
+    service.wait_ready()
+    most = 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        with psycopg.connect(database, autocommit=True) as connection:
+            while not done.wait(0.02):
+                row = connection.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                ).fetchone()
+                most = max(most, row[0] if row else 0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(120) as pool:
+        statuses = list(pool.map(lambda _: generate(service, 2).status_code, range(160)))
+    health = httpx.get(f"{service.url}/health").status_code
+    done.set()
+    watcher.join()
+
+    assert set(statuses) <= {200, 503}  # a full queue refuses; the database does not
+    assert statuses.count(200) > 80
+    assert "OperationalError" not in service.log.read_text()
+    assert most <= 2 * 4
+    assert health == 200
+
+
+def test_replicas_that_start_at_once_make_one_database(
+    database: str, tmp_path: Path, quickstart_model: Path
+) -> None:
+    started = []
+    for name in ("a", "b"):
+        environ = service_environ(
+            tmp_path / name,
+            DATABASE_URL=database,
+            SECRET_KEY="the same for both" * 4,
+            LLM_MODEL=str(quickstart_model),
+            DJANGO_SUPERUSER_USERNAME="ada",
+            DJANGO_SUPERUSER_PASSWORD="correct horse",
+        )
+        with (tmp_path / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", "serve"], cwd=BASE_DIR, env=environ, stderr=log, stdout=log
+            )
+        url = f"http://127.0.0.1:{environ['PORT']}"
+        log_file = tmp_path / f"{name}.log"
+        started.append(Service(url=url, key="mysecurekey123", process=process, log=log_file, environ=environ))
+    try:
+        for service in started:
+            service.wait_ready()
+            assert generate(service).status_code == 200
+    finally:
+        assert [service.stop() for service in started] == [0, 0]
+    logs = "".join(service.log.read_text() for service in started)
+    assert logs.count("Made the API key") == logs.count("Made the admin account") == 1
+    assert "correct horse" not in logs
+    assert "mysecurekey123" not in logs
+
+
+def test_a_start_waits_for_the_database_and_then_says_what_is_missing(
+    tmp_path: Path, quickstart_model: Path
+) -> None:
+    environ = service_environ(
+        tmp_path,
+        DATABASE_URL=f"postgres://u:hush@127.0.0.1:{free_port()}/n",
+        DATABASE_WAIT_S="1.5",
+        LLM_MODEL=str(quickstart_model),
+    )
+
+    done = subprocess.run(
+        [sys.executable, "manage.py", "serve"],
+        cwd=BASE_DIR,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    waiting, refusal = done.stderr.splitlines()
+    assert "Waiting for the database" in waiting
+    assert refusal.startswith("CommandError: The database did not answer within 1.5 s")
+    assert "hush" not in done.stderr
