@@ -34,7 +34,10 @@ def build() -> Path | None:
         return None
     with tempfile.TemporaryDirectory(dir=_FOLDER) as work:
         compiled, linked = Path(work) / "attention.o", Path(work) / "attention.so"
-        for command in ([*_COMPILE, "-o", compiled, _SOURCE], [*_LINK, "-o", linked, compiled]):
+        for command in (
+            [*_COMPILE, "-o", str(compiled), str(_SOURCE)],
+            [*_LINK, "-o", str(linked), str(compiled)],
+        ):
             done = subprocess.run([compiler, *command], capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode:
                 print(f"The compiler refused {_SOURCE.name}: {done.stderr.strip()}", file=sys.stderr)
