@@ -1,4 +1,4 @@
-"""The service on PostgreSQL: replicas that start at once, a database that goes and comes back, few connections."""
+"""The service on PostgreSQL: replicas that start at once, a database that comes back, few connections."""
 
 import socket
 import subprocess
