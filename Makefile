@@ -17,11 +17,12 @@ PROGRESS := cat > /dev/null
 endif
 say = @printf '\033[1m%s\033[0m\n' $(1)
 
-.PHONY: help run test check bench
+.PHONY: help run test test-postgresql check bench
 
 help:
 	@echo 'make run     start the service; PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL= are taken'
 	@echo 'make test    run the tests; ARGS="-k generate" goes to pytest'
+	@echo 'make test-postgresql   those of them that use the database, on the server at TEST_POSTGRES_URL'
 	@echo 'make check   lint, format, types, missing migrations, settings'
 	@echo 'make bench   speed against other engines; PEERS=openvino adds one, ARGS="--rounds 1" goes to the benchmark'
 
@@ -34,6 +35,11 @@ run: $(VENV)/.run $(VENV)/.native
 test: $(VENV)/.dev $(VENV)/.native
 	@$(MANAGE) quickstart_model > /dev/null
 	@$(PYTHON) -m pytest $(ARGS)
+
+# Its user has to be allowed to make databases; pytest-django makes one and drops it.
+test-postgresql: $(VENV)/.dev $(VENV)/.native
+	@DATABASE_URL=$${TEST_POSTGRES_URL:-postgres://postgres@127.0.0.1:5432/postgres} \
+		$(PYTHON) -m pytest -m django_db --ignore tests/e2e $(ARGS)
 
 check: $(VENV)/.dev
 	@$(PYTHON) -m ruff check .

@@ -7,7 +7,9 @@ site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cd "$site"
 
 # To build against torch, and to test it.
-rm -rf torch/test torch/include torch/bin torch/share
+rm -rf torch/test torch/include torch/share
+# torch wants to find this one when it is imported.
+find torch/bin -type f ! -name torch_shm_manager -delete
 # Names for debuggers: a fifth of it.
 strip --strip-unneeded torch/lib/*.so
 # Asked for by torch to compile extensions.

@@ -16,6 +16,8 @@ import pytest
 
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
 
+# The mounted file system of the container image, where it is that which is to be tested (`docker/test.sh`).
+IMAGE_ROOT = os.environ.get("TEST_IMAGE_ROOT")
 READY_WITHIN_S = 180
 ENDED_WITHIN_S = 140
 
@@ -71,6 +73,14 @@ def service_environ(var_dir: Path, **settings: str) -> dict[str, str]:
     return {**inherited, "VAR_DIR": str(var_dir), "PORT": str(free_port()), **settings}
 
 
+def python(*arguments: str) -> list[str]:
+    """The command that runs the service's Python with these arguments, here or in the image."""
+    if IMAGE_ROOT is None:
+        return [sys.executable, *arguments]
+    inside = ["/bin/sh", "-c", 'cd /app && exec "$@"', "sh", "/opt/venv/bin/python", "-B", *arguments]
+    return ["chroot", IMAGE_ROOT, *inside]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -80,7 +90,7 @@ def free_port() -> int:
 
 def manage(environ: Mapping[str, str], *command: str) -> str:
     return subprocess.run(
-        [sys.executable, "manage.py", *command],
+        python("manage.py", *command),
         cwd=BASE_DIR,
         env=environ,
         check=True,
@@ -94,7 +104,7 @@ def running(environ: Mapping[str, str], log: Path) -> Iterator[Service]:
     """Start gunicorn with `environ`, its output in the file `log`; it is ended at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"],
+            python("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"),
             cwd=BASE_DIR,
             env=environ,
             stdout=output,

@@ -2,7 +2,6 @@
 
 import socket
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import psycopg
 import pytest
 
 from llmservice.environment import BASE_DIR
-from tests.e2e.conftest import Service, StartService, free_port, service_environ
+from tests.e2e.conftest import Service, StartService, free_port, python, service_environ
 
 RECOVERS_WITHIN = 20
 
@@ -151,7 +150,7 @@ def test_replicas_that_start_at_once_make_one_database(
         )
         with (tmp_path / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve"], cwd=BASE_DIR, env=environ, stderr=log, stdout=log
+                python("manage.py", "serve"), cwd=BASE_DIR, env=environ, stderr=log, stdout=log
             )
         url = f"http://127.0.0.1:{environ['PORT']}"
         log_file = tmp_path / f"{name}.log"
@@ -179,7 +178,7 @@ def test_a_start_waits_for_the_database_and_then_says_what_is_missing(
     )
 
     done = subprocess.run(
-        [sys.executable, "manage.py", "serve"],
+        python("manage.py", "serve"),
         cwd=BASE_DIR,
         env=environ,
         capture_output=True,

@@ -3,7 +3,6 @@
 import signal
 import stat
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ import httpx
 import pytest
 
 from llmservice.environment import BASE_DIR
-from tests.e2e.conftest import Service, StartService, free_port, manage, service_environ
+from tests.e2e.conftest import Service, StartService, free_port, manage, python, service_environ
 
 REFUSED_WITHIN_S = 15
 
@@ -20,7 +19,7 @@ REFUSED_WITHIN_S = 15
 def refusal(environ: dict[str, str]) -> str:
     """What gunicorn says, after its own first line, when it refuses to start."""
     done = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"],
+        python("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"),
         cwd=BASE_DIR,
         env=environ,
         capture_output=True,
