@@ -56,6 +56,12 @@ def test_a_variable_set_to_nothing_counts_as_not_set() -> None:
             "LLM_REQUEST_TIMEOUT_S must be a number from 0.1 to 86400, not 'nan'.",
         ),
         ("MAX_BODY_BYTES", "1", "MAX_BODY_BYTES must be a whole number of at least 1024, not '1'."),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT must be text or json, not 'xml'."),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.1, lb",
+            "TRUSTED_PROXIES has a part that is wrong: 'lb' does not appear to be an IPv4 or IPv6 network.",
+        ),
         (
             "LLM_MAX_QUEUE",
             "3",
@@ -82,7 +88,7 @@ def test_variables_of_others_are_left_alone() -> None:
 
 
 def test_secrets_do_not_show_in_the_repr() -> None:
-    names = ("SECRET_KEY", "API_KEY", "API_KEY_PEPPER", "DATABASE_URL")
+    names = ("SECRET_KEY", "API_KEY", "API_KEY_PEPPER", "DATABASE_URL", "METRICS_TOKEN")
 
     shown = repr(Environment.read(dict.fromkeys(names, "hush-hush")))
 

@@ -100,3 +100,34 @@ def test_static_files_are_served_with_debug_off(client: Client, path: str) -> No
 
     assert answer.status_code == 200
     assert b"".join(answer.streaming_content)  # type: ignore[attr-defined]
+
+
+PRODUCTION = {
+    "HTTPS": "1",
+    "TRUSTED_PROXIES": "172.16.0.0/12",
+    "ALLOWED_HOSTS": "llm.example",
+    "API_KEY": "a-key-of-ones-own",
+}
+
+
+def test_the_deployment_check_finds_nothing_in_a_production_configuration(tmp_path: Path) -> None:
+    code = "import sys; sys.argv = ['manage.py', 'check', '--deploy', '--fail-level', 'WARNING']\n"
+
+    done = start(tmp_path, code + "import manage; manage.main()", **PRODUCTION)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_https_sends_http_on_but_for_probes_and_lets_browsers_remember(tmp_path: Path) -> None:
+    code = (
+        "import django; django.setup()\n"
+        "from django.test import Client\n"
+        "client = Client(REMOTE_ADDR='172.18.0.2', HTTP_HOST='llm.example')\n"
+        "for path in '/docs', '/health', '/metrics': print(client.get(path).status_code)\n"
+        "answer = client.get('/docs', headers={'X-Forwarded-Proto': 'https'})\n"
+        "print(answer.status_code, answer.headers['Strict-Transport-Security'])"
+    )
+
+    done = start(tmp_path, code, **PRODUCTION, HSTS_SECONDS="60")
+
+    assert done.stdout.splitlines() == ["301", "200", "403", "200 max-age=60"], done.stderr
