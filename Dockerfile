@@ -40,7 +40,7 @@ LABEL org.opencontainers.image.title="llmservice" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="MIT"
 
-RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /data llmservice \
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data llmservice \
     && install --directory --owner llmservice --group llmservice --mode 700 /data /models
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=project /app /app

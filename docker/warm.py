@@ -5,7 +5,6 @@ import tempfile
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
-    AttentionInterface,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -14,8 +13,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
-
-assert AttentionInterface  # noqa: S101
 
 SHAPES = (
     GPT2Config(vocab_size=300, n_positions=64, n_embd=64, n_layer=1, n_head=4),

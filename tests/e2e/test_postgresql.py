@@ -25,9 +25,9 @@ def database(postgres_url: str) -> Iterator[str]:
     """The URL of a fresh database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres_url, autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        server.execute(f'CREATE DATABASE "{name}"')
         yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 class Wire:
