@@ -4,12 +4,10 @@ In SQL, because every request runs each of them, and making it of a query set ta
 They are the same on SQLite and PostgreSQL but for the lock and the clock.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from accounts import clock
 from accounts.limits import Standing, day_of
@@ -40,28 +38,21 @@ ACCOUNT = f"""
     ON CONFLICT (key_id, day) DO UPDATE
     SET {", ".join(f"{c} = accounts_dailyusage.{c} + excluded.{c}" for c in COLUMNS)}
 """  # noqa: S608 — of nothing but the names above
-LOCK = """
-    SELECT clock_timestamp() FROM
+# Nobody waits until the transaction is on the disk, as nobody does in SQLite's WAL mode: it outlives the
+# death of every process of the service and of the database; the last fraction of a second of the account is
+# lost when the database's machine loses power.
+NO_WAIT = "set_config('synchronous_commit', 'off', true)"
+LOCK = f"""
+    SELECT clock_timestamp(), {NO_WAIT} FROM
     (SELECT key_id FROM accounts_keyallowance WHERE key_id = %s FOR UPDATE) AS held
-"""
-
-
-@contextmanager
-def short_transaction() -> Iterator[None]:
-    """A transaction that is not waited for until it is on the disk, as SQLite's are not in WAL mode.
-
-    It outlives the death of every process of this service and of the database; the last fraction of a second
-    of the account is lost when the database's machine loses power.
-    """
-    with transaction.atomic():
-        if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL synchronous_commit TO OFF")
-        yield
+"""  # noqa: S608
 
 
 def lock(key_id: int) -> datetime:
-    """Let nobody else decide about the key until the transaction ends; returns the time of the decision."""
+    """Let nobody else decide about the key until the transaction ends; returns the time of the decision.
+
+    Called first in a transaction.
+    """
     if connection.vendor != "postgresql":
         return clock.now()  # SQLite's transactions start with the lock on the whole database.
     with connection.cursor() as cursor:
@@ -99,8 +90,9 @@ def reserve(key_id: int, *, day: date, tokens: int, deadline: datetime) -> int:
 
 def release(reservation_id: int) -> bool:
     """Give the reservation back; False if somebody has done so already."""
+    returning = f" RETURNING {NO_WAIT}" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
-        cursor.execute(RELEASE, [reservation_id])
+        cursor.execute(RELEASE + returning, [reservation_id])
         return bool(cursor.rowcount)
 
 

@@ -12,7 +12,8 @@ import logging
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.utils import timezone
 
 from accounts import clock, ledger
 from accounts.limits import LimitExceeded, Limits, Standing, day_of
@@ -47,7 +48,7 @@ def admit(*, key: APIKey, tokens: int, timeout_s: float, now: datetime | None = 
     """
     limits = Limits.of(key)
     limits.check_possible(tokens)
-    with ledger.short_transaction():
+    with transaction.atomic():
         locked_at = ledger.lock(key.pk)
         now = now or locked_at
         day = day_of(now)
@@ -86,8 +87,8 @@ def settle(
 
 
 def standing_of(key: APIKey, *, now: datetime | None = None) -> Standing:
-    """What the key has used of its limits by now; takes no lock."""
-    return ledger.standing(key.pk, now or clock.now())[0]
+    """What the key has used of its limits by now, to be told: by this host's clock, without a lock."""
+    return ledger.standing(key.pk, now or timezone.now())[0]
 
 
 def today(key: APIKey, standing: Standing) -> DailyUsage:
@@ -102,14 +103,14 @@ def give_back_overdue(*, now: datetime | None = None) -> int:
     keys = Reservation.objects.filter(deadline__lte=now).values_list("key_id", flat=True).distinct()
     count = 0
     for key_id in list(keys):
-        with ledger.short_transaction():
+        with transaction.atomic():
             ledger.lock(key_id)
             count += _give_back(key_id, now)
     return count
 
 
 def _settle(admission: Admission, outcome: Outcome, prompt_tokens: int, completion_tokens: int) -> bool:
-    with ledger.short_transaction():
+    with transaction.atomic():
         if not ledger.release(admission.reservation_id):
             logger.warning("A request of key %d was settled after its deadline.", admission.key_id)
             return False
