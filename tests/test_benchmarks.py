@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import memory, plot, prefill, throughput
+from benchmarks import memory, plot, prefill, step_profile, throughput
 from benchmarks.contenders import OPTIONAL, entries
 from benchmarks.gpt2_medium import VOCABULARY_SIZE, made_up_vocabulary
 from benchmarks.http.load import percentiles
@@ -93,6 +93,15 @@ def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     figures = json.loads(out.read_text())["bytes"]["llmservice float32"]
     assert figures["peak_loading"] > 0
     assert figures["running"] > 0
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_step_profile_names_the_operators(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], quantization: str
+) -> None:
+    options = ["--requests", "2", "--context", "4", "--threads", "1", "--quantization", quantization]
+    step_profile.main(["--model", str(tiny_model), *options])
+    assert "linear" in capsys.readouterr().out
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
