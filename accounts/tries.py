@@ -54,8 +54,7 @@ def _check(rate: Rate, row: AddressAllowance | None, purpose: Purpose, now: date
     if wait_us:
         wait_s = whole_seconds(wait_us)
         raise LimitExceeded(
-            f"Too many {purpose.label} from this address: try again in {wait_s} seconds. "
-            "A valid API key is accepted all the same.",
+            f"Too many {purpose.label} from this address: try again in {wait_s} seconds.",
             wait_s=wait_s,
             decided_at=now,
         )

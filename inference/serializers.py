@@ -64,7 +64,7 @@ class GenerateRequestSerializer(StrictSerializer):
     )
     repetition_penalty = StrictFloatField(
         default=1.0,
-        above=0,
+        min_value=0.1,
         max_value=10.0,
         help_text="Above 1, tokens that are in the text already become less likely; below 1, more. 1 is off.",
     )

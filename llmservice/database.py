@@ -5,6 +5,7 @@ from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 # A request that finds no connection within this time is answered 503.
@@ -65,6 +66,14 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
                 "DATABASE_URL must be sqlite:///<file> or postgres://<user>:<password>@<host>:<port>/<name>."
             )
     return config
+
+
+def why_not(error: Error) -> str:
+    """What an operator should know of the database's refusal, in one sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f"The database cannot be used ({lines[0]}): see that it runs, has room, and what DATABASE_URL says."
+    )
 
 
 def connect_once(connection: BaseDatabaseWrapper) -> None:

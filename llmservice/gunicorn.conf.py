@@ -17,7 +17,7 @@ from types import FrameType
 
 from django.core.exceptions import ImproperlyConfigured
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.base import Worker
+from gunicorn.workers.gthread import ThreadWorker as Worker
 
 from llmservice import logs
 from llmservice.environment import BASE_DIR, Environment
@@ -80,6 +80,11 @@ def post_worker_init(worker: Worker) -> None:
         threading.Thread(target=runtime.drain, name="drain", daemon=True).start()
         if callable(end_worker):
             end_worker(number, frame)
+        # gunicorn leaves them open to the end: who connects now would wait for an answer that never comes.
+        worker.set_accept_enabled(False)
+        for listener in worker.sockets:
+            listener.close()
+        worker.sockets = []
 
     signal.signal(signal.SIGTERM, on_sigterm)
 

@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.signals import request_finished
@@ -35,7 +36,8 @@ class RequestLogMiddleware:
         record = RequestRecord(
             id=given if SOUND_ID.fullmatch(given) else uuid.uuid4().hex,
             method=str(request.method) if request.method in METHODS else "other",
-            path=request.path[:LONGEST_PATH],
+            # As in a URL: what a client puts into it cannot look like another line, or steer a terminal.
+            path=quote(request.path)[:LONGEST_PATH],
             address=request.META.get("REMOTE_ADDR", ""),
             route=settings.STATIC_URL if request.path.startswith(settings.STATIC_URL) else None,
         )

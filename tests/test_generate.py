@@ -171,7 +171,7 @@ INVALID_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "a", "top_k": -1}, "top_k", "at least 0"),
     ({"prompt": "a", "top_p": 0}, "top_p", "above 0"),
     ({"prompt": "a", "top_p": 1.1}, "top_p", "at most 1"),
-    ({"prompt": "a", "repetition_penalty": 0}, "repetition_penalty", "above 0"),
+    ({"prompt": "a", "repetition_penalty": 0}, "repetition_penalty", "at least 0.1"),
     ({"prompt": "a", "seed": -1}, "seed", "at least 0"),
     ({"prompt": "a", "seed": MAX_SEED + 1}, "seed", f"at most {MAX_SEED}"),
     ({"prompt": "a", "stop": "\n"}, "stop", "list"),

@@ -97,7 +97,7 @@ def test_every_field_is_explained_with_its_bounds_and_default(document: dict[str
         ("temperature", 0.1, 2.0, 0.7),
         ("top_k", 0, 1000, 50),
         ("top_p", 0, 1, 1),
-        ("repetition_penalty", 0, 10, 1),
+        ("repetition_penalty", 0.1, 10, 1),
     ]:
         described = fields[field]
         assert (described["minimum"], described["maximum"], described["default"]) == (

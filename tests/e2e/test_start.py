@@ -70,9 +70,26 @@ def test_a_database_without_tables_stops_the_start(tmp_path: Path, quickstart_mo
 def test_a_database_that_is_away_stops_the_start(environ: dict[str, str]) -> None:
     said = refusal({**environ, "DATABASE_URL": f"postgres://u:hush@127.0.0.1:{free_port()}/n"})
 
-    assert said.startswith("The database cannot be reached")
+    assert said.startswith("The database cannot be used (connection failed")
     assert "DATABASE_URL" in said
     assert "hush" not in said
+
+
+def test_the_setup_says_in_one_sentence_that_the_database_cannot_be_used(environ: dict[str, str]) -> None:
+    away = f"postgres://u:hush@127.0.0.1:{free_port()}/n"
+    for url in (away, "sqlite:////proc/no-such.sqlite3"):
+        done = subprocess.run(
+            python("manage.py", "setup"),
+            cwd=BASE_DIR,
+            env={**environ, "DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode != 0
+        assert "The database cannot be used (" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "hush" not in done.stderr
 
 
 def test_a_port_that_is_taken_stops_the_start(environ: dict[str, str], service: Service) -> None:
@@ -149,8 +166,20 @@ def test_a_request_that_runs_at_sigterm_is_answered(start_service: StartService)
         while not all(generate(1).status_code == 503 for _ in range(2)) or long.done():
             if long.done():
                 long = pool.submit(generate, 100)
+        started.process.send_signal(signal.SIGTERM)
+        while not refused(started):
+            pass
         assert started.stop() == 0
         answer = long.result()
 
     assert answer.status_code == 200
     assert answer.json()["usage"]["completion_tokens"] > 1
+
+
+def refused(service: Service) -> bool:
+    """Whether a new connection is; one that hangs instead raises."""
+    try:
+        httpx.get(f"{service.url}/health", timeout=20)
+    except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
+        return isinstance(error, httpx.ConnectError)
+    return False

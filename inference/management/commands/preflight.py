@@ -11,7 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from inference import runtime
 from inference.engine.errors import ModelUnavailable
-from llmservice.database import connect_once
+from llmservice.database import connect_once, why_not
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +69,7 @@ def check_database() -> None:
         connect_once(connection)
         executor = MigrationExecutor(connection)
     except Error as error:
-        why = str(error).strip().splitlines()[0]
-        raise CannotServe(
-            f"The database cannot be reached ({why}): see that it runs and that DATABASE_URL is right."
-        ) from error
+        raise CannotServe(why_not(error)) from error
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if missing:
         raise CannotServe(

@@ -3,9 +3,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, connection
 
 from accounts import authentication
+from llmservice.database import connect_once, why_not
 
 EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104
 
@@ -15,10 +17,14 @@ class Command(BaseCommand):
     requires_system_checks = []  # gunicorn's start runs them
 
     def handle(self, *args: Any, **options: Any) -> None:
-        call_command("migrate", verbosity=0)
-        call_command("seed", stdout=StringIO())
         made = StringIO()
-        call_command("ensure_admin", stdout=made)
+        try:
+            connect_once(connection)
+            call_command("migrate", verbosity=0)
+            call_command("seed", stdout=StringIO())
+            call_command("ensure_admin", stdout=made)
+        except Error as error:
+            raise CommandError(why_not(error)) from error
         self.banner(made.getvalue().strip())
 
     def banner(self, admin_made: str) -> None:
