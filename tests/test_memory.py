@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 
 def tokens(config: EngineConfig) -> int:
-    return memory.kv_cache_tokens(tiny_gpt2(), config, context_length=CONTEXT_LENGTH)
+    return memory.kv_cache_tokens(tiny_gpt2().config, config, context_length=CONTEXT_LENGTH)
 
 
 def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None:

@@ -11,13 +11,16 @@ from transformers.utils import logging as transformers_logging
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
-from inference.engine.memory import kv_cache_tokens
-from inference.engine.model import LanguageModel, context_length
+from inference.engine.kv_cache import KVCache
+from inference.engine.memory import kv_cache_tokens, return_freed_memory
+from inference.engine.model import LanguageModel
 from inference.engine.request import GenerationRequest, SamplingParams
 
 logger = logging.getLogger(__name__)
 
 _WARM_UP_TOKENS = 40
+_PROBE_TOKENS = 256
+"""Enough to try the hooks with, before it is known how much memory is left."""
 
 
 def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
@@ -42,8 +45,12 @@ def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
     eos_ids = _eos_ids(model)
     logger.info("Preparing its weights for this CPU ...")
-    tokens = kv_cache_tokens(model, config, context_length=context_length(model.config))
-    language_model = LanguageModel(model, name=name, kv_cache_tokens=tokens, quantization=config.quantization)
+    language_model = LanguageModel(
+        model, name=name, kv_cache_tokens=_PROBE_TOKENS, quantization=config.quantization
+    )
+    return_freed_memory()
+    tokens = kv_cache_tokens(model.config, config, context_length=language_model.context_length)
+    language_model.cache = KVCache(tokens=tokens)
     engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
     engine.start()
     logger.info("Warming up ...")

@@ -1,9 +1,8 @@
 """How large the KV cache may be: what is left of the memory that this process may use."""
 
+import ctypes
 from pathlib import Path
 from typing import Any
-
-from transformers import PreTrainedModel
 
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
@@ -12,15 +11,15 @@ _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-_HEADROOM = 0.1
-"""The part of the memory that is left for everything else: prompts being read, the page cache."""
+_HEADROOM = 0.15
+"""The part of the memory that is left for everything else: a step's own tensors, requests, the page cache."""
 _FLOAT_BYTES = 4
 
 
-def kv_cache_tokens(model: PreTrainedModel, config: EngineConfig, *, context_length: int) -> int:
+def kv_cache_tokens(model_config: Any, config: EngineConfig, *, context_length: int) -> int:
     """The places of the KV cache: `config.kv_cache_tokens`, or where it is 0 as many as memory allows.
 
-    That is at most a whole context for each running request. To be asked before the weights are packed.
+    That is at most a whole context for each running request. To be asked when the weights are in memory.
 
     Raises:
         ModelUnavailable: memory does not allow one context.
@@ -28,9 +27,8 @@ def kv_cache_tokens(model: PreTrainedModel, config: EngineConfig, *, context_len
     if config.kv_cache_tokens:
         return config.kv_cache_tokens
     limit = memory_limit() // config.processes
-    weights = model.num_parameters() * (1 if config.quantization == "int8" else _FLOAT_BYTES)
-    left = int(limit * (1 - _HEADROOM)) - anonymous_memory() - weights
-    tokens = min(left // bytes_per_token(model.config), config.max_running * context_length)
+    left = int(limit * (1 - _HEADROOM)) - anonymous_memory()
+    tokens = min(left // bytes_per_token(model_config), config.max_running * context_length)
     if tokens < context_length:
         raise ModelUnavailable(
             f"{limit / 1e9:.1f} GB of memory do not hold this model with a text of {context_length} tokens: "
@@ -63,6 +61,13 @@ def memory_limit() -> int:
 def anonymous_memory() -> int:
     """Bytes of this process's own memory that are resident: no file could give them again."""
     return _meminfo("RssAnon", Path("/proc/self/status"))
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system, where the C library can (glibc): loading leaves much of it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _meminfo(name: str, file: Path) -> int:
