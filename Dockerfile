@@ -15,9 +15,9 @@ RUN python -m pip --python /opt/venv/bin/python install -r /build/requirements/b
 COPY docker/ /build/docker/
 RUN sh /build/docker/trim.sh /opt/venv/bin/python
 
-# --- The native kernel: rebuilt when its source changes.
+# --- The native kernels: rebuilt when their sources change.
 COPY inference/engine/native/ /build/inference/engine/native/
-RUN cd /build && /opt/venv/bin/python -m inference.engine.native && test -f inference/engine/native/attention.so
+RUN cd /build && /opt/venv/bin/python -m inference.engine.native && test -f inference/engine/native/kernels-any.so
 
 # --- The project, with its byte code and the static files of all packages, compressed.
 FROM packages AS project
@@ -30,7 +30,7 @@ COPY inference/ inference/
 RUN mkdir staticfiles \
     && SECRET_KEY=of-the-build VAR_DIR=/tmp /opt/venv/bin/python manage.py collectstatic --no-input --ignore redoc --verbosity 0 \
     && /opt/venv/bin/python -m compileall -q . \
-    && cp -p /build/inference/engine/native/attention.so inference/engine/native/
+    && cp -p /build/inference/engine/native/*.so inference/engine/native/
 
 # --- What runs.
 FROM python:3.11.14-slim-bookworm

@@ -66,7 +66,7 @@ $(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt base.txt quickstar
 	@$(PIP) install -r requirements/base.txt -r requirements/quickstart.txt | $(PROGRESS)
 	@touch $@
 
-$(VENV)/.native: $(VENV)/.run inference/engine/native/attention.cpp
+$(VENV)/.native: $(VENV)/.run $(wildcard inference/engine/native/*.cpp inference/engine/native/*.h)
 	@$(PYTHON) -m inference.engine.native
 	@touch $@
 

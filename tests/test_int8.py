@@ -1,31 +1,47 @@
 """8-bit layers: near float32, and as independent of the batch."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM
 
-from inference.engine.int8 import Int8Linear
+from inference.engine import native
+from inference.engine.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.model import LanguageModel, Segment
 from tests.models import SHAPES
 
-KINDS = [pytest.param(True, id="vnni"), pytest.param(False, id="no-vnni")]
+Layer = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
 
 
-@pytest.fixture(params=KINDS)
-def _vnni(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param and not torch.cpu._is_vnni_supported():
+@pytest.fixture(params=["native", "oneDNN", "fbgemm"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Layer:
+    """A way to multiply, and the engine set to take it."""
+    if request.param != "fbgemm" and not torch.cpu._is_vnni_supported():
         pytest.skip("this CPU has no VNNI")
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: request.param)
+    kernels = native.load()
+    if request.param == "native":
+        if kernels is None:
+            pytest.skip("the native kernels were not built here")
+        return partial(NativeInt8Linear, kernels)
+    monkeypatch.setattr(native, "load", lambda: None)
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: request.param == "oneDNN")
+    return Int8Linear
 
 
-@pytest.mark.usefixtures("_vnni")
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize(("out_features", "in_features"), [(1024, 4096), (576, 1536), (33, 48), (1, 7)])
-def test_a_row_is_near_float32_and_the_same_bits_among_others(out_features: int, in_features: int) -> None:
+def test_a_row_is_near_float32_and_the_same_bits_among_others(
+    kind: Layer, out_features: int, in_features: int, threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     weight, bias = torch.randn(out_features, in_features), torch.randn(out_features)
-    layer = Int8Linear(weight, bias)
+    layer = kind(weight, bias)
     rows = torch.randn(100, in_features)
     rows[3] *= 1000  # an outlier takes nothing from its neighbours
     exact = rows @ weight.t() + bias
@@ -36,15 +52,26 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(out_features: int,
         assert torch.equal(layer(rows[50:53]), computed[50:53])
     error = (computed - exact).norm(dim=1) / exact.norm(dim=1)
     assert float(error.median()) < 0.03
+    torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("_vnni")
-def test_a_row_of_zeros_gives_the_bias() -> None:
+def test_a_row_of_zeros_gives_the_bias(kind: Layer) -> None:
     bias = torch.randn(8)
-    assert torch.equal(Int8Linear(torch.randn(8, 16), bias)(torch.zeros(2, 16)), bias.expand(2, -1))
+    assert torch.equal(kind(torch.randn(8, 16), bias)(torch.zeros(2, 16)), bias.expand(2, -1))
 
 
-@pytest.mark.usefixtures("_vnni")
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_no_number_stays_none_and_spoils_no_other_row(kind: Layer, number: float) -> None:
+    layer = kind(torch.randn(8, 20), None)
+    rows = torch.randn(3, 20)
+    expected = layer(rows)
+    rows[1, 7] = number
+    computed = layer(rows)
+    assert not computed[1].isfinite().any()
+    assert torch.equal(computed[[0, 2]], expected[[0, 2]])
+
+
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_model_in_8_bits_keeps_the_promise(shape: str) -> None:
     model = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024, quantization="int8")

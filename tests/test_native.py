@@ -1,34 +1,56 @@
-"""The native kernel against PyTorch's own attention, which takes its place where there is no compiler."""
+"""The native kernels against PyTorch's own operators, which take their place where there is no compiler."""
 
+import platform
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from inference.engine import native
+from inference.engine.linear import NativeLinear
 from inference.engine.model import LanguageModel, Segment
+from inference.engine.native import Kernels, build
 from tests.models import SHAPES
 
 COMPILER = shutil.which("c++") or shutil.which("g++")
-needs_kernel = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler is here")
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler is here")
 
 
 @pytest.fixture
-def kernel() -> native.DecodeAttention:
-    native.build()
+def kernels() -> Kernels:
+    build.build()
     loaded = native.load()
     assert loaded
     return loaded
 
 
-@needs_kernel
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_afterwards() -> object:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def generations() -> list[Kernels]:
+    """The kernels of every generation of CPUs that this one can run: all before its own."""
+    build.build()
+    known = list(build.GENERATIONS)
+    runnable = known[: known.index(native._generation()) + 1]
+    opened = [native._open(library) for name in runnable if (library := build.built(name))]
+    return [kernels for kernels in opened if kernels]
+
+
 @pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 2, 7)])
-def test_it_computes_what_pytorch_computes(
-    kernel: native.DecodeAttention, heads: int, kv_heads: int, dim: int
-) -> None:
+def test_attention_is_pytorch_s(kernels: Kernels, heads: int, kv_heads: int, dim: int) -> None:
     torch.manual_seed(0)
     lengths, starts = (1, 2, 33, 200), (0, 5, 10, 50)
     pools = (torch.randn(kv_heads, 260, dim), torch.randn(kv_heads, 260, dim))
@@ -36,7 +58,7 @@ def test_it_computes_what_pytorch_computes(
     key, value = (torch.randn(1, 4, kv_heads, dim).transpose(1, 2) for _ in range(2))
     spans = torch.tensor([[i, s, n] for i, (s, n) in enumerate(zip(starts, lengths, strict=True))])
     output = torch.full((4, heads, dim), torch.nan)
-    kernel(query, key, value, pools, spans, 0.3, output)
+    kernels.decode_attention(query, key, value, pools, spans, 0.3, output)
     for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         keys, values = (pool[:, start : start + length] for pool in pools)
         assert torch.equal(keys[:, -1], key[0, :, i])
@@ -47,23 +69,75 @@ def test_it_computes_what_pytorch_computes(
         torch.testing.assert_close(output[i], expected[0, :, 0])
 
 
-@needs_kernel
-def test_loading_it_leaves_tiny_numbers_alone(kernel: native.DecodeAttention) -> None:
+@pytest.mark.parametrize(("out_features", "in_features"), [(1024, 4096), (576, 1536), (33, 48), (1, 7)])
+def test_linear_layers_are_pytorch_s_for_every_kind_of_cpu(out_features: int, in_features: int) -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(out_features, in_features), torch.randn(out_features)
+    for kernels in generations():
+        layer, without_bias = NativeLinear(kernels, weight, bias), NativeLinear(kernels, weight, None)
+        for count in (1, 2, 5, 7, 13, 16, 17, 40):
+            rows = torch.randn(count, in_features)
+            exact = rows.double() @ weight.double().t()
+            error = {"rtol": 1e-5, "atol": 2e-5 * in_features**0.5}
+            torch.testing.assert_close(without_bias(rows).double(), exact, **error)
+            torch.testing.assert_close(layer(rows).double(), exact + bias, **error)
+
+
+def test_a_layer_takes_what_is_not_dense_and_of_more_dimensions(kernels: Kernels) -> None:
+    layer = NativeLinear(kernels, torch.randn(5, 8), torch.randn(5))
+    rows = torch.randn(2, 8, 3).transpose(1, 2)
+    assert torch.equal(layer(rows), layer(rows.contiguous().view(6, 8)).view(2, 3, 5))
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("gelu_tanh", partial(gelu, approximate="tanh")), ("silu", silu)]
+)
+def test_activations_are_pytorch_s(kernels: Kernels, name: str, function: object) -> None:
+    assert callable(function)
+    numbers = torch.cat([torch.linspace(-30, 30, 10_001), torch.tensor([0.0, -1e4, 1e4, torch.nan])])[None]
+    out = torch.empty_like(numbers)
+    kernels.activation(name, numbers, out)
+    expected = function(numbers.double()).float()
+    torch.testing.assert_close(out, expected, rtol=2e-6, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["gelu_tanh", "silu"])
+@pytest.mark.parametrize("width", [4096, 1536, 7])
+def test_an_activated_row_is_the_same_bits_among_others(
+    kernels: Kernels, name: str, width: int, threads: int
+) -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(65, width)
+    torch.set_num_threads(1)
+    alone = torch.cat([_activated(kernels, name, row[None]) for row in rows])
+    torch.set_num_threads(threads)
+    for first, last in ((0, 65), (3, 20), (60, 62)):
+        assert torch.equal(_activated(kernels, name, rows[first:last]), alone[first:last])
+
+
+def _activated(kernels: Kernels, name: str, rows: torch.Tensor) -> torch.Tensor:
+    out = torch.empty_like(rows)
+    kernels.activation(name, rows.contiguous(), out)
+    return out
+
+
+def test_loading_them_leaves_tiny_numbers_alone(kernels: Kernels) -> None:
     assert sys.float_info.min / 2 > 0
     assert float(torch.tensor([1e-40]) * 0.5) > 0
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_without_it_the_engine_computes_the_same_and_keeps_its_promise(
-    shape: str, monkeypatch: pytest.MonkeyPatch
+def test_without_them_the_engine_computes_the_same_and_keeps_its_promise(
+    shape: str, kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_kernel = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=256)
+    with_kernels = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=256)
+    assert with_kernels.native
     monkeypatch.setattr(native, "load", lambda: None)
     without = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=256)
     assert not without.native
     assert without.reproducible
     logits = []
-    for model in (with_kernel, without):
+    for model in (with_kernels, without):
         slots = model.cache.allocate(41)
         assert slots
         model.forward([Segment(list(range(40)), 0, slots)])
@@ -71,8 +145,40 @@ def test_without_it_the_engine_computes_the_same_and_keeps_its_promise(
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
 
 
-def test_no_compiler_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(native, "_LIBRARY", tmp_path / "attention.so")
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The sources, with nothing compiled beside them."""
+    copied = shutil.copytree(build._FOLDER, tmp_path / "native", ignore=shutil.ignore_patterns("*.so"))
+    monkeypatch.setattr(build, "_FOLDER", copied)
+    return copied
+
+
+def test_no_compiler_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert native.build() is None
+    assert build.build() == []
     assert native.load() is None
+
+
+def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
+    built = {library.name for library in build.build()}
+    expected = {"kernels-any.so"}
+    if platform.machine() == "x86_64":
+        expected |= {"kernels-avx2.so", "kernels-avx512.so", "kernels-avx512_vnni.so"}
+    assert built == expected
+
+
+def test_kernels_older_than_their_sources_are_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
+    build.build()
+    assert build.built("any")
+    (folder / "panels.h").touch()
+    assert build.built("any") is None
+
+
+def test_sources_that_do_not_compile_are_said_and_the_engine_goes_without(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
+    (folder / "linear.cpp").write_text("this is no C++")
+    assert build.build() == []
+    assert "The compiler refused the kernels for any" in capsys.readouterr().err

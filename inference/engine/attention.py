@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.native import DecodeAttention
+from inference.engine.native import Kernels
 
 NAME = "packed"
 
@@ -37,15 +37,15 @@ class AttentionBatch:
     """What attention must know of one step: whose rows are whose, and where their past lies.
 
     Args:
-        kernel: the native one for single rows; None has PyTorch compute them as well.
+        kernels: for single rows; None has PyTorch compute them as well.
     """
 
-    def __init__(self, cache: KVCache, spans: list[Span], kernel: DecodeAttention | None) -> None:
+    def __init__(self, cache: KVCache, spans: list[Span], kernels: Kernels | None) -> None:
         self.cache = cache
-        self.kernel = kernel
-        alone = [span for span in spans if span.length == 1 and kernel]
+        self.kernels = kernels
+        alone = [span for span in spans if span.length == 1 and kernels]
         self.single = torch.tensor([[s.row, s.slots.start, s.start + 1] for s in alone], dtype=torch.int64)
-        self.others = [span for span in spans if span.length > 1 or not kernel]
+        self.others = [span for span in spans if span.length > 1 or not kernels]
 
 
 def packed_attention(
@@ -70,9 +70,9 @@ def packed_attention(
     """
     keys, values = batch.cache.pools(int(module.layer_idx), key[0], value[0])  # type: ignore[arg-type]
     output = query.new_zeros((query.shape[2], query.shape[1], values.shape[2]))
-    if batch.kernel and len(batch.single):
+    if batch.kernels and len(batch.single):
         scale = query.shape[3] ** -0.5 if scaling is None else scaling
-        batch.kernel(query, key, value, (keys, values), batch.single, scale, output)
+        batch.kernels.decode_attention(query, key, value, (keys, values), batch.single, scale, output)
     for span in batch.others:
         past = span.slots.start
         rows = slice(span.row, span.row + span.length)

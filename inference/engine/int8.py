@@ -7,12 +7,51 @@ another. Sums of 8-bit products are whole numbers and exact in any order.
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
-from inference.engine.linear import ROWS_HINT
+from inference.engine.linear import ROWS_HINT, in_panels, whole_panels
+from inference.engine.native import Kernels
+
+_GROUP = 4
+"""Inputs that one instruction multiplies and adds up."""
+
+
+class NativeInt8Linear(nn.Module):
+    """A linear layer `[*, in] -> [*, out]` by the native kernel, which `kernels.has_int8` must have.
+
+    Args:
+        weight: `[out, in]`, float32.
+        bias: `[out]`, or None.
+    """
+
+    def __init__(self, kernels: Kernels, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self._kernels = kernels
+        quantised, scales = quantise(weight)
+        self._scales = whole_panels(scales)
+        self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
+        # Inputs are shifted by 128, so that they have no sign; this takes it off the sums again.
+        self._offsets = whole_panels(-128 * quantised.sum(dim=1, dtype=torch.int32))
+        grouped = pad(quantised, (0, -self.in_features % _GROUP)).unflatten(1, (-1, _GROUP))
+        self._weight = in_panels(grouped)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
+        self._kernels.int8_linear(
+            self._weight, self._offsets, self._scales, self._bias, hidden.contiguous(), out
+        )
+        return out
+
+
+def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`weight`, `[out, in]`, as int8, and of what each channel's whole numbers are multiples, `[out]`."""
+    scales = (weight.abs().amax(dim=1) / 127).clamp_(min=torch.finfo(torch.float32).tiny)
+    return (weight / scales[:, None]).round_().to(torch.int8), scales
 
 
 class Int8Linear(nn.Module):
-    """A linear layer `[*, in] -> [*, out]` that holds its weights in 8 bits alone.
+    """The same by PyTorch's own operators, where the native kernel is not to be had.
 
     With VNNI the products are oneDNN's, inputs in 8 bits. Without it two products can exceed the 16 bits that
     they are added in, so inputs are taken in 7 bits; fbgemm is the faster one there.
@@ -28,16 +67,15 @@ class Int8Linear(nn.Module):
         self._bias = None if bias is None else bias.detach().clone()
         self._vnni = torch.cpu._is_vnni_supported()
         self._levels = 127 if self._vnni else 63
-        self._scales = (weight.abs().amax(dim=1) / 127).clamp_(min=torch.finfo(torch.float32).tiny)
         if self._vnni:
-            quantised = (weight / self._scales[:, None]).round_().to(torch.int8)
+            quantised, self._scales = quantise(weight)
             self._weight = torch.ops.onednn.qlinear_prepack(quantised, [ROWS_HINT, self.in_features])
             self._zero_points = torch.zeros(self.out_features, dtype=torch.int64)
         else:
             torch.backends.quantized.engine = "fbgemm"
             quantised = torch.quantize_per_channel(
                 weight,
-                self._scales.double(),
+                quantise(weight)[1].double(),
                 torch.zeros(self.out_features, dtype=torch.int64),
                 axis=0,
                 dtype=torch.qint8,

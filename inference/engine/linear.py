@@ -1,22 +1,64 @@
-"""The linear hook: weights packed once for oneDNN, and results that do not depend on the batch.
+"""The linear hook: weights packed once, and results that do not depend on the batch.
 
 PyTorch's own matrix products choose another order of summation for another number of rows, so the same row
-gets other last bits in another batch. oneDNN with packed weights does not, except for a row that is alone:
-with AVX-512 it has a kernel of its own. So every step has LEAST_ROWS rows, padding included.
+gets other last bits in another batch. The native kernel does not. Where it was not built, oneDNN with packed
+weights does not either, except for a row that is alone: with AVX-512 it has a kernel of its own. So with it
+every step has LEAST_ROWS rows, padding included.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 from transformers.pytorch_utils import Conv1D
+
+from inference.engine.native import Kernels
+
+PANEL = 16
+"""Output channels whose weights the native kernels read together (`native/panels.h`)."""
 
 ROWS_HINT = 16
 """The number of rows for which oneDNN lays the weights out."""
 
 LEAST_ROWS = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2
-"""The fewest rows of a step: two or more for equal bits, and six where oneDNN takes longer for fewer (with
-AVX-512, all layers of GPT-2 medium took 59 ms for 2 rows and 43 ms for 6)."""
+"""The fewest rows of a step with oneDNN: two or more for equal bits, and six where it takes longer for fewer
+(with AVX-512, all layers of GPT-2 medium took 59 ms for 2 rows and 43 ms for 6)."""
+
+
+class NativeLinear(nn.Module):
+    """A linear layer `[*, in] -> [*, out]` in float32, its weights in the native kernel's own layout alone.
+
+    Args:
+        weight: `[out, in]`.
+        bias: `[out]`, or None.
+    """
+
+    def __init__(self, kernels: Kernels, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self._kernels = kernels
+        self._weight = in_panels(weight)
+        self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
+        self._kernels.linear(self._weight, self._bias, hidden.contiguous(), out)
+        return out
+
+
+def in_panels(weight: torch.Tensor) -> torch.Tensor:
+    """`[out, in]` as `[panels, in, PANEL]`, the last panel filled up with zeros."""
+    panels: torch.Tensor = whole_panels(weight).unflatten(0, (-1, PANEL))
+    return panels.transpose(1, 2).contiguous()
+
+
+def whole_panels(channels: torch.Tensor) -> torch.Tensor:
+    """`[out, ...]` with zeros after it, up to whole panels; a copy."""
+    missing = -channels.shape[0] % PANEL
+    if not missing:
+        return channels.clone() if channels.dim() == 1 else channels
+    return pad(channels, (*[0, 0] * (channels.dim() - 1), 0, missing))
 
 
 class PackedLinear(nn.Module):

@@ -2,18 +2,19 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from inference.engine import attention, native
-from inference.engine.activation import wrap_activations
+from inference.engine.activation import replace_activations
 from inference.engine.config import Quantization
 from inference.engine.errors import ModelUnavailable
-from inference.engine.int8 import Int8Linear
+from inference.engine.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.linear import LEAST_ROWS, PackedLinear, packing_available, replace_linears
+from inference.engine.linear import LEAST_ROWS, NativeLinear, PackedLinear, packing_available, replace_linears
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class LanguageModel:
 
     Attributes:
         reproducible: a row's logits are the same bits alone and in any batch.
-        native: attention is computed by the native kernel.
+        native: the native kernels are in use.
     """
 
     def __init__(
@@ -59,13 +60,11 @@ class LanguageModel:
         self.context_length = context_length(model.config)
         self.cache = KVCache(tokens=kv_cache_tokens)
         self._model = model.eval()
-        self._kernel = native.load()
-        self.native = self._kernel is not None
+        self._kernels = native.load()
+        self._least_rows = 1 if self._kernels else LEAST_ROWS
+        self.native = self._kernels is not None
         self._hook()
-        if quantization == "int8":
-            replace_linears(self._model, Int8Linear)
-        elif packing_available():
-            replace_linears(self._model, PackedLinear)
+        self._replace_linears(quantization)
         self.reproducible = self._row_invariant()
         if not self.reproducible:
             logger.warning(
@@ -93,11 +92,11 @@ class LanguageModel:
             positions.extend(range(segment.start, segment.start + length))
             last_rows.append(len(token_ids) - 1)
         output: Any = self._model(
-            input_ids=_padded(token_ids)[None],
-            position_ids=_padded(positions)[None],
-            logits_to_keep=_padded(last_rows),
+            input_ids=self._padded(token_ids)[None],
+            position_ids=self._padded(positions)[None],
+            logits_to_keep=self._padded(last_rows),
             use_cache=False,
-            batch=attention.AttentionBatch(self.cache, spans, self._kernel),
+            batch=attention.AttentionBatch(self.cache, spans, self._kernels),
         )
         logits: torch.Tensor = output.logits[0, : len(segments)]
         return logits.float()
@@ -118,7 +117,7 @@ class LanguageModel:
         try:
             expected = self._stock_logits(token_ids)
             self._model.set_attn_implementation(attention.NAME)
-            wrap_activations(self._model)
+            replace_activations(self._model, self._kernels)
             prefilled = self.forward([Segment(token_ids[:-1], 0, slots)])
             decoded = self.forward([Segment(token_ids[-1:], len(token_ids) - 1, slots)])
         except Exception as error:
@@ -133,13 +132,26 @@ class LanguageModel:
                 "compute what their own code does."
             )
 
+    def _replace_linears(self, quantization: Quantization) -> None:
+        kernels = self._kernels
+        if quantization == "int8":
+            native_int8 = partial(NativeInt8Linear, kernels) if kernels and kernels.has_int8 else None
+            replace_linears(self._model, native_int8 or Int8Linear)
+        elif kernels:
+            replace_linears(self._model, partial(NativeLinear, kernels))
+        elif packing_available():
+            replace_linears(self._model, PackedLinear)
+
     def _row_invariant(self) -> bool:
-        """Whether texts get the same bits alone as they get side by side."""
+        """Whether texts get the same bits alone as they get side by side, prompts and single tokens."""
         probe = self._probe_ids()
         thirds = [Slots(i * len(probe) // 3, len(probe) // 3) for i in range(3)]
-        segments = [Segment(probe[i : slots.size], 0, slots) for i, slots in enumerate(thirds)]
-        alone = torch.cat([self.forward([segment]) for segment in segments])
-        return torch.equal(self.forward(segments), alone)
+        prompts = [Segment(probe[i : slots.size - 1], 0, slots) for i, slots in enumerate(thirds)]
+        nexts = [Segment(probe[-1:], len(prompt.token_ids), prompt.slots) for prompt in prompts]
+        return all(
+            torch.equal(torch.cat([self.forward([alone]) for alone in step]), self.forward(step))
+            for step in (prompts, nexts)
+        )
 
     def _probe_ids(self) -> list[int]:
         """Tokens from all over the vocabulary, enough for several attention blocks."""
@@ -147,10 +159,9 @@ class LanguageModel:
         count = min(2 * attention.BLOCK + 5, self.context_length)
         return [(7919 * i + 11) % vocabulary for i in range(count)]
 
-
-def _padded(numbers: list[int]) -> torch.Tensor:
-    """As a tensor of LEAST_ROWS numbers or more; what is added stands for rows that nobody reads."""
-    return torch.tensor(numbers + [0] * (LEAST_ROWS - len(numbers)))
+    def _padded(self, numbers: list[int]) -> torch.Tensor:
+        """As a tensor of one number for each row; what is added stands for rows that nobody reads."""
+        return torch.tensor(numbers + [0] * (self._least_rows - len(numbers)))
 
 
 def context_length(config: Any) -> int:

@@ -1,69 +1,55 @@
-"""The native kernel: decode attention for all sequences in one call, if a C++ compiler was found at set-up.
+"""Native kernels: what PyTorch's operators are slow at for few rows, if a C++ compiler was found at set-up.
 
-`python -m inference.engine.native` builds it. Without it the engine runs on PyTorch's own operators: slower,
-and as exact.
+`python -m inference.engine.native` builds them. Without them the engine runs on PyTorch's own operators:
+slower, and as exact.
 """
 
 import ctypes
-import shutil
-import subprocess
-import sys
-import tempfile
+from functools import cache
 from pathlib import Path
 
 import torch
 
-_FOLDER = Path(__file__).parent
-_SOURCE = _FOLDER / "attention.cpp"
-_LIBRARY = _FOLDER / "attention.so"
-_COMPILE = ["-c", "-O3", "-ffast-math", "-fopenmp", "-fPIC", "-std=c++17"]
-# Not with -ffast-math here: it would link in code that has the whole process treat tiny numbers as zero.
-_LINK = ["-shared", "-fopenmp"]
-
-
-def build() -> Path | None:
-    """Compile the kernel if it is missing or older than its source; None where no compiler can.
-
-    The library carries code for several generations of CPUs and takes the best at run time, so an image built
-    on one machine runs on another.
-    """
-    if _LIBRARY.exists() and _LIBRARY.stat().st_mtime >= _SOURCE.stat().st_mtime:
-        return _LIBRARY
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        return None
-    with tempfile.TemporaryDirectory(dir=_FOLDER) as work:
-        compiled, linked = Path(work) / "attention.o", Path(work) / "attention.so"
-        for command in (
-            [*_COMPILE, "-o", str(compiled), str(_SOURCE)],
-            [*_LINK, "-o", str(linked), str(compiled)],
-        ):
-            done = subprocess.run([compiler, *command], capture_output=True, text=True, check=False)  # noqa: S603
-            if done.returncode:
-                print(f"The compiler refused {_SOURCE.name}: {done.stderr.strip()}", file=sys.stderr)
-                return None
-        linked.replace(_LIBRARY)
-    return _LIBRARY
+from inference.engine.native.build import built
 
 
 class _Strides(ctypes.Structure):
     _fields_ = [("row", ctypes.c_int64), ("head", ctypes.c_int64)]
 
 
-class DecodeAttention:
-    """Attention of one new token of each sequence over its past, as `attention.py` describes it."""
+class Kernels:
+    """The kernels for this CPU. Tensors are dense float32 on the CPU where nothing else is said.
+
+    Every result is the same bits whatever the number of rows, of sequences and of threads.
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        size, pointer = ctypes.c_int64, ctypes.c_void_p
-        self._kernel = library.decode_attention
-        self._kernel.restype = None
-        self._kernel.argtypes = [
+        pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+        self._attention = library.decode_attention
+        self._attention.argtypes = [
             *(pointer, _Strides, pointer, _Strides, pointer, _Strides),
             *(pointer, pointer, size, pointer, size),
-            *(size, size, size, size, ctypes.c_float, ctypes.c_int, pointer),
+            *(size, size, size, size, ctypes.c_float, number, pointer),
         ]
+        self._linear = library.linear
+        self._linear.argtypes = [pointer, pointer, size, size, pointer, size, number, pointer]
+        self._activations = {name: getattr(library, name) for name in ("gelu_tanh", "silu")}
+        for activation in self._activations.values():
+            activation.argtypes = [pointer, size, size, number, pointer]
+            activation.restype = None
+        self._int8_linear = getattr(library, "int8_linear", None)
+        if self._int8_linear is not None:
+            self._int8_linear.argtypes = [*[pointer] * 4, size, size, pointer, size, number, pointer]
+        for kernel in (self._attention, self._linear, self._int8_linear):
+            if kernel is not None:
+                kernel.restype = None
 
-    def __call__(
+    @property
+    def has_int8(self) -> bool:
+        """This CPU multiplies 8-bit numbers in one step (AVX-512 VNNI), as `int8_linear` needs it to."""
+        return self._int8_linear is not None
+
+    def decode_attention(
         self,
         query: torch.Tensor,
         key: torch.Tensor,
@@ -76,14 +62,14 @@ class DecodeAttention:
         """Store the spans' keys and values in the pools, and fill the spans' rows of `output`.
 
         Args:
-            query: `[1, heads, rows, dim]`, float32, its last dimension dense; as are key and value,
+            query: `[1, heads, rows, dim]`, its last dimension dense; as are key and value,
                 `[1, kv_heads, rows, dim]`.
-            pools: the layer's keys and values, `[kv_heads, places, dim]`, dense.
+            pools: the layer's keys and values, `[kv_heads, places, dim]`.
             spans: int64 `[sequences, 3]`: row, first place, tokens with the new one.
-            output: `[rows, heads, value_dim]`, dense.
+            output: `[rows, heads, value_dim]`.
         """
         keys, values = pools
-        self._kernel(
+        self._attention(
             query.data_ptr(),
             _Strides(query.stride(2), query.stride(1)),
             key.data_ptr(),
@@ -104,12 +90,89 @@ class DecodeAttention:
             output.data_ptr(),
         )
 
+    def linear(self, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> None:
+        """`out = x @ weights^T + bias`.
 
-def load() -> DecodeAttention | None:
-    """The kernel, if it was built for this source and this machine can run it."""
-    if not _LIBRARY.exists() or _LIBRARY.stat().st_mtime < _SOURCE.stat().st_mtime:
-        return None
+        Args:
+            weight: in panels, `[ceil(width / 16), depth, 16]`.
+            bias: `[panels * 16]`.
+            x: `[*, depth]`.
+            out: `[*, width]`.
+        """
+        depth, width = x.shape[-1], out.shape[-1]
+        rows = x.numel() // depth
+        self._linear(
+            weight.data_ptr(),
+            bias.data_ptr(),
+            depth,
+            width,
+            x.data_ptr(),
+            rows,
+            torch.get_num_threads(),
+            out.data_ptr(),
+        )
+
+    def int8_linear(
+        self,
+        weight: torch.Tensor,
+        offsets: torch.Tensor,
+        scales: torch.Tensor,
+        bias: torch.Tensor,
+        x: torch.Tensor,
+        out: torch.Tensor,
+    ) -> None:
+        """`out = x @ (weights * scales)^T + bias`, each row of x rounded to 8 bits of its own largest value.
+
+        Args:
+            weight: int8, in panels of groups of four inputs, `[ceil(width / 16), ceil(depth / 4), 16, 4]`.
+            offsets: int32 `[panels * 16]`: -128 times each channel's sum of weights.
+            scales, bias: `[panels * 16]`.
+            x: `[*, depth]`.
+            out: `[*, width]`.
+        """
+        assert self._int8_linear is not None  # noqa: S101
+        depth, width = x.shape[-1], out.shape[-1]
+        self._int8_linear(
+            weight.data_ptr(),
+            offsets.data_ptr(),
+            scales.data_ptr(),
+            bias.data_ptr(),
+            depth,
+            width,
+            x.data_ptr(),
+            x.numel() // depth,
+            torch.get_num_threads(),
+            out.data_ptr(),
+        )
+
+    def activation(self, name: str, x: torch.Tensor, out: torch.Tensor) -> None:
+        """Element by element, x and out `[*, width]`.
+
+        Args:
+            name: "gelu_tanh" or "silu".
+        """
+        width = x.shape[-1]
+        rows = x.numel() // width
+        self._activations[name](x.data_ptr(), rows, width, torch.get_num_threads(), out.data_ptr())
+
+
+def load() -> Kernels | None:
+    """The kernels, if they were built for these sources and this machine can run them."""
+    library = built(_generation())
+    return None if library is None else _open(library)
+
+
+@cache
+def _open(library: Path) -> Kernels | None:
     try:
-        return DecodeAttention(ctypes.CDLL(str(_LIBRARY)))
+        return Kernels(ctypes.CDLL(str(library)))
     except (OSError, AttributeError):
         return None
+
+
+def _generation() -> str:
+    """The generation of CPUs that this one belongs to, as `build.GENERATIONS` names it."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability == "AVX512" and torch.cpu._is_vnni_supported():
+        return "avx512_vnni"
+    return {"AVX512": "avx512", "AVX2": "avx2"}.get(capability, "any")

@@ -1,6 +1,6 @@
-"""Build the native kernel, and say so."""
+"""Build the native kernels, and say so where that cannot be done."""
 
-from inference.engine.native import build
+from inference.engine.native.build import build
 
-if build() is None:
-    print("No C++ compiler was found: the engine runs without its native kernel, slower and as exact.")
+if not build():
+    print("No C++ compiler was found: the engine runs without its native kernels, slower and as exact.")

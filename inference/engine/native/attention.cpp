@@ -4,15 +4,13 @@
 // its equal). What is computed for a sequence depends on that sequence alone, in an order that is fixed: neither
 // the number of threads nor the other sequences change a bit of it.
 
-#include <cmath>
-#include <cstdint>
-#include <vector>
+#include "exponential.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_EVERY_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_EVERY_CPU
-#endif
+#include <omp.h>
+
+#include <algorithm>
+#include <limits>
+#include <vector>
 
 namespace {
 
@@ -22,15 +20,20 @@ struct Span {
     int64_t length;  // its tokens, the new one included
 };
 
+// Asks for the beginning of a range that will be read soon; the processor itself sees how it goes on.
+void fetch(const float* from, int64_t count) {
+    constexpr int64_t kLine = 16, kMost = 64 * kLine;
+    for (int64_t i = 0; i < std::min(count, kMost); i += kLine) __builtin_prefetch(from + i);
+}
+
 void copy(const float* from, int64_t count, float* to) {
     for (int64_t i = 0; i < count; ++i) to[i] = from[i];
 }
 
 // One query head over the `length` keys and values of its sequence; `scores` holds `length` floats.
-FOR_EVERY_CPU
 void attend(const float* query, const float* keys, const float* values, int64_t length, int64_t dim,
             int64_t value_dim, float scale, float* scores, float* output) {
-    float highest = -INFINITY;
+    float highest = -std::numeric_limits<float>::infinity();
     for (int64_t t = 0; t < length; ++t) {
         const float* key = keys + t * dim;
         float sum = 0.0f;
@@ -39,8 +42,9 @@ void attend(const float* query, const float* keys, const float* values, int64_t 
         highest = scores[t] > highest ? scores[t] : highest;
     }
     float total = 0.0f;
+#pragma omp simd reduction(+ : total)
     for (int64_t t = 0; t < length; ++t) {
-        scores[t] = std::exp(scores[t] - highest);
+        scores[t] = exponential(scores[t] - highest);
         total += scores[t];
     }
     for (int64_t d = 0; d < value_dim; ++d) output[d] = 0.0f;
@@ -68,14 +72,23 @@ extern "C" void decode_attention(const float* queries, Strides query, const floa
                                  int64_t kv_heads, int64_t dim, int64_t value_dim, float scale, int threads,
                                  float* output) {
     const int64_t groups = heads / kv_heads;
-#pragma omp parallel for collapse(2) schedule(dynamic, 1) num_threads(threads)
-    for (int64_t s = 0; s < count; ++s) {
-        for (int64_t h = 0; h < kv_heads; ++h) {
-            thread_local std::vector<float> scores;
-            const Span span = spans[s];
+    const int64_t units = count * kv_heads;  // a sequence's head each; neighbours go to different threads
+#pragma omp parallel num_threads(threads)
+    {
+        thread_local std::vector<float> scores;
+        const int64_t team = omp_get_num_threads();
+        for (int64_t unit = omp_get_thread_num(); unit < units; unit += team) {
+            const Span span = spans[unit / kv_heads];
+            const int64_t h = unit % kv_heads;
             if (static_cast<int64_t>(scores.size()) < span.length) scores.resize(span.length + 256);
             float* past_keys = keys + (h * places + span.start) * dim;
             float* past_values = values + (h * places + span.start) * value_dim;
+            if (unit + team < units) {
+                const Span next = spans[(unit + team) / kv_heads];
+                const int64_t from = (unit + team) % kv_heads * places + next.start;
+                fetch(keys + from * dim, (next.length - 1) * dim);
+                fetch(values + from * value_dim, (next.length - 1) * value_dim);
+            }
             const int64_t last = span.length - 1;
             copy(new_keys + span.row * key.row + h * key.head, dim, past_keys + last * dim);
             copy(new_values + span.row * value.row + h * value.head, value_dim, past_values + last * value_dim);

@@ -1,0 +1,32 @@
+// e^x in float32 that compilers can vectorise, the same on every machine: no call into a library.
+
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+// To 2 units in the last place, from -87 to 88; beyond, as at these ends. The method is that of Cody and Waite (1980):
+// e^x = 2^n e^r with |r| <= ln(2) / 2, ln(2) taken off in two parts, e^r by its Taylor polynomial.
+inline float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x;
+    const float n = std::nearbyint(x * 1.44269504f);
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float sum = 1.0f / 5040;
+    sum = sum * r + 1.0f / 720;
+    sum = sum * r + 1.0f / 120;
+    sum = sum * r + 1.0f / 24;
+    sum = sum * r + 1.0f / 6;
+    sum = sum * r + 0.5f;
+    sum = sum * r + 1.0f;
+    sum = sum * r + 1.0f;
+    const int32_t exponent = (static_cast<int32_t>(n) + 127) << 23;
+    float power;
+    std::memcpy(&power, &exponent, sizeof power);
+    return sum * power;
+}
+
+}  // namespace
