@@ -131,6 +131,29 @@ def test_a_body_that_breaks_off_is_no_failure_of_the_service(service: Service) -
         assert answer == "" or " 400 " in answer.splitlines()[0]
 
 
+def test_a_body_that_is_shorter_than_its_length_counts_for_nothing_though_it_is_sound(
+    service: Service,
+) -> None:
+    key = service.manage("create_key", "cut short", "--tokens-per-day", "1000").strip()
+    request = (
+        f"POST /generate HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\nConnection: close\r\n"
+        'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"prompt": "a"}'
+    )
+    host, port = service.url.removeprefix("http://").split(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=20) as connection,
+        connection.makefile() as answer,
+    ):
+        connection.sendall(request.encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert answer.readline().startswith("HTTP/1.1 400 ")
+        assert json.loads(answer.readlines()[-1])["detail"] == "The body ended before it was complete."
+
+    used = httpx.get(f"{service.url}/keys/me", headers={"X-API-Key": key}).json()
+    assert used["left"]["tokens"] == 1000
+    assert set(used["today"]["requests"].values()) == {0}
+
+
 def test_one_connection_serves_request_after_request(service: Service) -> None:
     """A HEAD, a refused body and an answer after one another: none may leave bytes for the next one."""
     with httpx.Client(base_url=service.url, headers={"X-API-Key": service.key}) as client:
