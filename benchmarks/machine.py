@@ -4,8 +4,10 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 _BUFFER_BYTES = 1 << 29
 """Larger than any cache."""
@@ -20,17 +22,33 @@ class Power:
     flops_per_s: float
 
 
+_Result = TypeVar("_Result")
+
+
+def in_thread(function: Callable[[], _Result]) -> _Result:
+    """What `function` returns, called in a thread that ends with it."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(function).result()
+
+
 class Meter:
     """Measures in this process, with as many threads as the contenders have.
+
+    It computes in threads that end: one that stays keeps its OpenMP threads, and they would be in the way of
+    an engine in the same process.
 
     Args:
         buffer_bytes: read in one go; smaller than the caches, it measures those.
     """
 
     def __init__(self, *, threads: int, buffer_bytes: int = _BUFFER_BYTES, side: int = _SIDE) -> None:
+        self._threads = threads
+        in_thread(lambda: self._prepare(buffer_bytes, side))
+
+    def _prepare(self, buffer_bytes: int, side: int) -> None:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(self._threads)
         generator = torch.Generator().manual_seed(0)
         self._buffer = torch.ones(buffer_bytes // 4)
         self._rows = torch.randn((side, side), generator=generator)
@@ -41,6 +59,12 @@ class Meter:
 
     def measure(self, *, repeats: int = 3) -> Power:
         """The best of a few ways and times: what a program could have had."""
+        return in_thread(lambda: self._measure(repeats))
+
+    def _measure(self, repeats: int) -> Power:
+        import torch
+
+        torch.set_num_threads(self._threads)
         matrix = self._buffer.view(-1, 1024)
         vector = self._buffer[:1024]
         reads: list[Callable[[], object]] = [self._buffer.sum, lambda: matrix @ vector]

@@ -69,6 +69,28 @@ def test_attention_is_pytorch_s(kernels: Kernels, heads: int, kv_heads: int, dim
         torch.testing.assert_close(output[i], expected[0, :, 0])
 
 
+@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 2, 7)])
+def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(heads: int, kv_heads: int, dim: int) -> None:
+    torch.manual_seed(0)
+    pools = (torch.randn(kv_heads, 300, dim), torch.randn(kv_heads, 300, dim))
+    query = torch.randn(1, 32 + 5 + 2, heads, dim).transpose(1, 2)
+    blocks = torch.tensor([[0, 32, 3, 64], [32, 5, 200, 0], [37, 2, 120, 30]])
+    for kernels in generations():
+        output = torch.full((39, heads, dim), torch.nan)
+        kernels.prompt_attention(query, pools, blocks, 0.3, output)
+        for row, rows, start, first in blocks.tolist():
+            keys, values = (pool[None, :, start : start + first + rows] for pool in pools)
+            expected = scaled_dot_product_attention(
+                query[:, :, row : row + rows],
+                keys,
+                values,
+                attn_mask=torch.ones(rows, first + rows, dtype=torch.bool).tril(first),
+                scale=0.3,
+                enable_gqa=True,
+            )
+            torch.testing.assert_close(output[row : row + rows], expected[0].transpose(0, 1))
+
+
 @pytest.mark.parametrize(("out_features", "in_features"), [(1024, 4096), (576, 1536), (33, 48), (1, 7)])
 def test_linear_layers_are_pytorch_s_for_every_kind_of_cpu(out_features: int, in_features: int) -> None:
     torch.manual_seed(0)

@@ -37,15 +37,19 @@ class AttentionBatch:
     """What attention must know of one step: whose rows are whose, and where their past lies.
 
     Args:
-        kernels: for single rows; None has PyTorch compute them as well.
+        kernels: None has PyTorch compute it.
     """
 
     def __init__(self, cache: KVCache, spans: list[Span], kernels: Kernels | None) -> None:
         self.cache = cache
         self.kernels = kernels
-        alone = [span for span in spans if span.length == 1 and kernels]
-        self.single = torch.tensor([[s.row, s.slots.start, s.start + 1] for s in alone], dtype=torch.int64)
-        self.others = [span for span in spans if span.length > 1 or not kernels]
+        self.stored = [span for span in spans if span.length > 1 or not kernels]
+        self.blocks = [block for span in spans for block in _blocks(span)]
+        # A single row is always computed by the kernel for single rows, which also stores its key and value.
+        single = [[b.row, b.slots.start, b.start + 1] for b in self.blocks if b.length == 1]
+        others = [[b.row, b.length, b.slots.start, b.start] for b in self.blocks if b.length > 1]
+        self.single_rows = torch.tensor(single, dtype=torch.int64)
+        self.prompt_blocks = torch.tensor(others, dtype=torch.int64)
 
 
 def packed_attention(
@@ -68,29 +72,35 @@ def packed_attention(
     Returns:
         `[1, rows, heads, head_dim]`, and no weights.
     """
-    keys, values = batch.cache.pools(int(module.layer_idx), key[0], value[0])  # type: ignore[arg-type]
+    pools = batch.cache.pools(int(module.layer_idx), key[0], value[0])  # type: ignore[arg-type]
+    keys, values = pools
     output = query.new_zeros((query.shape[2], query.shape[1], values.shape[2]))
-    if batch.kernels and len(batch.single):
-        scale = query.shape[3] ** -0.5 if scaling is None else scaling
-        batch.kernels.decode_attention(query, key, value, (keys, values), batch.single, scale, output)
-    for span in batch.others:
-        past = span.slots.start
+    for span in batch.stored:
         rows = slice(span.row, span.row + span.length)
-        places = slice(past + span.start, past + span.start + span.length)
+        places = slice(span.slots.start + span.start, span.slots.start + span.start + span.length)
         keys[:, places], values[:, places] = key[0, :, rows], value[0, :, rows]
-        for first, last in _blocks(span):
-            known = slice(past, past + last)
-            block = slice(span.row + first - span.start, span.row + last - span.start)
-            attended = _attend(query[:, :, block], keys[None, :, known], values[None, :, known], scaling)
-            output[block] = attended[0].transpose(0, 1)
+    if batch.kernels:
+        scale = query.shape[3] ** -0.5 if scaling is None else scaling
+        if len(batch.single_rows):
+            batch.kernels.decode_attention(query, key, value, pools, batch.single_rows, scale, output)
+        if len(batch.prompt_blocks):
+            batch.kernels.prompt_attention(query, pools, batch.prompt_blocks, scale, output)
+        return output[None], None
+    for block in batch.blocks:
+        rows = slice(block.row, block.row + block.length)
+        known = slice(block.slots.start, block.slots.start + block.start + block.length)
+        attended = _attend(query[:, :, rows], keys[None, :, known], values[None, :, known], scaling)
+        output[rows] = attended[0].transpose(0, 1)
     return output[None], None
 
 
-def _blocks(span: Span) -> list[tuple[int, int]]:
+def _blocks(span: Span) -> list[Span]:
     """The span cut at the multiples of BLOCK, in tokens of its sequence."""
     end = span.start + span.length
     cuts = [span.start, *range((span.start // BLOCK + 1) * BLOCK, end, BLOCK), end]
-    return list(pairwise(cuts))
+    return [
+        Span(span.row + first - span.start, last - first, first, span.slots) for first, last in pairwise(cuts)
+    ]
 
 
 def _attend(

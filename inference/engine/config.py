@@ -30,7 +30,7 @@ class EngineConfig:
     kv_cache_tokens: int = 0
     processes: int = 1
     prefill_tokens: int = 512
-    prefill_tokens_shared: int = 64
+    prefill_tokens_shared: int = 32
     threads: int = 0
     quantization: Quantization = "none"
 

@@ -31,6 +31,11 @@ class Kernels:
             *(pointer, pointer, size, pointer, size),
             *(size, size, size, size, ctypes.c_float, number, pointer),
         ]
+        self._prompt_attention = library.prompt_attention
+        self._prompt_attention.argtypes = [
+            *(pointer, _Strides, pointer, pointer, size, pointer, size),
+            *(size, size, size, size, ctypes.c_float, number, pointer),
+        ]
         self._linear = library.linear
         self._linear.argtypes = [pointer, pointer, size, size, pointer, size, number, pointer]
         self._activations = {name: getattr(library, name) for name in ("gelu_tanh", "silu")}
@@ -40,7 +45,7 @@ class Kernels:
         self._int8_linear = getattr(library, "int8_linear", None)
         if self._int8_linear is not None:
             self._int8_linear.argtypes = [*[pointer] * 4, size, size, pointer, size, number, pointer]
-        for kernel in (self._attention, self._linear, self._int8_linear):
+        for kernel in (self._attention, self._prompt_attention, self._linear, self._int8_linear):
             if kernel is not None:
                 kernel.restype = None
 
@@ -81,6 +86,41 @@ class Kernels:
             keys.shape[1],
             spans.data_ptr(),
             spans.shape[0],
+            query.shape[1],
+            keys.shape[0],
+            keys.shape[2],
+            values.shape[2],
+            scaling,
+            torch.get_num_threads(),
+            output.data_ptr(),
+        )
+
+    def prompt_attention(
+        self,
+        query: torch.Tensor,
+        pools: tuple[torch.Tensor, torch.Tensor],
+        blocks: torch.Tensor,
+        scaling: float,
+        output: torch.Tensor,
+    ) -> None:
+        """Fill the blocks' rows of `output`; their keys and values are in the pools already.
+
+        Args:
+            query: `[1, heads, rows, dim]`, its last dimension dense.
+            pools: the layer's keys and values, `[kv_heads, places, dim]`.
+            blocks: int64 `[blocks, 4]`: first row, rows (up to 32), the sequence's first place, and how many
+                of its tokens come before the block.
+            output: `[rows, heads, value_dim]`.
+        """
+        keys, values = pools
+        self._prompt_attention(
+            query.data_ptr(),
+            _Strides(query.stride(2), query.stride(1)),
+            keys.data_ptr(),
+            values.data_ptr(),
+            keys.shape[1],
+            blocks.data_ptr(),
+            blocks.shape[0],
             query.shape[1],
             keys.shape[0],
             keys.shape[2],

@@ -8,11 +8,12 @@
 
 namespace {
 
-// To 2 units in the last place, from -87 to 88; beyond, as at these ends. The method is that of Cody and Waite (1980):
+// To 2 units in the last place, from -87 to 87; beyond, as at these ends: neither the result nor one over it is ever
+// denormal, which would take many times as long. The method is that of Cody and Waite (1980):
 // e^x = 2^n e^r with |r| <= ln(2) / 2, ln(2) taken off in two parts, e^r by its Taylor polynomial.
 inline float exponential(float x) {
     x = x < -87.0f ? -87.0f : x;
-    x = x > 88.0f ? 88.0f : x;
+    x = x > 87.0f ? 87.0f : x;
     const float n = std::nearbyint(x * 1.44269504f);
     const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     float sum = 1.0f / 5040;
