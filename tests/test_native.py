@@ -74,12 +74,15 @@ def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(heads: int, kv_
     torch.manual_seed(0)
     pools = (torch.randn(kv_heads, 300, dim), torch.randn(kv_heads, 300, dim))
     query = torch.randn(1, 32 + 5 + 2, heads, dim).transpose(1, 2)
+    key, value = (torch.randn(1, 32 + 5 + 2, kv_heads, dim).transpose(1, 2) for _ in range(2))
     blocks = torch.tensor([[0, 32, 3, 64], [32, 5, 200, 0], [37, 2, 120, 30]])
     for kernels in generations():
         output = torch.full((39, heads, dim), torch.nan)
-        kernels.prompt_attention(query, pools, blocks, 0.3, output)
+        kernels.prompt_attention(query, key, value, pools, blocks, 0.3, output)
         for row, rows, start, first in blocks.tolist():
             keys, values = (pool[None, :, start : start + first + rows] for pool in pools)
+            assert torch.equal(keys[:, :, first:], key[:, :, row : row + rows])
+            assert torch.equal(values[:, :, first:], value[:, :, row : row + rows])
             expected = scaled_dot_product_attention(
                 query[:, :, row : row + rows],
                 keys,

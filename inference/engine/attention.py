@@ -43,9 +43,9 @@ class AttentionBatch:
     def __init__(self, cache: KVCache, spans: list[Span], kernels: Kernels | None) -> None:
         self.cache = cache
         self.kernels = kernels
-        self.stored = [span for span in spans if span.length > 1 or not kernels]
+        self.spans = spans
         self.blocks = [block for span in spans for block in _blocks(span)]
-        # A single row is always computed by the kernel for single rows, which also stores its key and value.
+        # A block of one row is computed as a generated token is, however the prompt is cut.
         single = [[b.row, b.slots.start, b.start + 1] for b in self.blocks if b.length == 1]
         others = [[b.row, b.length, b.slots.start, b.start] for b in self.blocks if b.length > 1]
         self.single_rows = torch.tensor(single, dtype=torch.int64)
@@ -75,17 +75,18 @@ def packed_attention(
     pools = batch.cache.pools(int(module.layer_idx), key[0], value[0])  # type: ignore[arg-type]
     keys, values = pools
     output = query.new_zeros((query.shape[2], query.shape[1], values.shape[2]))
-    for span in batch.stored:
+    if batch.kernels:
+        scale = query.shape[3] ** -0.5 if scaling is None else scaling
+        # Prompts first: their last block can be a single row, which attends to the others.
+        if len(batch.prompt_blocks):
+            batch.kernels.prompt_attention(query, key, value, pools, batch.prompt_blocks, scale, output)
+        if len(batch.single_rows):
+            batch.kernels.decode_attention(query, key, value, pools, batch.single_rows, scale, output)
+        return output[None], None
+    for span in batch.spans:
         rows = slice(span.row, span.row + span.length)
         places = slice(span.slots.start + span.start, span.slots.start + span.start + span.length)
         keys[:, places], values[:, places] = key[0, :, rows], value[0, :, rows]
-    if batch.kernels:
-        scale = query.shape[3] ** -0.5 if scaling is None else scaling
-        if len(batch.single_rows):
-            batch.kernels.decode_attention(query, key, value, pools, batch.single_rows, scale, output)
-        if len(batch.prompt_blocks):
-            batch.kernels.prompt_attention(query, pools, batch.prompt_blocks, scale, output)
-        return output[None], None
     for block in batch.blocks:
         rows = slice(block.row, block.row + block.length)
         known = slice(block.slots.start, block.slots.start + block.start + block.length)

@@ -7,6 +7,7 @@ slower, and as exact.
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,10 +33,7 @@ class Kernels:
             *(size, size, size, size, ctypes.c_float, number, pointer),
         ]
         self._prompt_attention = library.prompt_attention
-        self._prompt_attention.argtypes = [
-            *(pointer, _Strides, pointer, pointer, size, pointer, size),
-            *(size, size, size, size, ctypes.c_float, number, pointer),
-        ]
+        self._prompt_attention.argtypes = self._attention.argtypes
         self._linear = library.linear
         self._linear.argtypes = [pointer, pointer, size, size, pointer, size, number, pointer]
         self._activations = {name: getattr(library, name) for name in ("gelu_tanh", "silu")}
@@ -60,75 +58,38 @@ class Kernels:
         key: torch.Tensor,
         value: torch.Tensor,
         pools: tuple[torch.Tensor, torch.Tensor],
-        spans: torch.Tensor,
+        rows: torch.Tensor,
         scaling: float,
         output: torch.Tensor,
     ) -> None:
-        """Store the spans' keys and values in the pools, and fill the spans' rows of `output`.
+        """Store the keys and values of single rows in the pools, and fill these rows of `output`.
 
         Args:
             query: `[1, heads, rows, dim]`, its last dimension dense; as are key and value,
                 `[1, kv_heads, rows, dim]`.
             pools: the layer's keys and values, `[kv_heads, places, dim]`.
-            spans: int64 `[sequences, 3]`: row, first place, tokens with the new one.
+            rows: int64 `[sequences, 3]`: row, the sequence's first place, its tokens with the new one.
             output: `[rows, heads, value_dim]`.
         """
-        keys, values = pools
-        self._attention(
-            query.data_ptr(),
-            _Strides(query.stride(2), query.stride(1)),
-            key.data_ptr(),
-            _Strides(key.stride(2), key.stride(1)),
-            value.data_ptr(),
-            _Strides(value.stride(2), value.stride(1)),
-            keys.data_ptr(),
-            values.data_ptr(),
-            keys.shape[1],
-            spans.data_ptr(),
-            spans.shape[0],
-            query.shape[1],
-            keys.shape[0],
-            keys.shape[2],
-            values.shape[2],
-            scaling,
-            torch.get_num_threads(),
-            output.data_ptr(),
-        )
+        _attend(self._attention, query, key, value, pools, rows, scaling, output)
 
     def prompt_attention(
         self,
         query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
         pools: tuple[torch.Tensor, torch.Tensor],
         blocks: torch.Tensor,
         scaling: float,
         output: torch.Tensor,
     ) -> None:
-        """Fill the blocks' rows of `output`; their keys and values are in the pools already.
+        """The same for blocks of consecutive rows of a sequence.
 
         Args:
-            query: `[1, heads, rows, dim]`, its last dimension dense.
-            pools: the layer's keys and values, `[kv_heads, places, dim]`.
             blocks: int64 `[blocks, 4]`: first row, rows (up to 32), the sequence's first place, and how many
                 of its tokens come before the block.
-            output: `[rows, heads, value_dim]`.
         """
-        keys, values = pools
-        self._prompt_attention(
-            query.data_ptr(),
-            _Strides(query.stride(2), query.stride(1)),
-            keys.data_ptr(),
-            values.data_ptr(),
-            keys.shape[1],
-            blocks.data_ptr(),
-            blocks.shape[0],
-            query.shape[1],
-            keys.shape[0],
-            keys.shape[2],
-            values.shape[2],
-            scaling,
-            torch.get_num_threads(),
-            output.data_ptr(),
-        )
+        _attend(self._prompt_attention, query, key, value, pools, blocks, scaling, output)
 
     def linear(self, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> None:
         """`out = x @ weights^T + bias`.
@@ -194,6 +155,40 @@ class Kernels:
         width = x.shape[-1]
         rows = x.numel() // width
         self._activations[name](x.data_ptr(), rows, width, torch.get_num_threads(), out.data_ptr())
+
+
+def _attend(
+    kernel: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    pools: tuple[torch.Tensor, torch.Tensor],
+    work: torch.Tensor,
+    scaling: float,
+    output: torch.Tensor,
+) -> None:
+    """Call one of the attention kernels, which take the same arguments but for the meaning of `work`."""
+    keys, values = pools
+    kernel(
+        query.data_ptr(),
+        _Strides(query.stride(2), query.stride(1)),
+        key.data_ptr(),
+        _Strides(key.stride(2), key.stride(1)),
+        value.data_ptr(),
+        _Strides(value.stride(2), value.stride(1)),
+        keys.data_ptr(),
+        values.data_ptr(),
+        keys.shape[1],
+        work.data_ptr(),
+        work.shape[0],
+        query.shape[1],
+        keys.shape[0],
+        keys.shape[2],
+        values.shape[2],
+        scaling,
+        torch.get_num_threads(),
+        output.data_ptr(),
+    )
 
 
 def load() -> Kernels | None:
