@@ -162,8 +162,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     """Django REST framework's `EXCEPTION_HANDLER`; it answers every exception, so that Django need not."""
     set_rollback()
     problem = problem_for(exc)
-    if (record := request_record.current()) is not None:
-        record.reason = reason_for(exc)
+    _write_down(exc)
     # What the engine refuses or gives up is its normal work, and its words are in the answer.
     if problem.status >= 500 and not isinstance(exc, Overloaded | Unavailable | DeadlineExceeded):
         request = context["request"]
@@ -171,8 +170,16 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     return problem.response()
 
 
-def _handler(page: Callable[..., HttpResponse], problem: Problem) -> Callable[..., HttpResponse]:
+def _write_down(exc: Exception) -> None:
+    if (record := request_record.current()) is not None:
+        record.reason = reason_for(exc)
+
+
+def _handler(page: Callable[..., HttpResponse], exc: Exception) -> Callable[..., HttpResponse]:
+    problem = problem_for(exc)
+
     def handle(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        _write_down(exc)
         if request.path.startswith("/admin/"):
             return page(request, *args, **kwargs)
         return problem.response()
@@ -181,7 +188,7 @@ def _handler(page: Callable[..., HttpResponse], problem: Problem) -> Callable[..
 
 
 # What Django answers itself, outside Django REST framework's views (named in the URLconf).
-bad_request = _handler(defaults.bad_request, problem_for(SuspiciousOperation()))
-permission_denied = _handler(defaults.permission_denied, problem_for(PermissionDenied()))
-page_not_found = _handler(defaults.page_not_found, problem_for(Http404()))
-server_error = _handler(defaults.server_error, problem_for(Exception()))
+bad_request = _handler(defaults.bad_request, SuspiciousOperation())
+permission_denied = _handler(defaults.permission_denied, PermissionDenied())
+page_not_found = _handler(defaults.page_not_found, Http404())
+server_error = _handler(defaults.server_error, Exception())

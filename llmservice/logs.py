@@ -8,9 +8,20 @@ from typing import Any
 from llmservice import request_record
 
 
-def has_trace(record: logging.LogRecord) -> bool:
-    """Whether an error that nobody expected is behind `record`."""
-    return record.exc_info is not None
+def is_failure(record: logging.LogRecord) -> bool:
+    """Whether Django's `record` is of an error that nobody expected, and not of a request that it refused."""
+    return record.exc_info is not None and not _is_refusal(record)
+
+
+def without_refusals_trace(record: logging.LogRecord) -> bool:
+    """Takes the trace off Django's `record` of a request that it refused; nothing of the service failed."""
+    if _is_refusal(record):
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def _is_refusal(record: logging.LogRecord) -> bool:
+    return 400 <= getattr(record, "status_code", 500) < 500
 
 
 class JSONFormatter(logging.Formatter):
@@ -47,14 +58,20 @@ def configuration(log_format: str) -> dict[str, Any]:
             },
             "json": {"()": JSONFormatter},
         },
-        # The service has its own line for each refused request; Django's adds nothing but a trace to it.
-        "filters": {"has_trace": {"()": "django.utils.log.CallbackFilter", "callback": has_trace}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": log_format,
+                # Not a logger's: that would not see what the loggers below it, `django.security.…`, say.
+                "filters": [without_refusals_trace],
+            }
+        },
         "root": {"handlers": ["stderr"], "level": "INFO"},
         "loggers": {
             # Django's own handlers mail and look at DEBUG: its records go the way of all others.
             "django": {"handlers": [], "level": "INFO", "propagate": True},
-            "django.request": {"filters": ["has_trace"]},
+            # The service has its own line for each refused request, and the reason in it.
+            "django.request": {"filters": [is_failure]},
             # It tells of its start and of each step that it takes; what it warns of are failed logins.
             "axes": {"level": "WARNING"},
             # It tells of every request to the model hub.

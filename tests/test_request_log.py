@@ -1,9 +1,13 @@
+import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
@@ -136,3 +140,44 @@ def test_an_error_that_nobody_foresaw_is_logged_with_its_trace_and_the_request(
     assert (error["level"], error["request_id"]) == ("ERROR", "abc")
     assert "foreseen by nobody" in error["trace"]
     assert (line["status"], line["reason"]) == (500, "failed")
+
+
+@pytest.fixture
+def stderr() -> Iterator[io.StringIO]:
+    """What an operator reads, by the service's own handler."""
+    (handler,) = [one for one in logging.getLogger().handlers if one.name == "stderr"]
+    assert isinstance(handler, logging.StreamHandler)
+    written = io.StringIO()
+    before = handler.setStream(written)
+    yield written
+    handler.setStream(before)
+
+
+def test_a_post_to_the_admin_that_is_refused_has_no_trace(stderr: io.StringIO) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_user("staff", is_staff=True))
+    token = {"csrfmiddlewaretoken": re.findall('name="csrf[^>]+ value="(.+?)"', page(client, "/admin/"))[0]}
+    add = "/admin/accounts/apikey/add/"
+
+    def post(body: object, media_type: str = "application/x-www-form-urlencoded") -> list[str]:
+        """The lines that the log has of it."""
+        stderr.seek(stderr.truncate(0))
+        assert client.post(add, body, content_type=media_type).status_code in {400, 403}
+        lines = stderr.getvalue().splitlines()
+        assert not [line for line in lines if "Traceback" in line or line.startswith(" ")], lines
+        assert "hush" not in str(lines)
+        return lines
+
+    (line,) = post(urlencode({**token, "name": "hush"}))
+    assert line.endswith("reason='forbidden'")
+    wrong_token, _ = post(urlencode({"csrfmiddlewaretoken": "hush" * 16}))
+    assert "WARNING" in wrong_token
+    too_many, line = post("&".join(["hush=1"] * 1001))
+    assert "DATA_UPLOAD_MAX_NUMBER_FIELDS" in too_many
+    assert line.endswith("reason='malformed'")
+    (line,) = post("hush", "multipart/form-data")
+    assert line.endswith("reason='malformed'")
+
+
+def page(client: Client, address: str) -> str:
+    return client.get(address).content.decode()
