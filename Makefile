@@ -29,8 +29,7 @@ help:
 run: $(VENV)/.run $(VENV)/.native
 	@$(MANAGE) preflight --before-setup
 	@if [ -z "$${LLM_MODEL:-}" ]; then LLM_MODEL=$$($(MANAGE) quickstart_model); export LLM_MODEL; fi; \
-	$(MANAGE) setup; \
-	exec $(PYTHON) -m gunicorn -c llmservice/gunicorn.conf.py
+	exec $(MANAGE) setup --serve
 
 test: $(VENV)/.dev $(VENV)/.native
 	@$(MANAGE) quickstart_model > /dev/null

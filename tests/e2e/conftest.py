@@ -20,6 +20,7 @@ from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
 IMAGE_ROOT = os.environ.get("TEST_IMAGE_ROOT")
 READY_WITHIN_S = 180
 ENDED_WITHIN_S = 140
+GUNICORN = ("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +101,13 @@ def manage(environ: Mapping[str, str], *command: str) -> str:
 
 
 @contextmanager
-def running(environ: Mapping[str, str], log: Path) -> Iterator[Service]:
-    """Start gunicorn with `environ`, its output in the file `log`; it is ended at the end."""
+def running(
+    environ: Mapping[str, str], log: Path, *, command: tuple[str, ...] = GUNICORN
+) -> Iterator[Service]:
+    """Start the server with `environ`, its output in the file `log`; it is ended at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            python("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"),
+            python(*command),
             cwd=BASE_DIR,
             env=environ,
             stdout=output,

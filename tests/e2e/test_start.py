@@ -11,7 +11,16 @@ import httpx
 import pytest
 
 from llmservice.environment import BASE_DIR
-from tests.e2e.conftest import Service, StartService, free_port, manage, python, service_environ
+from tests.e2e.conftest import (
+    GUNICORN,
+    Service,
+    StartService,
+    free_port,
+    manage,
+    python,
+    running,
+    service_environ,
+)
 
 REFUSED_WITHIN_S = 15
 
@@ -19,7 +28,7 @@ REFUSED_WITHIN_S = 15
 def refusal(environ: dict[str, str]) -> str:
     """What gunicorn says, after its own first line, when it refuses to start."""
     done = subprocess.run(
-        python("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"),
+        python(*GUNICORN),
         cwd=BASE_DIR,
         env=environ,
         capture_output=True,
@@ -133,6 +142,32 @@ def test_a_key_that_the_database_does_not_hold_is_not_printed(environ: dict[str,
     manage(environ, "setup")
 
     assert "another-key" not in manage({**environ, "API_KEY": "another-key"}, "setup")
+
+
+def test_a_setup_with_a_model_that_cannot_be_had_makes_nothing(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        python("manage.py", "setup"),
+        cwd=BASE_DIR,
+        env={**environ, "LLM_MODEL": "/no/such/folder"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "/no/such/folder" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "with the password" in manage(environ, "setup")
+
+
+def test_the_setup_becomes_the_server_with_a_number_of_workers_that_is_set_to_nothing(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    command = ("manage.py", "setup", "--serve")
+    with running({**environ, "WEB_CONCURRENCY": ""}, tmp_path / "log", command=command) as started:
+        started.wait_ready()
+        assert started.stop() == 0
+    assert started.log.read_text().count("Booting worker") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,8 +1,6 @@
 import contextlib
 import fcntl
 import logging
-import os
-import sys
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -14,6 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
+from inference.management.server import become_server
 from llmservice.database import connect_once
 
 # Any number; all processes of this service take the same.
@@ -35,11 +34,7 @@ class Command(BaseCommand):
             call_command("seed", stdout=made)
             make_superuser()
         logger.info("The database is up to date. %s", made.getvalue().strip())
-        # Connections do not outlive this process.
-        connection.close()
-        sys.stdout.flush()
-        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"]
-        os.execv(gunicorn[0], gunicorn)  # noqa: S606
+        become_server()
 
 
 def wait_for_database(wait_s: float) -> None:
