@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from inference import model_files
 from inference.engine.errors import ModelUnavailable
 
 CHECK_TIMEOUT_S = 10.0
@@ -39,7 +40,7 @@ def check(name: str) -> None:
     """Whether the model could be had, without loading or downloading it; it takes 10 seconds at most.
 
     Raises:
-        ModelUnavailable: it is not in the folder, in the cache or on the hub.
+        ModelUnavailable: it is not in the folder, in the cache or on the hub, or its files are not whole.
     """
     if _is_folder(name):
         _check_folder(name, Path(name).expanduser())
@@ -115,23 +116,21 @@ def _is_folder(name: str) -> bool:
 
 
 def _check_folder(name: str, folder: Path) -> None:
-    if not folder.is_dir():
-        raise unavailable(name, "there is no such folder")
-    if not (folder / "config.json").is_file():
-        raise unavailable(name, "the folder holds no config.json")
-    if not any(next(folder.glob(kind), None) for kind in WEIGHTS):
-        raise unavailable(name, "the folder holds no weights (*.safetensors)")
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise unavailable(name, "the folder holds no tokenizer (tokenizer.json)")
+    try:
+        model_files.check(folder)
+    except model_files.ModelFilesError as error:
+        raise unavailable(name, str(error)) from error
 
 
 def _cached(name: str) -> Path | None:
-    """The model's folder in the hub's cache, if all is there."""
+    """The model's folder in the hub's cache, if all is there; ModelUnavailable where it cannot be read."""
     try:
         folder = Path(snapshot_download(name, local_files_only=True))
-        _check_folder(name, folder)
-    except (LocalEntryNotFoundError, HFValidationError, ModelUnavailable, ValueError):
+        model_files.check(folder)
+    except (LocalEntryNotFoundError, HFValidationError, model_files.Incomplete, ValueError):
         return None
+    except model_files.ModelFilesError as error:
+        raise unavailable(name, str(error)) from error
     return folder
 
 

@@ -80,3 +80,15 @@ def test_a_model_on_the_hub_may_start_and_is_downloaded_by_the_worker(
 def not_cached(name: str, *, local_files_only: bool = False, **_: object) -> str:
     assert local_files_only
     raise ValueError("not in the cache")
+
+
+def test_a_cached_model_that_cannot_be_read_is_not_asked_of_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = save_tiny_model(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"")
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setattr(model_source, "snapshot_download", lambda *_, **__: str(folder))
+    for look in (model_source.check, model_source.fetch):
+        with pytest.raises(ModelUnavailable, match=r"model\.safetensors is cut off"):
+            look("openai-community/gpt2-medium")

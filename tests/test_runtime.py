@@ -63,9 +63,9 @@ def test_a_model_that_cannot_be_had_is_told_to_the_caller(
         runtime.check_model()
 
 
-def test_weights_that_cannot_be_read_are_named(settings: LazySettings, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_read_is_named(settings: LazySettings, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path)
-    (folder / "model.safetensors").write_bytes(b"not weights")
+    (folder / "config.json").write_text("{")
     settings.LLM_MODEL = str(folder)
     runtime.start()
     wait_for(State.DEAD)
