@@ -53,16 +53,18 @@ logconfig_dict = logs.configuration(environment.log_format)
 # Whose headers are believed is decided by `llmservice.proxies`.
 forwarded_allow_ips = ""
 
-# The workers' metrics: files in a folder of this start's own. prometheus_client reads the variable when it is
-# imported, which so has to come later.
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="llmservice-metrics-"))
-
 
 def on_starting(server: Arbiter) -> None:
     """Stop here, with one sentence, where no worker could serve."""
     preflight = subprocess.run([sys.executable, "manage.py", "preflight"], cwd=BASE_DIR, check=False)
     if preflight.returncode:
         sys.exit(preflight.returncode)
+
+
+def when_ready(server: Arbiter) -> None:
+    """Make a folder for the workers' metrics, of this start's own; a start that was refused leaves none."""
+    # prometheus_client reads the variable when it is imported, which so has to come later.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="llmservice-metrics-")
 
 
 def post_worker_init(worker: Worker) -> None:

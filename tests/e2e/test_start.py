@@ -70,6 +70,22 @@ def test_a_bad_setting_stops_the_start_with_its_name(environ: dict[str, str], na
     assert refusal({**environ, name: value}).startswith(name)
 
 
+def test_neither_a_start_that_is_refused_nor_an_end_leaves_metrics_behind(
+    environ: dict[str, str], start_service: StartService, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    refusal({**environ, "LLM_MODEL": "/no/such/folder", "TMPDIR": str(temporary)})
+    assert not list(temporary.iterdir())
+
+    started = start_service(TMPDIR=str(temporary))
+    started.wait_ready()
+    assert len(list(temporary.glob("llmservice-metrics-*"))) == 1
+    assert 'route="/ready"' in httpx.get(f"{started.url}/metrics").text
+    started.stop()
+    assert not list(temporary.glob("llmservice-*"))
+
+
 def test_a_database_without_tables_stops_the_start(tmp_path: Path, quickstart_model: Path) -> None:
     said = refusal(service_environ(tmp_path, LLM_MODEL=str(quickstart_model)))
 
