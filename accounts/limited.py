@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 from accounts import ratelimit_fields, usage
 from accounts.limits import Limits
 from accounts.models import APIKey, Scope
+from llmservice.methods import OwnMethodsView
 
 
 class HasScope(BasePermission):
@@ -22,7 +23,7 @@ class HasScope(BasePermission):
         return view.scope is None or view.scope in view.key.scopes
 
 
-class KeyView(APIView):
+class KeyView(OwnMethodsView):
     """A view for keys with `scope`; each of its answers tells the key's limits, also one that refuses.
 
     Attributes:

@@ -6,7 +6,6 @@ from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiRespons
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import services, tries, usage
 from accounts.events import Actor, address_of
@@ -21,6 +20,7 @@ from accounts.serializers import (
     RotateRequestSerializer,
 )
 from accounts.tries import Purpose
+from llmservice.methods import OwnMethodsView
 from llmservice.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
 
 TAG = "Keys"
@@ -182,7 +182,7 @@ class RotateView(KeyView):
         )
 
 
-class RevokeView(APIView):
+class RevokeView(OwnMethodsView):
     """The end of a secret that has leaked, for whoever has it."""
 
     authentication_classes = ()

@@ -1,11 +1,9 @@
 """`POST /generate`: a prompt in, the prompt and the model's text out."""
 
 import secrets
-from typing import Any
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
-from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -44,12 +42,6 @@ class GenerateView(KeyView):
     """Generates text after a prompt."""
 
     scope = Scope.GENERATE
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        # Before the key is asked for: no key makes another method right.
-        if request.method not in self.allowed_methods:
-            raise MethodNotAllowed(str(request.method))
-        super().initial(request, *args, **kwargs)
 
     @extend_schema(
         operation_id="generate",

@@ -3,14 +3,14 @@
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from inference import runtime
 from inference.serializers import HealthSerializer, ReadySerializer
+from llmservice.methods import OwnMethodsView
 from llmservice.problem_schema import RETRY_AFTER, problems
 
 
-class HealthView(APIView):
+class HealthView(OwnMethodsView):
     """Whether this process should go on: a supervisor restarts it on 503.
 
     It asks neither the database nor the model, so that it answers at any load, and while the model loads.
@@ -44,7 +44,7 @@ class HealthView(APIView):
         return Response({"status": "ok", "message": "Service is running"})
 
 
-class ReadyView(APIView):
+class ReadyView(OwnMethodsView):
     """Whether to send requests here now."""
 
     authentication_classes = ()

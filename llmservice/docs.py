@@ -9,16 +9,17 @@ from drf_spectacular.renderers import OpenApiJsonRenderer2
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
-from rest_framework.views import APIView
+
+from llmservice.methods import OwnMethodsView
 
 
-class SchemaView(SpectacularAPIView):
+class SchemaView(OwnMethodsView, SpectacularAPIView):
     """The OpenAPI document, as JSON."""
 
     renderer_classes = [OpenApiJsonRenderer2]
 
 
-class _Page(APIView):
+class _Page(OwnMethodsView):
     """Open to everyone, and no operation that the OpenAPI document would describe."""
 
     authentication_classes = ()

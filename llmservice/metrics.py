@@ -23,11 +23,11 @@ from prometheus_client import (
 )
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts import networks
 from inference import runtime
 from inference.engine.errors import Unavailable
+from llmservice.methods import OwnMethodsView
 from llmservice.request_record import RequestRecord
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
@@ -108,7 +108,7 @@ def start_observing() -> None:
     threading.Thread(target=observe, name="metrics", daemon=True).start()
 
 
-class MetricsView(APIView):
+class MetricsView(OwnMethodsView):
     """The numbers of all workers: for whoever has the token or, without one, for this machine alone."""
 
     authentication_classes = ()

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from rest_framework.views import APIView
 
 from accounts import tokens
 from accounts.authentication import APIKeyAuthentication
 from accounts.limited import HasScope
 from llmservice.environment import BASE_DIR
+from tests.problems import problem
 
 # Without a key, and why.
 OPEN = {
@@ -52,6 +53,16 @@ def test_every_view_of_the_api_asks_for_a_key_or_is_known_to_be_open() -> None:
             assert list(view.authentication_classes) == [APIKeyAuthentication], name
             assert list(view.permission_classes) == [HasScope], name
     assert set(OPEN) < set(api_views())
+
+
+@pytest.mark.django_db
+def test_a_method_that_no_document_has_is_refused_before_a_key_is_asked_for(client: Client) -> None:
+    """OPTIONS too."""
+    for name in set(api_views()) - {"not-found"}:
+        for method in ("OPTIONS", "DELETE", "TRACE", "NONSENSE"):
+            response = client.generic(method, reverse(name))
+            problem(response, 405)
+            assert response["Allow"] in {"GET, HEAD", "POST"}, name
 
 
 def admin_addresses() -> list[str]:
