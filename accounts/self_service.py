@@ -131,7 +131,8 @@ class RotateView(KeyView):
         tags=[TAG],
         summary="Give my key a new secret",
         description=(
-            "Answers with a new secret, this once; the one that was sent works on for the grace you choose. "
+            "Answers with a new secret, this once; the one that was sent works on for the grace you choose, "
+            "or for a day where the body is empty. "
             "Only the newest secret of a key can rotate it, and a key has two secrets at the most."
         ),
         parameters=[RETRY_AFTER, *RATE_LIMIT],

@@ -86,6 +86,23 @@ def test_a_key_gives_itself_a_new_secret_and_the_old_one_has_its_grace(client: C
     assert (event.actor, event.address) == (f"the holder of {first.secret}", "127.0.0.1")
 
 
+def test_without_a_body_the_grace_is_that_of_the_document(client: Client) -> None:
+    document = client.get("/schema").json()
+    operation = document["paths"]["/keys/me/rotate"]["post"]
+    assert "required" not in operation["requestBody"]
+    assert "a day where the body is empty" in operation["description"]
+    default = document["components"]["schemas"]["RotateRequest"]["properties"]["grace_s"]["default"]
+
+    first = services.create_key(name="search")
+    answer = client.generic("POST", "/keys/me/rotate", headers={"X-API-Key": first.plaintext})
+    assert answer.status_code == 200
+
+    first.secret.refresh_from_db()
+    assert first.secret.expires_at is not None
+    left = first.secret.expires_at - timezone.now()
+    assert default - 60 < left.total_seconds() <= default == 24 * 60 * 60
+
+
 def test_without_a_grace_the_old_secret_is_dead_at_once(client: Client) -> None:
     first = services.create_key(name="search")
     new = rotate(client, first.plaintext, grace_s=0).json()["secret"]
