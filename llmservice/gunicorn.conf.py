@@ -17,10 +17,10 @@ from types import FrameType
 
 from django.core.exceptions import ImproperlyConfigured
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.gthread import ThreadWorker as Worker
 
 from llmservice import logs
 from llmservice.environment import BASE_DIR, Environment
+from llmservice.worker import Worker
 
 try:
     environment = Environment.read(os.environ)
@@ -36,7 +36,7 @@ chdir = str(BASE_DIR)
 wsgi_app = "llmservice.wsgi:application"
 host = f"[{environment.host}]" if ":" in environment.host else environment.host
 bind = f"{host}:{environment.port}"
-worker_class = "gthread"
+worker_class = "llmservice.worker.Worker"
 workers = environment.web_concurrency
 # Each waiting request holds a thread: a few more, so that /health and the admin always find one.
 threads = environment.llm_max_running + environment.llm_max_queued + 8

@@ -109,6 +109,34 @@ def test_what_is_wrong_is_said(client: httpx.Client, service: Service) -> None:
     problem(client.get("/health", headers={"Host": "elsewhere.example"}), 400)
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"GET /{'a' * 9000} HTTP/1.1\r\nHost: localhost\r\n", 414),
+        (f"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {'a' * 9000}\r\n", 431),
+        ("GET / HTTP/1.1\r\n" + "".join(f"X-{i}: a\r\n" for i in range(101)), 431),
+        ("GET / HTTP/1.1\r\nllms_hush\r\n", 400),
+        ("GE<T / HTTP/1.1\r\n", 400),
+        ("POST /generate HTTP/1.1\r\nContent-Length: ten\r\n", 400),
+        ("POST /generate HTTP/1.1\r\nTransfer-Encoding: other\r\n", 501),
+        ("POST /generate HTTP/1.1\r\nExpect: nothing\r\n", 417),
+    ],
+)
+def test_what_the_server_itself_refuses_is_a_problem_too(service: Service, head: str, status: int) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=20) as connection,
+        connection.makefile() as answer,
+    ):
+        connection.sendall(f"{head}\r\n".encode())
+        fields, body = answer.read().split("\n\n")
+    assert fields.startswith(f"HTTP/1.1 {status} ")
+    assert "Content-Type: application/problem+json" in fields
+    assert json.loads(body)["status"] == status
+    assert json.loads(body)["detail"]
+    assert "hush" not in service.log.read_text()
+
+
 def test_a_chunked_body_is_read_and_bounded(client: httpx.Client) -> None:
     headers = {"Content-Type": "application/json"}
     body = json.dumps({"prompt": "Once", "max_new_tokens": 2}).encode()
