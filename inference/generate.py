@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from accounts.limited import KeyView
 from accounts.models import Scope
 from inference import runtime
+from inference.disconnect import result_for
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.metering import metered
 from inference.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
@@ -49,7 +50,8 @@ class GenerateView(KeyView):
         summary="Generate text after a prompt",
         description=(
             "Answers with the prompt and the text that the model wrote after it, once it is complete. "
-            "A request with the same fields and the same `seed` gives the same text, alone and among others."
+            "A request with the same fields and the same `seed` gives the same text, alone and among others. "
+            "Who closes the connection before ends the generation, and uses what was generated until then."
         ),
         parameters=[RETRY_AFTER, *RATE_LIMIT],
         request=OpenApiRequest(GenerateRequestSerializer, examples=[REQUEST, GREEDY_REQUEST]),
@@ -82,7 +84,7 @@ class GenerateView(KeyView):
             timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
         )
         with metered(self.key, engine, generation_request) as generation:
-            completion = generation.result()
+            completion = result_for(request, generation)
         return Response(
             {
                 "generated_text": engine.decode(prompt_ids) + completion.text,

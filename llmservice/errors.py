@@ -19,6 +19,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
 from inference.engine.errors import (
+    Cancelled,
     DeadlineExceeded,
     EmptyPrompt,
     EngineError,
@@ -31,6 +32,8 @@ from llmservice import request_record
 CONTENT_TYPE = "application/problem+json"
 # Long enough for a restart or a short load to pass, short enough that nobody waits for nothing.
 RETRY_AFTER_S = 5
+# No standard has a status for a client that is gone; the log and the metrics have nginx's.
+CLIENT_CLOSED_REQUEST = 499
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +59,27 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> HttpResponse:
+        title = title_of(self.status)
         body: dict[str, Any] = {
             "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
+            "title": title,
             "status": self.status,
             "detail": self.detail,
         }
         if self.errors:
             body["errors"] = [{"field": error.field, "detail": error.detail} for error in self.errors]
-        return JsonResponse(body, status=self.status, content_type=CONTENT_TYPE, headers=dict(self.headers))
+        return JsonResponse(
+            body,
+            status=self.status,
+            reason=title,
+            content_type=CONTENT_TYPE,
+            headers=dict(self.headers),
+        )
+
+
+def title_of(status: int) -> str:
+    """The status in words."""
+    return "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:
@@ -106,6 +121,8 @@ def problem_for(exc: Exception) -> Problem:
             return unavailable(str(exc))
         case DeadlineExceeded():
             return Problem(status=504, detail=str(exc))
+        case Cancelled():
+            return Problem(status=CLIENT_CLOSED_REQUEST, detail="The client closed the connection.")
         case EngineError():
             return Problem(status=500, detail=str(exc))
         case OperationalError() | InterfaceError():
@@ -135,6 +152,8 @@ def reason_for(exc: Exception) -> str:
             return "unavailable"
         case DeadlineExceeded():
             return "deadline"
+        case Cancelled():
+            return "disconnected"
         case OperationalError() | InterfaceError():
             return "database"
         case _:

@@ -1,6 +1,7 @@
 """Every error is a problem document, whoever raises it and whatever DEBUG is."""
 
 import io
+import json
 import logging
 from typing import Any
 
@@ -15,7 +16,15 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from inference.engine.errors import DeadlineExceeded, EmptyPrompt, GenerationFailed, Overloaded, Unavailable
+from inference.engine.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EmptyPrompt,
+    GenerationFailed,
+    Overloaded,
+    Unavailable,
+)
+from llmservice.errors import problem_for, reason_for
 from llmservice.intake import IntakeMiddleware
 from tests.problems import problem
 
@@ -211,3 +220,11 @@ def test_a_chunked_body_that_breaks_off_is_a_told() -> None:
 def test_a_length_beyond_the_limit_is_refused_before_reading(settings: Any, length: str, status: int) -> None:
     settings.MAX_BODY_BYTES = 10
     told(IntakeMiddleware(echo)(RequestFactory().post("/generate", CONTENT_LENGTH=length)), status)
+
+
+def test_a_request_whose_client_is_gone_is_no_failure_of_the_service() -> None:
+    """No standard has this status; whoever closed only its own side of the connection can read why."""
+    response = problem_for(Cancelled()).response()
+    assert (response.status_code, response.reason_phrase) == (499, "Client Closed Request")
+    assert json.loads(response.content)["title"] == "Client Closed Request"
+    assert reason_for(Cancelled()) == "disconnected"

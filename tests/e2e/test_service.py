@@ -182,6 +182,36 @@ def test_a_body_that_is_shorter_than_its_length_counts_for_nothing_though_it_is_
     assert set(used["today"]["requests"].values()) == {0}
 
 
+def test_a_client_that_goes_away_ends_its_generation_and_pays_for_what_was_generated(
+    service: Service,
+) -> None:
+    key = service.manage("create_key", "impatient", "--tokens-per-day", "100000").strip()
+    host, port = service.url.removeprefix("http://").split(":")
+    # Several at once, so that not all can be done before it is noticed.
+    for seed in range(6):
+        body = json.dumps({"prompt": "Once upon a time", "max_new_tokens": 200, "seed": seed})
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(
+                f"POST /generate HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+            )
+
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        today = httpx.get(f"{service.url}/keys/me", headers={"X-API-Key": key}).json()["today"]
+        told = [line for line in service.log.read_text().splitlines() if "outcome='cancelled'" in line]
+        # The line is written a little after the account.
+        if sum(today["requests"].values()) == 6 and len(told) == today["requests"]["cancelled"]:
+            break
+        time.sleep(0.1)
+    assert today["requests"]["cancelled"] > 0
+    assert today["requests"]["cancelled"] + today["requests"]["finished"] == 6
+    assert today["reserved_tokens"] == 0
+    assert 0 < today["completion_tokens"] < 6 * 200
+    assert len(told) == today["requests"]["cancelled"]
+    assert all('"POST /generate" 499' in line and "reason='disconnected'" in line for line in told)
+
+
 def test_one_connection_serves_request_after_request(service: Service) -> None:
     """A HEAD, a refused body and an answer after one another: none may leave bytes for the next one."""
     with httpx.Client(base_url=service.url, headers={"X-API-Key": service.key}) as client:
