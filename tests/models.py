@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from inference.engine import native
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.model import LanguageModel
@@ -32,6 +33,14 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT)
+
+
+def compute_on(threads: int) -> None:
+    """Have PyTorch and the native kernels compute on so many threads."""
+    torch.set_num_threads(threads)
+    kernels = native.load()
+    if kernels:
+        kernels.threads = threads
 
 
 def tiny_gpt2(seed: int = 0) -> PreTrainedModel:
@@ -75,7 +84,7 @@ def tiny_engine(
     Without `eos_ids` every text reaches its full length.
     """
     config = replace(config or EngineConfig(kv_cache_tokens=4096), threads=1)
-    torch.set_num_threads(1)  # a second one only waits, with so small a model
+    compute_on(1)  # a second thread only waits, with so small a model
     model = LanguageModel(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
     engine = Engine(model, byte_tokenizer(), config, eos_ids=eos_ids, clock=clock)
     if start:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from inference.engine import native
 from inference.engine.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.model import LanguageModel, Segment
-from tests.models import SHAPES
+from tests.models import SHAPES, compute_on
 
 Layer = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
 
@@ -38,7 +38,7 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
     kind: Layer, out_features: int, in_features: int, threads: int
 ) -> None:
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    compute_on(threads)
     torch.manual_seed(0)
     weight, bias = torch.randn(out_features, in_features), torch.randn(out_features)
     layer = kind(weight, bias)
@@ -52,7 +52,7 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
         assert torch.equal(layer(rows[50:53]), computed[50:53])
     error = (computed - exact).norm(dim=1) / exact.norm(dim=1)
     assert float(error.median()) < 0.03
-    torch.set_num_threads(before)
+    compute_on(before)
 
 
 def test_a_row_of_zeros_gives_the_bias(kind: Layer) -> None:

@@ -8,6 +8,7 @@ from transformers.pytorch_utils import Conv1D
 
 from inference.engine import native
 from inference.engine.linear import LEAST_ROWS, NativeLinear, PackedLinear, replace_linears
+from tests.models import compute_on
 
 # GPT-2 medium's and the quick-start model's, and odd ones
 SHAPES = [(3072, 1024), (1024, 4096), (576, 1536), (192, 576), (33, 48), (1, 7)]
@@ -35,14 +36,14 @@ def test_a_row_is_the_same_bits_alone_and_among_others(
     make, least = kind
     before = torch.get_num_threads()
     torch.manual_seed(0)
-    torch.set_num_threads(threads)
+    compute_on(threads)
     layer = make(torch.randn(out_features, in_features), torch.randn(out_features))
     rows = torch.randn(300, in_features)
     alone = torch.cat([layer(row.expand(least, -1))[:1] for row in rows[:20]])
     for count in (least, 8, 15, 16, 17, 33, 64, 100, 300):
         assert torch.equal(layer(rows[:count])[:20], alone[:count])
     assert torch.equal(layer(rows[7:60])[:10], alone[7:17])
-    torch.set_num_threads(before)
+    compute_on(before)
 
 
 def test_replaced_layers_compute_what_the_model_s_own_compute(kind: tuple[Layer, int]) -> None:

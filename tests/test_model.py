@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
 from inference.engine.errors import ModelUnavailable
 from inference.engine.model import LanguageModel, Segment
-from tests.models import SHAPES, byte_tokenizer, tiny_gpt2
+from tests.models import SHAPES, byte_tokenizer, compute_on, tiny_gpt2
 
 LENGTHS = (1, 2, 31, 32, 33, 64, 70, 100)
 
@@ -33,9 +33,9 @@ def logits_alone(model: LanguageModel, token_ids: list[int], decoded: int) -> to
 def model(request: pytest.FixtureRequest) -> Iterator[LanguageModel]:
     shape, threads = request.param
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    compute_on(threads)
     yield LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024)
-    torch.set_num_threads(before)
+    compute_on(before)
 
 
 def test_logits_are_the_same_bits_alone_and_in_a_batch_that_others_join_and_leave(

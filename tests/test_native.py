@@ -3,6 +3,7 @@
 import platform
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from inference.engine import native
 from inference.engine.linear import NativeLinear
 from inference.engine.model import LanguageModel, Segment
 from inference.engine.native import Kernels, build
-from tests.models import SHAPES
+from tests.models import SHAPES, compute_on
 
 COMPILER = shutil.which("c++") or shutil.which("g++")
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler is here")
@@ -37,7 +38,7 @@ def threads(request: pytest.FixtureRequest) -> int:
 def _same_threads_afterwards() -> object:
     before = torch.get_num_threads()
     yield
-    torch.set_num_threads(before)
+    compute_on(before)
 
 
 def generations() -> list[Kernels]:
@@ -133,9 +134,9 @@ def test_an_activated_row_is_the_same_bits_among_others(
 ) -> None:
     torch.manual_seed(0)
     rows = torch.randn(65, width)
-    torch.set_num_threads(1)
+    kernels.threads = 1
     alone = torch.cat([_activated(kernels, name, row[None]) for row in rows])
-    torch.set_num_threads(threads)
+    kernels.threads = threads
     for first, last in ((0, 65), (3, 20), (60, 62)):
         assert torch.equal(_activated(kernels, name, rows[first:last]), alone[first:last])
 
@@ -144,6 +145,18 @@ def _activated(kernels: Kernels, name: str, rows: torch.Tensor) -> torch.Tensor:
     out = torch.empty_like(rows)
     kernels.activation(name, rows.contiguous(), out)
     return out
+
+
+def test_two_callers_at_once_get_what_each_gets_alone(kernels: Kernels) -> None:
+    torch.manual_seed(0)
+    kernels.threads = 3
+    layer = NativeLinear(kernels, torch.randn(1024, 512), None)
+    inputs = [torch.randn(count, 512) for count in (1, 5, 16, 40)]
+    expected = [layer(rows) for rows in inputs]
+    with ThreadPoolExecutor(max_workers=4) as callers:
+        for _ in range(50):
+            computed = list(callers.map(layer, inputs))
+            assert all(map(torch.equal, computed, expected))
 
 
 def test_loading_them_leaves_tiny_numbers_alone(kernels: Kernels) -> None:

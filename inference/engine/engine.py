@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from inference.engine.config import EngineConfig, usable_cpus
@@ -190,7 +189,7 @@ class Engine:
         self._scheduler.drop_finished()
 
     def _run(self) -> None:
-        torch.set_num_threads(self._config.threads or usable_cpus())
+        self._model.use_threads(self._config.threads or usable_cpus())
         try:
             while not self._stopping:
                 if not self.step():

@@ -72,6 +72,14 @@ class LanguageModel:
                 "bits alone and in a batch."
             )
 
+    def use_threads(self, threads: int) -> None:
+        """Compute on so many threads, in the calling thread from now on."""
+        if self._kernels:
+            self._kernels.threads = threads
+            # What PyTorch does beside the kernels is little, and its threads would be in the way of theirs.
+            threads = 1
+        torch.set_num_threads(threads)
+
     @torch.inference_mode()
     def forward(self, segments: list[Segment]) -> torch.Tensor:
         """Compute the segments in one pass, and keep their keys and values.

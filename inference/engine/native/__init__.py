@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from inference.engine.config import usable_cpus
 from inference.engine.native.build import built
 
 
@@ -22,18 +23,22 @@ class Kernels:
     """The kernels for this CPU. Tensors are dense float32 on the CPU where nothing else is said.
 
     Every result is the same bits whatever the number of rows, of sequences and of threads.
+
+    Attributes:
+        threads: how many compute, the calling one among them.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
+        self.threads = usable_cpus()
         pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-        self._attention = library.decode_attention
-        self._attention.argtypes = [
+        self._decode_attention = library.decode_attention
+        self._decode_attention.argtypes = [
             *(pointer, _Strides, pointer, _Strides, pointer, _Strides),
             *(pointer, pointer, size, pointer, size),
             *(size, size, size, size, ctypes.c_float, number, pointer),
         ]
         self._prompt_attention = library.prompt_attention
-        self._prompt_attention.argtypes = self._attention.argtypes
+        self._prompt_attention.argtypes = self._decode_attention.argtypes
         self._linear = library.linear
         self._linear.argtypes = [pointer, pointer, size, size, pointer, size, number, pointer]
         self._activations = {name: getattr(library, name) for name in ("gelu_tanh", "silu")}
@@ -43,7 +48,7 @@ class Kernels:
         self._int8_linear = getattr(library, "int8_linear", None)
         if self._int8_linear is not None:
             self._int8_linear.argtypes = [*[pointer] * 4, size, size, pointer, size, number, pointer]
-        for kernel in (self._attention, self._prompt_attention, self._linear, self._int8_linear):
+        for kernel in (self._decode_attention, self._prompt_attention, self._linear, self._int8_linear):
             if kernel is not None:
                 kernel.restype = None
 
@@ -71,7 +76,7 @@ class Kernels:
             rows: int64 `[sequences, 3]`: row, the sequence's first place, its tokens with the new one.
             output: `[rows, heads, value_dim]`.
         """
-        _attend(self._attention, query, key, value, pools, rows, scaling, output)
+        self._attend(self._decode_attention, query, key, value, pools, rows, scaling, output)
 
     def prompt_attention(
         self,
@@ -89,7 +94,41 @@ class Kernels:
             blocks: int64 `[blocks, 4]`: first row, rows (up to 32), the sequence's first place, and how many
                 of its tokens come before the block.
         """
-        _attend(self._prompt_attention, query, key, value, pools, blocks, scaling, output)
+        self._attend(self._prompt_attention, query, key, value, pools, blocks, scaling, output)
+
+    def _attend(
+        self,
+        kernel: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        pools: tuple[torch.Tensor, torch.Tensor],
+        work: torch.Tensor,
+        scaling: float,
+        output: torch.Tensor,
+    ) -> None:
+        """Call one of the attention kernels, which take the same arguments but for the meaning of `work`."""
+        keys, values = pools
+        kernel(
+            query.data_ptr(),
+            _Strides(query.stride(2), query.stride(1)),
+            key.data_ptr(),
+            _Strides(key.stride(2), key.stride(1)),
+            value.data_ptr(),
+            _Strides(value.stride(2), value.stride(1)),
+            keys.data_ptr(),
+            values.data_ptr(),
+            keys.shape[1],
+            work.data_ptr(),
+            work.shape[0],
+            query.shape[1],
+            keys.shape[0],
+            keys.shape[2],
+            values.shape[2],
+            scaling,
+            self.threads,
+            output.data_ptr(),
+        )
 
     def linear(self, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> None:
         """`out = x @ weights^T + bias`.
@@ -109,7 +148,7 @@ class Kernels:
             width,
             x.data_ptr(),
             rows,
-            torch.get_num_threads(),
+            self.threads,
             out.data_ptr(),
         )
 
@@ -142,7 +181,7 @@ class Kernels:
             width,
             x.data_ptr(),
             x.numel() // depth,
-            torch.get_num_threads(),
+            self.threads,
             out.data_ptr(),
         )
 
@@ -154,41 +193,7 @@ class Kernels:
         """
         width = x.shape[-1]
         rows = x.numel() // width
-        self._activations[name](x.data_ptr(), rows, width, torch.get_num_threads(), out.data_ptr())
-
-
-def _attend(
-    kernel: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    pools: tuple[torch.Tensor, torch.Tensor],
-    work: torch.Tensor,
-    scaling: float,
-    output: torch.Tensor,
-) -> None:
-    """Call one of the attention kernels, which take the same arguments but for the meaning of `work`."""
-    keys, values = pools
-    kernel(
-        query.data_ptr(),
-        _Strides(query.stride(2), query.stride(1)),
-        key.data_ptr(),
-        _Strides(key.stride(2), key.stride(1)),
-        value.data_ptr(),
-        _Strides(value.stride(2), value.stride(1)),
-        keys.data_ptr(),
-        values.data_ptr(),
-        keys.shape[1],
-        work.data_ptr(),
-        work.shape[0],
-        query.shape[1],
-        keys.shape[0],
-        keys.shape[2],
-        values.shape[2],
-        scaling,
-        torch.get_num_threads(),
-        output.data_ptr(),
-    )
+        self._activations[name](x.data_ptr(), rows, width, self.threads, out.data_ptr())
 
 
 def load() -> Kernels | None:

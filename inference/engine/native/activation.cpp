@@ -1,18 +1,18 @@
 // Activations, element by element. A row is computed by itself, so its neighbours change no bit of it.
 
 #include "exponential.h"
+#include "panels.h"
 
 namespace {
 
 template <typename Function>
 void each(const float* x, int64_t rows, int64_t width, int threads, float* out, Function function) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < rows; ++row) {
+    pool::for_each(rows, rows * width < kWorthThreads ? 1 : threads, [&](int64_t row) {
         const float* from = x + row * width;
         float* to = out + row * width;
 #pragma omp simd
         for (int64_t i = 0; i < width; ++i) to[i] = function(from[i]);
-    }
+    });
 }
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }

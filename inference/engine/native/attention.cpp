@@ -5,8 +5,7 @@
 // the number of threads nor the other sequences change a bit of it.
 
 #include "exponential.h"
-
-#include <omp.h>
+#include "pool.h"
 
 #include <algorithm>
 #include <limits>
@@ -72,22 +71,21 @@ extern "C" void decode_attention(const float* queries, Strides query, const floa
                                  int64_t kv_heads, int64_t dim, int64_t value_dim, float scale, int threads,
                                  float* output) {
     const int64_t groups = heads / kv_heads;
-    const int64_t units = count * kv_heads;  // a sequence's head each; neighbours go to different threads
-#pragma omp parallel num_threads(threads)
-    {
+    // A part is a head of several sequences: while one is computed, the next is fetched.
+    const int64_t slices = std::clamp<int64_t>((4 * threads + kv_heads - 1) / kv_heads, 1, count);
+    pool::for_each(kv_heads * slices, threads, [&](int64_t part) {
         thread_local std::vector<float> scores;
-        const int64_t team = omp_get_num_threads();
-        for (int64_t unit = omp_get_thread_num(); unit < units; unit += team) {
-            const Span span = spans[unit / kv_heads];
-            const int64_t h = unit % kv_heads;
+        const int64_t h = part / slices, slice = part % slices;
+        const int64_t end = count * (slice + 1) / slices;
+        for (int64_t s = count * slice / slices; s < end; ++s) {
+            const Span span = spans[s];
             if (static_cast<int64_t>(scores.size()) < span.length) scores.resize(span.length + 256);
             float* past_keys = keys + (h * places + span.start) * dim;
             float* past_values = values + (h * places + span.start) * value_dim;
-            if (unit + team < units) {
-                const Span next = spans[(unit + team) / kv_heads];
-                const int64_t from = (unit + team) % kv_heads * places + next.start;
-                fetch(keys + from * dim, (next.length - 1) * dim);
-                fetch(values + from * value_dim, (next.length - 1) * value_dim);
+            if (s + 1 < end) {
+                const int64_t next = h * places + spans[s + 1].start;
+                fetch(keys + next * dim, (spans[s + 1].length - 1) * dim);
+                fetch(values + next * value_dim, (spans[s + 1].length - 1) * value_dim);
             }
             const int64_t last = span.length - 1;
             copy(new_keys + span.row * key.row + h * key.head, dim, past_keys + last * dim);
@@ -97,5 +95,5 @@ extern "C" void decode_attention(const float* queries, Strides query, const floa
                        value_dim, scale, scores.data(), output + (span.row * heads + head) * value_dim);
             }
         }
-    }
+    });
 }

@@ -31,9 +31,9 @@ inline void add_products(__m512i& sums, __m512i inputs, __m512i weights) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(inputs), "v"(weights));
 }
 
-// x: [groups][R] of four inputs, each shifted by 128; row_scales: [R].
+// x: [groups][R] of four inputs, each shifted by 128; row_scales: [R]; more: another tile follows.
 template <int R, int P>
-void tile(const Layer& layer, const int32_t* x, const float* row_scales, int64_t panel, float* out) {
+void tile(const Layer& layer, const int32_t* x, const float* row_scales, int64_t panel, bool more, float* out) {
     const int64_t stride = layer.groups * kPanel * kGroup;
     const int8_t* weights = layer.weights + panel * stride;
     __m512i sums[R][P];
@@ -44,7 +44,7 @@ UNROLLED
     }
     for (int64_t k = 0; k < layer.groups; ++k) {
         __m512i weight[P];
-        const int64_t ahead = rows_ahead<R, P>(k, layer.groups) * kPanel * kGroup;
+        const int64_t ahead = rows_ahead<R, P>(k, layer.groups, more) * kPanel * kGroup;
 UNROLLED
         for (int p = 0; p < P; ++p) {
             const int8_t* row = weights + p * stride + k * kPanel * kGroup;
@@ -77,11 +77,13 @@ template <int R>
 void panels(const Layer& layer, const int32_t* x, const float* row_scales, Share share, float* out) {
     constexpr int P = panels_in_tile(R);
     int64_t panel = share.first;
-    for (; panel + P <= share.last; panel += P) tile<R, P>(layer, x, row_scales, panel, out);
-    if constexpr (P > 2) {
-        for (; panel + 2 <= share.last; panel += 2) tile<R, 2>(layer, x, row_scales, panel, out);
+    for (; panel + P <= share.last; panel += P) {
+        tile<R, P>(layer, x, row_scales, panel, panel + 2 * P <= share.last, out);
     }
-    for (; panel < share.last; ++panel) tile<R, 1>(layer, x, row_scales, panel, out);
+    if constexpr (P > 2) {
+        for (; panel + 2 <= share.last; panel += 2) tile<R, 2>(layer, x, row_scales, panel, false, out);
+    }
+    for (; panel < share.last; ++panel) tile<R, 1>(layer, x, row_scales, panel, false, out);
 }
 
 using Panels = void (*)(const Layer&, const int32_t*, const float*, Share, float*);
@@ -137,35 +139,27 @@ extern "C" void int8_linear(const int8_t* weights, const int32_t* offsets, const
     row_scales.resize(std::max<size_t>(row_scales.size(), rows));
     int32_t* groups = buffer.data();  // each block of rows as [groups][rows]
     float* row_scale = row_scales.data();
-#pragma omp parallel num_threads(threads)
-    {
-        const Share mine = share_of(rows);
-        for (int64_t row = mine.first; row < mine.last; ++row) row_scale[row] = scale_of(x + row * depth, depth);
-#pragma omp barrier
-        // Shared by inputs and not by rows: threads must not write to the same lines of the cache.
-        const Share inputs = share_of((depth + kAtOnce - 1) / kAtOnce);
+    const int quantisers = rows * depth < kWorthThreads ? 1 : threads;
+    pool::for_each(rows, quantisers, [&](int64_t row) { row_scale[row] = scale_of(x + row * depth, depth); });
+    // Shared by inputs and not by rows: threads must not write to the same lines of the cache.
+    const Parts inputs((depth + kAtOnce - 1) / kAtOnce, quantisers);
+    pool::for_each(inputs.size(), quantisers, [&](int64_t part) {
         for (int64_t block = 0; block < blocks.count; ++block) {
             const int64_t first = blocks.first(block), size = blocks.size(block);
-            for (int64_t k = inputs.first * kAtOnce; k < std::min(depth, inputs.last * kAtOnce); k += kAtOnce) {
+            const int64_t end = std::min(depth, inputs[part].last * kAtOnce);
+            for (int64_t k = inputs[part].first * kAtOnce; k < end; k += kAtOnce) {
                 for (int64_t row = first; row < first + size; ++row) {
                     int32_t* to = groups + first * layer.groups + (row - first);
                     quantise(x + row * depth, k, depth, row_scale[row], to, size);
                 }
             }
         }
-#pragma omp barrier
-        // Where there are several blocks, few panels at a time for all of them: they stay in the cache meanwhile.
-        const Share share = share_of((width + kPanel - 1) / kPanel);
-        const int64_t step = blocks.count > 1 ? panels_in_tile(kManyRows) : share.last - share.first;
-        for (int64_t panel = share.first; panel < share.last; panel += step) {
-            const Share few{panel, std::min(share.last, panel + step)};
-            for (int64_t block = 0; block < blocks.count; ++block) {
-                const int64_t first = blocks.first(block);
-                kByRows[blocks.size(block) - 1](layer, groups + first * layer.groups, row_scale + first, few,
-                                                out + first * width);
-            }
-        }
-    }
+    });
+    for_each_share(blocks, (width + kPanel - 1) / kPanel, threads, [&](int64_t block, Share share) {
+        const int64_t first = blocks.first(block);
+        kByRows[blocks.size(block) - 1](layer, groups + first * layer.groups, row_scale + first, share,
+                                        out + first * width);
+    });
 }
 
 #endif

@@ -14,9 +14,9 @@ struct Layer {
     int64_t width;  // output channels
 };
 
-// x: [depth][R]. Fills R rows of `out`, `[R][width]`, from channel `16 * panel` on.
+// x: [depth][R]. Fills R rows of `out`, `[R][width]`, from channel `16 * panel` on; more: another tile follows.
 template <int R, int P>
-void tile(const Layer& layer, const float* x, int64_t panel, float* out) {
+void tile(const Layer& layer, const float* x, int64_t panel, bool more, float* out) {
     const int64_t stride = layer.depth * kPanel;
     const float* weights = layer.weights + panel * stride;
     const float* bias = layer.bias + panel * kPanel;
@@ -28,7 +28,7 @@ UNROLLED
     }
     for (int64_t k = 0; k < layer.depth; ++k) {
         Vector weight[P * kVectors];
-        const int64_t ahead = rows_ahead<R, P>(k, layer.depth) * kPanel;
+        const int64_t ahead = rows_ahead<R, P>(k, layer.depth, more) * kPanel;
 UNROLLED
         for (int p = 0; p < P; ++p) {
             const float* row = weights + p * stride + k * kPanel;
@@ -61,11 +61,13 @@ template <int R>
 void panels(const Layer& layer, const float* x, Share share, float* out) {
     constexpr int P = panels_in_tile(R);
     int64_t panel = share.first;
-    for (; panel + P <= share.last; panel += P) tile<R, P>(layer, x, panel, out);
-    if constexpr (P > 2) {
-        for (; panel + 2 <= share.last; panel += 2) tile<R, 2>(layer, x, panel, out);
+    for (; panel + P <= share.last; panel += P) {
+        tile<R, P>(layer, x, panel, panel + 2 * P <= share.last, out);
     }
-    for (; panel < share.last; ++panel) tile<R, 1>(layer, x, panel, out);
+    if constexpr (P > 2) {
+        for (; panel + 2 <= share.last; panel += 2) tile<R, 2>(layer, x, panel, false, out);
+    }
+    for (; panel < share.last; ++panel) tile<R, 1>(layer, x, panel, false, out);
 }
 
 using Panels = void (*)(const Layer&, const float*, Share, float*);
@@ -86,30 +88,22 @@ extern "C" void linear(const float* weights, const float* bias, int64_t depth, i
     const Blocks blocks(rows);
     buffer.resize(std::max<size_t>(buffer.size(), rows * depth));
     float* turned = buffer.data();  // each block of rows as [depth][rows]
-#pragma omp parallel num_threads(threads)
-    {
-        if (rows > 1) {
-            const Share inputs = share_of(depth);
+    if (rows > 1) {
+        const Parts inputs(depth, rows * depth < kWorthThreads ? 1 : threads);
+        pool::for_each(inputs.size(), threads, [&](int64_t part) {
             for (int64_t block = 0; block < blocks.count; ++block) {
                 const int64_t size = blocks.size(block);
                 const float* from = x + blocks.first(block) * depth;
                 float* to = turned + blocks.first(block) * depth;
-                for (int64_t k = inputs.first; k < inputs.last; ++k) {
+                for (int64_t k = inputs[part].first; k < inputs[part].last; ++k) {
                     for (int64_t r = 0; r < size; ++r) to[k * size + r] = from[r * depth + k];
                 }
             }
-#pragma omp barrier
-        }
-        // Where there are several blocks, few panels at a time for all of them: they stay in the cache meanwhile.
-        const Share share = share_of((width + kPanel - 1) / kPanel);
-        const int64_t step = blocks.count > 1 ? panels_in_tile(kManyRows) : share.last - share.first;
-        for (int64_t panel = share.first; panel < share.last; panel += step) {
-            const Share few{panel, std::min(share.last, panel + step)};
-            for (int64_t block = 0; block < blocks.count; ++block) {
-                const int64_t first = blocks.first(block);
-                const float* from = (rows > 1 ? turned : x) + first * depth;
-                kByRows[blocks.size(block) - 1](layer, from, few, out + first * width);
-            }
-        }
+        });
     }
+    const float* source = rows > 1 ? turned : x;
+    for_each_share(blocks, (width + kPanel - 1) / kPanel, threads, [&](int64_t block, Share share) {
+        const int64_t first = blocks.first(block);
+        kByRows[blocks.size(block) - 1](layer, source + first * depth, share, out + first * width);
+    });
 }

@@ -8,7 +8,7 @@
 
 #pragma once
 
-#include <omp.h>
+#include "pool.h"
 
 #include <algorithm>
 #include <array>
@@ -51,11 +51,12 @@ constexpr int kManyRows = many_rows();
 
 // How far ahead of row `k` of a panel of `depth` rows to fetch weights, in rows: about as long as memory takes to
 // answer, and that is more rows for a tile that takes longer for each. Beyond the panel's end comes the panel that
-// is next in the same place of a tile. Measured on Zen 5; far less or more costs a tenth.
+// is next in the same place of a tile, if there is a next tile. Measured on Zen 5; far less or more costs a tenth.
 template <int R, int P>
-int64_t rows_ahead(int64_t k, int64_t depth) {
+int64_t rows_ahead(int64_t k, int64_t depth, bool more) {
     constexpr int64_t kAhead = R > 4 ? 128 : 24;
-    return k + kAhead < depth ? kAhead : kAhead + (P - 1) * depth;
+    if (k + kAhead < depth) return kAhead;
+    return more ? kAhead + (P - 1) * depth : 0;
 }
 
 // Before the loops over a tile: only when they are unrolled early does the compiler keep its sums in registers.
@@ -77,10 +78,44 @@ struct Share {
     int64_t first, last;
 };
 
-// This thread's part of `count` things.
-inline Share share_of(int64_t count) {
-    const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    return {count * thread / threads, count * (thread + 1) / threads};
+// `count` things as parts for `threads` threads: a large one for each, which is read from memory in one go, and then
+// small ones, with which those that are early make up for those that are late.
+class Parts {
+  public:
+    Parts(int64_t count, int threads) : count_(count), threads_(threads), large_(count * 5 / 8 / threads) {
+        if (threads == 1) large_ = count;
+        const int64_t left = count - large_ * threads;
+        small_ = std::max<int64_t>(1, (left + 4 * threads - 1) / (4 * threads));
+        size_ = (large_ > 0 ? threads : 0) + (left + small_ - 1) / small_;
+    }
+    int64_t size() const { return size_; }
+    Share operator[](int64_t part) const {
+        if (large_ > 0 && part < threads_) return {part * large_, (part + 1) * large_};
+        const int64_t first = large_ * threads_ + (part - (large_ > 0 ? threads_ : 0)) * small_;
+        return {first, std::min(count_, first + small_)};
+    }
+
+  private:
+    int64_t count_, threads_, large_, small_, size_;
+};
+
+// Calls function(block, share) for every block of rows and every panel. Where there are several blocks, few panels at
+// a time for all of them: they stay in the cache meanwhile.
+template <typename Function>
+void for_each_share(const Blocks& blocks, int64_t panels, int threads, Function function) {
+    const int64_t together = panels_in_tile(blocks.count > 1 ? kManyRows : blocks.rows);
+    const Parts parts((panels + together - 1) / together, threads);
+    pool::for_each(parts.size(), threads, [&](int64_t part) {
+        const Share all{parts[part].first * together, std::min(panels, parts[part].last * together)};
+        const int64_t step = blocks.count > 1 ? together : all.last - all.first;
+        for (int64_t panel = all.first; panel < all.last; panel += step) {
+            const Share share{panel, std::min(all.last, panel + step)};
+            for (int64_t block = 0; block < blocks.count; ++block) function(block, share);
+        }
+    });
 }
+
+// Fewer numbers than these are not worth the threads' while.
+constexpr int64_t kWorthThreads = 16384;
 
 }  // namespace

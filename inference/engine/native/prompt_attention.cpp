@@ -100,47 +100,39 @@ extern "C" void prompt_attention(const float* queries, Strides query, const floa
                                  const Block* blocks, int64_t count, int64_t heads, int64_t kv_heads, int64_t dim,
                                  int64_t value_dim, float scale, int threads, float* output) {
     const int64_t groups = heads / kv_heads;
-#pragma omp parallel num_threads(threads)
-    {
+    pool::for_each(count * kv_heads, threads, [&](int64_t part) {
+        const Block block = blocks[part / kv_heads];
+        const int64_t h = part % kv_heads, place = h * places + block.start + block.first;
+        for (int64_t r = 0; r < block.rows; ++r) {
+            const float* new_key = new_keys + (block.row + r) * key.row + h * key.head;
+            const float* new_value = new_values + (block.row + r) * value.row + h * value.head;
+            std::copy_n(new_key, dim, keys + (place + r) * dim);
+            std::copy_n(new_value, value_dim, values + (place + r) * value_dim);
+        }
+    });
+    pool::for_each(count * heads, threads, [&](int64_t part) {
         thread_local std::vector<Vector> turned, scored, summed;
-#pragma omp for collapse(2) schedule(static)
-        for (int64_t b = 0; b < count; ++b) {
-            for (int64_t h = 0; h < kv_heads; ++h) {
-                const Block block = blocks[b];
-                const int64_t place = h * places + block.start + block.first;
-                for (int64_t r = 0; r < block.rows; ++r) {
-                    const float* new_key = new_keys + (block.row + r) * key.row + h * key.head;
-                    const float* new_value = new_values + (block.row + r) * value.row + h * value.head;
-                    std::copy_n(new_key, dim, keys + (place + r) * dim);
-                    std::copy_n(new_value, value_dim, values + (place + r) * value_dim);
-                }
+        const Block block = blocks[count - 1 - part / heads];  // the longest first
+        const int64_t head = part % heads;
+        const int64_t tokens = block.first + block.rows;
+        float* rows = reinterpret_cast<float*>(room(turned, dim));  // the queries, [dim][kRows]
+        for (int64_t d = 0; d < dim; ++d) {
+            for (int64_t r = 0; r < kRows; ++r) {
+                const float* from = queries + (block.row + r) * query.row + head * query.head;
+                rows[d * kRows + r] = r < block.rows ? from[d] : 0.0f;
             }
         }
-#pragma omp for collapse(2) schedule(dynamic, 1)
-        for (int64_t b = count - 1; b >= 0; --b) {  // the longest first
-            for (int64_t head = 0; head < heads; ++head) {
-                const Block block = blocks[b];
-                const int64_t tokens = block.first + block.rows;
-                float* rows = reinterpret_cast<float*>(room(turned, dim));  // the queries, [dim][kRows]
-                for (int64_t d = 0; d < dim; ++d) {
-                    for (int64_t r = 0; r < kRows; ++r) {
-                        const float* from = queries + (block.row + r) * query.row + head * query.head;
-                        rows[d * kRows + r] = r < block.rows ? from[d] : 0.0f;
-                    }
-                }
-                const int64_t place = head / groups * places + block.start;
-                Vector* scores = room(scored, tokens);
-                multiply_all(keys + place * dim, 1, dim, turned.data(), dim, tokens, scores);
-                float totals[kRows];
-                softmax(reinterpret_cast<float*>(scores), tokens, block.first + 1, scale, totals);
-                Vector* sums = room(summed, value_dim);
-                multiply_all(values + place * value_dim, value_dim, 1, scores, tokens, value_dim, sums);
-                const float* sum = reinterpret_cast<const float*>(sums);
-                for (int64_t r = 0; r < block.rows; ++r) {
-                    float* to = output + ((block.row + r) * heads + head) * value_dim;
-                    for (int64_t d = 0; d < value_dim; ++d) to[d] = sum[d * kRows + r] / totals[r];
-                }
-            }
+        const int64_t place = head / groups * places + block.start;
+        Vector* scores = room(scored, tokens);
+        multiply_all(keys + place * dim, 1, dim, turned.data(), dim, tokens, scores);
+        float totals[kRows];
+        softmax(reinterpret_cast<float*>(scores), tokens, block.first + 1, scale, totals);
+        Vector* sums = room(summed, value_dim);
+        multiply_all(values + place * value_dim, value_dim, 1, scores, tokens, value_dim, sums);
+        const float* sum = reinterpret_cast<const float*>(sums);
+        for (int64_t r = 0; r < block.rows; ++r) {
+            float* to = output + ((block.row + r) * heads + head) * value_dim;
+            for (int64_t d = 0; d < value_dim; ++d) to[d] = sum[d * kRows + r] / totals[r];
         }
-    }
+    });
 }
