@@ -70,20 +70,11 @@ def test_a_bad_setting_stops_the_start_with_its_name(environ: dict[str, str], na
     assert refusal({**environ, name: value}).startswith(name)
 
 
-def test_neither_a_start_that_is_refused_nor_an_end_leaves_metrics_behind(
-    environ: dict[str, str], start_service: StartService, tmp_path: Path
-) -> None:
+def test_a_start_that_is_refused_leaves_no_files_behind(environ: dict[str, str], tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     refusal({**environ, "LLM_MODEL": "/no/such/folder", "TMPDIR": str(temporary)})
     assert not list(temporary.iterdir())
-
-    started = start_service(TMPDIR=str(temporary))
-    started.wait_ready()
-    assert len(list(temporary.glob("llmservice-metrics-*"))) == 1
-    assert 'route="/ready"' in httpx.get(f"{started.url}/metrics").text
-    started.stop()
-    assert not list(temporary.glob("llmservice-*"))
 
 
 def test_a_database_without_tables_stops_the_start(tmp_path: Path, quickstart_model: Path) -> None:
@@ -187,13 +178,17 @@ def test_the_setup_becomes_the_server_with_a_number_of_workers_that_is_set_to_no
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_service_cleanly(start_service: StartService, number: signal.Signals) -> None:
-    started = start_service()
+def test_a_signal_ends_the_service_cleanly(
+    start_service: StartService, tmp_path: Path, number: signal.Signals
+) -> None:
+    started = start_service(TMPDIR=str(tmp_path))
     started.wait_ready()
+    assert len(list(tmp_path.glob("llmservice-metrics-*"))) == 1
 
     started.process.send_signal(number)
 
     assert started.stop() == 0
+    assert not list(tmp_path.glob("llmservice-metrics-*"))
     assert "Traceback" not in started.log.read_text()
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{started.url}/health")
