@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
+from inference.engine.compute_path import cpu_path
 from inference.engine.config import Quantization, usable_cpus
 from inference.engine.model import LanguageModel, Segment
 
@@ -25,7 +26,8 @@ def step_profile(
     progress("Loading ...")
     stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     places = (context + 1) * requests
-    model = LanguageModel(stock, name="profile", kv_cache_tokens=max(256, places), quantization=quantization)
+    path = cpu_path(quantization)
+    model = LanguageModel(stock, name="profile", kv_cache_tokens=max(256, places), path=path)
     segments = []
     for _ in range(requests):
         slots = model.cache.allocate(context + 1)

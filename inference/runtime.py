@@ -42,11 +42,17 @@ _engine: "Engine | None" = None
 
 
 def check_model() -> None:
-    """Whether the model of the settings could be had; takes seconds, and needs no torch.
+    """Whether the model of the settings could be had, and its device; takes seconds.
+
+    Needs no torch but where the settings ask for CUDA.
 
     Raises:
         ModelUnavailable: with the sentence for the operator.
     """
+    if settings.LLM_DEVICE == "cuda":
+        from inference.engine.compute_path import choose_path
+
+        choose_path(device=settings.LLM_DEVICE, quantization=settings.LLM_QUANTIZATION)
     model_source.check(settings.LLM_MODEL)
 
 
@@ -112,7 +118,8 @@ def _load(on_failure: Callable[[], None]) -> None:
         kv_cache_tokens=settings.LLM_KV_CACHE_TOKENS,
         processes=settings.WEB_CONCURRENCY,
         threads=settings.LLM_THREADS,
-        quantization="int8" if settings.LLM_QUANTIZATION == "int8" else "none",
+        device=settings.LLM_DEVICE,
+        quantization=settings.LLM_QUANTIZATION,
     )
     name = settings.LLM_MODEL
     try:

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -137,7 +137,13 @@ class Environment:
         "Tokens (prompt and answer) of all running requests together; 0 is as many as memory allows.",
         at_least=0,
     )
-    llm_quantization: str = setting(
+    llm_device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto",
+        "What computes the model: `cpu`, `cuda`, or `auto`, which takes CUDA where PyTorch finds it and the "
+        "weights are not in 8 bits.",
+        choices=("auto", "cpu", "cuda"),
+    )
+    llm_quantization: Literal["none", "int8"] = setting(
         "none",
         "`int8` keeps the weights in 8 bits: a quarter of the memory, and faster.",
         choices=("none", "int8"),

@@ -56,6 +56,7 @@ def test_a_variable_set_to_nothing_counts_as_not_set() -> None:
             "LLM_REQUEST_TIMEOUT_S must be a number from 0.1 to 86400, not 'nan'.",
         ),
         ("MAX_BODY_BYTES", "1", "MAX_BODY_BYTES must be a whole number of at least 1024, not '1'."),
+        ("LLM_DEVICE", "gpu", "LLM_DEVICE must be auto or cpu or cuda, not 'gpu'."),
         ("LOG_FORMAT", "xml", "LOG_FORMAT must be text or json, not 'xml'."),
         (
             "TRUSTED_PROXIES",

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from inference.engine import native
+from inference.engine.compute_path import cpu_path
 from inference.engine.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.model import LanguageModel, Segment
 from tests.models import SHAPES, compute_on
@@ -22,6 +23,8 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Lay
     """A way to multiply, and the engine set to take it."""
     if request.param != "fbgemm" and not torch.cpu._is_vnni_supported():
         pytest.skip("this CPU has no VNNI")
+    if request.param == "fbgemm" and "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("this PyTorch has no fbgemm")
     kernels = native.load()
     if request.param == "native":
         if kernels is None:
@@ -74,7 +77,7 @@ def test_what_is_no_number_stays_none_and_spoils_no_other_row(kind: Layer, numbe
 @pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_model_in_8_bits_keeps_the_promise(shape: str) -> None:
-    model = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024, quantization="int8")
+    model = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024, path=cpu_path("int8"))
     assert model.reproducible
 
 
@@ -83,7 +86,7 @@ def test_the_quick_start_model_in_8_bits_thinks_alike(quickstart_model: Path) ->
     text = list(range(1000, 1040))
     with torch.inference_mode():
         expected = stock(input_ids=torch.tensor([text])).logits[0, -1].softmax(0)
-    model = LanguageModel(stock, name="quickstart", kv_cache_tokens=256, quantization="int8")
+    model = LanguageModel(stock, name="quickstart", kv_cache_tokens=256, path=cpu_path("int8"))
     slots = model.cache.allocate(len(text))
     assert slots
     computed = model.forward([Segment(text, 0, slots)])[0].softmax(0)

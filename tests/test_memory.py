@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from inference.engine import memory
 from inference.engine.config import EngineConfig
@@ -8,10 +9,11 @@ from inference.engine.errors import ModelUnavailable
 from tests.models import CONTEXT_LENGTH, tiny_gpt2, tiny_llama
 
 MIB = 1024 * 1024
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def tokens(config: EngineConfig) -> int:
-    return memory.kv_cache_tokens(tiny_gpt2().config, config, context_length=CONTEXT_LENGTH)
+def tokens(config: EngineConfig, device: torch.device = CPU) -> int:
+    return memory.kv_cache_tokens(tiny_gpt2().config, config, context_length=CONTEXT_LENGTH, device=device)
 
 
 def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None:
@@ -37,6 +39,20 @@ def test_too_little_memory_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(memory, "memory_limit", lambda: 50 * MIB)
     with pytest.raises(ModelUnavailable, match=r"0\.1 GB of memory .* LLM_QUANTIZATION=int8"):
         tokens(EngineConfig())
+
+
+def test_on_a_gpu_the_cache_fits_the_memory_that_is_left_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 130 * MIB
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 200 * MIB))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 70 * MIB)
+    many = EngineConfig(max_running=1000)
+    assert tokens(many, CUDA) == (200 - 30 - 70) * MIB // 1024
+    free = 60 * MIB  # another program has taken its part
+    assert tokens(many, CUDA) == (60 - 30) * MIB // 1024
+    assert tokens(EngineConfig(max_running=1000, processes=2), CUDA) == (100 - 15 - 70) * MIB // 1024
+    free = 20 * MIB
+    with pytest.raises(ModelUnavailable, match=r"0\.2 GB of GPU memory .* set LLM_DEVICE=cpu"):
+        tokens(many, CUDA)
 
 
 def test_the_limit_is_that_of_the_control_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

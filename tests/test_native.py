@@ -169,10 +169,10 @@ def test_without_them_the_engine_computes_the_same_and_keeps_its_promise(
     shape: str, kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_kernels = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=256)
-    assert with_kernels.native
+    assert with_kernels.path.kernels
     monkeypatch.setattr(native, "load", lambda: None)
     without = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=256)
-    assert not without.native
+    assert not without.path.kernels
     assert without.reproducible
     logits = []
     for model in (with_kernels, without):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from django.conf import LazySettings
 
 from inference import runtime
@@ -71,6 +72,15 @@ def test_a_model_that_cannot_be_read_is_named(settings: LazySettings, tmp_path: 
     wait_for(State.DEAD)
     assert f"The model in {folder} cannot be read" in runtime.status().reason
     assert "Traceback" not in runtime.status().reason
+
+
+def test_cuda_that_is_not_there_ends_the_start_before_the_model_is_looked_for(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings.LLM_MODEL, settings.LLM_DEVICE = "/no/such/folder", "cuda"
+    with pytest.raises(ModelUnavailable, match="finds no CUDA here"):
+        runtime.check_model()
 
 
 def test_a_dead_engine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def _attend(
     groups = heads // kv_heads
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
-    visible = torch.ones((rows, known), dtype=torch.bool).tril_(known - rows)
+    visible = query.new_ones((rows, known), dtype=torch.bool).tril_(known - rows)
     return scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=scaling)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Quantization = Literal["none", "int8"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class EngineConfig:
         prefill_tokens: prompt tokens computed in one step while no sequence is generating.
         prefill_tokens_shared: the same while some are: it bounds how long they wait for their next token.
         threads: CPU threads of the forward pass; 0 takes all that this process may use.
+        device: what computes the model; "auto" takes CUDA where there is one, else the CPU.
         quantization: "int8" keeps and multiplies the weights in 8 bits; "none" in float32.
     """
 
@@ -32,6 +34,7 @@ class EngineConfig:
     prefill_tokens: int = 512
     prefill_tokens_shared: int = 32
     threads: int = 0
+    device: Device = "auto"
     quantization: Quantization = "none"
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
+from inference.engine.errors import ModelUnavailable
 from inference.engine.linear import ROWS_HINT, in_panels, whole_panels
 from inference.engine.native import Kernels
 
@@ -50,6 +51,22 @@ def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (weight / scales[:, None]).round_().to(torch.int8), scales
 
 
+def int8_operators() -> str:
+    """By whose 8-bit products `Int8Linear` computes here.
+
+    Raises:
+        ModelUnavailable: PyTorch has none for this CPU that give a row the same bits in any batch.
+    """
+    if torch.cpu._is_vnni_supported():
+        return "oneDNN"
+    if "fbgemm" in torch.backends.quantized.supported_engines:
+        return "fbgemm"
+    raise ModelUnavailable(
+        "On this kind of CPU 8-bit weights need the native kernels: build them with a C++ compiler "
+        "(python -m inference.engine.native), or set LLM_QUANTIZATION=none."
+    )
+
+
 class Int8Linear(nn.Module):
     """The same by PyTorch's own operators, where the native kernel is not to be had.
 
@@ -65,7 +82,7 @@ class Int8Linear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._bias = None if bias is None else bias.detach().clone()
-        self._vnni = torch.cpu._is_vnni_supported()
+        self._vnni = int8_operators() == "oneDNN"
         self._levels = 127 if self._vnni else 63
         if self._vnni:
             quantised, self._scales = quantise(weight)

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from inference.engine.compute_path import choose_path
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
@@ -28,7 +29,8 @@ def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     """Load the model of `folder`, start its engine and let it generate once; says in the log how far it is.
 
     Raises:
-        ModelUnavailable: the files cannot be read, or the engine cannot run this kind of model.
+        ModelUnavailable: the files cannot be read, the engine cannot run this kind of model, or not on the
+            device that `config` asks for.
     """
     # In a thread that ends: a thread that has computed keeps its OpenMP threads, and where these and the
     # engine's are more than the CPUs, OpenMP has all of them sleep between operators (steps of 21 ms for 12).
@@ -40,6 +42,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     began = time.monotonic()
     threads = config.threads or usable_cpus()
     torch.set_num_threads(threads)
+    path = choose_path(device=config.device, quantization=config.quantization)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     logger.info("Loading %s (%.0f MB) ...", name, size)
     transformers_logging.disable_progress_bar()
@@ -52,25 +55,24 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
     eos_ids = _eos_ids(model)
-    logger.info("Preparing its weights for this CPU ...")
-    language_model = LanguageModel(
-        model, name=name, kv_cache_tokens=_PROBE_TOKENS, quantization=config.quantization
-    )
+    logger.info("Preparing its weights ...")
+    language_model = LanguageModel(model, name=name, kv_cache_tokens=_PROBE_TOKENS, path=path)
     return_freed_memory()
-    tokens = kv_cache_tokens(model.config, config, context_length=language_model.context_length)
+    tokens = kv_cache_tokens(
+        model.config, config, context_length=language_model.context_length, device=path.device
+    )
     language_model.cache = KVCache(tokens=tokens)
     engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
     engine.start()
     logger.info("Warming up ...")
     _warm_up(engine)
     logger.info(
-        "%s is ready after %.1f s: %s, %d CPU threads, %s attention, a context of %d tokens and room for %d "
-        "in all, texts independent of the load: %s.",
+        "%s is ready after %.1f s %s. It has %d CPU threads, a context of %d tokens and room for %d in all; "
+        "texts independent of the load: %s.",
         name,
         time.monotonic() - began,
-        "8-bit weights" if config.quantization == "int8" else "float32",
+        path.description,
         threads,
-        "native" if language_model.native else "PyTorch's",
         engine.context_length,
         tokens,
         "yes" if language_model.reproducible else "no",

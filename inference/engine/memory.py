@@ -1,8 +1,11 @@
-"""How large the KV cache may be: what is left of the memory that this process may use."""
+"""How large the KV cache may be: what is left of the memory that this process may use, of RAM or of a GPU."""
 
 import ctypes
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
@@ -16,25 +19,52 @@ _HEADROOM = 0.15
 _FLOAT_BYTES = 4
 
 
-def kv_cache_tokens(model_config: Any, config: EngineConfig, *, context_length: int) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Memory in bytes: what this process may use in all, and what is left of that for the KV cache."""
+
+    limit: int
+    left: int
+
+
+def kv_cache_tokens(
+    model_config: Any, config: EngineConfig, *, context_length: int, device: torch.device
+) -> int:
     """The places of the KV cache: `config.kv_cache_tokens`, or where it is 0 as many as memory allows.
 
-    That is at most a whole context for each running request. To be asked when the weights are in memory.
+    That is at most a whole context for each running request. To be asked when the weights are in the
+    memory of `device`.
 
     Raises:
         ModelUnavailable: memory does not allow one context.
     """
     if config.kv_cache_tokens:
         return config.kv_cache_tokens
-    limit = memory_limit() // config.processes
-    left = int(limit * (1 - _HEADROOM)) - anonymous_memory()
-    tokens = min(left // bytes_per_token(model_config), config.max_running * context_length)
+    on_gpu = device.type == "cuda"
+    budget = gpu_budget(device, config.processes) if on_gpu else ram_budget(config.processes)
+    tokens = min(budget.left // bytes_per_token(model_config), config.max_running * context_length)
     if tokens < context_length:
+        memory, instead = ("GPU memory", "LLM_DEVICE=cpu") if on_gpu else ("memory", "LLM_QUANTIZATION=int8")
         raise ModelUnavailable(
-            f"{limit / 1e9:.1f} GB of memory do not hold this model with a text of {context_length} tokens: "
-            "give it more, set LLM_QUANTIZATION=int8, or set LLM_KV_CACHE_TOKENS to bound its texts."
+            f"{budget.limit / 1e9:.1f} GB of {memory} do not hold this model with a text of {context_length} "
+            f"tokens: give it more, set {instead}, or set LLM_KV_CACHE_TOKENS to bound its texts."
         )
     return tokens
+
+
+def ram_budget(processes: int) -> Budget:
+    """What each of `processes` may use of this machine's memory."""
+    limit = memory_limit() // processes
+    return Budget(limit=limit, left=int(limit * (1 - _HEADROOM)) - anonymous_memory())
+
+
+def gpu_budget(device: torch.device, processes: int) -> Budget:
+    """What each of `processes` may use of the GPU's memory, as far as other programs leave it free."""
+    free, total = torch.cuda.mem_get_info(device)
+    limit = total // processes
+    headroom = int(limit * _HEADROOM)
+    own = torch.cuda.memory_allocated(device)
+    return Budget(limit=limit, left=min(limit - headroom - own, free - headroom))
 
 
 def bytes_per_token(config: Any) -> int:
@@ -64,10 +94,14 @@ def anonymous_memory() -> int:
 
 
 def return_freed_memory() -> None:
-    """Give freed memory back to the system, where the C library can (glibc): loading leaves much of it."""
+    """Give freed memory back to the system, where the C library can (glibc): loading leaves much of it.
+
+    A GPU's is given back to it as well.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+    torch.cuda.empty_cache()
 
 
 def _meminfo(name: str, file: Path) -> int:

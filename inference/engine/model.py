@@ -2,19 +2,17 @@
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from inference.engine import attention, native
+from inference.engine import attention
 from inference.engine.activation import replace_activations
-from inference.engine.config import Quantization
+from inference.engine.compute_path import ComputePath, cpu_path
 from inference.engine.errors import ModelUnavailable
-from inference.engine.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.linear import LEAST_ROWS, NativeLinear, PackedLinear, packing_available, replace_linears
+from inference.engine.linear import replace_linears
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +33,18 @@ class LanguageModel:
     """The model's forward pass for many sequences at once.
 
     Args:
-        model: any Hugging Face causal LM, in float32 on the CPU; it is changed in place.
+        model: any Hugging Face causal LM, in float32; it is changed in place.
         name: what clients see as the model's name.
         kv_cache_tokens: places of the KV cache.
-        quantization: in what the weights are kept.
+        path: the way to compute it; None takes the CPU's, in float32.
 
     Raises:
-        ModelUnavailable: hooked, this architecture would not compute what its own code does.
+        ModelUnavailable: hooked, this architecture would not compute what its own code does; or the path's
+            device has not the memory for it.
 
     Attributes:
         reproducible: a row's logits are the same bits alone and in any batch.
-        native: the native kernels are in use.
+        path: the way it is computed.
     """
 
     def __init__(
@@ -54,31 +53,30 @@ class LanguageModel:
         *,
         name: str,
         kv_cache_tokens: int,
-        quantization: Quantization = "none",
+        path: ComputePath | None = None,
     ) -> None:
         self.name = name
         self.context_length = context_length(model.config)
         self.cache = KVCache(tokens=kv_cache_tokens)
+        self.path = path or cpu_path()
         self._model = model.eval()
-        self._kernels = native.load()
-        self._least_rows = 1 if self._kernels else LEAST_ROWS
-        self.native = self._kernels is not None
+        _move(model, self.path.device)
         self._hook()
-        self._replace_linears(quantization)
+        if self.path.linear:
+            replace_linears(self._model, self.path.linear)
         self.reproducible = self._row_invariant()
         if not self.reproducible:
             logger.warning(
-                "With this model on this CPU a text can differ with the load: its numbers are not the same "
-                "bits alone and in a batch."
+                "With this model on this machine a text can differ with the load: its numbers are not the "
+                "same bits alone and in a batch."
             )
 
     def use_threads(self, threads: int) -> None:
         """Compute on so many threads, in the calling thread from now on."""
-        if self._kernels:
-            self._kernels.threads = threads
-            # What PyTorch does beside the kernels is little, and its threads would be in the way of theirs.
-            threads = 1
-        torch.set_num_threads(threads)
+        if self.path.kernels:
+            self.path.kernels.threads = threads
+        # Beside native layers PyTorch has little to do, and its threads would be in the way of theirs.
+        torch.set_num_threads(1 if self.path.native_layers else threads)
 
     @torch.inference_mode()
     def forward(self, segments: list[Segment]) -> torch.Tensor:
@@ -87,7 +85,7 @@ class LanguageModel:
         Nothing but the segments' own places of the KV cache changes, so a pass that failed can be done again.
 
         Returns:
-            The logits after each segment's last token: `[len(segments), vocabulary]`.
+            The logits after each segment's last token, on the CPU: `[len(segments), vocabulary]`.
         """
         spans: list[attention.Span] = []
         token_ids: list[int] = []
@@ -104,16 +102,17 @@ class LanguageModel:
             position_ids=self._padded(positions)[None],
             logits_to_keep=self._padded(last_rows),
             use_cache=False,
-            batch=attention.AttentionBatch(self.cache, spans, self._kernels),
+            batch=attention.AttentionBatch(self.cache, spans, self.path.kernels),
         )
         logits: torch.Tensor = output.logits[0, : len(segments)]
-        return logits.float()
+        return logits.float().cpu()
 
     @torch.inference_mode()
     def _stock_logits(self, token_ids: list[int]) -> torch.Tensor:
         """The last two tokens' logits by the model's own code, `[2, vocabulary]`."""
-        logits: torch.Tensor = self._model(input_ids=torch.tensor([token_ids]), use_cache=False).logits
-        return logits[0, -2:].float().clone()
+        input_ids = torch.tensor([token_ids], device=self.path.device)
+        logits: torch.Tensor = self._model(input_ids=input_ids, use_cache=False).logits
+        return logits[0, -2:].float().cpu().clone()
 
     def _hook(self) -> None:
         """Hook attention and activations; logits must then be those of the model's own code."""
@@ -125,7 +124,8 @@ class LanguageModel:
         try:
             expected = self._stock_logits(token_ids)
             self._model.set_attn_implementation(attention.NAME)
-            replace_activations(self._model, self._kernels)
+            if self.path.linear:
+                replace_activations(self._model, self.path.kernels)
             prefilled = self.forward([Segment(token_ids[:-1], 0, slots)])
             decoded = self.forward([Segment(token_ids[-1:], len(token_ids) - 1, slots)])
         except Exception as error:
@@ -139,16 +139,6 @@ class LanguageModel:
                 f"Models of the kind {kind} cannot be served: with this engine's attention they would not "
                 "compute what their own code does."
             )
-
-    def _replace_linears(self, quantization: Quantization) -> None:
-        kernels = self._kernels
-        if quantization == "int8":
-            native_int8 = partial(NativeInt8Linear, kernels) if kernels and kernels.has_int8 else None
-            replace_linears(self._model, native_int8 or Int8Linear)
-        elif kernels:
-            replace_linears(self._model, partial(NativeLinear, kernels))
-        elif packing_available():
-            replace_linears(self._model, PackedLinear)
 
     def _row_invariant(self) -> bool:
         """Whether texts get the same bits alone as they get side by side, prompts and single tokens."""
@@ -169,7 +159,17 @@ class LanguageModel:
 
     def _padded(self, numbers: list[int]) -> torch.Tensor:
         """As a tensor of one number for each row; what is added stands for rows that nobody reads."""
-        return torch.tensor(numbers + [0] * (self._least_rows - len(numbers)))
+        missing = self.path.least_rows - len(numbers)
+        return torch.tensor(numbers + [0] * missing, device=self.path.device)
+
+
+def _move(model: PreTrainedModel, device: torch.device) -> None:
+    try:
+        model.to(device)  # type: ignore[arg-type]
+    except torch.OutOfMemoryError as error:
+        raise ModelUnavailable(
+            f"The memory of {device} does not hold this model: free some, or set LLM_DEVICE=cpu."
+        ) from error
 
 
 def context_length(config: Any) -> int:

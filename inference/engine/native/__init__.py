@@ -5,6 +5,7 @@ slower, and as exact.
 """
 
 import ctypes
+import platform
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,18 @@ class Kernels:
         width = x.shape[-1]
         rows = x.numel() // width
         self._activations[name](x.data_ptr(), rows, width, self.threads, out.data_ptr())
+
+
+_GENERATIONS = {
+    "avx512_vnni": "AVX-512 with VNNI",
+    "avx512": "AVX-512",
+    "avx2": "AVX2",
+}
+
+
+def cpu_name() -> str:
+    """What kind of CPU this is, as far as it matters here."""
+    return _GENERATIONS.get(_generation(), platform.machine())
 
 
 def load() -> Kernels | None:

@@ -1,0 +1,174 @@
+"""Where and by whose code the model is computed, and what the operator is told about it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inference.engine import native
+from inference.engine.compute_path import choose_path, cpu_path, stock_path
+from inference.engine.config import EngineConfig
+from inference.engine.errors import ModelUnavailable
+from inference.engine.loader import load_engine
+from inference.engine.model import LanguageModel, Segment
+from tests.models import SHAPES, compute_on, save_tiny_model
+
+TEXT = [(7 * i + 3) % 256 for i in range(75)]
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch finds CUDA, as far as the choice goes."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA L4")
+
+
+@pytest.fixture
+def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_cuda_is_taken_where_there_is_one() -> None:
+    path = choose_path(device="auto", quantization="none")
+    assert path.device.type == "cuda"
+    assert path.description == "on CUDA (NVIDIA L4): float32, by PyTorch's operators"
+    assert choose_path(device="cuda", quantization="none") == path
+    assert choose_path(device="cpu", quantization="none").device.type == "cpu"
+
+
+@pytest.mark.usefixtures("cuda")
+def test_cuda_s_products_are_in_float32_whatever_the_environment_says() -> None:
+    torch.set_float32_matmul_precision("high")
+    choose_path(device="auto", quantization="none")
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.usefixtures("cuda")
+def test_8_bits_are_the_cpu_s() -> None:
+    assert choose_path(device="auto", quantization="int8").device.type == "cpu"
+    with pytest.raises(
+        ModelUnavailable, match=r"^8-bit weights are computed on CPUs alone: set LLM_DEVICE=cpu"
+    ):
+        choose_path(device="cuda", quantization="int8")
+
+
+@pytest.mark.usefixtures("no_cuda")
+def test_cuda_asked_for_and_not_there_is_said() -> None:
+    with pytest.raises(ModelUnavailable, match=r"^LLM_DEVICE=cuda, but PyTorch finds no CUDA here: "):
+        choose_path(device="cuda", quantization="none")
+    assert choose_path(device="auto", quantization="none").device.type == "cpu"
+
+
+def test_the_cpu_s_path_says_by_whose_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "load", lambda: None)
+    monkeypatch.setattr(native, "_generation", lambda: "avx2")
+    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["fbgemm"])
+    attention = "attention by its operators (the native kernels are not built)"
+    assert cpu_path().description == f"on the CPU (AVX2): float32 layers by PyTorch's oneDNN, {attention}"
+    for vnni, by in ((True, "oneDNN"), (False, "fbgemm")):
+        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda vnni=vnni: vnni)
+        assert (
+            cpu_path("int8").description == f"on the CPU (AVX2): 8-bit layers by PyTorch's {by}, {attention}"
+        )
+
+
+def test_pytorch_has_its_threads_where_the_layers_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = native.load()
+    if kernels is None:
+        pytest.skip("the native kernels were not built here")
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("PyTorch has no 8-bit products for this CPU")
+    assert cpu_path().description.endswith(": float32 layers and attention by the native kernels")
+    monkeypatch.setattr(type(kernels), "has_int8", False)
+    path = cpu_path("int8")
+    assert path.description.endswith(", attention by the native kernels")
+    before = torch.get_num_threads()
+    for taken, threads in ((path, 3), (cpu_path(), 1)):
+        model = LanguageModel(SHAPES["gpt2"](), name="tiny", kv_cache_tokens=256, path=taken)
+        model.use_threads(3)
+        assert torch.get_num_threads() == threads
+        assert kernels.threads == 3
+    compute_on(before)
+
+
+def test_a_cpu_that_has_no_8_bit_products_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "load", lambda: None)
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["qnnpack"])
+    with pytest.raises(
+        ModelUnavailable, match=r"build them with a C\+\+ compiler .* or set LLM_QUANTIZATION=none"
+    ):
+        cpu_path("int8")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pytorch_s_own_operators_compute_the_same(shape: str) -> None:
+    stock = LanguageModel(
+        SHAPES[shape](),
+        name="tiny",
+        kv_cache_tokens=512,
+        path=stock_path(torch.device("cpu"), name="the CPU"),
+    )
+    fast = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=512)
+    torch.testing.assert_close(steps(stock), steps(fast), rtol=1e-4, atol=1e-4)
+
+
+def steps(model: LanguageModel) -> torch.Tensor:
+    """Logits of a prompt in two chunks beside another, and of a token for each."""
+    first, second = model.cache.allocate(100), model.cache.allocate(50)
+    assert first
+    assert second
+    return torch.cat(
+        [
+            model.forward([Segment(TEXT[:64], 0, first), Segment(TEXT[:33], 0, second)]),
+            model.forward([Segment(TEXT[33:34], 33, second), Segment(TEXT[64:], 64, first)]),
+            model.forward([Segment([5], 75, first), Segment([6], 34, second)]),
+        ]
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_all_tensors_of_a_step_are_on_the_device_and_the_logits_are_not(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # "meta" stands for a GPU: its tensors hold no numbers, and most operators refuse them beside the CPU's.
+    device = torch.device("meta")
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: torch.zeros(self.shape))
+    monkeypatch.setattr(LanguageModel, "_stock_logits", lambda self, ids: torch.zeros(2, 257))
+    model = LanguageModel(
+        SHAPES[shape](), name="tiny", kv_cache_tokens=512, path=stock_path(device, name="a GPU")
+    )
+    seen: set[torch.device] = set()
+
+    def look(module: torch.nn.Module, args: Any, keywords: dict[str, Any]) -> None:
+        seen.update(value.device for value in keywords.values() if isinstance(value, torch.Tensor))
+
+    model._model.register_forward_pre_hook(look, with_kwargs=True)
+    assert steps(model).device.type == "cpu"
+    assert seen == {device}
+    assert {pool.device for pools in model.cache._layers.values() for pool in pools} == {device}
+
+
+def test_a_device_too_small_for_the_model_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    model = SHAPES["gpt2"]()
+    monkeypatch.setattr(model, "to", full)
+    with pytest.raises(
+        ModelUnavailable, match=r"^The memory of cpu does not hold this model: .* LLM_DEVICE=cpu"
+    ):
+        LanguageModel(model, name="tiny", kv_cache_tokens=512)
+
+
+def test_the_log_says_at_the_start_which_path_was_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    config = EngineConfig(kv_cache_tokens=512, threads=1, device="cpu")
+    engine = load_engine(save_tiny_model(tmp_path), name="my-tiny", config=config)
+    engine.stop()
+    assert "my-tiny is ready after " in caplog.text
+    assert f"{cpu_path().description}. It has 1 CPU threads, a context of 256 tokens" in caplog.text
