@@ -15,6 +15,8 @@ from benchmarks.results import RESULTS_DIR, markdown, progress, save
 from benchmarks.workload import NotHere, Workload
 from inference.engine.config import usable_cpus
 
+_NEW_TOKENS = 32
+
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
@@ -23,12 +25,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="folder of a GPT-2; made where none is given")
     parser.add_argument("--only", nargs="*", default=["served"], choices=list(NAMES), help="contenders")
     parser.add_argument("--requests", type=int, default=16)
-    parser.add_argument("--context", type=int, default=200)
+    parser.add_argument("--contexts", nargs="*", type=int, default=[8, 200])
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "memory.json")
     given = parser.parse_args(argv)
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
-    workload = Workload(requests=given.requests, prompt_tokens=given.context, new_tokens=8)
     measured: dict[str, dict[str, int]] = {}
     known = [*entries([peer for peer in OPTIONAL if peer in given.only]), *SERVED]
     for entry in [entry for entry in known if entry.module in given.only]:
@@ -37,23 +38,23 @@ def main(argv: list[str] | None = None) -> None:
             with ContenderProcess(entry, folder, threads=given.threads) as process:
                 with PeakMemory(process.process.pid) as loading:
                     process.wait_ready()
-                idle = loading.now_bytes()
-                with PeakMemory(process.process.pid) as running:
-                    process.run(workload)
+                figures = {"peak_loading": loading.peak_bytes, "idle": loading.now_bytes()}
+                for context in given.contexts:
+                    with PeakMemory(process.process.pid) as running:
+                        process.run(
+                            Workload(requests=given.requests, prompt_tokens=context, new_tokens=_NEW_TOKENS)
+                        )
+                    figures[f"running_{context}"] = running.peak_bytes
         except NotHere as error:
             progress(f"{entry.name} is left out: {error}", last=True)
             continue
-        measured[entry.name] = {
-            "peak_loading": loading.peak_bytes,
-            "idle": idle,
-            "running": running.peak_bytes,
-        }
+        measured[entry.name] = figures
     save(given.out, about={"threads": given.threads}, measured={"bytes": measured})
     head = [
         "GB of anonymous memory",
         "peak while loading",
         "loaded, idle",
-        f"peak with {given.requests} requests at context {given.context}",
+        *(f"peak with {given.requests} requests after {context} tokens" for context in given.contexts),
         "peak while loading : idle",
     ]
     rows = [

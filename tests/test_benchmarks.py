@@ -88,11 +88,11 @@ def test_prefill_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
 
 def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "memory.json"
-    options = ["--requests", "2", "--context", "16"]
+    options = ["--requests", "2", "--contexts", "16"]
     memory.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
     figures = json.loads(out.read_text())["bytes"]["llmservice float32"]
     assert figures["peak_loading"] > 0
-    assert figures["running"] > 0
+    assert figures["running_16"] > 0
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8"])
