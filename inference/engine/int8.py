@@ -2,7 +2,8 @@
 
 Weights are quantised once, each output channel by its own largest value; inputs at every call, each row by
 its own largest value (per-token dynamic quantisation; Yao et al., 2022, ZeroQuant), so that no row changes
-another. Sums of 8-bit products are whole numbers and exact in any order.
+another. The native kernel takes one for every 32 inputs: a few inputs of real models are many times as large
+as the others, and would leave these few levels. Sums of 8-bit products are exact in any order.
 """
 
 import torch
@@ -15,6 +16,13 @@ from inference.engine.native import Kernels
 
 _GROUP = 4
 """Inputs that one instruction multiplies and adds up."""
+
+_RUN, _HEAD_RUN = 32, 16
+"""Inputs that share a scale, in most layers and in the LM head, whose errors no later layer evens out. Fewer
+are more exact and take longer; `python -m benchmarks.perplexity` says what they come to."""
+
+_HEAD = 16
+"""A layer with so many times more outputs than inputs is the LM head."""
 
 
 class NativeInt8Linear(nn.Module):
@@ -29,18 +37,18 @@ class NativeInt8Linear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._kernels = kernels
+        self._run = _HEAD_RUN if self.out_features > _HEAD * self.in_features else _RUN
         quantised, scales = quantise(weight)
         self._scales = whole_panels(scales)
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
-        # Inputs are shifted by 128, so that they have no sign; this takes it off the sums again.
-        self._offsets = whole_panels(-128 * quantised.sum(dim=1, dtype=torch.int32))
-        grouped = pad(quantised, (0, -self.in_features % _GROUP)).unflatten(1, (-1, _GROUP))
+        shifted = (quantised.to(torch.int16) + 128).to(torch.uint8)
+        grouped = pad(shifted, (0, -self.in_features % _GROUP)).unflatten(1, (-1, _GROUP))
         self._weight = in_panels(grouped)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
         self._kernels.int8_linear(
-            self._weight, self._offsets, self._scales, self._bias, hidden.contiguous(), out
+            self._weight, self._scales, self._bias, hidden.contiguous(), out, run=self._run
         )
         return out
 

@@ -48,7 +48,7 @@ class Kernels:
             activation.restype = None
         self._int8_linear = getattr(library, "int8_linear", None)
         if self._int8_linear is not None:
-            self._int8_linear.argtypes = [*[pointer] * 4, size, size, pointer, size, number, pointer]
+            self._int8_linear.argtypes = [*[pointer] * 3, *[size] * 3, pointer, size, number, pointer]
         for kernel in (self._decode_attention, self._prompt_attention, self._linear, self._int8_linear):
             if kernel is not None:
                 kernel.restype = None
@@ -156,30 +156,32 @@ class Kernels:
     def int8_linear(
         self,
         weight: torch.Tensor,
-        offsets: torch.Tensor,
         scales: torch.Tensor,
         bias: torch.Tensor,
         x: torch.Tensor,
         out: torch.Tensor,
+        *,
+        run: int,
     ) -> None:
-        """`out = x @ (weights * scales)^T + bias`, each row of x rounded to 8 bits of its own largest value.
+        """`out = x @ (weights * scales)^T + bias`, each `run` inputs rounded to 8 bits of their largest one.
 
         Args:
-            weight: int8, in panels of groups of four inputs, `[ceil(width / 16), ceil(depth / 4), 16, 4]`.
-            offsets: int32 `[panels * 16]`: -128 times each channel's sum of weights.
+            weight: uint8, 128 more than the weights, in panels of groups of four inputs,
+                `[ceil(width / 16), ceil(depth / 4), 16, 4]`.
             scales, bias: `[panels * 16]`.
             x: `[*, depth]`.
             out: `[*, width]`.
+            run: 16, 32, 48 or 64.
         """
         assert self._int8_linear is not None  # noqa: S101
         depth, width = x.shape[-1], out.shape[-1]
         self._int8_linear(
             weight.data_ptr(),
-            offsets.data_ptr(),
             scales.data_ptr(),
             bias.data_ptr(),
             depth,
             width,
+            run,
             x.data_ptr(),
             x.numel() // depth,
             self.threads,
