@@ -2,10 +2,13 @@
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import AutoModelForCausalLM
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
@@ -13,7 +16,9 @@ from benchmarks.results import progress
 from inference.engine.compute_path import cpu_path
 from inference.engine.config import Quantization, usable_cpus
 from inference.engine.model import LanguageModel, Segment
+from inference.engine.native import Kernels
 
+_KERNELS = ("linear", "int8_linear", "decode_attention", "prompt_attention", "activation")
 _STEPS = 5
 _LINES = 12
 
@@ -40,12 +45,29 @@ def step_profile(
         began = time.perf_counter()
         model.forward(segments)
         seconds.append(time.perf_counter() - began)
-    with profile(activities=[ProfilerActivity.CPU]) as measured:
+    with named_kernels(), profile(activities=[ProfilerActivity.CPU]) as measured:
         for _ in range(_STEPS):
             model.forward(segments)
     table = measured.key_averages().table(sort_by="self_cpu_time_total", row_limit=_LINES)
     step = f"{sorted(seconds)[_STEPS // 2] * 1000:.1f} ms a step, the median of {_STEPS}; {_STEPS} of them:"
     return f"{step}\n{table}"
+
+
+@contextmanager
+def named_kernels() -> Iterator[None]:
+    """Have the profiler see the native kernels, which are no operators of PyTorch's."""
+    with ExitStack() as stack:
+        for name in _KERNELS:
+            stack.enter_context(patch.object(Kernels, name, _named(name, getattr(Kernels, name))))
+        yield
+
+
+def _named(name: str, kernel: Callable[..., None]) -> Callable[..., None]:
+    def named(*args: object, **kwargs: object) -> None:
+        with record_function(f"native::{name}"):
+            kernel(*args, **kwargs)
+
+    return named
 
 
 def main(arguments: list[str] | None = None) -> None:

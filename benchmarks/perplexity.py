@@ -1,0 +1,242 @@
+"""Quality in 8 bits: how much worse the model foresees real text than in float32.
+
+`python -m benchmarks.perplexity`: the perplexity of a text, e to the mean of -ln p of its tokens, in float32
+and in each way that the engine multiplies in 8 bits, also in those that it takes on other CPUs. The text is
+cut into windows; each stands alone, and every token of it but the first is foreseen from those before it.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from benchmarks.results import RESULTS_DIR, markdown, progress, save
+from inference.engine import native
+from inference.engine.compute_path import cpu_path
+from inference.engine.config import Quantization, usable_cpus
+from inference.engine.model import LanguageModel, Segment, context_length
+from inference.quickstart import ensure_model
+
+_VAR_DIR = Path(__file__).resolve().parent.parent / "var"
+_LEAST_PLACES = 256
+"""Of the KV cache, for the engine's own checks of a model."""
+_TOPICS = (
+    *("compound", "specialnames", "types", "string-methods", "formatstrings", "typesseq"),
+    *("debugger", "typesmapping"),
+)
+"""Long chapters of Python's reference, none of which repeats another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """English, and what it is, in a few words."""
+
+    name: str
+    content: str
+
+    @classmethod
+    def of_file(cls, file: Path) -> "Text":
+        return cls(name=file.name, content=file.read_text(encoding="utf-8"))
+
+
+def python_reference() -> Text:
+    """Chapters of the Python reference, which comes with every Python."""
+    from pydoc_data.topics import topics
+    from sys import version_info
+
+    chapters = [topics[topic] for topic in _TOPICS if topic in topics]
+    return Text(
+        name=f"{len(chapters)} chapters of Python {version_info.major}.{version_info.minor}'s reference "
+        "(pydoc_data.topics)",
+        content="\n\n".join(chapters),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What of this machine the engine is let see: less of it makes it multiply another way.
+
+    Attributes:
+        name: of the way to multiply in 8 bits that it takes then.
+    """
+
+    name: str
+    kernels: bool
+    vnni: bool
+
+    def missing(self) -> str | None:
+        """Why this cannot be measured here; None where it can."""
+        if self.kernels:
+            kernels = native.load()
+            return None if kernels and kernels.has_int8 else "there are no native kernels for it"
+        if self.vnni:
+            return None if torch.cpu._is_vnni_supported() else "this CPU has no VNNI"
+        fbgemm = "fbgemm" in torch.backends.quantized.supported_engines
+        return None if fbgemm else "this build of PyTorch has no fbgemm"
+
+    @contextmanager
+    def pretended(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if not self.kernels:
+                stack.enter_context(patch.object(native, "load", lambda: None))
+            if not self.vnni:
+                stack.enter_context(patch.object(torch.cpu, "_is_vnni_supported", lambda: False))
+            yield
+
+
+_MACHINES = (
+    Machine(name="int8, native kernels", kernels=True, vnni=True),
+    Machine(name="int8, oneDNN (VNNI)", kernels=False, vnni=True),
+    Machine(name="int8, fbgemm (no VNNI: inputs in 7 bits)", kernels=False, vnni=False),
+)
+
+
+class EveryRow:
+    """The service's own forward pass, but with the logits after every token instead of the last."""
+
+    def __init__(self, folder: Path, *, window: int, threads: int, quantization: Quantization) -> None:
+        torch.set_num_threads(threads)
+        stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+        self._model = LanguageModel(
+            stock,
+            name=folder.name,
+            kv_cache_tokens=max(window, _LEAST_PLACES),
+            path=cpu_path(quantization),
+        )
+        self._model.use_threads(threads)
+        self._logits = torch.empty(0)
+        stock.register_forward_pre_hook(_keep_all, with_kwargs=True)
+        stock.register_forward_hook(self._note)
+
+    def logits(self, token_ids: list[int]) -> torch.Tensor:
+        """After each of the tokens: `[tokens, vocabulary]`."""
+        slots = self._model.cache.allocate(len(token_ids))
+        assert slots is not None  # noqa: S101
+        self._model.forward([Segment(token_ids, 0, slots)])
+        self._model.cache.release(slots)
+        return self._logits[: len(token_ids)]
+
+    def _note(self, model: object, args: object, output: Any) -> None:
+        self._logits = output.logits[0].float()
+
+
+def _keep_all(model: object, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return args, {**kwargs, "logits_to_keep": 0}
+
+
+def windows(token_ids: list[int], *, size: int, tokens: int) -> list[list[int]]:
+    """Windows of `size` tokens from all over the text: `tokens` in all at the most, but one at the least."""
+    whole = max(1, len(token_ids) // size)
+    count = max(1, min(whole, tokens // size))
+    starts = [size * (i * whole // count) for i in range(count)]
+    return [token_ids[start : start + size] for start in starts]
+
+
+@torch.inference_mode()
+def surprises(model: EveryRow, texts: list[list[int]], name: str) -> list[float]:
+    """-ln p of every token but the first of each text, as the model foresees it."""
+    found: list[float] = []
+    for number, text in enumerate(texts, start=1):
+        so_far = f", {math.exp(statistics.fmean(found)):.3f} so far" if found else ""
+        progress(f"{name}: window {number} of {len(texts)}{so_far} ...")
+        foreseen = model.logits(text)[:-1]
+        found += cross_entropy(foreseen, torch.tensor(text[1:]), reduction="none").tolist()
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """Perplexity, and its ratio to float32's with the standard error of that, from the same tokens."""
+
+    perplexity: float
+    ratio: float
+    ratio_error: float
+
+    @classmethod
+    def of(cls, found: list[float], *, float32: list[float]) -> "Quality":
+        worse = [mine - exact for mine, exact in zip(found, float32, strict=True)]
+        ratio = math.exp(statistics.fmean(worse))
+        return cls(
+            perplexity=math.exp(statistics.fmean(found)),
+            ratio=ratio,
+            ratio_error=ratio * statistics.pstdev(worse) / math.sqrt(len(worse)),
+        )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, help="folder of a model; the quick start's where none is given")
+    parser.add_argument("--text", type=Path, help="a UTF-8 file; Python's reference where none is given")
+    parser.add_argument("--tokens", type=int, default=24576, help="of the text, at the most")
+    parser.add_argument("--window", type=int, default=1024, help="tokens that are computed together")
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--out", type=Path, default=RESULTS_DIR / "perplexity.json")
+    given = parser.parse_args(argv)
+    transformers_logging.disable_progress_bar()
+    folder = given.model or ensure_model(_VAR_DIR, lambda text: progress(text, last=True))
+    text = Text.of_file(given.text) if given.text else python_reference()
+    window = min(given.window, context_length(AutoConfig.from_pretrained(folder)))
+    token_ids = AutoTokenizer.from_pretrained(folder)(text.content, verbose=False).input_ids
+    if min(window, len(token_ids)) < 2:
+        parser.error("a window has to be 2 tokens or more, and so has the text")
+    texts = windows(token_ids, size=window, tokens=given.tokens)
+    tokens = sum(len(window) for window in texts)
+    about = f"{folder.name}, {tokens} tokens of {text.name}, in windows of {window}"
+    progress(about, last=True)
+    measured = measure(folder, texts, window=window, threads=given.threads)
+    save(
+        given.out,
+        about={
+            "model": folder.name,
+            "text": text.name,
+            "tokens": tokens,
+            "window": window,
+            "versions": {"torch": torch.__version__},
+        },
+        measured={"quality": {name: vars(quality) for name, quality in measured.items()}},
+    )
+    rows = [
+        [
+            name,
+            f"{quality.perplexity:.3f}",
+            "1" if name == "float32" else f"{quality.ratio:.4f} ±{quality.ratio_error:.4f}",
+        ]
+        for name, quality in measured.items()
+    ]
+    print(f"{about}:\n\n{markdown(['precision', 'perplexity', ': float32'], rows)}")
+
+
+def measure(folder: Path, texts: list[list[int]], *, window: int, threads: int) -> dict[str, Quality]:
+    """Float32 and each way of 8 bits that can be measured here, by name."""
+
+    def found_by(name: str, quantization: Quantization) -> list[float]:
+        progress(f"{name}: loading ...")
+        model = EveryRow(folder, window=window, threads=threads, quantization=quantization)
+        return surprises(model, texts, name)
+
+    float32 = found_by("float32", "none")
+    measured = {"float32": Quality.of(float32, float32=float32)}
+    for machine in _MACHINES:
+        if reason := machine.missing():
+            progress(f"{machine.name} is left out: {reason}.", last=True)
+            continue
+        with machine.pretended():
+            found = found_by(machine.name, "int8")
+        measured[machine.name] = Quality.of(found, float32=float32)
+    return measured
+
+
+if __name__ == "__main__":
+    main()
