@@ -27,9 +27,10 @@ try:
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 
-# OpenMP's threads wait for each other by spinning, for milliseconds by default. On cores that are shared,
-# with this process's own HTTP threads to begin with, that made a step of the engine up to ten times as long;
-# so short a wait costs little on idle cores. Read when torch is loaded, in the worker.
+# Where the native kernels were not built, PyTorch computes on OpenMP's threads. They wait for each other by
+# spinning, for milliseconds by default. On cores that are shared, with this process's own HTTP threads to
+# begin with, that made a step of the engine up to ten times as long; so short a wait costs little on idle
+# cores. Read when torch is loaded, in the worker.
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 chdir = str(BASE_DIR)
