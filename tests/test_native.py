@@ -202,6 +202,8 @@ def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
     expected = {"kernels-any.so"}
     if platform.machine() == "x86_64":
         expected |= {"kernels-avx2.so", "kernels-avx512.so", "kernels-avx512_vnni.so"}
+    if platform.machine() == "aarch64":
+        expected |= {"kernels-arm_dotprod.so"}
     assert built == expected
 
 

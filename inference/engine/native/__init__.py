@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from inference.engine.config import usable_cpus
-from inference.engine.native.build import built
+from inference.engine.native.build import GENERATIONS, built
 
 
 class _Strides(ctypes.Structure):
@@ -55,7 +55,7 @@ class Kernels:
 
     @property
     def has_int8(self) -> bool:
-        """This CPU multiplies 8-bit numbers in one step (AVX-512 VNNI), as `int8_linear` needs it to."""
+        """There is `int8_linear` for this CPU: one with AVX-512 VNNI, or 64-bit ARM."""
         return self._int8_linear is not None
 
     def decode_attention(
@@ -199,7 +199,11 @@ class Kernels:
         self._activations[name](x.data_ptr(), rows, width, self.threads, out.data_ptr())
 
 
+_ARM_DOT_PRODUCTS = 1 << 20
+"""Linux's HWCAP_ASIMDDP."""
+
 _GENERATIONS = {
+    "arm_dotprod": "64-bit ARM with dot products",
     "avx512_vnni": "AVX-512 with VNNI",
     "avx512": "AVX-512",
     "avx2": "AVX2",
@@ -230,4 +234,15 @@ def _generation() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
     if capability == "AVX512" and torch.cpu._is_vnni_supported():
         return "avx512_vnni"
+    if "arm_dotprod" in GENERATIONS and _hardware() & _ARM_DOT_PRODUCTS:
+        return "arm_dotprod"
     return {"AVX512": "avx512", "AVX2": "avx2"}.get(capability, "any")
+
+
+def _hardware() -> int:
+    """What the CPU can do, as Linux tells every program (AT_HWCAP); nothing where it does not."""
+    tell = getattr(ctypes.CDLL(None), "getauxval", None)
+    if tell is None:
+        return 0
+    tell.argtypes, tell.restype = [ctypes.c_ulong], ctypes.c_ulong
+    return int(tell(16))

@@ -16,6 +16,8 @@ _ARITHMETIC = [
 ]
 _WIDE = ["-march=x86-64-v4", "-mprefer-vector-width=512"]
 GENERATIONS: dict[str, list[str]] = {"any": []}
+if platform.machine().lower() in {"aarch64", "arm64"}:
+    GENERATIONS |= {"arm_dotprod": ["-march=armv8.2-a+dotprod"]}
 if platform.machine().lower() in {"x86_64", "amd64"}:
     GENERATIONS |= {"avx2": ["-march=x86-64-v3"], "avx512": _WIDE, "avx512_vnni": [*_WIDE, "-mavx512vnni"]}
 

@@ -1,27 +1,21 @@
-// A linear layer in 8 bits: out = (x * weights^T) * scales + bias, for CPUs with AVX-512 VNNI.
+// A linear layer in 8 bits: out = (x * weights^T) * scales + bias, for CPUs with AVX-512 VNNI and for 64-bit ARM.
 //
 // Each row of the input is quantised in runs of up to 64, each by its own largest value: a single large input so costs
-// its run its precision, and not the row. Products of a run are added up in 32 bits, exactly, in any order; runs in float32,
-// in their order.
-
-#include "panels.h"
+// its run its precision, and not the row. Products of a run are added up in 32 bits, exactly, in any order; runs in
+// float32, in their order.
 
 #if defined(__AVX512VNNI__)
+#include "int8_vnni.h"
+#elif defined(__aarch64__)
+#include "int8_neon.h"
+#endif
 
-#include <immintrin.h>
-
-#include <cstring>
-#include <limits>
+#if defined(__AVX512VNNI__) || defined(__aarch64__)
 
 namespace {
 
-constexpr int kGroup = 4;  // inputs that one instruction multiplies and adds
-constexpr float kLevels = 127.0f;
-
-constexpr int kMostRun = 64;
-
 struct Layer {
-    const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128: the instruction wants one side without signs
+    const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs
     const float* scales;     // [panels * 16]
     const float* bias;       // [panels * 16]
     int64_t groups;          // depth / 4, rounded up
@@ -31,71 +25,61 @@ struct Layer {
 
 // A block of R rows, quantised.
 struct Inputs {
-    const int32_t* groups;      // [depth / 4][R] of four inputs
-    const float* scales;        // [depth / run][R]
-    const int32_t* corrections; // [depth / run][R]: what the weights' shift adds to a run's sum, with its sign turned
+    const int32_t* groups;       // [depth / 4][R] of four inputs
+    const float* scales;         // [depth / run][R]
+    const int32_t* corrections;  // [depth / run][R]: what the weights' shift adds to a run's sum, with its sign turned
 };
-
-// _mm512_dpbusd_epi32. GCC 12 surrounds that one with moves between registers, which took half of the time.
-inline void add_products(__m512i& sums, __m512i weights, __m512i inputs) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(weights), "v"(inputs));
-}
 
 // Fills R rows of `out`, `[R][width]`, from channel `16 * panel` on; more: another tile follows.
 template <int R, int P>
 void tile(const Layer& layer, const Inputs& x, int64_t panel, bool more, float* out) {
+    constexpr int V = P * kVectors;
     const int64_t stride = layer.groups * kPanel * kGroup;
     const uint8_t* weights = layer.weights + panel * stride;
-    __m512 totals[R][P];
+    const int64_t channel = panel * kPanel;
+    Totals totals[R][V];
 UNROLLED
     for (int r = 0; r < R; ++r) {
 UNROLLED
-        for (int p = 0; p < P; ++p) totals[r][p] = _mm512_setzero_ps();
+        for (int v = 0; v < V; ++v) totals[r][v] = Totals{};
     }
     for (int64_t first = 0, run = 0; first < layer.groups; first += layer.run / kGroup, ++run) {
-        __m512i sums[R][P];
+        Sums sums[R][V];
 UNROLLED
         for (int r = 0; r < R; ++r) {
 UNROLLED
-            for (int p = 0; p < P; ++p) sums[r][p] = _mm512_set1_epi32(x.corrections[run * R + r]);
+            for (int v = 0; v < V; ++v) sums[r][v] = first_sums(x.corrections[run * R + r]);
         }
         const int64_t end = std::min(layer.groups, first + layer.run / kGroup);
         for (int64_t k = first; k < end; ++k) {
-            __m512i weight[P];
+            Bytes weight[V];
             const int64_t ahead = rows_ahead<R, P>(k, layer.groups, more) * kPanel * kGroup;
 UNROLLED
             for (int p = 0; p < P; ++p) {
                 const uint8_t* row = weights + p * stride + k * kPanel * kGroup;
                 __builtin_prefetch(row + ahead);
-                weight[p] = _mm512_loadu_si512(row);
+UNROLLED
+                for (int v = 0; v < kVectors; ++v) weight[p * kVectors + v] = load(row + v * kLanes * kGroup);
             }
 UNROLLED
             for (int r = 0; r < R; ++r) {
-                const __m512i input = _mm512_set1_epi32(x.groups[k * R + r]);
+                const Bytes input = for_each_channel(x.groups[k * R + r]);
 UNROLLED
-                for (int p = 0; p < P; ++p) add_products(sums[r][p], weight[p], input);
+                for (int v = 0; v < V; ++v) add_products(sums[r][v], weight[v], input);
             }
         }
 UNROLLED
         for (int r = 0; r < R; ++r) {
-            const __m512 scale = _mm512_set1_ps(x.scales[run * R + r]);
 UNROLLED
-            for (int p = 0; p < P; ++p) {
-                totals[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][p]), scale, totals[r][p]);
-            }
+            for (int v = 0; v < V; ++v) add_run(totals[r][v], sums[r][v], x.scales[run * R + r]);
         }
     }
 UNROLLED
-    for (int p = 0; p < P; ++p) {
-        const int64_t channel = (panel + p) * kPanel;
-        const __m512 scales = _mm512_loadu_ps(layer.scales + channel), bias = _mm512_loadu_ps(layer.bias + channel);
-        const int64_t left = layer.width - channel;
-        const __mmask16 mask = left >= kPanel ? 0xffff : static_cast<__mmask16>((1 << left) - 1);
+    for (int v = 0; v < V; ++v) {
+        const int64_t first = channel + v * kLanes;
+        const Channels channels(layer.scales + first, layer.bias + first, layer.width - first);
 UNROLLED
-        for (int r = 0; r < R; ++r) {
-            const __m512 value = _mm512_fmadd_ps(totals[r][p], scales, bias);
-            _mm512_mask_storeu_ps(out + r * layer.width + channel, mask, value);
-        }
+        for (int r = 0; r < R; ++r) channels.write(totals[r][v], out + r * layer.width + first);
     }
 }
 
@@ -119,46 +103,6 @@ constexpr std::array<Panels, sizeof...(R)> by_rows(std::integer_sequence<int, R.
     return {panels<R + 1>...};
 }
 constexpr auto kByRows = by_rows(std::make_integer_sequence<int, kMostRows>{});
-
-constexpr int kAtOnce = 16;
-
-// Sixteen inputs from place `k` of a row on, zeros beyond its end.
-__m512 load(const float* row, int64_t k, int64_t depth) {
-    const int64_t left = std::max<int64_t>(0, depth - k);
-    return _mm512_maskz_loadu_ps(left >= kAtOnce ? 0xffff : static_cast<__mmask16>((1 << left) - 1), row + k);
-}
-
-// Quantises the run of a row that begins at place `k`: its groups, `stride` apart, its scale and its correction. The
-// scale is no number if an input is none.
-void quantise(const float* row, int64_t k, int64_t depth, int64_t run, int32_t* groups, int64_t stride, float* scale,
-              int32_t* correction) {
-    // As whole numbers, floats without a sign are in the same order, and what is no number is above all.
-    __m512i largest = _mm512_setzero_si512();
-    __m512 inputs[kMostRun / kAtOnce];
-    for (int i = 0; i < run / kAtOnce; ++i) {
-        inputs[i] = load(row, k + i * kAtOnce, depth);
-        largest = _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(inputs[i])));
-    }
-    const int32_t bits = _mm512_reduce_max_epi32(largest);
-    float highest;
-    std::memcpy(&highest, &bits, sizeof highest);
-    const bool finite = highest <= std::numeric_limits<float>::max();
-    highest = finite ? std::max(highest, 1e-30f) : 1.0f;
-    *scale = finite ? highest / kLevels : std::numeric_limits<float>::quiet_NaN();
-    const __m512 inverse = _mm512_set1_ps(kLevels / highest);
-    __m512i sum = _mm512_setzero_si512();
-    for (int i = 0; i < run / kAtOnce; ++i) {
-        const __m512i levels = _mm512_cvtps_epi32(_mm512_mul_ps(inputs[i], inverse));
-        sum = _mm512_add_epi32(sum, levels);
-        alignas(16) int32_t packed[kAtOnce / kGroup];
-        _mm_store_si128(reinterpret_cast<__m128i*>(packed), _mm512_cvtepi32_epi8(levels));
-        for (int j = 0; j < kAtOnce / kGroup; ++j) {
-            const int64_t place = i * kAtOnce + j * kGroup;
-            if (k + place < depth) groups[place / kGroup * stride] = packed[j];
-        }
-    }
-    *correction = -128 * _mm512_reduce_add_epi32(sum);
-}
 
 }  // namespace
 

@@ -1,0 +1,69 @@
+// What the linear layer in 8 bits is made of on 64-bit ARM; int8_vnni.h says what each function is.
+
+#pragma once
+
+#include "int8_levels.h"
+#include "panels.h"
+
+#include <arm_neon.h>
+
+namespace {
+
+typedef int8x16_t Bytes;
+typedef int32x4_t Sums;
+typedef float32x4_t Totals;
+
+// The instructions want signs on both sides: weights get theirs again, and nothing is left to correct.
+inline Bytes load(const uint8_t* weights) {
+    return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(128)));
+}
+
+inline Sums first_sums(int32_t) { return vdupq_n_s32(0); }
+
+inline Bytes for_each_channel(int32_t inputs) { return vreinterpretq_s8_s32(vdupq_n_s32(inputs)); }
+
+inline void add_products(Sums& sums, Bytes weights, Bytes inputs) {
+#if defined(__ARM_FEATURE_DOTPROD)
+    sums = vdotq_s32(sums, weights, inputs);
+#else
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(weights), vget_low_s8(inputs)));
+    const int32x4_t high = vpaddlq_s16(vmull_high_s8(weights, inputs));
+    sums = vaddq_s32(sums, vpaddq_s32(low, high));
+#endif
+}
+
+inline void add_run(Totals& totals, Sums sums, float scale) {
+    totals = vfmaq_n_f32(totals, vcvtq_f32_s32(sums), scale);
+}
+
+struct Channels {
+    float32x4_t scales, bias;
+    int64_t left;
+
+    Channels(const float* all_scales, const float* all_bias, int64_t left)
+        : scales(vld1q_f32(all_scales)), bias(vld1q_f32(all_bias)), left(left) {}
+
+    void write(Totals totals, float* out) const {
+        const float32x4_t value = vfmaq_f32(bias, totals, scales);
+        if (left >= kLanes) return vst1q_f32(out, value);
+        for (int64_t i = 0; i < left; ++i) out[i] = value[i];
+    }
+};
+
+inline void quantise(const float* row, int64_t k, int64_t depth, int64_t run, int32_t* groups, int64_t stride,
+                     float* scale, int32_t* correction) {
+    float inputs[kMostRun] = {};
+    std::copy_n(row + k, std::min(run, depth - k), inputs);
+    float32x4_t largest = vdupq_n_f32(0.0f);  // vmaxq_f32 keeps what is no number
+    for (int64_t i = 0; i < run; i += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(inputs + i)));
+    const Levels levels(vmaxvq_f32(largest));
+    for (int64_t i = 0; i < std::min(run, depth - k); i += kGroup) {
+        const int16x4_t rounded = vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(inputs + i), levels.factor)));
+        const int8x8_t bytes = vmovn_s16(vcombine_s16(rounded, rounded));
+        groups[i / kGroup * stride] = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
+    }
+    *scale = levels.scale;
+    *correction = 0;
+}
+
+}  // namespace
