@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.activations import ACT2CLS, GELUTanh, NewGELUActivation
+from transformers.activations import ACT2CLS, GELUTanh, NewGELUActivation, SiLUActivation
 
 from inference.engine.native import Kernels
 
 _MOST = 16_384
 _CLASSES: list[Any] = [kind[0] if isinstance(kind, tuple) else kind for kind in ACT2CLS.values()]
 _KINDS = tuple(_CLASSES)
+_SILU = (nn.SiLU, SiLUActivation)
 
 
 class NativeActivation(nn.Module):
@@ -58,7 +59,7 @@ def replace_activations(model: nn.Module, kernels: Kernels | None) -> None:
         if isinstance(child, _KINDS)
     ]
     for parent, name, child in found:
-        native = "gelu_tanh" if _is_gelu_tanh(child) else "silu" if isinstance(child, nn.SiLU) else None
+        native = "gelu_tanh" if _is_gelu_tanh(child) else "silu" if isinstance(child, _SILU) else None
         if kernels and native:
             setattr(parent, name, NativeActivation(kernels, native))
         else:

@@ -72,17 +72,22 @@ def packed_attention(
     Returns:
         `[1, rows, heads, head_dim]`, and no weights.
     """
-    pools = batch.cache.pools(int(module.layer_idx), key[0], value[0])  # type: ignore[arg-type]
+    layer, kv_heads = int(module.layer_idx), key.shape[1]  # type: ignore[arg-type]
+    pools = batch.cache.pools(layer, kv_heads, key.shape[3], value.shape[3])
     keys, values = pools
-    output = query.new_zeros((query.shape[2], query.shape[1], values.shape[2]))
+    shape = (query.shape[2], query.shape[1], value.shape[3])
     if batch.kernels:
+        output = query.new_empty(shape)
         scale = query.shape[3] ** -0.5 if scaling is None else scaling
+        if batch.kernels.listener:
+            batch.kernels.listener("attention", (query, key, value, output), (layer, scale))
         # Prompts first: their last block can be a single row, which attends to the others.
         if len(batch.prompt_blocks):
             batch.kernels.prompt_attention(query, key, value, pools, batch.prompt_blocks, scale, output)
         if len(batch.single_rows):
             batch.kernels.decode_attention(query, key, value, pools, batch.single_rows, scale, output)
         return output[None], None
+    output = query.new_zeros(shape)
     for span in batch.spans:
         rows = slice(span.row, span.row + span.length)
         places = slice(span.slots.start + span.start, span.slots.start + span.start + span.length)

@@ -22,11 +22,12 @@ class KVCache:
     """Keys and values of every layer, for `tokens` places.
 
     Each layer's tensors are `[kv_heads, tokens, head_dim]`: one head's keys lie side by side, as attention
-    reads them. The shapes are learned from the first keys that a layer writes, so any model's layers fit.
+    reads them. A layer's shapes are told when it is first used, so any model's layers fit.
     """
 
-    def __init__(self, *, tokens: int) -> None:
+    def __init__(self, *, tokens: int, device: torch.device | None = None) -> None:
         self.tokens = tokens
+        self._device = device
         self._free: list[Slots] = [Slots(0, tokens)]
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -57,12 +58,12 @@ class KVCache:
         self._free = merged
 
     def pools(
-        self, layer: int, keys: torch.Tensor, values: torch.Tensor
+        self, layer: int, heads: int, key_dim: int, value_dim: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The layer's places, `[kv_heads, tokens, dim]`, for rows like these, `[kv_heads, rows, dim]`."""
+        """The layer's places for keys and values, `[heads, tokens, dim]` each."""
         if layer not in self._layers:
-            self._layers[layer] = (self._pool_like(keys), self._pool_like(values))
+            keys, values = (
+                torch.empty((heads, self.tokens, dim), device=self._device) for dim in (key_dim, value_dim)
+            )
+            self._layers[layer] = (keys, values)
         return self._layers[layer]
-
-    def _pool_like(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows.new_empty((rows.shape[0], self.tokens, rows.shape[2]))

@@ -61,7 +61,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     tokens = kv_cache_tokens(
         model.config, config, context_length=language_model.context_length, device=path.device
     )
-    language_model.cache = KVCache(tokens=tokens)
+    language_model.cache = KVCache(tokens=tokens, device=path.device)
     engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
     engine.start()
     logger.info("Warming up ...")

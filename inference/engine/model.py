@@ -12,7 +12,10 @@ from inference.engine.activation import replace_activations
 from inference.engine.compute_path import ComputePath, cpu_path
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, Slots
+from inference.engine.layers import replace_layers
 from inference.engine.linear import replace_linears
+from inference.engine.native import Kernels
+from inference.engine.recording import NotRecordable
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +60,15 @@ class LanguageModel:
     ) -> None:
         self.name = name
         self.context_length = context_length(model.config)
-        self.cache = KVCache(tokens=kv_cache_tokens)
         self.path = path or cpu_path()
+        self.cache = KVCache(tokens=kv_cache_tokens, device=self.path.device)
         self._model = model.eval()
         _move(model, self.path.device)
         self._hook()
         if self.path.linear:
             replace_linears(self._model, self.path.linear)
+        if self.path.kernels and self.path.native_layers:
+            self._record_layers(self.path.kernels)
         self.reproducible = self._row_invariant()
         if not self.reproducible:
             logger.warning(
@@ -78,7 +83,6 @@ class LanguageModel:
         # Beside native layers PyTorch has little to do, and its threads would be in the way of theirs.
         torch.set_num_threads(1 if self.path.native_layers else threads)
 
-    @torch.inference_mode()
     def forward(self, segments: list[Segment]) -> torch.Tensor:
         """Compute the segments in one pass, and keep their keys and values.
 
@@ -87,6 +91,10 @@ class LanguageModel:
         Returns:
             The logits after each segment's last token, on the CPU: `[len(segments), vocabulary]`.
         """
+        with torch.inference_mode():
+            return self._forward(segments)
+
+    def _forward(self, segments: list[Segment]) -> torch.Tensor:
         spans: list[attention.Span] = []
         token_ids: list[int] = []
         positions: list[int] = []
@@ -139,6 +147,21 @@ class LanguageModel:
                 f"Models of the kind {kind} cannot be served: with this engine's attention they would not "
                 "compute what their own code does."
             )
+
+    def _record_layers(self, kernels: Kernels) -> None:
+        """Have the layers computed in one native call, where a program can do what they do."""
+        probe = self._probe_ids()
+        slots = Slots(0, len(probe))
+
+        def compute(rows: int) -> torch.Tensor:
+            with torch.no_grad():
+                return self._forward([Segment(probe[:rows], 0, slots)])
+
+        count = self._model.config.get_text_config().num_hidden_layers
+        try:
+            replace_layers(self._model, count, kernels, compute)
+        except NotRecordable as reason:
+            logger.info("The layers of this kind of model are called one by one: %s.", reason)
 
     def _row_invariant(self) -> bool:
         """Whether texts get the same bits alone as they get side by side, prompts and single tokens."""

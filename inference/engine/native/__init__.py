@@ -6,6 +6,7 @@ slower, and as exact.
 
 import ctypes
 import platform
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ import torch
 
 from inference.engine.config import usable_cpus
 from inference.engine.native.build import GENERATIONS, built
+from inference.engine.native.program import Step
 
 
 class _Strides(ctypes.Structure):
     _fields_ = [("row", ctypes.c_int64), ("head", ctypes.c_int64)]
+
+
+Listener = Callable[[str, tuple[torch.Tensor, ...], tuple[float, ...]], None]
 
 
 class Kernels:
@@ -27,10 +32,13 @@ class Kernels:
 
     Attributes:
         threads: how many compute, the calling one among them.
+        listener: told the name, the tensors (the result last) and the numbers of each call, but for `run`, and
+            for the attention's, which are two for one of the model's.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.threads = usable_cpus()
+        self.listener: Listener | None = None
         pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
         self._decode_attention = library.decode_attention
         self._decode_attention.argtypes = [
@@ -49,6 +57,9 @@ class Kernels:
         self._int8_linear = getattr(library, "int8_linear", None)
         if self._int8_linear is not None:
             self._int8_linear.argtypes = [*[pointer] * 3, *[size] * 3, pointer, size, number, pointer]
+        self._run = library.run_program
+        self._run.argtypes = [pointer, size, ctypes.POINTER(Step)]
+        self._run.restype = None
         for kernel in (self._decode_attention, self._prompt_attention, self._linear, self._int8_linear):
             if kernel is not None:
                 kernel.restype = None
@@ -140,6 +151,8 @@ class Kernels:
             x: `[*, depth]`.
             out: `[*, width]`.
         """
+        if self.listener:
+            self.listener("linear", (weight, bias, x, out), ())
         depth, width = x.shape[-1], out.shape[-1]
         rows = x.numel() // depth
         self._linear(
@@ -174,6 +187,8 @@ class Kernels:
             run: 16, 32, 48 or 64.
         """
         assert self._int8_linear is not None  # noqa: S101
+        if self.listener:
+            self.listener("int8_linear", (weight, scales, bias, x, out), (run,))
         depth, width = x.shape[-1], out.shape[-1]
         self._int8_linear(
             weight.data_ptr(),
@@ -194,9 +209,16 @@ class Kernels:
         Args:
             name: "gelu_tanh" or "silu".
         """
+        if self.listener:
+            self.listener(name, (x, out), ())
         width = x.shape[-1]
         rows = x.numel() // width
         self._activations[name](x.data_ptr(), rows, width, self.threads, out.data_ptr())
+
+    def run(self, instructions: Any, step: Step) -> None:
+        """Run a program, an array of `program.Instruction`, for a step's rows."""
+        step.threads = self.threads
+        self._run(instructions, len(instructions), step)
 
 
 _ARM_DOT_PRODUCTS = 1 << 20

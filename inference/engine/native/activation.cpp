@@ -1,6 +1,7 @@
 // Activations, element by element. A row is computed by itself, so its neighbours change no bit of it.
 
 #include "exponential.h"
+#include "kernels.h"
 #include "panels.h"
 
 namespace {

@@ -5,6 +5,7 @@
 // the number of threads nor the other sequences change a bit of it.
 
 #include "exponential.h"
+#include "kernels.h"
 #include "pool.h"
 
 #include <algorithm>
@@ -12,12 +13,6 @@
 #include <vector>
 
 namespace {
-
-struct Span {
-    int64_t row;     // of the queries and the output
-    int64_t start;   // the first place of the sequence in the cache
-    int64_t length;  // its tokens, the new one included
-};
 
 // Asks for the beginning of a range that will be read soon; the processor itself sees how it goes on.
 void fetch(const float* from, int64_t count) {
@@ -56,12 +51,6 @@ void attend(const float* query, const float* keys, const float* values, int64_t 
 }
 
 }  // namespace
-
-// The new tokens' queries, keys and values: element (row, head, d) is at row * strides.row + head * strides.head + d.
-struct Strides {
-    int64_t row;
-    int64_t head;
-};
 
 // Stores each span's new key and value as its last, then attends to all of them.
 // keys: [kv_heads, places, dim], values: [kv_heads, places, value_dim], output: [rows, heads, value_dim].

@@ -1,5 +1,6 @@
 // A linear layer in float32: out = x * weights^T + bias.
 
+#include "kernels.h"
 #include "panels.h"
 
 namespace {

@@ -5,6 +5,7 @@
 // their order, and one that it may not see adds an exact zero. How a prompt is cut into blocks changes no bit.
 
 #include "exponential.h"
+#include "kernels.h"
 #include "panels.h"
 
 #include <limits>
@@ -16,13 +17,6 @@ constexpr int kRowVectors = kRows / kLanes;
 constexpr int kAtOnce = std::clamp((kRegisters - 1) / kRowVectors - 1, 1, 8);  // columns of a tile
 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
-
-struct Block {
-    int64_t row;    // its first row, of the queries and the output
-    int64_t rows;   // at most kRows
-    int64_t start;  // the first place of its sequence in the cache
-    int64_t first;  // the place of its first row within the sequence
-};
 
 // out[n][row] = sum over k of a[k * a_step + n * a_next] * b[k][row], for N columns of kRows rows.
 template <int N>
@@ -87,13 +81,7 @@ Vector* room(std::vector<Vector>& buffer, int64_t rows) {
 
 }  // namespace
 
-struct Strides {
-    int64_t row;
-    int64_t head;
-};
-
-// Stores the blocks' new keys and values, then attends to what each row may see.
-// queries, new_keys, new_values: element (row, head, d) is at row * strides.row + head * strides.head + d.
+// Stores the new keys and values of the blocks, of up to kRows rows each, then attends to what each row may see.
 // keys: [kv_heads, places, dim], values: [kv_heads, places, value_dim], output: [rows, heads, value_dim].
 extern "C" void prompt_attention(const float* queries, Strides query, const float* new_keys, Strides key,
                                  const float* new_values, Strides value, float* keys, float* values, int64_t places,

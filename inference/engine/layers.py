@@ -1,0 +1,167 @@
+"""The hook for all of a model's layers: one native call, for what their own code does.
+
+Between two kernels PyTorch and Python take longer than the few rows of a step do, and hold Python's lock
+meanwhile. So the layers' own code runs twice when the model is loaded, is recorded (`recording`), and made a
+program (`program`) that the native library runs for any number of rows.
+"""
+
+import ctypes
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from inference.engine.attention import AttentionBatch
+from inference.engine.native import Kernels
+from inference.engine.native.program import Step
+from inference.engine.program import Pass, Program, compile_passes
+from inference.engine.recording import NotRecordable, Recorder, View
+
+_ROWS = (3, 5)
+"""Of the passes that are recorded."""
+
+_TOLERANCE = 1e-4
+"""How far results may be from those of the layers' own code, relative to the largest of them."""
+
+
+class NativeLayers(nn.Module):
+    """Takes the place of a model's layers: it is called as the first one, and there are no others.
+
+    Args:
+        layers: the model's own; kept, because the program computes with their weights.
+        program: what they do.
+    """
+
+    def __init__(self, layers: list[nn.Module], program: Program, kernels: Kernels) -> None:
+        super().__init__()
+        self._layers = layers
+        self._program = program
+        self._kernels = kernels
+        self._workspace = torch.empty(0)
+        self._cache: object = None
+        self._pools: Any = None
+
+    def forward(self, *args: Any, batch: AttentionBatch, **kwargs: Any) -> torch.Tensor:
+        """`[1, rows, width]`; valid until the next call."""
+        program = self._program
+        inputs = _inputs(args, kwargs)
+        rows = inputs[0].shape[1]
+        if self._workspace.numel() < rows * program.floats_per_row:
+            self._workspace = torch.empty(rows * program.floats_per_row)
+        if self._cache is not batch.cache:
+            self._cache = batch.cache
+            self._pools = _addresses([pool for a in program.attentions for pool in batch.cache.pools(*a)])
+        self._kernels.run(
+            program.instructions,
+            Step(
+                rows=rows,
+                workspace=self._workspace.data_ptr(),
+                inputs=_addresses(inputs),
+                pools=self._pools,
+                places=batch.cache.tokens,
+                single_rows=batch.single_rows.data_ptr(),
+                single_count=len(batch.single_rows),
+                blocks=batch.prompt_blocks.data_ptr(),
+                block_count=len(batch.prompt_blocks),
+            ),
+        )
+        first = program.output * rows
+        return self._workspace[first : first + program.width * rows].view(1, rows, program.width)
+
+
+def replace_layers(
+    model: nn.Module, count: int, kernels: Kernels, compute: Callable[[int], torch.Tensor]
+) -> None:
+    """Put one native call in the place of the `count` layers of `model`.
+
+    Args:
+        compute: what the model computes in a pass of so many rows.
+
+    Raises:
+        NotRecordable: the layers do what no program can do; they are as they were.
+    """
+    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not stacks:
+        raise NotRecordable("its layers are in no list")
+    stack = stacks[0]
+    layers = list(stack)
+    few, many = (_record(layers, kernels, compute, rows) for rows in _ROWS)
+    program = compile_passes(few, many, constants=_constants(layers))
+    expected = compute(_ROWS[-1])
+    del stack[1:]
+    stack[0] = NativeLayers(layers, program, kernels)
+    try:
+        same = torch.allclose(
+            compute(_ROWS[-1]), expected, rtol=0, atol=_TOLERANCE * float(expected.abs().max())
+        )
+    except Exception as error:
+        same, reason = False, f"its code wants more of them: {error!r}"
+    else:
+        reason = "a program computes something else"
+    if not same:
+        stack[0] = layers[0]
+        stack.extend(layers[1:])
+        raise NotRecordable(reason)
+
+
+def _record(
+    layers: list[nn.Module], kernels: Kernels, compute: Callable[[int], torch.Tensor], rows: int
+) -> Pass:
+    recorder = Recorder()
+    inputs: list[View] = []
+    outputs: list[torch.Tensor] = []
+    with ExitStack() as recording:
+
+        def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs.extend(recorder.view(tensor) for tensor in _inputs(args, kwargs))
+            kernels.listener = recorder.kernel
+            recording.callback(setattr, kernels, "listener", None)
+            recording.enter_context(recorder)
+
+        def end(_: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
+            recording.close()
+            outputs.append(output)
+
+        hooks = [
+            layers[0].register_forward_pre_hook(begin, with_kwargs=True),
+            layers[-1].register_forward_hook(end),
+        ]
+        try:
+            compute(rows)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor):
+        raise NotRecordable("the last layer gives something else than one tensor")
+    return Pass(rows=rows, recorder=recorder, inputs=inputs, output=recorder.view(outputs[0]))
+
+
+def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """The tensors of numbers that the layers are given, in order, each of them dense."""
+    return [
+        leaf.contiguous()
+        for leaf in tree_leaves((args, kwargs))
+        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+    ]
+
+
+def _addresses(tensors: list[torch.Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+
+
+def _constants(layers: list[nn.Module]) -> set[int]:
+    """The addresses of the storages that are the layers' own, and so are there as long as they are."""
+    return {
+        tensor.untyped_storage().data_ptr()
+        for layer in layers
+        for module in layer.modules()
+        for tensor in [
+            *module.parameters(recurse=False),
+            *module.buffers(recurse=False),
+            *vars(module).values(),
+        ]
+        if isinstance(tensor, torch.Tensor)
+    }

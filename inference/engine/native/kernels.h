@@ -1,0 +1,41 @@
+// The kernels; each one's source says what it takes.
+
+#pragma once
+
+#include <cstdint>
+
+// Element (row, head, d) of queries, keys or values is at row * strides.row + head * strides.head + d.
+struct Strides {
+    int64_t row, head;
+};
+
+// A new token: its row, the first place of its sequence in the cache, and the sequence's length with it.
+struct Span {
+    int64_t row, start, length;
+};
+
+// Consecutive rows of a prompt, from `row` on: where its sequence starts in the cache, and how many tokens of it come
+// before the block.
+struct Block {
+    int64_t row, rows, start, first;
+};
+
+extern "C" {
+void linear(const float* weights, const float* bias, int64_t depth, int64_t width, const float* x, int64_t rows,
+            int threads, float* out);
+#if defined(__AVX512VNNI__) || defined(__aarch64__)
+#define HAS_INT8 1
+void int8_linear(const uint8_t* weights, const float* scales, const float* bias, int64_t depth, int64_t width,
+                 int64_t run, const float* x, int64_t rows, int threads, float* out);
+#endif
+void decode_attention(const float* queries, Strides query, const float* new_keys, Strides key, const float* new_values,
+                      Strides value, float* keys, float* values, int64_t places, const Span* spans, int64_t count,
+                      int64_t heads, int64_t kv_heads, int64_t dim, int64_t value_dim, float scale, int threads,
+                      float* output);
+void prompt_attention(const float* queries, Strides query, const float* new_keys, Strides key, const float* new_values,
+                      Strides value, float* keys, float* values, int64_t places, const Block* blocks, int64_t count,
+                      int64_t heads, int64_t kv_heads, int64_t dim, int64_t value_dim, float scale, int threads,
+                      float* output);
+void gelu_tanh(const float* x, int64_t rows, int64_t width, int threads, float* out);
+void silu(const float* x, int64_t rows, int64_t width, int threads, float* out);
+}

@@ -1,0 +1,154 @@
+"""What the layers of a model do in a step, recorded while their own code runs.
+
+A tensor is seen as its storage and how it lies in it, so what only makes another view of a tensor leaves no
+trace. Two passes of different numbers of rows show which numbers depend on the rows, and how.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+aten = torch.ops.aten
+
+
+class NotRecordable(Exception):
+    """The layers do something that no program can do again; the message says what."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How a tensor lies in its storage: the storage's number, and offset, sizes and strides in elements."""
+
+    storage: int
+    offset: int
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operation on tensors, whose result is the last one, with the numbers that it takes besides."""
+
+    operation: str
+    views: tuple[View, ...]
+    numbers: tuple[float, ...] = ()
+
+
+_BINARY = {
+    aten.add.Tensor: "add",
+    aten.sub.Tensor: "subtract",
+    aten.mul.Tensor: "multiply",
+    aten.div.Tensor: "divide",
+}
+_UNARY = {
+    aten.neg.default: "negate",
+    aten.rsqrt.default: "inverse_root",
+    aten.relu.default: "relu",
+    aten.clone.default: "copy",
+}
+_WITHOUT_CONTENT = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}
+
+
+class Recorder(TorchDispatchMode):
+    """Records all operators of PyTorch, and the native kernels, that run while it is entered.
+
+    Attributes:
+        calls: what was recorded, in order.
+        storages: the address of each storage, by its number.
+        made: the numbers of those that were made meanwhile.
+        floats: how many numbers each of these holds.
+        constants: tensors that hold numbers which are no tensor's in the layers' code.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Call] = []
+        self.storages: list[int] = []
+        self.made: set[int] = set()
+        self.floats: dict[int, int] = {}
+        self.constants: list[torch.Tensor] = []
+        self._kept: list[torch.Tensor] = []  # no storage's memory is used again while it is recorded
+
+    def view(self, tensor: torch.Tensor) -> View:
+        """How the tensor lies in its storage."""
+        self._kept.append(tensor)
+        address = tensor.untyped_storage().data_ptr()
+        if address not in self.storages:
+            self.storages.append(address)
+        number = self.storages.index(address)
+        return View(number, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+
+    def kernel(
+        self, operation: str, tensors: Iterable[torch.Tensor], numbers: tuple[float, ...] = ()
+    ) -> None:
+        """A native kernel is called, with its result last."""
+        self.calls.append(Call(operation, tuple(self.view(tensor) for tensor in tensors), numbers))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        known = {self.view(tensor).storage for tensor in inputs}
+        result = func(*args, **kwargs)
+        out = result[0] if isinstance(result, tuple | list) else result
+        if not isinstance(out, torch.Tensor):
+            raise NotRecordable(f"{func} gives no tensor")
+        view = self.view(out)
+        if func._schema.is_mutable:
+            raise NotRecordable(f"{func} changes its input")
+        if view.storage in known:
+            return result
+        self.made.add(view.storage)
+        self.floats[view.storage] = out.untyped_storage().nbytes() // out.element_size()
+        if func not in _WITHOUT_CONTENT:
+            self._record(func, args, kwargs, out)
+        return result
+
+    def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> None:
+        if func in _BINARY and not kwargs:
+            a, b = (self._operand(arg, out) for arg in args)
+            self.calls.append(Call(_BINARY[func], (a, b, self._operand(out, out))))
+        elif func in _UNARY:
+            self._append(_UNARY[func], args[0], out=out)
+        elif func is aten.pow.Tensor_Scalar and args[1] == 2:
+            self._append("multiply", args[0], args[0], out=out)
+        elif func is aten.mean.dim and list(args[1]) in ([-1], [out.dim() - 1]) and args[2:] == (True,):
+            self.calls.append(Call("mean", (self.view(args[0]), self.view(out))))
+        elif func is aten.cat.default:
+            sizes = [tensor.shape[args[1] if len(args) > 1 else 0] for tensor in args[0]]
+            self._append_parts(args[0], out.split(sizes, *args[1:]))
+        elif func is aten.stack.default:
+            self._append_parts(args[0], out.unbind(*args[1:]))
+        elif func is aten.native_layer_norm.default and len(args[1]) == 1 and args[0].stride(-1) == 1:
+            x, shape, weight, bias, epsilon = args
+            weight = self._constant(torch.ones(shape)) if weight is None else weight
+            bias = self._constant(torch.zeros(shape)) if bias is None else bias
+            self.calls.append(
+                Call("layer_norm", tuple(self.view(t) for t in (x, weight, bias, out)), (epsilon,))
+            )
+        else:
+            raise NotRecordable(f"{func}")
+
+    def _append(self, operation: str, *inputs: torch.Tensor, out: torch.Tensor) -> None:
+        views = (*(self._operand(tensor, out) for tensor in inputs), self._operand(out, out))
+        self.calls.append(Call(operation, views))
+
+    def _append_parts(self, tensors: Iterable[torch.Tensor], parts: Iterable[torch.Tensor]) -> None:
+        for tensor, part in zip(tensors, parts, strict=True):
+            self._append("copy", tensor, out=part)
+
+    def _operand(self, value: Any, out: torch.Tensor) -> View:
+        """As a view that has `out`'s shape, numbers and dimensions of one repeated."""
+        tensor = value if isinstance(value, torch.Tensor) else self._constant(torch.tensor(float(value)))
+        if tensor.dtype is not torch.float32:
+            raise NotRecordable(f"numbers that are {tensor.dtype}")
+        return self.view(tensor.expand(out.shape))
+
+    def _constant(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.constants.append(tensor)
+        return tensor

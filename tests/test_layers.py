@@ -1,0 +1,247 @@
+"""A model's layers in one native call: they compute what their own code does, or are left to it."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from inference.engine import model as model_module
+from inference.engine import native
+from inference.engine.attention import AttentionBatch
+from inference.engine.kv_cache import KVCache
+from inference.engine.layers import NativeLayers, replace_layers
+from inference.engine.model import LanguageModel, Segment
+from inference.engine.native import Kernels
+from inference.engine.recording import NotRecordable
+
+WIDTH = 48
+SMALL = {
+    "vocab_size": 257, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "pad_token_id": 0,
+    "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+KINDS: dict[str, dict[str, Any]] = {
+    "gpt2": {},
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 16},
+    "gemma3_text": {"head_dim": 16},
+    "phi": {},
+    "phi3": {},
+    "cohere": {},
+    "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64},
+}
+
+
+@pytest.fixture
+def kernels() -> Kernels:
+    loaded = native.load()
+    if loaded is None:
+        pytest.skip("the native kernels were not built here")
+    return loaded
+
+
+def model_of(kind: str, **further: Any) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **SMALL | further)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    model.eval()
+    return model
+
+
+def logits(model: LanguageModel) -> torch.Tensor:
+    """Of a prompt beside a token of another text, and of the token after it."""
+    slots, other = model.cache.allocate(41), model.cache.allocate(3)
+    assert slots
+    assert other
+    model.forward([Segment([5, 6], 0, other)])
+    first = model.forward([Segment(list(range(40)), 0, slots), Segment([7], 2, other)])
+    return torch.cat([first, model.forward([Segment([40], 40, slots)])])
+
+
+def is_recorded(model: LanguageModel) -> bool:
+    return any(isinstance(module, NativeLayers) for module in model._model.modules())
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("kind", KINDS)
+def test_they_compute_what_their_own_code_does(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = LanguageModel(model_of(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
+    assert is_recorded(recorded)
+    assert recorded.reproducible
+
+    def refuse(*_: object) -> None:
+        raise NotRecordable("not in this test")
+
+    monkeypatch.setattr(model_module, "replace_layers", refuse)
+    one_by_one = LanguageModel(model_of(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
+    assert not is_recorded(one_by_one)
+    torch.testing.assert_close(logits(recorded), logits(one_by_one), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_what_no_program_can_do_is_left_to_the_layers_own_code(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        model = LanguageModel(model_of("gpt_neox"), name="x", kv_cache_tokens=256)
+    assert not is_recorded(model)
+    assert model.reproducible
+    assert "The layers of this kind of model are called one by one: aten.gelu.default." in caplog.text
+    assert logits(model).isfinite().all()
+
+
+class Layer(nn.Module):
+    """Every operator that a program knows, on views of all kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.scale = nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor, batch: AttentionBatch) -> torch.Tensor:
+        heads = self.norm(hidden).view(1, -1, 4, WIDTH // 4).transpose(1, 2)
+        low, high = heads.chunk(2, dim=-1)
+        turned = heads * angles[:, None] + torch.cat((-high, low), dim=-1)
+        pairs = torch.stack((low, high), dim=-1).view_as(heads)
+        mixed = (turned - pairs / 3).transpose(1, 2).reshape(hidden.shape)
+        squares = mixed.pow(2).mean(-1, keepdim=True)
+        normed = (mixed * torch.rsqrt(squares + 1e-6)).relu() * (1.0 + self.scale)
+        result: torch.Tensor = hidden + 0.5 * normed
+        return result
+
+
+class Stack(nn.Module):
+    """What a model is to its layers."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+        batch = AttentionBatch(KVCache(tokens=1), [], None)
+        for layer in self.layers:
+            hidden = layer(hidden, angles, batch=batch)
+        return hidden
+
+
+def rows_of(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    hidden, angles = torch.randn(1, 600, WIDTH), torch.randn(1, 600, WIDTH // 4)
+    return hidden[:, :count].clone(), angles[:, :count].clone()
+
+
+def replaced(layers: list[nn.Module], kernels: Kernels) -> Stack:
+    stack = Stack(layers)
+
+    def compute(rows: int) -> torch.Tensor:
+        result: torch.Tensor = stack(*rows_of(rows))
+        return result
+
+    with torch.no_grad():
+        replace_layers(stack, len(layers), kernels, compute)
+    return stack
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_operator_is_pytorch_s_and_a_row_the_same_bits_among_others(
+    kernels: Kernels, threads: int
+) -> None:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [Layer(), Layer()]
+    program, own = replaced(layers, kernels), Stack(layers)
+    kernels.threads = threads
+    with torch.no_grad():
+        alone = torch.cat([program(*(t[:, i : i + 1] for t in rows_of(7))).clone() for i in range(7)], dim=1)
+        for rows in (1, 2, 7, 33, 600):
+            computed = program(*rows_of(rows))
+            torch.testing.assert_close(computed, own(*rows_of(rows)))
+            assert torch.equal(computed[:, :7], alone[:, :rows])
+
+
+class InPlace(Layer):
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor, batch: AttentionBatch) -> torch.Tensor:
+        return hidden.clone().add_(1)
+
+
+class CountsRows(Layer):
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor, batch: AttentionBatch) -> torch.Tensor:
+        return hidden / hidden.shape[1] if hidden.shape[1] > 3 else hidden * 2
+
+
+class AddsRowsUp(Layer):
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor, batch: AttentionBatch) -> torch.Tensor:
+        return hidden + hidden.mean(1, keepdim=True)
+
+
+class ReadsFromElsewhere(Layer):
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor, batch: AttentionBatch) -> torch.Tensor:
+        return hidden + ELSEWHERE
+
+
+class GivesTwo(Layer):
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor, batch: AttentionBatch) -> Any:
+        return hidden + 1, angles
+
+
+class GivesItsInput(Layer):
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor, batch: AttentionBatch) -> torch.Tensor:
+        return hidden
+
+
+class Draws(Layer):
+    """Does something else in each pass."""
+
+    passes = 0
+
+    def forward(self, hidden: torch.Tensor, angles: torch.Tensor, batch: AttentionBatch) -> torch.Tensor:
+        self.passes += 1
+        return hidden + self.passes
+
+
+ELSEWHERE = torch.ones(WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (InPlace, "changes its input"),
+        (CountsRows, "something else for other numbers of rows"),
+        (AddsRowsUp, "aten.mean.dim"),
+        (
+            ReadsFromElsewhere,
+            "reads a tensor that comes from elsewhere|read a tensor that comes from elsewhere",
+        ),
+        (GivesTwo, "something else than one tensor"),
+        (GivesItsInput, "gives what it did not compute"),
+        (Draws, "a program computes something else"),
+    ],
+)
+def test_layers_that_no_program_can_do_are_refused_and_left_as_they_were(
+    kernels: Kernels, kind: type[Layer], reason: str
+) -> None:
+    layer = kind()
+    stack = Stack([layer])
+    with torch.no_grad(), pytest.raises(NotRecordable, match=reason):
+        replace_layers(stack, 1, kernels, lambda rows: torch.as_tensor(_first(stack(*rows_of(rows)))))
+    assert list(stack.layers) == [layer]
+    assert kernels.listener is None
+
+
+def _first(result: Any) -> torch.Tensor:
+    first: torch.Tensor = result[0] if isinstance(result, tuple) else result
+    return first
+
+
+def test_a_model_whose_code_wants_more_of_its_layers_keeps_them(kernels: Kernels) -> None:
+    class Curious(Stack):
+        def forward(self, hidden: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+            assert isinstance(self.layers[0], Layer)
+            return super().forward(hidden, angles)
+
+    layers: list[nn.Module] = [Layer(), Layer()]
+    stack = Curious(layers)
+    with torch.no_grad(), pytest.raises(NotRecordable, match="its code wants more of them"):
+        replace_layers(stack, 2, kernels, lambda rows: stack(*rows_of(rows)))
+    assert list(stack.layers) == layers
