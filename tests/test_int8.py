@@ -12,7 +12,9 @@ from transformers import AutoModelForCausalLM
 from inference.engine import native
 from inference.engine.compute_path import cpu_path
 from inference.engine.int8 import Int8Linear, NativeInt8Linear
+from inference.engine.layers import NativeLayers
 from inference.engine.model import LanguageModel, Segment
+from inference.engine.weight_memory import WeightMemory
 from tests.models import SHAPES, compute_on
 
 Layer = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
@@ -29,7 +31,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Lay
     if request.param == "native":
         if kernels is None or not kernels.has_int8:
             pytest.skip("the native kernels were not built here, or have none for this CPU")
-        return partial(NativeInt8Linear, kernels)
+        return partial(NativeInt8Linear, kernels, WeightMemory())
     monkeypatch.setattr(native, "load", lambda: None)
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: request.param == "oneDNN")
     return Int8Linear
@@ -79,6 +81,8 @@ def test_what_is_no_number_stays_none_and_spoils_no_other_row(kind: Layer, numbe
 def test_a_model_in_8_bits_keeps_the_promise(shape: str) -> None:
     model = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024, path=cpu_path("int8"))
     assert model.reproducible
+    if model.path.native_layers:
+        assert any(isinstance(module, NativeLayers) for module in model._model.modules())
 
 
 def test_the_quick_start_model_in_8_bits_thinks_alike(quickstart_model: Path) -> None:

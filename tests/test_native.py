@@ -15,6 +15,7 @@ from inference.engine import native
 from inference.engine.linear import NativeLinear
 from inference.engine.model import LanguageModel, Segment
 from inference.engine.native import Kernels, build
+from inference.engine.weight_memory import WeightMemory
 from tests.models import SHAPES, compute_on
 
 COMPILER = shutil.which("c++") or shutil.which("g++")
@@ -100,7 +101,8 @@ def test_linear_layers_are_pytorch_s_for_every_kind_of_cpu(out_features: int, in
     torch.manual_seed(0)
     weight, bias = torch.randn(out_features, in_features), torch.randn(out_features)
     for kernels in generations():
-        layer, without_bias = NativeLinear(kernels, weight, bias), NativeLinear(kernels, weight, None)
+        make = partial(NativeLinear, kernels, WeightMemory())
+        layer, without_bias = make(weight, bias), make(weight, None)
         for count in (1, 2, 5, 7, 13, 16, 17, 40):
             rows = torch.randn(count, in_features)
             exact = rows.double() @ weight.double().t()
@@ -110,7 +112,7 @@ def test_linear_layers_are_pytorch_s_for_every_kind_of_cpu(out_features: int, in
 
 
 def test_a_layer_takes_what_is_not_dense_and_of_more_dimensions(kernels: Kernels) -> None:
-    layer = NativeLinear(kernels, torch.randn(5, 8), torch.randn(5))
+    layer = NativeLinear(kernels, WeightMemory(), torch.randn(5, 8), torch.randn(5))
     rows = torch.randn(2, 8, 3).transpose(1, 2)
     assert torch.equal(layer(rows), layer(rows.contiguous().view(6, 8)).view(2, 3, 5))
 
@@ -150,7 +152,7 @@ def _activated(kernels: Kernels, name: str, rows: torch.Tensor) -> torch.Tensor:
 def test_two_callers_at_once_get_what_each_gets_alone(kernels: Kernels) -> None:
     torch.manual_seed(0)
     kernels.threads = 3
-    layer = NativeLinear(kernels, torch.randn(1024, 512), None)
+    layer = NativeLinear(kernels, WeightMemory(), torch.randn(1024, 512), None)
     inputs = [torch.randn(count, 512) for count in (1, 5, 16, 40)]
     expected = [layer(rows) for rows in inputs]
     with ThreadPoolExecutor(max_workers=4) as callers:

@@ -13,6 +13,7 @@ from inference.engine.errors import ModelUnavailable
 from inference.engine.int8 import Int8Linear, NativeInt8Linear, int8_operators
 from inference.engine.linear import LEAST_ROWS, NativeLinear, PackedLinear, packing_available
 from inference.engine.native import Kernels
+from inference.engine.weight_memory import WeightMemory
 
 MakeLinear = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
 
@@ -71,7 +72,8 @@ def cpu_path(quantization: Quantization = "none") -> ComputePath:
     native_layers = kernels is not None and (quantization == "none" or kernels.has_int8)
     linear: MakeLinear | None
     if kernels and native_layers:
-        linear = partial(NativeInt8Linear if quantization == "int8" else NativeLinear, kernels)
+        layer = NativeInt8Linear if quantization == "int8" else NativeLinear
+        linear = partial(layer, kernels, WeightMemory())
         by = "the native kernels"
     elif quantization == "int8":
         linear, by = Int8Linear, f"PyTorch's {int8_operators()}"

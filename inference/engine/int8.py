@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 from inference.engine.errors import ModelUnavailable
 from inference.engine.linear import ROWS_HINT, in_panels, whole_panels
 from inference.engine.native import Kernels
+from inference.engine.weight_memory import WeightMemory
 
 _GROUP = 4
 """Inputs that one instruction multiplies and adds up."""
@@ -29,11 +30,14 @@ class NativeInt8Linear(nn.Module):
     """A linear layer `[*, in] -> [*, out]` by the native kernel, which `kernels.has_int8` must have.
 
     Args:
+        memory: for the weights.
         weight: `[out, in]`, float32.
         bias: `[out]`, or None.
     """
 
-    def __init__(self, kernels: Kernels, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def __init__(
+        self, kernels: Kernels, memory: WeightMemory, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._kernels = kernels
@@ -43,7 +47,7 @@ class NativeInt8Linear(nn.Module):
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
         shifted = (quantised.to(torch.int16) + 128).to(torch.uint8)
         grouped = pad(shifted, (0, -self.in_features % _GROUP)).unflatten(1, (-1, _GROUP))
-        self._weight = in_panels(grouped)
+        self._weight = memory.keep(in_panels(grouped))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         out = hidden.new_empty((*hidden.shape[:-1], self.out_features))

@@ -23,8 +23,9 @@ from inference.engine.recording import NotRecordable, Recorder, View
 _ROWS = (3, 5)
 """Of the passes that are recorded."""
 
-_TOLERANCE = 1e-4
-"""How far results may be from those of the layers' own code, relative to the largest of them."""
+_TOLERANCE = 0.05
+"""How far results may be from those of the layers' own code, relative to these: in 8 bits the last bits of a
+norm decide how numbers are rounded (measured: 0.012; 2e-6 in float32), and what is wrong is wrong by far more."""
 
 
 class NativeLayers(nn.Module):
@@ -94,14 +95,11 @@ def replace_layers(
     del stack[1:]
     stack[0] = NativeLayers(layers, program, kernels)
     try:
-        same = torch.allclose(
-            compute(_ROWS[-1]), expected, rtol=0, atol=_TOLERANCE * float(expected.abs().max())
-        )
+        error = float((compute(_ROWS[-1]) - expected).norm() / expected.norm())
+        reason = None if error < _TOLERANCE else "a program computes something else"
     except Exception as error:
-        same, reason = False, f"its code wants more of them: {error!r}"
-    else:
-        reason = "a program computes something else"
-    if not same:
+        reason = f"its code wants more of them: {error!r}"
+    if reason is not None:
         stack[0] = layers[0]
         stack.extend(layers[1:])
         raise NotRecordable(reason)

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from transformers.pytorch_utils import Conv1D
 
 from inference.engine.native import Kernels
+from inference.engine.weight_memory import WeightMemory
 
 PANEL = 16
 """Output channels whose weights the native kernels read together (`native/panels.h`)."""
@@ -30,15 +31,18 @@ class NativeLinear(nn.Module):
     """A linear layer `[*, in] -> [*, out]` in float32, its weights in the native kernel's own layout alone.
 
     Args:
+        memory: for the weights.
         weight: `[out, in]`.
         bias: `[out]`, or None.
     """
 
-    def __init__(self, kernels: Kernels, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def __init__(
+        self, kernels: Kernels, memory: WeightMemory, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._kernels = kernels
-        self._weight = in_panels(weight)
+        self._weight = memory.keep(in_panels(weight))
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -48,9 +52,9 @@ class NativeLinear(nn.Module):
 
 
 def in_panels(weight: torch.Tensor) -> torch.Tensor:
-    """`[out, in]` as `[panels, in, PANEL]`, the last panel filled up with zeros."""
+    """`[out, in]` as `[panels, in, PANEL]`, the last panel filled up with zeros; not dense."""
     panels: torch.Tensor = whole_panels(weight).unflatten(0, (-1, PANEL))
-    return panels.transpose(1, 2).contiguous()
+    return panels.transpose(1, 2)
 
 
 def whole_panels(channels: torch.Tensor) -> torch.Tensor:

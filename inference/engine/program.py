@@ -9,6 +9,7 @@ import torch
 from inference.engine.native.program import DIMENSIONS, OPERATIONS, Extent, Instruction, Operand, Place
 from inference.engine.recording import Call, NotRecordable, Recorder, View
 
+_FLOAT_BYTES = 4
 _LINE = 16
 """Floats in a line of the cache: no two tensors share one."""
 
@@ -74,7 +75,7 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         address = many.recorder.storages[b.storage]
         if b.storage in places:
             place, base = Place.WORKSPACE, 0
-            offset = Extent(offset.fixed, offset.per_row + places[b.storage])
+            offset = Extent(offset.fixed, offset.per_row + _FLOAT_BYTES * places[b.storage])
         elif b.storage in inputs:
             place, base = Place.INPUT, inputs.index(b.storage)
             offset = extents.of(a.offset - few.inputs[base].offset, b.offset - many.inputs[base].offset)
@@ -139,7 +140,7 @@ def _same(few: Call, many: Call) -> bool:
 
 
 def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], int]:
-    """Where in the workspace each storage begins that the passes made, and the workspace's size: in floats a row.
+    """Where in the workspace each storage begins that the passes made, and its size: in floats a row.
 
     One that is read no more leaves its place to others.
     """

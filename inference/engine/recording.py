@@ -21,7 +21,13 @@ class NotRecordable(Exception):
 
 @dataclass(frozen=True)
 class View:
-    """How a tensor lies in its storage: the storage's number, and offset, sizes and strides in elements."""
+    """How a tensor lies in its storage.
+
+    Attributes:
+        storage: the storage's number.
+        offset: in bytes.
+        sizes, strides: in elements.
+    """
 
     storage: int
     offset: int
@@ -80,7 +86,8 @@ class Recorder(TorchDispatchMode):
         if address not in self.storages:
             self.storages.append(address)
         number = self.storages.index(address)
-        return View(number, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+        offset = int(tensor.storage_offset()) * tensor.element_size()
+        return View(number, offset, tuple(tensor.shape), tensor.stride())
 
     def kernel(
         self, operation: str, tensors: Iterable[torch.Tensor], numbers: tuple[float, ...] = ()

@@ -32,8 +32,8 @@ class Kernels:
 
     Attributes:
         threads: how many compute, the calling one among them.
-        listener: told the name, the tensors (the result last) and the numbers of each call, but for `run`, and
-            for the attention's, which are two for one of the model's.
+        listener: told the name, the tensors (the result last) and the numbers of each call, but for `run` and
+            the attention's, which are two for one of the model's.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:

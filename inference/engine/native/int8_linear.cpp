@@ -23,6 +23,25 @@ struct Layer {
     int64_t run;             // inputs that share a scale: 16, 32, 48 or 64
 };
 
+// Rows of a tile at the most: with few rows and several panels, sums and totals of a tile are in registers both, and
+// each input that is read meets as many weights as each weight inputs.
+constexpr int kTileRows = kVectors == 1 ? 4 : 3;
+
+constexpr int int8_panels_in_tile(int rows) { return std::min(4, (kRegisters - 2) / (kVectors * (2 * rows + 1))); }
+
+// Weights to fetch while a tile is computed, some lines of the cache with each run: those of the panels that are next.
+// Memory so has work while the rows of several tiles are multiplied with panels that the cache has.
+struct Ahead {
+    static constexpr int64_t kLine = 64;
+
+    const uint8_t* from;
+    int64_t lines;
+
+    void fetch(int64_t run) const {
+        for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(from + (run * lines + i) * kLine, 0, 2);
+    }
+};
+
 // A block of R rows, quantised.
 struct Inputs {
     const int32_t* groups;       // [depth / 4][R] of four inputs
@@ -32,7 +51,7 @@ struct Inputs {
 
 // Fills R rows of `out`, `[R][width]`, from channel `16 * panel` on; more: another tile follows.
 template <int R, int P>
-void tile(const Layer& layer, const Inputs& x, int64_t panel, bool more, float* out) {
+void tile(const Layer& layer, const Inputs& x, int64_t panel, bool more, Ahead next, float* out) {
     constexpr int V = P * kVectors;
     const int64_t stride = layer.groups * kPanel * kGroup;
     const uint8_t* weights = layer.weights + panel * stride;
@@ -44,6 +63,7 @@ UNROLLED
         for (int v = 0; v < V; ++v) totals[r][v] = Totals{};
     }
     for (int64_t first = 0, run = 0; first < layer.groups; first += layer.run / kGroup, ++run) {
+        next.fetch(run);
         Sums sums[R][V];
 UNROLLED
         for (int r = 0; r < R; ++r) {
@@ -84,25 +104,25 @@ UNROLLED
 }
 
 template <int R>
-void panels(const Layer& layer, const Inputs& x, Share share, float* out) {
-    constexpr int P = panels_in_tile(R);
+void panels(const Layer& layer, const Inputs& x, Share share, Ahead next, float* out) {
+    constexpr int P = int8_panels_in_tile(R);
     int64_t panel = share.first;
     for (; panel + P <= share.last; panel += P) {
-        tile<R, P>(layer, x, panel, panel + 2 * P <= share.last, out);
+        tile<R, P>(layer, x, panel, panel + 2 * P <= share.last, next, out);
     }
     if constexpr (P > 2) {
-        for (; panel + 2 <= share.last; panel += 2) tile<R, 2>(layer, x, panel, false, out);
+        for (; panel + 2 <= share.last; panel += 2) tile<R, 2>(layer, x, panel, false, next, out);
     }
-    for (; panel < share.last; ++panel) tile<R, 1>(layer, x, panel, false, out);
+    for (; panel < share.last; ++panel) tile<R, 1>(layer, x, panel, false, next, out);
 }
 
-using Panels = void (*)(const Layer&, const Inputs&, Share, float*);
+using Panels = void (*)(const Layer&, const Inputs&, Share, Ahead, float*);
 
 template <int... R>
 constexpr std::array<Panels, sizeof...(R)> by_rows(std::integer_sequence<int, R...>) {
     return {panels<R + 1>...};
 }
-constexpr auto kByRows = by_rows(std::make_integer_sequence<int, kMostRows>{});
+constexpr auto kByRows = by_rows(std::make_integer_sequence<int, kTileRows>{});
 
 }  // namespace
 
@@ -112,7 +132,7 @@ extern "C" void int8_linear(const uint8_t* weights, const float* scales, const f
     thread_local std::vector<int32_t> groups_buffer, corrections_buffer;
     thread_local std::vector<float> scales_buffer;
     const Layer layer{weights, scales, bias, (depth + kGroup - 1) / kGroup, width, run};
-    const Blocks blocks(rows);
+    const Blocks blocks(rows, kTileRows, kTileRows);
     const int64_t runs = (depth + run - 1) / run;
     groups_buffer.resize(std::max<size_t>(groups_buffer.size(), rows * layer.groups));
     corrections_buffer.resize(std::max<size_t>(corrections_buffer.size(), rows * runs));
@@ -135,10 +155,18 @@ extern "C" void int8_linear(const uint8_t* weights, const float* scales, const f
             }
         }
     });
-    for_each_share(blocks, (width + kPanel - 1) / kPanel, threads, [&](int64_t block, Share share) {
+    const int64_t count = (width + kPanel - 1) / kPanel, panel_lines = layer.groups * kPanel * kGroup / Ahead::kLine;
+    const int64_t together = int8_panels_in_tile(static_cast<int>(std::min<int64_t>(rows, kTileRows)));
+    for_each_share(blocks, count, together, threads, [&](int64_t block, Share share) {
         const int64_t first = blocks.first(block);
+        Ahead next{weights, 0};
+        if (blocks.count > 1) {
+            const int64_t lines = std::min(together, count - share.last) * panel_lines, tiles = blocks.count * runs;
+            next.lines = (lines + tiles - 1) / tiles;
+            next.from += (share.last * panel_lines + block * runs * next.lines) * Ahead::kLine;
+        }
         const Inputs inputs{groups + first * layer.groups, run_scales + first * runs, corrections + first * runs};
-        kByRows[blocks.size(block) - 1](layer, inputs, share, out + first * width);
+        kByRows[blocks.size(block) - 1](layer, inputs, share, next, out + first * width);
     });
 }
 

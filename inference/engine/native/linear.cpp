@@ -86,7 +86,7 @@ extern "C" void linear(const float* weights, const float* bias, int64_t depth, i
                        int64_t rows, int threads, float* out) {
     thread_local std::vector<float> buffer;
     const Layer layer{weights, bias, depth, width};
-    const Blocks blocks(rows);
+    const Blocks blocks(rows, kMostRows, kManyRows);
     buffer.resize(std::max<size_t>(buffer.size(), rows * depth));
     float* turned = buffer.data();  // each block of rows as [depth][rows]
     if (rows > 1) {
@@ -103,7 +103,8 @@ extern "C" void linear(const float* weights, const float* bias, int64_t depth, i
         });
     }
     const float* source = rows > 1 ? turned : x;
-    for_each_share(blocks, (width + kPanel - 1) / kPanel, threads, [&](int64_t block, Share share) {
+    const int64_t together = panels_in_tile(blocks.count > 1 ? kManyRows : rows);
+    for_each_share(blocks, (width + kPanel - 1) / kPanel, together, threads, [&](int64_t block, Share share) {
         const int64_t first = blocks.first(block);
         kByRows[blocks.size(block) - 1](layer, source + first * depth, share, out + first * width);
     });

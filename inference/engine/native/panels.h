@@ -67,9 +67,8 @@ struct Blocks {
     int64_t rows;
     int64_t count;
 
-    explicit Blocks(int64_t all) : rows(all), count(1) {
-        if (all > kMostRows) count = (all + kManyRows - 1) / kManyRows;
-    }
+    // One block for up to `most` rows, and else blocks of up to `many`.
+    Blocks(int64_t all, int64_t most, int64_t many) : rows(all), count(all > most ? (all + many - 1) / many : 1) {}
     int64_t first(int64_t block) const { return rows * block / count; }
     int64_t size(int64_t block) const { return first(block + 1) - first(block); }
 };
@@ -99,11 +98,10 @@ class Parts {
     int64_t count_, threads_, large_, small_, size_;
 };
 
-// Calls function(block, share) for every block of rows and every panel. Where there are several blocks, few panels at
-// a time for all of them: they stay in the cache meanwhile.
+// Calls function(block, share) for every block of rows and every panel. Where there are several blocks, `together`
+// panels at a time for all of them: they stay in the cache meanwhile.
 template <typename Function>
-void for_each_share(const Blocks& blocks, int64_t panels, int threads, Function function) {
-    const int64_t together = panels_in_tile(blocks.count > 1 ? kManyRows : blocks.rows);
+void for_each_share(const Blocks& blocks, int64_t panels, int64_t together, int threads, Function function) {
     const Parts parts((panels + together - 1) / together, threads);
     pool::for_each(parts.size(), threads, [&](int64_t part) {
         const Share all{parts[part].first * together, std::min(panels, parts[part].last * together)};

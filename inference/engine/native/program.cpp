@@ -19,12 +19,13 @@ struct Tensor {
     int64_t sizes[kDimensions], strides[kDimensions];
 
     Tensor(const Operand& operand, const Step& step) {
+        char* base = nullptr;
         switch (operand.place) {
-            case Place::kFixed: data = reinterpret_cast<float*>(operand.base); break;
-            case Place::kWorkspace: data = step.workspace; break;
-            case Place::kInput: data = step.inputs[operand.base]; break;
+            case Place::kFixed: base = reinterpret_cast<char*>(operand.base); break;
+            case Place::kWorkspace: base = step.workspace; break;
+            case Place::kInput: base = step.inputs[operand.base]; break;
         }
-        data += operand.offset.of(step.rows);
+        data = reinterpret_cast<float*>(base + operand.offset.of(step.rows));
         for (int d = 0; d < kDimensions; ++d) {
             sizes[d] = operand.sizes[d].of(step.rows);
             strides[d] = operand.strides[d].of(step.rows);

@@ -16,7 +16,7 @@ struct Extent {
 
 enum class Place : int64_t { kFixed, kWorkspace, kInput };
 
-// Where the floats of a tensor are; of weights in another form, the address alone.
+// Where the floats of a tensor are; of weights in another form, the address alone. The offset is in bytes.
 struct Operand {
     Place place;
     int64_t base;  // the address, or the number of the input
@@ -51,8 +51,8 @@ struct Instruction {
 // What a step brings along.
 struct Step {
     int64_t rows;
-    float* workspace;
-    float* const* inputs;
+    char* workspace;
+    char* const* inputs;
     float* const* pools;  // of each attention, its keys and then its values
     int64_t places;       // of a pool
     const void* single_rows;

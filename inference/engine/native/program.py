@@ -41,7 +41,7 @@ class Extent(ctypes.Structure):
 
 
 class Operand(ctypes.Structure):
-    """A tensor: `base` is an address, or the number of an input."""
+    """A tensor: `base` is an address, or the number of an input; the offset is in bytes."""
 
     _fields_ = [
         ("place", ctypes.c_int64),

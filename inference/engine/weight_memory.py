@@ -1,0 +1,42 @@
+"""Memory for packed weights: side by side, in huge pages where the system has them for who asks (Linux).
+
+Every step reads all weights. In pages of 4 KB, looking up where they are took a sixth of the time of layers
+in 8 bits.
+"""
+
+import mmap
+
+import torch
+
+_HUGE_PAGE = 1 << 21
+_BLOCK = 32 * _HUGE_PAGE
+_LINE = 64
+"""Bytes of a line of the cache."""
+
+
+class WeightMemory:
+    """Gives tensors places one after the other, in blocks that live as long as a tensor in them does."""
+
+    def __init__(self) -> None:
+        self._block = torch.empty(0, dtype=torch.uint8)
+        self._used = 0
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A dense copy of the tensor."""
+        size = tensor.numel() * tensor.element_size()
+        if self._used + size > len(self._block):
+            self._block, self._used = _new_block(max(size, _BLOCK)), 0
+        place = self._block[self._used : self._used + size]
+        self._used += -(-size // _LINE) * _LINE
+        copy = place.view(tensor.dtype).view(tensor.shape)
+        copy.copy_(tensor)
+        return copy
+
+
+def _new_block(size: int) -> torch.Tensor:
+    """At least `size` bytes, beginning with a huge page; taken from the system as they are written."""
+    pages = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    block = torch.frombuffer(pages, dtype=torch.uint8)
+    return block[-block.data_ptr() % _HUGE_PAGE :]

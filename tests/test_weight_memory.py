@@ -1,0 +1,46 @@
+"""Packed weights lie side by side, as they were given."""
+
+import gc
+import weakref
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.engine import weight_memory
+from inference.engine.weight_memory import WeightMemory
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([torch.float32, torch.uint8]), st.integers(1, 40), st.integers(1, 40)),
+        max_size=20,
+    )
+)
+def test_each_tensor_is_kept_as_it_was(shapes: list[tuple[torch.dtype, int, int]]) -> None:
+    memory = WeightMemory()
+    given_ = [(torch.rand(a, b) * 255).to(dtype).t() for dtype, a, b in shapes]
+    kept = [memory.keep(tensor) for tensor in given_]
+    for tensor, copy in zip(given_, kept, strict=True):
+        assert torch.equal(copy, tensor)
+        assert copy.is_contiguous()
+        assert copy.data_ptr() % 64 == 0
+
+
+def test_one_that_is_larger_than_a_block_has_one_of_its_own() -> None:
+    memory = WeightMemory()
+    small, large = torch.arange(10), torch.arange(weight_memory._BLOCK // 8 + 1)
+    first, second, third = memory.keep(small), memory.keep(large), memory.keep(small)
+    assert torch.equal(first, small)
+    assert torch.equal(second, large)
+    assert torch.equal(third, small)
+
+
+def test_memory_is_given_back_with_the_last_tensor_in_it() -> None:
+    memory = WeightMemory()
+    kept = memory.keep(torch.ones(1000))
+    block = weakref.ref(kept.untyped_storage())
+    del kept, memory
+    gc.collect()
+    assert block() is None
