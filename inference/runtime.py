@@ -120,6 +120,7 @@ def _load(on_failure: Callable[[], None]) -> None:
         threads=settings.LLM_THREADS,
         device=settings.LLM_DEVICE,
         quantization=settings.LLM_QUANTIZATION,
+        kv_cache_dtype=settings.LLM_KV_CACHE_DTYPE,
     )
     name = settings.LLM_MODEL
     try:

@@ -148,6 +148,12 @@ class Environment:
         "`int8` keeps the weights in 8 bits: a quarter of the memory, and faster.",
         choices=("none", "int8"),
     )
+    llm_kv_cache_dtype: Literal["auto", "float32", "float16"] = setting(
+        "auto",
+        "In what keys and values are kept: `float32` or `float16`, half the memory; `auto` is `float16` "
+        "beside weights in 8 bits.",
+        choices=("auto", "float32", "float16"),
+    )
     llm_threads: int = setting(
         0, "CPU threads of the engine; 0 is as many as the process may use.", at_least=0, at_most=1024
     )

@@ -31,6 +31,7 @@ LLM_KV_CACHE_TOKENS = ENVIRONMENT.llm_kv_cache_tokens
 LLM_THREADS = ENVIRONMENT.llm_threads
 LLM_DEVICE = ENVIRONMENT.llm_device
 LLM_QUANTIZATION = ENVIRONMENT.llm_quantization
+LLM_KV_CACHE_DTYPE = ENVIRONMENT.llm_kv_cache_dtype
 LLM_REQUEST_TIMEOUT_S = ENVIRONMENT.llm_request_timeout_s
 LLM_KEY_REQUESTS_PER_MINUTE = ENVIRONMENT.llm_key_requests_per_minute
 LLM_KEY_BURST = ENVIRONMENT.llm_key_burst

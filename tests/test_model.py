@@ -29,12 +29,16 @@ def logits_alone(model: LanguageModel, token_ids: list[int], decoded: int) -> to
     return torch.cat(rows)
 
 
-@pytest.fixture(params=[(shape, threads) for shape in SHAPES for threads in (1, 2, 3)], ids=str)
+WAYS = [(shape, threads, torch.float32) for shape in SHAPES for threads in (1, 2, 3)]
+WAYS += [(shape, 2, torch.float16) for shape in SHAPES]
+
+
+@pytest.fixture(params=WAYS, ids=str)
 def model(request: pytest.FixtureRequest) -> Iterator[LanguageModel]:
-    shape, threads = request.param
+    shape, threads, kv_cache_dtype = request.param
     before = torch.get_num_threads()
     compute_on(threads)
-    yield LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024)
+    yield LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024, kv_cache_dtype=kv_cache_dtype)
     compute_on(before)
 
 

@@ -51,30 +51,43 @@ def generations() -> list[Kernels]:
     return [kernels for kernels in opened if kernels]
 
 
-@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 2, 7)])
-def test_attention_is_pytorch_s(kernels: Kernels, heads: int, kv_heads: int, dim: int) -> None:
+KV_DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+HEADS = pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 2, 7)])
+
+
+@KV_DTYPES
+@HEADS
+def test_attention_is_pytorch_s_for_every_kind_of_cpu(
+    heads: int, kv_heads: int, dim: int, dtype: torch.dtype
+) -> None:
     torch.manual_seed(0)
     lengths, starts = (1, 2, 33, 200), (0, 5, 10, 50)
-    pools = (torch.randn(kv_heads, 260, dim), torch.randn(kv_heads, 260, dim))
+    pools = (torch.randn(kv_heads, 260, dim).to(dtype), torch.randn(kv_heads, 260, dim).to(dtype))
     query = torch.randn(1, 4, heads, dim).transpose(1, 2)
     key, value = (torch.randn(1, 4, kv_heads, dim).transpose(1, 2) for _ in range(2))
     spans = torch.tensor([[i, s, n] for i, (s, n) in enumerate(zip(starts, lengths, strict=True))])
-    output = torch.full((4, heads, dim), torch.nan)
-    kernels.decode_attention(query, key, value, pools, spans, 0.3, output)
-    for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-        keys, values = (pool[:, start : start + length] for pool in pools)
-        assert torch.equal(keys[:, -1], key[0, :, i])
-        assert torch.equal(values[:, -1], value[0, :, i])
-        expected = scaled_dot_product_attention(
-            query[:, :, i : i + 1], keys[None], values[None], scale=0.3, enable_gqa=True
-        )
-        torch.testing.assert_close(output[i], expected[0, :, 0])
+    for kernels in generations():
+        output = torch.full((4, heads, dim), torch.nan)
+        kernels.decode_attention(query, key, value, pools, spans, 0.3, output)
+        for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+            keys, values = (pool[:, start : start + length] for pool in pools)
+            assert torch.equal(keys[:, -1], key[0, :, i].to(dtype))
+            assert torch.equal(values[:, -1], value[0, :, i].to(dtype))
+            expected = scaled_dot_product_attention(
+                *(query[:, :, i : i + 1], keys[None].float(), values[None].float()),
+                scale=0.3,
+                enable_gqa=True,
+            )
+            torch.testing.assert_close(output[i], expected[0, :, 0])
 
 
-@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 2, 7)])
-def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(heads: int, kv_heads: int, dim: int) -> None:
+@KV_DTYPES
+@HEADS
+def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(
+    heads: int, kv_heads: int, dim: int, dtype: torch.dtype
+) -> None:
     torch.manual_seed(0)
-    pools = (torch.randn(kv_heads, 300, dim), torch.randn(kv_heads, 300, dim))
+    pools = (torch.randn(kv_heads, 300, dim).to(dtype), torch.randn(kv_heads, 300, dim).to(dtype))
     query = torch.randn(1, 32 + 5 + 2, heads, dim).transpose(1, 2)
     key, value = (torch.randn(1, 32 + 5 + 2, kv_heads, dim).transpose(1, 2) for _ in range(2))
     blocks = torch.tensor([[0, 32, 3, 64], [32, 5, 200, 0], [37, 2, 120, 30]])
@@ -83,17 +96,41 @@ def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(heads: int, kv_
         kernels.prompt_attention(query, key, value, pools, blocks, 0.3, output)
         for row, rows, start, first in blocks.tolist():
             keys, values = (pool[None, :, start : start + first + rows] for pool in pools)
-            assert torch.equal(keys[:, :, first:], key[:, :, row : row + rows])
-            assert torch.equal(values[:, :, first:], value[:, :, row : row + rows])
+            assert torch.equal(keys[:, :, first:], key[:, :, row : row + rows].to(dtype))
+            assert torch.equal(values[:, :, first:], value[:, :, row : row + rows].to(dtype))
             expected = scaled_dot_product_attention(
                 query[:, :, row : row + rows],
-                keys,
-                values,
+                keys.float(),
+                values.float(),
                 attn_mask=torch.ones(rows, first + rows, dtype=torch.bool).tril(first),
                 scale=0.3,
                 enable_gqa=True,
             )
             torch.testing.assert_close(output[row : row + rows], expected[0].transpose(0, 1))
+
+
+def test_numbers_of_16_bits_are_ieee_s_for_every_kind_of_cpu() -> None:
+    every = torch.arange(0, 1 << 16, dtype=torch.int32).to(torch.uint16).view(torch.float16)
+    finite = every[every.isfinite()].float()
+    between = (
+        finite.sort().values[1:] + finite.sort().values[:-1]
+    ) / 2  # halfway, and a little to both sides
+    near = torch.cat(
+        [finite, between, between.nextafter(torch.tensor(1e9)), between.nextafter(torch.tensor(-1e9))]
+    )
+    edges = torch.tensor([65519.0, 65520.0, 1e30, -1e30, torch.inf, -torch.inf, torch.nan, 1e-30, -0.0])
+    numbers = torch.cat([near, edges])
+    numbers = torch.cat([numbers, numbers.new_zeros(-len(numbers) % 7)]).view(-1, 1, 7)
+    expected = numbers.clamp(-65504, 65504).half()
+    for kernels in generations():
+        keys, values = (torch.zeros((1, 1, 7), dtype=torch.float16) for _ in range(2))
+        query, output = torch.zeros(1, 1, 1, 7), torch.zeros(1, 1, 7)
+        span = torch.tensor([[0, 0, 1]])
+        for row, rounded in zip(numbers[::97], expected[::97], strict=True):
+            new = row.view(1, 1, 1, 7)
+            kernels.decode_attention(query, torch.zeros_like(new), new, (keys, values), span, 1.0, output)
+            torch.testing.assert_close(values[0], rounded, rtol=0, atol=0, equal_nan=True)
+            torch.testing.assert_close(output[0], rounded.float(), rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize(("out_features", "in_features"), [(1024, 4096), (576, 1536), (33, 48), (1, 7)])

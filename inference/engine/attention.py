@@ -95,7 +95,8 @@ def packed_attention(
     for block in batch.blocks:
         rows = slice(block.row, block.row + block.length)
         known = slice(block.slots.start, block.slots.start + block.start + block.length)
-        attended = _attend(query[:, :, rows], keys[None, :, known], values[None, :, known], scaling)
+        known_keys, known_values = (pool[None, :, known].to(query.dtype) for pool in pools)
+        attended = _attend(query[:, :, rows], known_keys, known_values, scaling)
         output[rows] = attended[0].transpose(0, 1)
     return output[None], None
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 Quantization = Literal["none", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
+KVCacheDtype = Literal["auto", "float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class EngineConfig:
         threads: CPU threads of the forward pass; 0 takes all that this process may use.
         device: what computes the model; "auto" takes CUDA where there is one, else the CPU.
         quantization: "int8" keeps and multiplies the weights in 8 bits; "none" in float32.
+        kv_cache_dtype: in what keys and values are kept; "auto" takes float16 beside weights in 8 bits.
     """
 
     max_running: int = 16
@@ -36,6 +38,14 @@ class EngineConfig:
     threads: int = 0
     device: Device = "auto"
     quantization: Quantization = "none"
+    kv_cache_dtype: KVCacheDtype = "auto"
+
+    @property
+    def kv_cache_in_16_bits(self) -> bool:
+        """Whether keys and values are kept in float16."""
+        if self.kv_cache_dtype == "auto":
+            return self.quantization == "int8"
+        return self.kv_cache_dtype == "float16"
 
 
 def usable_cpus() -> int:

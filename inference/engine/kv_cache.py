@@ -19,14 +19,17 @@ class Slots:
 
 
 class KVCache:
-    """Keys and values of every layer, for `tokens` places.
+    """Keys and values of every layer, for `tokens` places, in float32 or float16.
 
     Each layer's tensors are `[kv_heads, tokens, head_dim]`: one head's keys lie side by side, as attention
     reads them. A layer's shapes are told when it is first used, so any model's layers fit.
     """
 
-    def __init__(self, *, tokens: int, device: torch.device | None = None) -> None:
+    def __init__(
+        self, *, tokens: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None
+    ) -> None:
         self.tokens = tokens
+        self.dtype = dtype
         self._device = device
         self._free: list[Slots] = [Slots(0, tokens)]
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -63,7 +66,8 @@ class KVCache:
         """The layer's places for keys and values, `[heads, tokens, dim]` each."""
         if layer not in self._layers:
             keys, values = (
-                torch.empty((heads, self.tokens, dim), device=self._device) for dim in (key_dim, value_dim)
+                torch.empty((heads, self.tokens, dim), dtype=self.dtype, device=self._device)
+                for dim in (key_dim, value_dim)
             )
             self._layers[layer] = (keys, values)
         return self._layers[layer]

@@ -25,7 +25,7 @@ _ROWS = (3, 5)
 
 _TOLERANCE = 0.05
 """How far results may be from those of the layers' own code, relative to these: in 8 bits the last bits of a
-norm decide how numbers are rounded (measured: 0.012; 2e-6 in float32), and what is wrong is wrong by far more."""
+norm decide how numbers are rounded (measured: 0.012; 2e-6 in float32); what is wrong is wrong by far more."""
 
 
 class NativeLayers(nn.Module):
@@ -63,6 +63,7 @@ class NativeLayers(nn.Module):
                 inputs=_addresses(inputs),
                 pools=self._pools,
                 places=batch.cache.tokens,
+                halves=batch.cache.dtype is torch.float16,
                 single_rows=batch.single_rows.data_ptr(),
                 single_count=len(batch.single_rows),
                 blocks=batch.prompt_blocks.data_ptr(),
@@ -89,9 +90,9 @@ def replace_layers(
         raise NotRecordable("its layers are in no list")
     stack = stacks[0]
     layers = list(stack)
+    expected = compute(_ROWS[-1])  # what a first pass prepares is there when others are recorded
     few, many = (_record(layers, kernels, compute, rows) for rows in _ROWS)
     program = compile_passes(few, many, constants=_constants(layers))
-    expected = compute(_ROWS[-1])
     del stack[1:]
     stack[0] = NativeLayers(layers, program, kernels)
     try:

@@ -56,25 +56,29 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
     eos_ids = _eos_ids(model)
     logger.info("Preparing its weights ...")
-    language_model = LanguageModel(model, name=name, kv_cache_tokens=_PROBE_TOKENS, path=path)
+    dtype = torch.float16 if config.kv_cache_in_16_bits else torch.float32
+    language_model = LanguageModel(
+        model, name=name, kv_cache_tokens=_PROBE_TOKENS, kv_cache_dtype=dtype, path=path
+    )
     return_freed_memory()
     tokens = kv_cache_tokens(
         model.config, config, context_length=language_model.context_length, device=path.device
     )
-    language_model.cache = KVCache(tokens=tokens, device=path.device)
+    language_model.cache = KVCache(tokens=tokens, dtype=dtype, device=path.device)
     engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
     engine.start()
     logger.info("Warming up ...")
     _warm_up(engine)
     logger.info(
-        "%s is ready after %.1f s %s. It has %d CPU threads, a context of %d tokens and room for %d in all; "
-        "texts independent of the load: %s.",
+        "%s is ready after %.1f s %s. It has %d CPU threads, a context of %d tokens and room for %d in all, "
+        "in %s; texts independent of the load: %s.",
         name,
         time.monotonic() - began,
         path.description,
         threads,
         engine.context_length,
         tokens,
+        str(dtype).removeprefix("torch."),
         "yes" if language_model.reproducible else "no",
     )
     return engine

@@ -16,7 +16,6 @@ _CGROUP_LIMITS = (
 )
 _HEADROOM = 0.15
 """The part of the memory that is left for everything else: a step's own tensors, requests, the page cache."""
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,8 @@ def kv_cache_tokens(
         return config.kv_cache_tokens
     on_gpu = device.type == "cuda"
     budget = gpu_budget(device, config.processes) if on_gpu else ram_budget(config.processes)
-    tokens = min(budget.left // bytes_per_token(model_config), config.max_running * context_length)
+    per_token = bytes_per_token(model_config, number_bytes=2 if config.kv_cache_in_16_bits else 4)
+    tokens = min(budget.left // per_token, config.max_running * context_length)
     if tokens < context_length:
         memory, instead = ("GPU memory", "LLM_DEVICE=cpu") if on_gpu else ("memory", "LLM_QUANTIZATION=int8")
         raise ModelUnavailable(
@@ -67,12 +67,12 @@ def gpu_budget(device: torch.device, processes: int) -> Budget:
     return Budget(limit=limit, left=min(limit - headroom - own, free - headroom))
 
 
-def bytes_per_token(config: Any) -> int:
-    """Memory that one token's keys and values take in all layers, in bytes."""
+def bytes_per_token(config: Any, *, number_bytes: int) -> int:
+    """Memory that one token's keys and values take in all layers, in bytes, as each number of them takes."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return int(2 * text.num_hidden_layers * heads * dim * _FLOAT_BYTES)
+    return int(2 * text.num_hidden_layers * heads * dim * number_bytes)
 
 
 def memory_limit() -> int:

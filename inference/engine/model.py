@@ -39,6 +39,7 @@ class LanguageModel:
         model: any Hugging Face causal LM, in float32; it is changed in place.
         name: what clients see as the model's name.
         kv_cache_tokens: places of the KV cache.
+        kv_cache_dtype: in what it keeps numbers, float32 or float16.
         path: the way to compute it; None takes the CPU's, in float32.
 
     Raises:
@@ -56,6 +57,7 @@ class LanguageModel:
         *,
         name: str,
         kv_cache_tokens: int,
+        kv_cache_dtype: torch.dtype = torch.float32,
         path: ComputePath | None = None,
     ) -> None:
         self.name = name
@@ -65,6 +67,7 @@ class LanguageModel:
         self._model = model.eval()
         _move(model, self.path.device)
         self._hook()
+        self.cache = KVCache(tokens=kv_cache_tokens, dtype=kv_cache_dtype, device=self.path.device)
         if self.path.linear:
             replace_linears(self._model, self.path.linear)
         if self.path.kernels and self.path.native_layers:

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -20,6 +20,29 @@ from inference.engine.native.program import Step
 
 class _Strides(ctypes.Structure):
     _fields_ = [("row", ctypes.c_int64), ("head", ctypes.c_int64)]
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Self:
+        return cls(tensor.stride(2), tensor.stride(1))
+
+
+class _NewRows(ctypes.Structure):
+    _fields_ = [
+        *(("queries", ctypes.c_void_p), ("query", _Strides)),
+        *(("keys", ctypes.c_void_p), ("key", _Strides)),
+        *(("values", ctypes.c_void_p), ("value", _Strides)),
+    ]
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("heads", "kv_heads", "dim", "value_dim")]
+
+
+class _Cache(ctypes.Structure):
+    _fields_ = [
+        *(("keys", ctypes.c_void_p), ("values", ctypes.c_void_p)),
+        *(("places", ctypes.c_int64), ("halves", ctypes.c_int64)),
+    ]
 
 
 Listener = Callable[[str, tuple[torch.Tensor, ...], tuple[float, ...]], None]
@@ -42,9 +65,8 @@ class Kernels:
         pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
         self._decode_attention = library.decode_attention
         self._decode_attention.argtypes = [
-            *(pointer, _Strides, pointer, _Strides, pointer, _Strides),
-            *(pointer, pointer, size, pointer, size),
-            *(size, size, size, size, ctypes.c_float, number, pointer),
+            *(ctypes.POINTER(_NewRows), ctypes.POINTER(_Cache), pointer, size),
+            *(ctypes.POINTER(_Shape), ctypes.c_float, number, pointer),
         ]
         self._prompt_attention = library.prompt_attention
         self._prompt_attention.argtypes = self._decode_attention.argtypes
@@ -84,7 +106,7 @@ class Kernels:
         Args:
             query: `[1, heads, rows, dim]`, its last dimension dense; as are key and value,
                 `[1, kv_heads, rows, dim]`.
-            pools: the layer's keys and values, `[kv_heads, places, dim]`.
+            pools: the layer's keys and values, `[kv_heads, places, dim]`, in float32 or float16.
             rows: int64 `[sequences, 3]`: row, the sequence's first place, its tokens with the new one.
             output: `[rows, heads, value_dim]`.
         """
@@ -122,21 +144,15 @@ class Kernels:
         """Call one of the attention kernels, which take the same arguments but for the meaning of `work`."""
         keys, values = pools
         kernel(
-            query.data_ptr(),
-            _Strides(query.stride(2), query.stride(1)),
-            key.data_ptr(),
-            _Strides(key.stride(2), key.stride(1)),
-            value.data_ptr(),
-            _Strides(value.stride(2), value.stride(1)),
-            keys.data_ptr(),
-            values.data_ptr(),
-            keys.shape[1],
+            _NewRows(
+                *(query.data_ptr(), _Strides.of(query)),
+                *(key.data_ptr(), _Strides.of(key)),
+                *(value.data_ptr(), _Strides.of(value)),
+            ),
+            _Cache(keys.data_ptr(), values.data_ptr(), keys.shape[1], keys.dtype is torch.float16),
             work.data_ptr(),
             work.shape[0],
-            query.shape[1],
-            keys.shape[0],
-            keys.shape[2],
-            values.shape[2],
+            _Shape(query.shape[1], keys.shape[0], keys.shape[2], values.shape[2]),
             scaling,
             self.threads,
             output.data_ptr(),

@@ -6,6 +6,7 @@
 
 #include "exponential.h"
 #include "kernels.h"
+#include "kv_rows.h"
 #include "pool.h"
 
 #include <algorithm>
@@ -14,75 +15,144 @@
 
 namespace {
 
+// Tokens whose keys or values are looked at together by the heads that share them: few enough to stay in the nearest
+// cache where they have to be widened.
+constexpr int64_t kTile = 32;
+
 // Asks for the beginning of a range that will be read soon; the processor itself sees how it goes on.
-void fetch(const float* from, int64_t count) {
-    constexpr int64_t kLine = 16, kMost = 64 * kLine;
-    for (int64_t i = 0; i < std::min(count, kMost); i += kLine) __builtin_prefetch(from + i);
+template <typename Rows>
+void fetch(const Rows& rows, int64_t first, int64_t count) {
+    constexpr int64_t kLine = 64, kMost = 64 * kLine;
+    const char* from = static_cast<const char*>(rows.address(first));
+    for (int64_t i = 0; i < std::min(count * rows.row_bytes(), kMost); i += kLine) __builtin_prefetch(from + i);
 }
 
-void copy(const float* from, int64_t count, float* to) {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
-}
-
-// One query head over the `length` keys and values of its sequence; `scores` holds `length` floats.
-void attend(const float* query, const float* keys, const float* values, int64_t length, int64_t dim,
-            int64_t value_dim, float scale, float* scores, float* output) {
-    float highest = -std::numeric_limits<float>::infinity();
-    for (int64_t t = 0; t < length; ++t) {
-        const float* key = keys + t * dim;
-        float sum = 0.0f;
-        for (int64_t d = 0; d < dim; ++d) sum += query[d] * key[d];
-        scores[t] = sum * scale;
-        highest = scores[t] > highest ? scores[t] : highest;
+// A head's scores of `count` keys from row `first` on. kDim: their dimension, where it is one that is known here, or 0,
+// and then `room` is for keys that have to be widened.
+template <int kDim, typename Rows>
+void score(const float* query, const Rows& keys, int64_t first, int64_t count, float scale, float* room,
+           float* scores) {
+    if constexpr (kDim > 0) {
+        constexpr int kVectors = kDim / kLanes;
+        Vector queries[kVectors];
+UNROLLED
+        for (int v = 0; v < kVectors; ++v) queries[v] = *reinterpret_cast<const Unaligned*>(query + v * kLanes);
+        for (int64_t t = 0; t < count; ++t) {
+            Vector sum = queries[0] * keys.vector(first + t, 0);
+UNROLLED
+            for (int v = 1; v < kVectors; ++v) sum += queries[v] * keys.vector(first + t, v * kLanes);
+            scores[t] = add_up(sum) * scale;
+        }
+    } else {
+        const float* key = keys.rows(first, count, room);
+        for (int64_t t = 0; t < count; ++t, key += keys.dim) {
+            float sum = 0.0f;
+            for (int64_t d = 0; d < keys.dim; ++d) sum += query[d] * key[d];
+            scores[t] = sum * scale;
+        }
     }
+}
+
+void softmax(float* scores, int64_t length) {
+    float highest = -std::numeric_limits<float>::infinity();
+    for (int64_t t = 0; t < length; ++t) highest = scores[t] > highest ? scores[t] : highest;
     float total = 0.0f;
 #pragma omp simd reduction(+ : total)
     for (int64_t t = 0; t < length; ++t) {
         scores[t] = exponential(scores[t] - highest);
         total += scores[t];
     }
-    for (int64_t d = 0; d < value_dim; ++d) output[d] = 0.0f;
-    for (int64_t t = 0; t < length; ++t) {
-        const float weight = scores[t];
-        const float* value = values + t * value_dim;
-        for (int64_t d = 0; d < value_dim; ++d) output[d] += weight * value[d];
+    for (int64_t t = 0; t < length; ++t) scores[t] /= total;
+}
+
+// Adds to a head's output `count` values from row `first` on, each times its weight.
+template <int kDim, typename Rows>
+void add(const float* weights, const Rows& values, int64_t first, int64_t count, float* room, float* output) {
+    if constexpr (kDim > 0) {
+        constexpr int kVectors = kDim / kLanes;
+        Vector sums[kVectors];
+UNROLLED
+        for (int v = 0; v < kVectors; ++v) sums[v] = *reinterpret_cast<const Unaligned*>(output + v * kLanes);
+        for (int64_t t = 0; t < count; ++t) {
+UNROLLED
+            for (int v = 0; v < kVectors; ++v) sums[v] += weights[t] * values.vector(first + t, v * kLanes);
+        }
+UNROLLED
+        for (int v = 0; v < kVectors; ++v) *reinterpret_cast<Unaligned*>(output + v * kLanes) = sums[v];
+    } else {
+        const float* value = values.rows(first, count, room);
+        for (int64_t t = 0; t < count; ++t, value += values.dim) {
+            for (int64_t d = 0; d < values.dim; ++d) output[d] += weights[t] * value[d];
+        }
     }
-    for (int64_t d = 0; d < value_dim; ++d) output[d] /= total;
+}
+
+struct Heads {
+    int64_t count;        // that share keys and values
+    const float* queries;
+    int64_t query_step;   // from one head's query to the next one's
+    float* output;        // [count][value_dim]
+};
+
+// The heads' attention to the `length` tokens of a sequence, the first of which is at row `start` of the cache.
+template <int kDim, typename Rows>
+void attend(const Heads& heads, const Rows& keys, const Rows& values, int64_t start, int64_t length, float scale) {
+    thread_local std::vector<float> room, scores;
+    room.resize(std::max<size_t>(room.size(), kTile * std::max(keys.dim, values.dim)));
+    if (static_cast<int64_t>(scores.size()) < heads.count * length) scores.resize(heads.count * (length + 256));
+    for (int64_t first = 0; first < length; first += kTile) {
+        const int64_t count = std::min(kTile, length - first);
+        for (int64_t h = 0; h < heads.count; ++h) {
+            const float* query = heads.queries + h * heads.query_step;
+            score<kDim>(query, keys, start + first, count, scale, room.data(), scores.data() + h * length + first);
+        }
+    }
+    std::fill_n(heads.output, heads.count * values.dim, 0.0f);
+    for (int64_t h = 0; h < heads.count; ++h) softmax(scores.data() + h * length, length);
+    for (int64_t first = 0; first < length; first += kTile) {
+        const int64_t count = std::min(kTile, length - first);
+        for (int64_t h = 0; h < heads.count; ++h) {
+            const float* weights = scores.data() + h * length + first;
+            add<kDim>(weights, values, start + first, count, room.data(), heads.output + h * values.dim);
+        }
+    }
+}
+
+// Each span's new key and value stored as its last, then attention to all of them.
+template <typename Rows>
+void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Span* spans, int64_t count, const Shape& shape,
+                float scale, int threads, float* output) {
+    const int64_t groups = shape.heads / shape.kv_heads;
+    const bool same = shape.dim == shape.value_dim;
+    const auto attend_here = same && shape.dim == 64    ? attend<64, Rows>
+                             : same && shape.dim == 128 ? attend<128, Rows>
+                                                        : attend<0, Rows>;
+    // A part is a head of several sequences: while one is computed, the next is fetched.
+    const int64_t slices = std::clamp<int64_t>((4 * threads + shape.kv_heads - 1) / shape.kv_heads, 1, count);
+    pool::for_each(shape.kv_heads * slices, threads, [&](int64_t part) {
+        const int64_t h = part / slices, slice = part % slices, end = count * (slice + 1) / slices;
+        for (int64_t s = count * slice / slices; s < end; ++s) {
+            const Span span = spans[s];
+            if (s + 1 < end) {
+                const int64_t next = h * pools.places + spans[s + 1].start;
+                fetch(pools.keys, next, spans[s + 1].length - 1);
+                fetch(pools.values, next, spans[s + 1].length - 1);
+            }
+            const int64_t start = h * pools.places + span.start, last = start + span.length - 1;
+            pools.keys.store(last, rows.keys + span.row * rows.key.row + h * rows.key.head);
+            pools.values.store(last, rows.values + span.row * rows.value.row + h * rows.value.head);
+            const Heads heads{groups, rows.queries + span.row * rows.query.row + h * groups * rows.query.head,
+                              rows.query.head, output + (span.row * shape.heads + h * groups) * shape.value_dim};
+            attend_here(heads, pools.keys, pools.values, start, span.length, scale);
+        }
+    });
 }
 
 }  // namespace
 
-// Stores each span's new key and value as its last, then attends to all of them.
-// keys: [kv_heads, places, dim], values: [kv_heads, places, value_dim], output: [rows, heads, value_dim].
-extern "C" void decode_attention(const float* queries, Strides query, const float* new_keys, Strides key,
-                                 const float* new_values, Strides value, float* keys, float* values,
-                                 int64_t places, const Span* spans, int64_t count, int64_t heads,
-                                 int64_t kv_heads, int64_t dim, int64_t value_dim, float scale, int threads,
-                                 float* output) {
-    const int64_t groups = heads / kv_heads;
-    // A part is a head of several sequences: while one is computed, the next is fetched.
-    const int64_t slices = std::clamp<int64_t>((4 * threads + kv_heads - 1) / kv_heads, 1, count);
-    pool::for_each(kv_heads * slices, threads, [&](int64_t part) {
-        thread_local std::vector<float> scores;
-        const int64_t h = part / slices, slice = part % slices;
-        const int64_t end = count * (slice + 1) / slices;
-        for (int64_t s = count * slice / slices; s < end; ++s) {
-            const Span span = spans[s];
-            if (static_cast<int64_t>(scores.size()) < span.length) scores.resize(span.length + 256);
-            float* past_keys = keys + (h * places + span.start) * dim;
-            float* past_values = values + (h * places + span.start) * value_dim;
-            if (s + 1 < end) {
-                const int64_t next = h * places + spans[s + 1].start;
-                fetch(keys + next * dim, (spans[s + 1].length - 1) * dim);
-                fetch(values + next * value_dim, (spans[s + 1].length - 1) * value_dim);
-            }
-            const int64_t last = span.length - 1;
-            copy(new_keys + span.row * key.row + h * key.head, dim, past_keys + last * dim);
-            copy(new_values + span.row * value.row + h * value.head, value_dim, past_values + last * value_dim);
-            for (int64_t head = h * groups; head < (h + 1) * groups; ++head) {
-                attend(queries + span.row * query.row + head * query.head, past_keys, past_values, span.length, dim,
-                       value_dim, scale, scores.data(), output + (span.row * heads + head) * value_dim);
-            }
-        }
+extern "C" void decode_attention(const NewRows* rows, const Cache* cache, const Span* spans, int64_t count,
+                                 const Shape* shape, float scale, int threads, float* output) {
+    with_pools(*cache, *shape, [&](const auto& pools) {
+        attend_all(*rows, pools, spans, count, *shape, scale, threads, output);
     });
 }

@@ -9,6 +9,26 @@ struct Strides {
     int64_t row, head;
 };
 
+// What a step's rows bring along.
+struct NewRows {
+    const float* queries;
+    Strides query;
+    const float* keys;
+    Strides key;
+    const float* values;
+    Strides value;
+};
+
+struct Shape {
+    int64_t heads, kv_heads, dim, value_dim;
+};
+
+// A layer's keys, [kv_heads, places, dim], and values, [kv_heads, places, value_dim]; in 16 bits or in float32.
+struct Cache {
+    void *keys, *values;
+    int64_t places, halves;
+};
+
 // A new token: its row, the first place of its sequence in the cache, and the sequence's length with it.
 struct Span {
     int64_t row, start, length;
@@ -28,14 +48,11 @@ void linear(const float* weights, const float* bias, int64_t depth, int64_t widt
 void int8_linear(const uint8_t* weights, const float* scales, const float* bias, int64_t depth, int64_t width,
                  int64_t run, const float* x, int64_t rows, int threads, float* out);
 #endif
-void decode_attention(const float* queries, Strides query, const float* new_keys, Strides key, const float* new_values,
-                      Strides value, float* keys, float* values, int64_t places, const Span* spans, int64_t count,
-                      int64_t heads, int64_t kv_heads, int64_t dim, int64_t value_dim, float scale, int threads,
-                      float* output);
-void prompt_attention(const float* queries, Strides query, const float* new_keys, Strides key, const float* new_values,
-                      Strides value, float* keys, float* values, int64_t places, const Block* blocks, int64_t count,
-                      int64_t heads, int64_t kv_heads, int64_t dim, int64_t value_dim, float scale, int threads,
-                      float* output);
+// Both store the new keys and values, then attend to all that each row may see; output: [rows, heads, value_dim].
+void decode_attention(const NewRows* rows, const Cache* cache, const Span* spans, int64_t count, const Shape* shape,
+                      float scale, int threads, float* output);
+void prompt_attention(const NewRows* rows, const Cache* cache, const Block* blocks, int64_t count, const Shape* shape,
+                      float scale, int threads, float* output);
 void gelu_tanh(const float* x, int64_t rows, int64_t width, int threads, float* out);
 void silu(const float* x, int64_t rows, int64_t width, int threads, float* out);
 }

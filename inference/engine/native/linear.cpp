@@ -5,9 +5,6 @@
 
 namespace {
 
-typedef float Vector __attribute__((vector_size(4 * kLanes)));
-typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4)));
-
 struct Layer {
     const float* weights;  // [panels][depth][16], the last panel filled up with zeros
     const float* bias;     // [panels * 16]

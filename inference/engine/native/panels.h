@@ -9,6 +9,7 @@
 #pragma once
 
 #include "pool.h"
+#include "vectors.h"
 
 #include <algorithm>
 #include <array>
@@ -17,16 +18,6 @@
 #include <vector>
 
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kRegisters = 32;
-#elif defined(__AVX__)
-constexpr int kLanes = 8, kRegisters = 16;
-#elif defined(__aarch64__)
-constexpr int kLanes = 4, kRegisters = 32;
-#else
-constexpr int kLanes = 4, kRegisters = 16;
-#endif
 
 constexpr int kPanel = 16;
 constexpr int kVectors = kPanel / kLanes;  // in a row of a panel
@@ -58,9 +49,6 @@ int64_t rows_ahead(int64_t k, int64_t depth, bool more) {
     if (k + kAhead < depth) return kAhead;
     return more ? kAhead + (P - 1) * depth : 0;
 }
-
-// Before the loops over a tile: only when they are unrolled early does the compiler keep its sums in registers.
-#define UNROLLED _Pragma("GCC unroll 64")
 
 // The rows of a step, cut into blocks that are as even as can be.
 struct Blocks {

@@ -102,19 +102,19 @@ void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const
 
 void attention(const Instruction& instruction, const Tensor& query, const Tensor& key, const Tensor& value,
                const Tensor& out, const Step& step, int threads) {
-    float *keys = step.pools[2 * instruction.whole], *values = step.pools[2 * instruction.whole + 1];
-    const int64_t heads = query.sizes[1], kv_heads = key.sizes[1], dim = key.width(), value_dim = value.width();
+    const NewRows rows{query.data, query.rows_and_heads(), key.data,
+                       key.rows_and_heads(), value.data, value.rows_and_heads()};
+    const Cache cache{step.pools[2 * instruction.whole], step.pools[2 * instruction.whole + 1], step.places, step.halves};
+    const Shape shape{query.sizes[1], key.sizes[1], key.width(), value.width()};
     const float scale = static_cast<float>(instruction.number);
     // Prompts first: their last block can be a single row, which attends to the others.
     if (step.block_count > 0) {
-        prompt_attention(query.data, query.rows_and_heads(), key.data, key.rows_and_heads(), value.data,
-                         value.rows_and_heads(), keys, values, step.places, static_cast<const Block*>(step.blocks),
-                         step.block_count, heads, kv_heads, dim, value_dim, scale, threads, out.data);
+        prompt_attention(&rows, &cache, static_cast<const Block*>(step.blocks), step.block_count, &shape, scale, threads,
+                         out.data);
     }
     if (step.single_count > 0) {
-        decode_attention(query.data, query.rows_and_heads(), key.data, key.rows_and_heads(), value.data,
-                         value.rows_and_heads(), keys, values, step.places, static_cast<const Span*>(step.single_rows),
-                         step.single_count, heads, kv_heads, dim, value_dim, scale, threads, out.data);
+        decode_attention(&rows, &cache, static_cast<const Span*>(step.single_rows), step.single_count, &shape, scale,
+                         threads, out.data);
     }
 }
 

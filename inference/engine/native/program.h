@@ -53,8 +53,9 @@ struct Step {
     int64_t rows;
     char* workspace;
     char* const* inputs;
-    float* const* pools;  // of each attention, its keys and then its values
-    int64_t places;       // of a pool
+    void* const* pools;  // of each attention, its keys and then its values
+    int64_t places;      // of a pool
+    int64_t halves;      // the pools' numbers are of 16 bits
     const void* single_rows;
     int64_t single_count;
     const void* blocks;

@@ -72,6 +72,7 @@ class Step(ctypes.Structure):
         ("inputs", ctypes.POINTER(ctypes.c_void_p)),
         ("pools", ctypes.POINTER(ctypes.c_void_p)),
         ("places", ctypes.c_int64),
+        ("halves", ctypes.c_int64),
         ("single_rows", ctypes.c_void_p),
         ("single_count", ctypes.c_int64),
         ("blocks", ctypes.c_void_p),

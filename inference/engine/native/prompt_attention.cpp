@@ -2,10 +2,12 @@
 //
 // The rows of a block lie side by side in the vectors, so scores, their maximum and the weighted sum of the values
 // are computed for all of them at once, and no row takes part in another's numbers: each is summed over its tokens in
-// their order, and one that it may not see adds an exact zero. How a prompt is cut into blocks changes no bit.
+// their order, and one that it may not see adds an exact zero. How a prompt is cut into blocks, of up to kRows rows
+// each, changes no bit.
 
 #include "exponential.h"
 #include "kernels.h"
+#include "kv_rows.h"
 #include "panels.h"
 
 #include <limits>
@@ -15,8 +17,6 @@ namespace {
 constexpr int kRows = 32;
 constexpr int kRowVectors = kRows / kLanes;
 constexpr int kAtOnce = std::clamp((kRegisters - 1) / kRowVectors - 1, 1, 8);  // columns of a tile
-
-typedef float Vector __attribute__((vector_size(4 * kLanes)));
 
 // out[n][row] = sum over k of a[k * a_step + n * a_next] * b[k][row], for N columns of kRows rows.
 template <int N>
@@ -79,48 +79,54 @@ Vector* room(std::vector<Vector>& buffer, int64_t rows) {
     return buffer.data();
 }
 
-}  // namespace
-
-// Stores the new keys and values of the blocks, of up to kRows rows each, then attends to what each row may see.
-// keys: [kv_heads, places, dim], values: [kv_heads, places, value_dim], output: [rows, heads, value_dim].
-extern "C" void prompt_attention(const float* queries, Strides query, const float* new_keys, Strides key,
-                                 const float* new_values, Strides value, float* keys, float* values, int64_t places,
-                                 const Block* blocks, int64_t count, int64_t heads, int64_t kv_heads, int64_t dim,
-                                 int64_t value_dim, float scale, int threads, float* output) {
-    const int64_t groups = heads / kv_heads;
-    pool::for_each(count * kv_heads, threads, [&](int64_t part) {
-        const Block block = blocks[part / kv_heads];
-        const int64_t h = part % kv_heads, place = h * places + block.start + block.first;
+template <typename Rows>
+void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Block* blocks, int64_t count, const Shape& shape,
+                float scale, int threads, float* output) {
+    const int64_t groups = shape.heads / shape.kv_heads;
+    pool::for_each(count * shape.kv_heads, threads, [&](int64_t part) {
+        const Block block = blocks[part / shape.kv_heads];
+        const int64_t h = part % shape.kv_heads, place = h * pools.places + block.start + block.first;
         for (int64_t r = 0; r < block.rows; ++r) {
-            const float* new_key = new_keys + (block.row + r) * key.row + h * key.head;
-            const float* new_value = new_values + (block.row + r) * value.row + h * value.head;
-            std::copy_n(new_key, dim, keys + (place + r) * dim);
-            std::copy_n(new_value, value_dim, values + (place + r) * value_dim);
+            pools.keys.store(place + r, rows.keys + (block.row + r) * rows.key.row + h * rows.key.head);
+            pools.values.store(place + r, rows.values + (block.row + r) * rows.value.row + h * rows.value.head);
         }
     });
-    pool::for_each(count * heads, threads, [&](int64_t part) {
+    pool::for_each(count * shape.heads, threads, [&](int64_t part) {
         thread_local std::vector<Vector> turned, scored, summed;
-        const Block block = blocks[count - 1 - part / heads];  // the longest first
-        const int64_t head = part % heads;
+        thread_local std::vector<float> widened;
+        const Block block = blocks[count - 1 - part / shape.heads];  // the longest first
+        const int64_t head = part % shape.heads;
         const int64_t tokens = block.first + block.rows;
-        float* rows = reinterpret_cast<float*>(room(turned, dim));  // the queries, [dim][kRows]
-        for (int64_t d = 0; d < dim; ++d) {
+        float* queries = reinterpret_cast<float*>(room(turned, shape.dim));  // [dim][kRows]
+        for (int64_t d = 0; d < shape.dim; ++d) {
             for (int64_t r = 0; r < kRows; ++r) {
-                const float* from = queries + (block.row + r) * query.row + head * query.head;
-                rows[d * kRows + r] = r < block.rows ? from[d] : 0.0f;
+                const float* from = rows.queries + (block.row + r) * rows.query.row + head * rows.query.head;
+                queries[d * kRows + r] = r < block.rows ? from[d] : 0.0f;
             }
         }
-        const int64_t place = head / groups * places + block.start;
+        const int64_t place = head / groups * pools.places + block.start;
+        widened.resize(std::max<size_t>(widened.size(), tokens * std::max(shape.dim, shape.value_dim)));
+        const float* keys = pools.keys.rows(place, tokens, widened.data());
         Vector* scores = room(scored, tokens);
-        multiply_all(keys + place * dim, 1, dim, turned.data(), dim, tokens, scores);
+        multiply_all(keys, 1, shape.dim, turned.data(), shape.dim, tokens, scores);
         float totals[kRows];
         softmax(reinterpret_cast<float*>(scores), tokens, block.first + 1, scale, totals);
-        Vector* sums = room(summed, value_dim);
-        multiply_all(values + place * value_dim, value_dim, 1, scores, tokens, value_dim, sums);
+        const float* values = pools.values.rows(place, tokens, widened.data());
+        Vector* sums = room(summed, shape.value_dim);
+        multiply_all(values, shape.value_dim, 1, scores, tokens, shape.value_dim, sums);
         const float* sum = reinterpret_cast<const float*>(sums);
         for (int64_t r = 0; r < block.rows; ++r) {
-            float* to = output + ((block.row + r) * heads + head) * value_dim;
-            for (int64_t d = 0; d < value_dim; ++d) to[d] = sum[d * kRows + r] / totals[r];
+            float* to = output + ((block.row + r) * shape.heads + head) * shape.value_dim;
+            for (int64_t d = 0; d < shape.value_dim; ++d) to[d] = sum[d * kRows + r] / totals[r];
         }
+    });
+}
+
+}  // namespace
+
+extern "C" void prompt_attention(const NewRows* rows, const Cache* cache, const Block* blocks, int64_t count,
+                                 const Shape* shape, float scale, int threads, float* output) {
+    with_pools(*cache, *shape, [&](const auto& pools) {
+        attend_all(*rows, pools, blocks, count, *shape, scale, threads, output);
     });
 }

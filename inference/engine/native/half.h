@@ -1,0 +1,74 @@
+// Numbers of 16 bits (IEEE 754's binary16), in which keys and values may be kept.
+
+#pragma once
+
+#include "vectors.h"
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace {
+
+constexpr float kMostHalf = 65504.0f;
+
+inline float widened(uint16_t number) {
+    const uint32_t sign = static_cast<uint32_t>(number & 0x8000) << 16, rest = number & 0x7fff;
+    uint32_t bits = rest << 13;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    value *= 0x1p112f;  // exponents count from elsewhere, and numbers with the least one so become right as well
+    std::memcpy(&bits, &value, sizeof bits);
+    bits |= sign | (rest > 0x7c00 ? 0x7fc00000u : 0);
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// To the nearest, of two the even one; what is too large as the largest.
+inline uint16_t narrowed(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
+    if (rest > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
+    float size;
+    std::memcpy(&size, &rest, sizeof size);
+    if (size >= kMostHalf) return static_cast<uint16_t>(sign | 0x7bff);
+    if (size < 0x1p-14f) {  // added to a half, such a number leaves its own bits at the end
+        size += 0.5f;
+        std::memcpy(&bits, &size, sizeof bits);
+        return static_cast<uint16_t>(sign | (bits - 0x3f000000));
+    }
+    return static_cast<uint16_t>(sign | ((rest - (112u << 23) + 0xfff + (rest >> 13 & 1)) >> 13));
+}
+
+// As many as a vector has.
+inline Vector widened_vector(const uint16_t* from) {
+#if defined(__AVX512F__)
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#elif defined(__F16C__)
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#elif defined(__aarch64__)
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)));
+#else
+    Vector to;
+    for (int i = 0; i < kLanes; ++i) to[i] = widened(from[i]);
+    return to;
+#endif
+}
+
+inline void widen(const uint16_t* from, int64_t count, float* to) {
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) *reinterpret_cast<Unaligned*>(to + i) = widened_vector(from + i);
+    for (; i < count; ++i) to[i] = widened(from[i]);
+}
+
+inline void narrow(const float* from, int64_t count, uint16_t* to) {
+    for (int64_t i = 0; i < count; ++i) to[i] = narrowed(from[i]);
+}
+
+}  // namespace

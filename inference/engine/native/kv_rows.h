@@ -1,0 +1,56 @@
+// A layer's part of the KV cache, in either form in which it may be kept.
+
+#pragma once
+
+#include "half.h"
+#include "kernels.h"
+#include "vectors.h"
+
+namespace {
+
+// Rows of `dim` numbers each. `rows` gives some of them as floats, for which `room` is there if they are none; `vector`
+// some numbers of one.
+struct Floats {
+    float* numbers;
+    int64_t dim;
+
+    void store(int64_t row, const float* from) const { std::memcpy(numbers + row * dim, from, row_bytes()); }
+    const float* rows(int64_t row, int64_t, float*) const { return numbers + row * dim; }
+    Vector vector(int64_t row, int64_t d) const { return *reinterpret_cast<const Unaligned*>(numbers + row * dim + d); }
+    const void* address(int64_t row) const { return numbers + row * dim; }
+    int64_t row_bytes() const { return dim * static_cast<int64_t>(sizeof *numbers); }
+};
+
+struct Halves {
+    uint16_t* numbers;
+    int64_t dim;
+
+    void store(int64_t row, const float* from) const { narrow(from, dim, numbers + row * dim); }
+    const float* rows(int64_t row, int64_t count, float* room) const {
+        widen(numbers + row * dim, count * dim, room);
+        return room;
+    }
+    Vector vector(int64_t row, int64_t d) const { return widened_vector(numbers + row * dim + d); }
+    const void* address(int64_t row) const { return numbers + row * dim; }
+    int64_t row_bytes() const { return dim * static_cast<int64_t>(sizeof *numbers); }
+};
+
+// Keys [kv_heads, places, dim] and values [kv_heads, places, value_dim]: `places` rows for each head.
+template <typename Rows>
+struct Pools {
+    Rows keys, values;
+    int64_t places;
+};
+
+template <typename Function>
+void with_pools(const Cache& cache, const Shape& shape, Function function) {
+    if (cache.halves) {
+        const auto pool = [](void* numbers, int64_t dim) { return Halves{static_cast<uint16_t*>(numbers), dim}; };
+        function(Pools<Halves>{pool(cache.keys, shape.dim), pool(cache.values, shape.value_dim), cache.places});
+    } else {
+        const auto pool = [](void* numbers, int64_t dim) { return Floats{static_cast<float*>(numbers), dim}; };
+        function(Pools<Floats>{pool(cache.keys, shape.dim), pool(cache.values, shape.value_dim), cache.places});
+    }
+}
+
+}  // namespace
