@@ -68,7 +68,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=12, help="for which clients begin new requests")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--words", type=int, default=8, help="of a prompt, about a token each")
-    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--new-tokens", type=int, default=64, help="of an answer, on average")
     parser.add_argument("--precision", default="float32", help="of this service")
     parser.add_argument("--pool", type=int, default=4, help="threads of the thread pool")
     parser.add_argument("--threads", type=int, default=usable_cpus(), help="CPU threads of every contender")

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from benchmarks.http.load import prompt
+from benchmarks.http.load import length, prompt
 from inference.engine.engine import Engine
 from inference.engine.request import GenerationRequest, SamplingParams
 
@@ -20,7 +20,7 @@ def tokens_per_s(engine: Engine, *, clients: int, seconds: float, words: int, ne
             number += 1
             request = GenerationRequest(
                 prompt_ids=engine.tokenize(prompt(words, number)),
-                max_new_tokens=new_tokens,
+                max_new_tokens=length(new_tokens, number),
                 sampling=SamplingParams(seed=number),
             )
             completion = engine.submit(request).result()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-_HEALTH_EVERY_S = 0.05
+_HEALTH_EVERY_S = 0.2
 _TEXT = "the people of a small town by the sea knew that the old ship would come back one day"
 
 
@@ -23,6 +23,14 @@ def prompt(words: int, number: int) -> str:
     """English words, about a token each; another text for another number."""
     text = _TEXT.split()
     return " ".join(text[(number + place) % len(text)] for place in range(words))
+
+
+def length(new_tokens: int, number: int) -> int:
+    """From half of `new_tokens` to one and a half, another one for another number.
+
+    Answers of one length would end together, and their clients come back together, each time.
+    """
+    return max(1, new_tokens // 2 + number * 61 % (new_tokens + 1))
 
 
 @dataclass
@@ -45,7 +53,7 @@ class Clients:
     Args:
         path: of generation; with `stream`, server-sent events are asked for, and each counts as a token.
         words: of a prompt, about a token each.
-        new_tokens: to be generated for it.
+        new_tokens: to be generated for it on average.
     """
 
     def __init__(self, url: str, key: str, *, path: str, words: int, new_tokens: int, stream: bool) -> None:
@@ -92,7 +100,7 @@ class Clients:
             number += 1
             body: dict[str, object] = {
                 "prompt": prompt(self._words, number),
-                self._length_field: self._new_tokens,
+                self._length_field: length(self._new_tokens, number),
             }
             if self._stream:
                 body["stream"] = True
