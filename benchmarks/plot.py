@@ -45,7 +45,7 @@ def draw(result: dict[str, Any], picture: Path) -> None:
     every = sorted({int(count) for by_clients in services.values() for count in by_clients})
     for axes, title in (
         (rate, "Generated tokens per second"),
-        (latency, f"Seconds until {result['new_tokens']} tokens are answered"),
+        (latency, f"Seconds to an answer, {result['new_tokens']} tokens on average"),
     ):
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_xlabel("clients at once")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -14,11 +15,13 @@ from transformers import AutoModelForCausalLM
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
 from inference.engine.compute_path import cpu_path
-from inference.engine.config import Quantization, usable_cpus
+from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.model import LanguageModel, Segment
 from inference.engine.native import Kernels
+from inference.engine.native.program import OPERATIONS, Instruction, Step
 
 _KERNELS = ("linear", "int8_linear", "decode_attention", "prompt_attention", "activation")
+"""Those that are called from Python; of the program of the layers, each instruction is named."""
 _STEPS = 5
 _LINES = 12
 
@@ -32,7 +35,11 @@ def step_profile(
     stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     places = (context + 1) * requests
     path = cpu_path(quantization)
-    model = LanguageModel(stock, name="profile", kv_cache_tokens=max(256, places), path=path)
+    dtype = torch.float16 if EngineConfig(quantization=quantization).kv_cache_in_16_bits else torch.float32
+    model = LanguageModel(
+        stock, name="profile", kv_cache_tokens=max(256, places), kv_cache_dtype=dtype, path=path
+    )
+    model.use_threads(threads)
     segments = []
     for _ in range(requests):
         slots = model.cache.allocate(context + 1)
@@ -59,6 +66,7 @@ def named_kernels() -> Iterator[None]:
     with ExitStack() as stack:
         for name in _KERNELS:
             stack.enter_context(patch.object(Kernels, name, _named(name, getattr(Kernels, name))))
+        stack.enter_context(patch.object(Kernels, "run", _one_by_one(Kernels.run)))
         yield
 
 
@@ -66,6 +74,15 @@ def _named(name: str, kernel: Callable[..., None]) -> Callable[..., None]:
     def named(*args: object, **kwargs: object) -> None:
         with record_function(f"native::{name}"):
             kernel(*args, **kwargs)
+
+    return named
+
+
+def _one_by_one(run: Callable[..., None]) -> Callable[..., None]:
+    def named(kernels: Kernels, instructions: Any, step: Step) -> None:
+        for instruction in instructions:
+            with record_function(f"native::{OPERATIONS[instruction.operation]}"):
+                run(kernels, (Instruction * 1)(instruction), step)
 
     return named
 
