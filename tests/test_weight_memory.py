@@ -21,7 +21,7 @@ from inference.engine.weight_memory import WeightMemory
 def test_each_tensor_is_kept_as_it_was(shapes: list[tuple[torch.dtype, int, int]]) -> None:
     memory = WeightMemory()
     given_ = [(torch.rand(a, b) * 255).to(dtype).t() for dtype, a, b in shapes]
-    kept = [memory.keep(tensor) for tensor in given_]
+    kept = [memory.empty(tensor.shape, tensor.dtype).copy_(tensor) for tensor in given_]
     for tensor, copy in zip(given_, kept, strict=True):
         assert torch.equal(copy, tensor)
         assert copy.is_contiguous()
@@ -31,7 +31,7 @@ def test_each_tensor_is_kept_as_it_was(shapes: list[tuple[torch.dtype, int, int]
 def test_one_that_is_larger_than_a_block_has_one_of_its_own() -> None:
     memory = WeightMemory()
     small, large = torch.arange(10), torch.arange(weight_memory._BLOCK // 8 + 1)
-    first, second, third = memory.keep(small), memory.keep(large), memory.keep(small)
+    first, second, third = (memory.empty(t.shape, t.dtype).copy_(t) for t in (small, large, small))
     assert torch.equal(first, small)
     assert torch.equal(second, large)
     assert torch.equal(third, small)
@@ -39,7 +39,7 @@ def test_one_that_is_larger_than_a_block_has_one_of_its_own() -> None:
 
 def test_memory_is_given_back_with_the_last_tensor_in_it() -> None:
     memory = WeightMemory()
-    kept = memory.keep(torch.ones(1000))
+    kept = memory.empty((1000,), torch.float32)
     block = weakref.ref(kept.untyped_storage())
     del kept, memory
     gc.collect()

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from inference.engine.errors import ModelUnavailable
-from inference.engine.linear import ROWS_HINT, in_panels, whole_panels
+from inference.engine.linear import PANEL, ROWS_HINT, in_panels, whole_panels
 from inference.engine.native import Kernels
 from inference.engine.weight_memory import WeightMemory
 
@@ -21,6 +21,9 @@ _GROUP = 4
 _RUN, _HEAD_RUN = 32, 16
 """Inputs that share a scale, in most layers and in the LM head, whose errors no later layer evens out. Fewer
 are more exact and take longer; `python -m benchmarks.perplexity` says what they come to."""
+
+_AT_ONCE = 256 * PANEL
+"""Output channels that are quantised at a time: an LM head's together would take its size many times over."""
 
 _HEAD = 16
 """A layer with so many times more outputs than inputs is the LM head."""
@@ -42,12 +45,16 @@ class NativeInt8Linear(nn.Module):
         self.out_features, self.in_features = weight.shape
         self._kernels = kernels
         self._run = _HEAD_RUN if self.out_features > _HEAD * self.in_features else _RUN
-        quantised, scales = quantise(weight)
-        self._scales = whole_panels(scales)
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
-        shifted = (quantised.to(torch.int16) + 128).to(torch.uint8)
-        grouped = pad(shifted, (0, -self.in_features % _GROUP)).unflatten(1, (-1, _GROUP))
-        self._weight = memory.keep(in_panels(grouped))
+        self._scales = torch.zeros_like(self._bias)
+        groups = -(-self.in_features // _GROUP)
+        self._weight = memory.empty((len(self._bias) // PANEL, groups, PANEL, _GROUP), torch.uint8)
+        for first in range(0, self.out_features, _AT_ONCE):
+            quantised, scales = quantise(weight[first : first + _AT_ONCE])
+            self._scales[first:][: len(scales)] = scales
+            shifted = (quantised.to(torch.int16) + 128).to(torch.uint8)
+            panels = in_panels(pad(shifted, (0, -self.in_features % _GROUP)).unflatten(1, (-1, _GROUP)))
+            self._weight[first // PANEL :][: len(panels)] = panels
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         out = hidden.new_empty((*hidden.shape[:-1], self.out_features))

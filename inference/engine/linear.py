@@ -42,8 +42,12 @@ class NativeLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._kernels = kernels
-        self._weight = memory.keep(in_panels(weight))
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
+        self._weight = memory.empty((len(self._bias) // PANEL, self.in_features, PANEL), torch.float32)
+        whole = self.out_features // PANEL  # those that are filled up are turned apart: that takes a copy
+        self._weight[:whole] = in_panels(weight[: whole * PANEL])
+        if whole < len(self._weight):
+            self._weight[whole:] = in_panels(weight[whole * PANEL :])
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         out = hidden.new_empty((*hidden.shape[:-1], self.out_features))

@@ -4,7 +4,9 @@ Every step reads all weights. In pages of 4 KB, looking up where they are took a
 in 8 bits.
 """
 
+import math
 import mmap
+from collections.abc import Sequence
 
 import torch
 
@@ -21,16 +23,14 @@ class WeightMemory:
         self._block = torch.empty(0, dtype=torch.uint8)
         self._used = 0
 
-    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A dense copy of the tensor."""
-        size = tensor.numel() * tensor.element_size()
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """A dense tensor that holds anything."""
+        size = math.prod(shape) * dtype.itemsize
         if self._used + size > len(self._block):
             self._block, self._used = _new_block(max(size, _BLOCK)), 0
         place = self._block[self._used : self._used + size]
         self._used += -(-size // _LINE) * _LINE
-        copy = place.view(tensor.dtype).view(tensor.shape)
-        copy.copy_(tensor)
-        return copy
+        return place.view(dtype).view(shape)
 
 
 def _new_block(size: int) -> torch.Tensor:
