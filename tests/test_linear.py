@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Callable
 from functools import partial
 
@@ -56,3 +57,16 @@ def test_replaced_layers_compute_what_the_model_s_own_compute(kind: tuple[Layer,
         assert replace_linears(model, kind[0]) == 3
         torch.testing.assert_close(model(rows), expected)
     assert not [name for name, _ in model.named_parameters()]
+
+
+def test_each_weight_is_freed_before_the_next_is_packed() -> None:
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+    weights = [weakref.ref(layer.weight) for layer in model]
+    alive = []
+
+    def make(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Module:
+        alive.append(sum(ref() is not None for ref in weights))
+        return nn.Identity()
+
+    replace_linears(model, make)
+    assert alive == [3, 2, 1]

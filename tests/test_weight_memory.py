@@ -1,8 +1,10 @@
 """Packed weights lie side by side, as they were given."""
 
 import gc
+import mmap
 import weakref
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,3 +46,12 @@ def test_memory_is_given_back_with_the_last_tensor_in_it() -> None:
     del kept, memory
     gc.collect()
     assert block() is None
+
+
+def test_a_system_without_huge_pages_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mapping(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(mmap, "mmap", Mapping)
+    assert WeightMemory().empty((3,), torch.float32).shape == (3,)

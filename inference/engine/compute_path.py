@@ -30,6 +30,7 @@ class ComputePath:
             model's own layers as they are, the activations too.
         native_layers: these are the native kernels'.
         least_rows: the fewest rows of a step.
+        weights_in_8_bits: the linear layers' weights are kept and multiplied in 8 bits.
     """
 
     device: torch.device
@@ -38,6 +39,7 @@ class ComputePath:
     linear: MakeLinear | None = None
     native_layers: bool = False
     least_rows: int = 1
+    weights_in_8_bits: bool = False
 
 
 def choose_path(*, device: Device, quantization: Quantization) -> ComputePath:
@@ -95,6 +97,7 @@ def cpu_path(quantization: Quantization = "none") -> ComputePath:
         linear=linear,
         native_layers=native_layers,
         least_rows=1 if kernels else LEAST_ROWS,
+        weights_in_8_bits=quantization == "int8",
     )
 
 

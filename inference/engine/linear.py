@@ -107,12 +107,13 @@ def replace_linears(model: nn.Module, layer: Callable[[torch.Tensor, torch.Tenso
         The number of layers replaced.
     """
     found = [
-        (parent, name, child)
+        (parent, name)
         for parent in model.modules()
         for name, child in parent.named_children()
         if isinstance(child, nn.Linear | Conv1D)
     ]
-    for parent, name, child in found:
+    for parent, name in found:
+        child: nn.Linear | Conv1D = getattr(parent, name)
         weight = child.weight.detach()
         setattr(parent, name, layer(weight.t() if isinstance(child, Conv1D) else weight, child.bias))
     return len(found)

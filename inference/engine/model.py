@@ -19,6 +19,10 @@ from inference.engine.recording import NotRecordable
 
 logger = logging.getLogger(__name__)
 
+_ROPE_BY_LENGTH = frozenset({"longrope", "dynamic"})
+"""Rotary embeddings that turn all texts of a step otherwise once one is longer than in training: up to there,
+no text depends on another."""
+
 _TOLERANCE = 1e-3
 """How far logits may be from the model's own, relative to the largest of them."""
 
@@ -157,12 +161,13 @@ class LanguageModel:
         slots = Slots(0, len(probe))
 
         def compute(rows: int) -> torch.Tensor:
-            with torch.no_grad():
+            with torch.no_grad():  # in inference mode, operators would come that are made of others
                 return self._forward([Segment(probe[:rows], 0, slots)])
 
+        tolerance = 0.05 if self.path.weights_in_8_bits else 1e-4
         count = self._model.config.get_text_config().num_hidden_layers
         try:
-            replace_layers(self._model, count, kernels, compute)
+            replace_layers(self._model, count, kernels, compute, tolerance=tolerance)
         except NotRecordable as reason:
             logger.info("The layers of this kind of model are called one by one: %s.", reason)
 
@@ -202,5 +207,8 @@ def context_length(config: Any) -> int:
     """Tokens that a sequence may have: all that every layer can see."""
     text = config.get_text_config()
     length = getattr(text, "max_position_embeddings", None) or 2048
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") in _ROPE_BY_LENGTH:
+        length = min(length, rope.get("original_max_position_embeddings") or length)
     window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
     return min(length, window) if window else length

@@ -62,6 +62,8 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
     pairs = list(zip(few.recorder.calls, many.recorder.calls, strict=False))
     if len(few.recorder.calls) != len(many.recorder.calls) or any(not _same(a, b) for a, b in pairs):
         raise NotRecordable("they do something else for other numbers of rows")
+    if not all(map(torch.equal, few.recorder.constants, many.recorder.constants)):
+        raise NotRecordable("they take other numbers for other numbers of rows")
     extents = _Extents(few.rows, many.rows)
     places, floats_per_row = _lay_out(few, many, extents)
     inputs = [view.storage for view in many.inputs]
@@ -103,9 +105,9 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
             instruction.whole = int(b.numbers[0])
         elif b.numbers:
             instruction.number = b.numbers[0]
-    if many.output.storage not in places:
-        raise NotRecordable("the last layer gives what it did not compute")
     width = many.output.sizes[-1]
+    if many.output.storage not in places or not all(_dense(p.output, p.rows, width) for p in (few, many)):
+        raise NotRecordable("the last layer does not give what it computed as it is")
     return Program(
         instructions=instructions,
         attentions=attentions,
@@ -114,6 +116,10 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         width=width,
         constants=kept,
     )
+
+
+def _dense(view: View, rows: int, width: int) -> bool:
+    return view.offset == 0 and view.sizes == (1, rows, width) and view.strides[1:] == (width, 1)
 
 
 class _Extents:
@@ -156,6 +162,8 @@ def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], 
             if view.storage in places or view.storage not in many.recorder.made:
                 continue
             floats = extents.of(few.recorder.floats[view.storage], many.recorder.floats[view.storage])
+            if floats.fixed < 0 or floats.per_row < 0:
+                raise NotRecordable("a tensor that grows otherwise than with the rows")
             needed = -(-(floats.fixed + floats.per_row) // _LINE) * _LINE
             begin = next(gap for gap in _gaps(used) if all(not _meet(gap, needed, taken) for taken in used))
             used.append((begin, begin + needed, last[view.storage]))

@@ -4,6 +4,7 @@ A tensor is seen as its storage and how it lies in it, so what only makes anothe
 trace. Two passes of different numbers of rows show which numbers depend on the rows, and how.
 """
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,11 @@ _UNARY = {
 _WITHOUT_CONTENT = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}
 
 
+def _over_last(x: torch.Tensor, dims: list[int] | None, keepdim: bool = False) -> bool:
+    """Whether a mean goes over dense numbers of the last dimension, which it keeps."""
+    return dims is not None and list(dims) in ([-1], [x.dim() - 1]) and keepdim and x.stride(-1) == 1
+
+
 class Recorder(TorchDispatchMode):
     """Records all operators of PyTorch, and the native kernels, that run while it is entered.
 
@@ -77,6 +83,7 @@ class Recorder(TorchDispatchMode):
         self.made: set[int] = set()
         self.floats: dict[int, int] = {}
         self.constants: list[torch.Tensor] = []
+        self._thread = threading.get_ident()
         self._kept: list[torch.Tensor] = []  # no storage's memory is used again while it is recorded
 
     def view(self, tensor: torch.Tensor) -> View:
@@ -93,6 +100,8 @@ class Recorder(TorchDispatchMode):
         self, operation: str, tensors: Iterable[torch.Tensor], numbers: tuple[float, ...] = ()
     ) -> None:
         """A native kernel is called, with its result last."""
+        if threading.get_ident() != self._thread:
+            return  # another model's, which computes meanwhile
         self.calls.append(Call(operation, tuple(self.view(tensor) for tensor in tensors), numbers))
 
     def __torch_dispatch__(
@@ -124,7 +133,7 @@ class Recorder(TorchDispatchMode):
             self._append(_UNARY[func], args[0], out=out)
         elif func is aten.pow.Tensor_Scalar and args[1] == 2:
             self._append("multiply", args[0], args[0], out=out)
-        elif func is aten.mean.dim and list(args[1]) in ([-1], [out.dim() - 1]) and args[2:] == (True,):
+        elif func is aten.mean.dim and not kwargs and _over_last(*args):
             self.calls.append(Call("mean", (self.view(args[0]), self.view(out))))
         elif func is aten.cat.default:
             sizes = [tensor.shape[args[1] if len(args) > 1 else 0] for tensor in args[0]]
@@ -135,6 +144,8 @@ class Recorder(TorchDispatchMode):
             x, shape, weight, bias, epsilon = args
             weight = self._constant(torch.ones(shape)) if weight is None else weight
             bias = self._constant(torch.zeros(shape)) if bias is None else bias
+            if not (weight.is_contiguous() and bias.is_contiguous()):
+                raise NotRecordable("a norm whose weights are not dense")
             self.calls.append(
                 Call("layer_norm", tuple(self.view(t) for t in (x, weight, bias, out)), (epsilon,))
             )

@@ -7,6 +7,7 @@ in 8 bits.
 import math
 import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
@@ -37,6 +38,7 @@ def _new_block(size: int) -> torch.Tensor:
     """At least `size` bytes, beginning with a huge page; taken from the system as they are written."""
     pages = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(OSError):  # a system that has none
+            pages.madvise(mmap.MADV_HUGEPAGE)
     block = torch.frombuffer(pages, dtype=torch.uint8)
     return block[-block.data_ptr() % _HUGE_PAGE :]
