@@ -9,6 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from inference.engine import native
 from inference.engine.linear import LEAST_ROWS, NativeLinear, PackedLinear, replace_linears
+from inference.engine.weight_memory import WeightMemory
 from tests.models import compute_on
 
 # GPT-2 medium's and the quick-start model's, and odd ones
@@ -26,7 +27,7 @@ def kind(request: pytest.FixtureRequest) -> tuple[Layer, int]:
     kernels = native.load()
     if kernels is None:
         pytest.skip("the native kernels were not built here")
-    return partial(NativeLinear, kernels), 1
+    return partial(NativeLinear, kernels, WeightMemory()), 1
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -11,7 +11,7 @@ from inference.engine.errors import ModelUnavailable
 from inference.engine.model import LanguageModel, Segment
 from tests.models import SHAPES, byte_tokenizer, compute_on, tiny_gpt2
 
-LENGTHS = (1, 2, 31, 32, 33, 64, 70, 100)
+LENGTHS = (1, 2, 15, 16, 17, 31, 32, 33, 64, 70, 100)
 
 
 def texts() -> list[list[int]]:

@@ -88,11 +88,11 @@ def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(
 ) -> None:
     torch.manual_seed(0)
     pools = (torch.randn(kv_heads, 300, dim).to(dtype), torch.randn(kv_heads, 300, dim).to(dtype))
-    query = torch.randn(1, 32 + 5 + 2, heads, dim).transpose(1, 2)
-    key, value = (torch.randn(1, 32 + 5 + 2, kv_heads, dim).transpose(1, 2) for _ in range(2))
-    blocks = torch.tensor([[0, 32, 3, 64], [32, 5, 200, 0], [37, 2, 120, 30]])
+    query = torch.randn(1, 16 + 5 + 2, heads, dim).transpose(1, 2)
+    key, value = (torch.randn(1, 16 + 5 + 2, kv_heads, dim).transpose(1, 2) for _ in range(2))
+    blocks = torch.tensor([[0, 16, 3, 64], [16, 5, 200, 0], [21, 2, 120, 30]])
     for kernels in generations():
-        output = torch.full((39, heads, dim), torch.nan)
+        output = torch.full((23, heads, dim), torch.nan)
         kernels.prompt_attention(query, key, value, pools, blocks, 0.3, output)
         for row, rows, start, first in blocks.tolist():
             keys, values = (pool[None, :, start : start + first + rows] for pool in pools)

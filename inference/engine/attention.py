@@ -18,7 +18,7 @@ from inference.engine.native import Kernels
 
 NAME = "packed"
 
-BLOCK = 32
+BLOCK = 16
 """Query rows of a prompt per attention call. A prompt may be prefilled in chunks of any multiple of this, and
 the result does not depend on how."""
 

@@ -34,7 +34,7 @@ class EngineConfig:
     kv_cache_tokens: int = 0
     processes: int = 1
     prefill_tokens: int = 512
-    prefill_tokens_shared: int = 32
+    prefill_tokens_shared: int = 16
     threads: int = 0
     device: Device = "auto"
     quantization: Quantization = "none"

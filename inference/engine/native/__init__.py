@@ -125,7 +125,7 @@ class Kernels:
         """The same for blocks of consecutive rows of a sequence.
 
         Args:
-            blocks: int64 `[blocks, 4]`: first row, rows (up to 32), the sequence's first place, and how many
+            blocks: int64 `[blocks, 4]`: first row, rows (up to 16), the sequence's first place, and how many
                 of its tokens come before the block.
         """
         self._attend(self._prompt_attention, query, key, value, pools, blocks, scaling, output)

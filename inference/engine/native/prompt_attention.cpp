@@ -1,4 +1,4 @@
-// Causal attention of a prompt's rows over the KV cache, in blocks of up to 32 rows and one head.
+// Causal attention of a prompt's rows over the KV cache, in blocks of up to 16 rows and one head.
 //
 // The rows of a block lie side by side in the vectors, so scores, their maximum and the weighted sum of the values
 // are computed for all of them at once, and no row takes part in another's numbers: each is summed over its tokens in
@@ -14,9 +14,9 @@
 
 namespace {
 
-constexpr int kRows = 32;
+constexpr int kRows = 16;
 constexpr int kRowVectors = kRows / kLanes;
-constexpr int kAtOnce = std::clamp((kRegisters - 1) / kRowVectors - 1, 1, 8);  // columns of a tile
+constexpr int kAtOnce = std::clamp((kRegisters - 1) / kRowVectors - 1, 1, 16);  // columns of a tile
 
 // out[n][row] = sum over k of a[k * a_step + n * a_next] * b[k][row], for N columns of kRows rows.
 template <int N>
