@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,6 +19,7 @@ from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.model import LanguageModel, Segment
 from inference.engine.native import Kernels
 from inference.engine.native.program import OPERATIONS, Instruction, Step
+from inference.engine.recording import NotRecordable
 
 _KERNELS = ("linear", "int8_linear", "decode_attention", "prompt_attention", "activation")
 """Those that are called from Python; of the program of the layers, each instruction is named."""
@@ -27,7 +28,13 @@ _LINES = 12
 
 
 def step_profile(
-    folder: Path, *, requests: int, context: int, threads: int, quantization: Quantization
+    folder: Path,
+    *,
+    requests: int,
+    context: int,
+    threads: int,
+    quantization: Quantization,
+    one_by_one: bool = False,
 ) -> str:
     """One decode step of `requests` texts of `context` tokens, by operator: a table for people."""
     torch.set_num_threads(threads)
@@ -36,9 +43,10 @@ def step_profile(
     places = (context + 1) * requests
     path = cpu_path(quantization)
     dtype = torch.float16 if EngineConfig(quantization=quantization).kv_cache_in_16_bits else torch.float32
-    model = LanguageModel(
-        stock, name="profile", kv_cache_tokens=max(256, places), kv_cache_dtype=dtype, path=path
-    )
+    with unrecorded() if one_by_one else nullcontext():
+        model = LanguageModel(
+            stock, name="profile", kv_cache_tokens=max(256, places), kv_cache_dtype=dtype, path=path
+        )
     model.use_threads(threads)
     segments = []
     for _ in range(requests):
@@ -58,6 +66,17 @@ def step_profile(
     table = measured.key_averages().table(sort_by="self_cpu_time_total", row_limit=_LINES)
     step = f"{sorted(seconds)[_STEPS // 2] * 1000:.1f} ms a step, the median of {_STEPS}; {_STEPS} of them:"
     return f"{step}\n{table}"
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Have the layers called one by one, as where no program can do what they do."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise NotRecordable("it was asked for")
+
+    with patch("inference.engine.model.replace_layers", refuse):
+        yield
 
 
 @contextmanager
@@ -93,6 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--context", type=int, default=200)
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--quantization", choices=("none", "int8"), default="none")
+    parser.add_argument("--one-by-one", action="store_true", help="layers called from Python, not recorded")
     parser.add_argument("--model", type=Path)
     options = parser.parse_args(arguments)
     print(
@@ -102,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
             context=options.context,
             threads=options.threads,
             quantization=options.quantization,
+            one_by_one=options.one_by_one,
         )
     )
 

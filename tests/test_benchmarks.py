@@ -101,6 +101,7 @@ def test_step_profile_names_the_operators(
 ) -> None:
     options = ["--requests", "2", "--context", "4", "--threads", "1", "--quantization", quantization]
     step_profile.main(["--model", str(tiny_model), *options])
+    step_profile.main(["--model", str(tiny_model), *options, "--one-by-one"])
     printed = capsys.readouterr().out
     assert "native::attention" in printed or "scaled_dot_product" in printed
     assert "linear" in printed

@@ -52,7 +52,7 @@ class NativeInt8Linear(nn.Module):
         for first in range(0, self.out_features, _AT_ONCE):
             quantised, scales = quantise(weight[first : first + _AT_ONCE])
             self._scales[first:][: len(scales)] = scales
-            shifted = (quantised.to(torch.int16) + 128).to(torch.uint8)
+            shifted = quantised.view(torch.uint8).bitwise_xor_(128)  # 128 more, without signs
             panels = in_panels(pad(shifted, (0, -self.in_features % _GROUP)).unflatten(1, (-1, _GROUP)))
             self._weight[first // PANEL :][: len(panels)] = panels
 
@@ -66,7 +66,9 @@ class NativeInt8Linear(nn.Module):
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`weight`, `[out, in]`, as int8, and of what each channel's whole numbers are multiples, `[out]`."""
-    scales = (weight.abs().amax(dim=1) / 127).clamp_(min=torch.finfo(torch.float32).tiny)
+    scales = (torch.linalg.vector_norm(weight, ord=torch.inf, dim=1) / 127).clamp_(
+        min=torch.finfo(torch.float32).tiny
+    )
     return (weight / scales[:, None]).round_().to(torch.int8), scales
 
 

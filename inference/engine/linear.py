@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import pad
 from transformers.pytorch_utils import Conv1D
 
+from inference.engine.memory import return_freed_memory
 from inference.engine.native import Kernels
 from inference.engine.weight_memory import WeightMemory
 
@@ -116,4 +117,5 @@ def replace_linears(model: nn.Module, layer: Callable[[torch.Tensor, torch.Tenso
         child: nn.Linear | Conv1D = getattr(parent, name)
         weight = child.weight.detach()
         setattr(parent, name, layer(weight.t() if isinstance(child, Conv1D) else weight, child.bias))
+        return_freed_memory()  # what a layer's packing took would pile up in the C library
     return len(found)

@@ -185,7 +185,7 @@ class LanguageModel:
     def _probe_ids(self) -> list[int]:
         """Tokens from all over the vocabulary, enough for several attention blocks."""
         vocabulary = self._model.config.get_text_config().vocab_size
-        count = min(2 * attention.BLOCK + 5, self.context_length)
+        count = min(4 * attention.BLOCK + 5, self.context_length)
         return [(7919 * i + 11) % vocabulary for i in range(count)]
 
     def _padded(self, numbers: list[int]) -> torch.Tensor:
@@ -204,7 +204,7 @@ def _move(model: PreTrainedModel, device: torch.device) -> None:
 
 
 def context_length(config: Any) -> int:
-    """Tokens that a sequence may have: all that every layer can see."""
+    """Tokens that a sequence may have: all that every layer can see, while its length changes no other."""
     text = config.get_text_config()
     length = getattr(text, "max_position_embeddings", None) or 2048
     rope = getattr(text, "rope_parameters", None) or {}
