@@ -65,7 +65,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--model", type=Path, help="folder of a model; GPT-2 medium's shape where none is given"
     )
     parser.add_argument("--clients", nargs="*", type=int, default=[1, 4, 16])
-    parser.add_argument("--seconds", type=float, default=12, help="for which clients begin new requests")
+    parser.add_argument("--seconds", type=float, default=20, help="for which clients begin new requests")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--words", type=int, default=8, help="of a prompt, about a token each")
     parser.add_argument("--new-tokens", type=int, default=64, help="of an answer, on average")
