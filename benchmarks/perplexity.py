@@ -24,6 +24,7 @@ from benchmarks.results import RESULTS_DIR, markdown, progress, save
 from inference.engine import native
 from inference.engine.compute_path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
+from inference.engine.kv_cache import kv_cache_dtype
 from inference.engine.model import LanguageModel, Segment, context_length
 from inference.quickstart import ensure_model
 
@@ -107,12 +108,11 @@ class EveryRow:
     def __init__(self, folder: Path, *, window: int, threads: int, quantization: Quantization) -> None:
         torch.set_num_threads(threads)
         stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-        in_16_bits = EngineConfig(quantization=quantization).kv_cache_in_16_bits
         self._model = LanguageModel(
             stock,
             name=folder.name,
             kv_cache_tokens=max(window, _LEAST_PLACES),
-            kv_cache_dtype=torch.float16 if in_16_bits else torch.float32,
+            kv_cache_dtype=kv_cache_dtype(EngineConfig(quantization=quantization)),
             path=cpu_path(quantization),
         )
         self._model.use_threads(threads)

@@ -16,6 +16,7 @@ from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
 from inference.engine.compute_path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
+from inference.engine.kv_cache import kv_cache_dtype
 from inference.engine.model import LanguageModel, Segment
 from inference.engine.native import Kernels
 from inference.engine.native.program import OPERATIONS, Instruction, Step
@@ -42,7 +43,7 @@ def step_profile(
     stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     places = (context + 1) * requests
     path = cpu_path(quantization)
-    dtype = torch.float16 if EngineConfig(quantization=quantization).kv_cache_in_16_bits else torch.float32
+    dtype = kv_cache_dtype(EngineConfig(quantization=quantization))
     with unrecorded() if one_by_one else nullcontext():
         model = LanguageModel(
             stock, name="profile", kv_cache_tokens=max(256, places), kv_cache_dtype=dtype, path=path

@@ -4,11 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -64,6 +67,20 @@ def tiny_llama(seed: int = 0) -> PreTrainedModel:
         bos_token_id=256, eos_token_id=256, tie_word_embeddings=True, initializer_range=0.3,
     )  # fmt: skip
     model: PreTrainedModel = LlamaForCausalLM(config)
+    model.eval()
+    return model
+
+
+def tiny_of_kind(kind: str, **further: Any) -> PreTrainedModel:
+    """The shape that transformers calls `kind`, two layers of it; `further` goes into its configuration."""
+    torch.manual_seed(0)
+    settings = {
+        "vocab_size": 257, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "pad_token_id": 0,
+        "bos_token_id": 0, "eos_token_id": 0,
+    }  # fmt: skip
+    config = AutoConfig.for_model(kind, **settings | further)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     model.eval()
     return model
 

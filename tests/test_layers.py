@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from inference.engine import model as model_module
+from benchmarks.step_profile import unrecorded
 from inference.engine import native
 from inference.engine.attention import AttentionBatch
 from inference.engine.kv_cache import KVCache, Slots
@@ -18,13 +17,9 @@ from inference.engine.layers import NativeLayers, replace_layers
 from inference.engine.model import LanguageModel, Segment
 from inference.engine.native import Kernels
 from inference.engine.recording import NotRecordable
+from tests.models import tiny_of_kind
 
 WIDTH = 48
-SMALL = {
-    "vocab_size": 257, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "pad_token_id": 0,
-    "bos_token_id": 0, "eos_token_id": 0,
-}  # fmt: skip
 KINDS: dict[str, dict[str, Any]] = {
     "gpt2": {},
     "llama": {},
@@ -46,14 +41,6 @@ def kernels() -> Kernels:
     return loaded
 
 
-def model_of(kind: str, **further: Any) -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **SMALL | further)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    model.eval()
-    return model
-
-
 def logits(model: LanguageModel) -> torch.Tensor:
     """Of a prompt beside a token of another text, and of the token after it."""
     slots, other = model.cache.allocate(41), model.cache.allocate(3)
@@ -70,16 +57,13 @@ def is_recorded(model: LanguageModel) -> bool:
 
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("kind", KINDS)
-def test_they_compute_what_their_own_code_does(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = LanguageModel(model_of(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
+def test_they_compute_what_their_own_code_does(kind: str) -> None:
+    recorded = LanguageModel(tiny_of_kind(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
     assert is_recorded(recorded)
     assert recorded.reproducible
 
-    def refuse(*_: object, tolerance: float) -> None:
-        raise NotRecordable("not in this test")
-
-    monkeypatch.setattr(model_module, "replace_layers", refuse)
-    one_by_one = LanguageModel(model_of(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
+    with unrecorded():
+        one_by_one = LanguageModel(tiny_of_kind(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
     assert not is_recorded(one_by_one)
     torch.testing.assert_close(logits(recorded), logits(one_by_one), rtol=1e-4, atol=1e-4)
 
@@ -87,7 +71,7 @@ def test_they_compute_what_their_own_code_does(kind: str, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("kernels")
 def test_what_no_program_can_do_is_left_to_the_layers_own_code(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        model = LanguageModel(model_of("gpt_neox"), name="x", kv_cache_tokens=256)
+        model = LanguageModel(tiny_of_kind("gpt_neox"), name="x", kv_cache_tokens=256)
     assert not is_recorded(model)
     assert model.reproducible
     assert "The layers of this kind of model are called one by one: aten.gelu.default." in caplog.text
@@ -96,7 +80,7 @@ def test_what_no_program_can_do_is_left_to_the_layers_own_code(caplog: pytest.Lo
 
 @pytest.mark.usefixtures("kernels")
 def test_a_model_loaded_while_another_computes_is_recorded_all_the_same() -> None:
-    other = LanguageModel(model_of("gpt2"), name="other", kv_cache_tokens=256)
+    other = LanguageModel(tiny_of_kind("gpt2"), name="other", kv_cache_tokens=256)
     over = threading.Event()
 
     def compute() -> None:
@@ -106,7 +90,7 @@ def test_a_model_loaded_while_another_computes_is_recorded_all_the_same() -> Non
     computing = threading.Thread(target=compute)
     computing.start()
     try:
-        model = LanguageModel(model_of("llama"), name="model", kv_cache_tokens=256)
+        model = LanguageModel(tiny_of_kind("llama"), name="model", kv_cache_tokens=256)
     finally:
         over.set()
         computing.join()

@@ -18,10 +18,10 @@ def tokens(config: EngineConfig, device: torch.device = CPU) -> int:
 
 def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None:
     assert (
-        memory.bytes_per_token(tiny_gpt2().config, number_bytes=4) == 2 * 2 * 64 * 4
+        memory.bytes_per_token(tiny_gpt2().config, torch.float32) == 2 * 2 * 64 * 4
     )  # keys and values, layers, width
     assert (
-        memory.bytes_per_token(tiny_llama().config, number_bytes=2) == 2 * 2 * 2 * 16 * 2
+        memory.bytes_per_token(tiny_llama().config, torch.float16) == 2 * 2 * 2 * 16 * 2
     )  # of six heads, two keep keys
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, BloomConfig, BloomForCausalLM
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
 from inference.engine.errors import ModelUnavailable
 from inference.engine.model import LanguageModel, Segment
-from tests.models import SHAPES, byte_tokenizer, compute_on, tiny_gpt2
+from tests.models import SHAPES, byte_tokenizer, compute_on, tiny_gpt2, tiny_of_kind
 
 LENGTHS = (1, 2, 15, 16, 17, 31, 32, 33, 64, 70, 100)
 
@@ -143,18 +143,12 @@ def test_a_sliding_window_bounds_the_context() -> None:
 
 def test_a_context_ends_where_one_text_would_turn_the_others_otherwise() -> None:
     factors = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
-    config = AutoConfig.for_model(
+    phi3 = tiny_of_kind(
         "phi3",
-        vocab_size=257,
-        pad_token_id=0,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=1,
-        num_attention_heads=4,
         max_position_embeddings=512,
         original_max_position_embeddings=128,
         rope_scaling={"rope_type": "longrope", **factors},
     )
-    model = LanguageModel(AutoModelForCausalLM.from_config(config), name="phi", kv_cache_tokens=256)
+    model = LanguageModel(phi3, name="phi", kv_cache_tokens=256)
     assert model.context_length == 128
     assert model.reproducible

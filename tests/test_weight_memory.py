@@ -39,13 +39,23 @@ def test_one_that_is_larger_than_a_block_has_one_of_its_own() -> None:
     assert torch.equal(third, small)
 
 
-def test_memory_is_given_back_with_the_last_tensor_in_it() -> None:
+def test_memory_is_given_back_with_the_last_tensor_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    mappings: list[weakref.ref[mmap.mmap]] = []
+
+    class Mapping(mmap.mmap):
+        def __init__(self, *_: object, **__: object) -> None:
+            mappings.append(weakref.ref(self))
+
+    monkeypatch.setattr(mmap, "mmap", Mapping)
     memory = WeightMemory()
-    kept = memory.empty((1000,), torch.float32)
-    block = weakref.ref(kept.untyped_storage())
-    del kept, memory
+    first, second = (memory.empty((1000,), torch.float32) for _ in range(2))
+    del memory, first
     gc.collect()
-    assert block() is None
+    (mapping,) = mappings
+    assert mapping() is not None
+    del second
+    gc.collect()
+    assert mapping() is None
 
 
 def test_a_system_without_huge_pages_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

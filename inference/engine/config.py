@@ -40,13 +40,6 @@ class EngineConfig:
     quantization: Quantization = "none"
     kv_cache_dtype: KVCacheDtype = "auto"
 
-    @property
-    def kv_cache_in_16_bits(self) -> bool:
-        """Whether keys and values are kept in float16."""
-        if self.kv_cache_dtype == "auto":
-            return self.quantization == "int8"
-        return self.kv_cache_dtype == "float16"
-
 
 def usable_cpus() -> int:
     """How many CPUs this process may use: its affinity, or its cgroup's quota where that is less."""

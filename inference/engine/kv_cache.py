@@ -9,6 +9,15 @@ from dataclasses import dataclass
 
 import torch
 
+from inference.engine.config import EngineConfig
+
+
+def kv_cache_dtype(config: EngineConfig) -> torch.dtype:
+    """In what `config` has keys and values kept."""
+    if config.kv_cache_dtype == "auto":
+        return torch.float16 if config.quantization == "int8" else torch.float32
+    return torch.float16 if config.kv_cache_dtype == "float16" else torch.float32
+
 
 @dataclass(frozen=True, order=True)
 class Slots:

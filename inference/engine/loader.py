@@ -13,7 +13,7 @@ from inference.engine.compute_path import choose_path
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
-from inference.engine.kv_cache import KVCache
+from inference.engine.kv_cache import KVCache, kv_cache_dtype
 from inference.engine.memory import kv_cache_tokens, return_freed_memory
 from inference.engine.model import LanguageModel
 from inference.engine.request import GenerationRequest, SamplingParams
@@ -56,7 +56,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
     eos_ids = _eos_ids(model)
     logger.info("Preparing its weights ...")
-    dtype = torch.float16 if config.kv_cache_in_16_bits else torch.float32
+    dtype = kv_cache_dtype(config)
     language_model = LanguageModel(
         model, name=name, kv_cache_tokens=_PROBE_TOKENS, kv_cache_dtype=dtype, path=path
     )

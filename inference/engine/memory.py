@@ -9,6 +9,7 @@ import torch
 
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
+from inference.engine.kv_cache import kv_cache_dtype
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -41,7 +42,7 @@ def kv_cache_tokens(
         return config.kv_cache_tokens
     on_gpu = device.type == "cuda"
     budget = gpu_budget(device, config.processes) if on_gpu else ram_budget(config.processes)
-    per_token = bytes_per_token(model_config, number_bytes=2 if config.kv_cache_in_16_bits else 4)
+    per_token = bytes_per_token(model_config, kv_cache_dtype(config))
     tokens = min(budget.left // per_token, config.max_running * context_length)
     if tokens < context_length:
         memory, instead = ("GPU memory", "LLM_DEVICE=cpu") if on_gpu else ("memory", "LLM_QUANTIZATION=int8")
@@ -67,12 +68,12 @@ def gpu_budget(device: torch.device, processes: int) -> Budget:
     return Budget(limit=limit, left=min(limit - headroom - own, free - headroom))
 
 
-def bytes_per_token(config: Any, *, number_bytes: int) -> int:
-    """Memory that one token's keys and values take in all layers, in bytes, as each number of them takes."""
+def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
+    """Memory that one token's keys and values take in all layers, in bytes, if kept in `dtype`."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return int(2 * text.num_hidden_layers * heads * dim * number_bytes)
+    return int(2 * text.num_hidden_layers * heads * dim * dtype.itemsize)
 
 
 def memory_limit() -> int:

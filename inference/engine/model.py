@@ -70,7 +70,7 @@ class LanguageModel:
         self.cache = KVCache(tokens=kv_cache_tokens, device=self.path.device)
         self._model = model.eval()
         _move(model, self.path.device)
-        self._hook()
+        self._hook()  # in float32: it is held against what the model's own code computes
         self.cache = KVCache(tokens=kv_cache_tokens, dtype=kv_cache_dtype, device=self.path.device)
         if self.path.linear:
             replace_linears(self._model, self.path.linear)

@@ -67,6 +67,7 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
     extents = _Extents(few.rows, many.rows)
     places, floats_per_row = _lay_out(few, many, extents)
     inputs = [view.storage for view in many.inputs]
+    addresses = list(many.recorder.storages)
     kept = many.recorder.constants
     fixed = constants | {tensor.untyped_storage().data_ptr() for tensor in kept}
 
@@ -74,15 +75,14 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         if len(b.sizes) > DIMENSIONS:
             raise NotRecordable(f"tensors of {len(b.sizes)} dimensions")
         offset = extents.of(a.offset, b.offset)
-        address = many.recorder.storages[b.storage]
         if b.storage in places:
             place, base = Place.WORKSPACE, 0
             offset = Extent(offset.fixed, offset.per_row + _FLOAT_BYTES * places[b.storage])
         elif b.storage in inputs:
             place, base = Place.INPUT, inputs.index(b.storage)
             offset = extents.of(a.offset - few.inputs[base].offset, b.offset - many.inputs[base].offset)
-        elif address in fixed:
-            place, base = Place.FIXED, address
+        elif addresses[b.storage] in fixed:
+            place, base = Place.FIXED, addresses[b.storage]
         else:
             raise NotRecordable("they read a tensor that comes from elsewhere")
         missing = DIMENSIONS - len(b.sizes)

@@ -45,13 +45,11 @@ class Call:
     numbers: tuple[float, ...] = ()
 
 
-_BINARY = {
+_ELEMENTWISE = {
     aten.add.Tensor: "add",
     aten.sub.Tensor: "subtract",
     aten.mul.Tensor: "multiply",
     aten.div.Tensor: "divide",
-}
-_UNARY = {
     aten.neg.default: "negate",
     aten.rsqrt.default: "inverse_root",
     aten.relu.default: "relu",
@@ -70,7 +68,7 @@ class Recorder(TorchDispatchMode):
 
     Attributes:
         calls: what was recorded, in order.
-        storages: the address of each storage, by its number.
+        storages: the number of each storage, by its address; in the order of the numbers.
         made: the numbers of those that were made meanwhile.
         floats: how many numbers each of these holds.
         constants: tensors that hold numbers which are no tensor's in the layers' code.
@@ -79,7 +77,7 @@ class Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
-        self.storages: list[int] = []
+        self.storages: dict[int, int] = {}
         self.made: set[int] = set()
         self.floats: dict[int, int] = {}
         self.constants: list[torch.Tensor] = []
@@ -89,10 +87,7 @@ class Recorder(TorchDispatchMode):
     def view(self, tensor: torch.Tensor) -> View:
         """How the tensor lies in its storage."""
         self._kept.append(tensor)
-        address = tensor.untyped_storage().data_ptr()
-        if address not in self.storages:
-            self.storages.append(address)
-        number = self.storages.index(address)
+        number = self.storages.setdefault(tensor.untyped_storage().data_ptr(), len(self.storages))
         offset = int(tensor.storage_offset()) * tensor.element_size()
         return View(number, offset, tuple(tensor.shape), tensor.stride())
 
@@ -126,11 +121,8 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> None:
-        if func in _BINARY and not kwargs:
-            a, b = (self._operand(arg, out) for arg in args)
-            self.calls.append(Call(_BINARY[func], (a, b, self._operand(out, out))))
-        elif func in _UNARY:
-            self._append(_UNARY[func], args[0], out=out)
+        if func in _ELEMENTWISE and kwargs.keys() <= {"memory_format"}:
+            self._append(_ELEMENTWISE[func], *args, out=out)
         elif func is aten.pow.Tensor_Scalar and args[1] == 2:
             self._append("multiply", args[0], args[0], out=out)
         elif func is aten.mean.dim and not kwargs and _over_last(*args):
@@ -152,15 +144,15 @@ class Recorder(TorchDispatchMode):
         else:
             raise NotRecordable(f"{func}")
 
-    def _append(self, operation: str, *inputs: torch.Tensor, out: torch.Tensor) -> None:
-        views = (*(self._operand(tensor, out) for tensor in inputs), self._operand(out, out))
+    def _append(self, operation: str, *inputs: torch.Tensor | float, out: torch.Tensor) -> None:
+        views = (*(self._operand(value, out) for value in inputs), self._operand(out, out))
         self.calls.append(Call(operation, views))
 
     def _append_parts(self, tensors: Iterable[torch.Tensor], parts: Iterable[torch.Tensor]) -> None:
         for tensor, part in zip(tensors, parts, strict=True):
             self._append("copy", tensor, out=part)
 
-    def _operand(self, value: Any, out: torch.Tensor) -> View:
+    def _operand(self, value: torch.Tensor | float, out: torch.Tensor) -> View:
         """As a view that has `out`'s shape, numbers and dimensions of one repeated."""
         tensor = value if isinstance(value, torch.Tensor) else self._constant(torch.tensor(float(value)))
         if tensor.dtype is not torch.float32:

@@ -1,7 +1,6 @@
 """Memory for packed weights: side by side, in huge pages where the system has them for who asks (Linux).
 
-Every step reads all weights. In pages of 4 KB, looking up where they are took a sixth of the time of layers
-in 8 bits.
+Every step reads all weights, and in small pages looking up where they are takes a part of its time.
 """
 
 import math
