@@ -1,7 +1,10 @@
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.engine.kv_cache import KVCache, Slots
+from inference.engine.config import EngineConfig, KVCacheDtype, Quantization
+from inference.engine.kv_cache import KVCache, Slots, kv_cache_dtype
 
 
 def test_places_given_back_can_be_given_again_whole() -> None:
@@ -39,3 +42,20 @@ def test_each_layer_has_pools_of_its_own_shape() -> None:
     assert [pool.shape for pool in first] == [(2, 10, 4), (2, 10, 6)]
     assert cache.pools(0, 2, 4, 6) is first
     assert cache.pools(1, 1, 4, 4)[0].shape == (1, 10, 4)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "asked", "kept"),
+    [
+        ("none", "auto", torch.float32),
+        ("int8", "auto", torch.float16),
+        ("none", "float16", torch.float16),
+        ("int8", "float32", torch.float32),
+    ],
+)
+def test_keys_and_values_are_kept_in_16_bits_on_request_and_beside_8_bits(
+    quantization: Quantization, asked: KVCacheDtype, kept: torch.dtype
+) -> None:
+    dtype = kv_cache_dtype(EngineConfig(quantization=quantization, kv_cache_dtype=asked))
+    assert dtype == kept
+    assert all(pool.dtype == kept for pool in KVCache(tokens=3, dtype=dtype).pools(0, 1, 4, 4))
