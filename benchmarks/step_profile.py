@@ -22,7 +22,7 @@ from inference.engine.native import Kernels
 from inference.engine.native.program import OPERATIONS, Instruction, Step
 from inference.engine.recording import NotRecordable
 
-_KERNELS = ("linear", "int8_linear", "decode_attention", "prompt_attention", "activation")
+_KERNELS = ("linear", "int8_linear", "attention", "activation")
 """Those that are called from Python; of the program of the layers, each instruction is named."""
 _STEPS = 5
 _LINES = 12

@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from inference.engine.native import Kernels, build
 from inference.engine.weight_memory import WeightMemory
 from tests.models import SHAPES, compute_on
 
+NONE = torch.empty((0, 4), dtype=torch.int64)
 COMPILER = shutil.which("c++") or shutil.which("g++")
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler is here")
 
@@ -51,6 +53,16 @@ def generations() -> list[Kernels]:
     return [kernels for kernels in opened if kernels]
 
 
+def attend(
+    kernels: Kernels,
+    *tensors: Any,
+    scale: float,
+    blocks: torch.Tensor = NONE,
+    rows: torch.Tensor = NONE,
+) -> None:
+    kernels.attention(*tensors, blocks=blocks, rows=rows, layer=0, scale=scale)
+
+
 KV_DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 HEADS = pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 2, 7)])
 
@@ -68,7 +80,7 @@ def test_attention_is_pytorch_s_for_every_kind_of_cpu(
     spans = torch.tensor([[i, s, n] for i, (s, n) in enumerate(zip(starts, lengths, strict=True))])
     for kernels in generations():
         output = torch.full((4, heads, dim), torch.nan)
-        kernels.decode_attention(query, key, value, pools, spans, 0.3, output)
+        attend(kernels, query, key, value, pools, output, rows=spans, scale=0.3)
         for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
             keys, values = (pool[:, start : start + length] for pool in pools)
             assert torch.equal(keys[:, -1], key[0, :, i].to(dtype))
@@ -93,7 +105,7 @@ def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(
     blocks = torch.tensor([[0, 16, 3, 64], [16, 5, 200, 0], [21, 2, 120, 30]])
     for kernels in generations():
         output = torch.full((23, heads, dim), torch.nan)
-        kernels.prompt_attention(query, key, value, pools, blocks, 0.3, output)
+        attend(kernels, query, key, value, pools, output, blocks=blocks, scale=0.3)
         for row, rows, start, first in blocks.tolist():
             keys, values = (pool[None, :, start : start + first + rows] for pool in pools)
             assert torch.equal(keys[:, :, first:], key[:, :, row : row + rows].to(dtype))
@@ -128,7 +140,7 @@ def test_numbers_of_16_bits_are_ieee_s_for_every_kind_of_cpu() -> None:
         span = torch.tensor([[0, 0, 1]])
         for row, rounded in zip(numbers[::97], expected[::97], strict=True):
             new = row.view(1, 1, 1, 7)
-            kernels.decode_attention(query, torch.zeros_like(new), new, (keys, values), span, 1.0, output)
+            attend(kernels, query, torch.zeros_like(new), new, (keys, values), output, rows=span, scale=1.0)
             torch.testing.assert_close(values[0], rounded, rtol=0, atol=0, equal_nan=True)
             torch.testing.assert_close(output[0], rounded.float(), rtol=0, atol=0, equal_nan=True)
 

@@ -79,13 +79,13 @@ def packed_attention(
     if batch.kernels:
         output = query.new_empty(shape)
         scale = query.shape[3] ** -0.5 if scaling is None else scaling
-        if batch.kernels.listener:
-            batch.kernels.listener("attention", (query, key, value, output), (layer, scale))
-        # Prompts first: their last block can be a single row, which attends to the others.
-        if len(batch.prompt_blocks):
-            batch.kernels.prompt_attention(query, key, value, pools, batch.prompt_blocks, scale, output)
-        if len(batch.single_rows):
-            batch.kernels.decode_attention(query, key, value, pools, batch.single_rows, scale, output)
+        batch.kernels.attention(
+            *(query, key, value, pools, output),
+            blocks=batch.prompt_blocks,
+            rows=batch.single_rows,
+            layer=layer,
+            scale=scale,
+        )
         return output[None], None
     output = query.new_zeros(shape)
     for span in batch.spans:

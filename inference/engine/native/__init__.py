@@ -55,21 +55,18 @@ class Kernels:
 
     Attributes:
         threads: how many compute, the calling one among them.
-        listener: told the name, the tensors (the result last) and the numbers of each call, but for `run` and
-            the attention's, which are two for one of the model's.
+        listener: told the name, the tensors (the result last) and the numbers of each call, but for `run`.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.threads = usable_cpus()
         self.listener: Listener | None = None
         pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-        self._decode_attention = library.decode_attention
-        self._decode_attention.argtypes = [
-            *(ctypes.POINTER(_NewRows), ctypes.POINTER(_Cache), pointer, size),
+        self._attention = library.attention
+        self._attention.argtypes = [
+            *(ctypes.POINTER(_NewRows), ctypes.POINTER(_Cache), pointer, size, pointer, size),
             *(ctypes.POINTER(_Shape), ctypes.c_float, number, pointer),
         ]
-        self._prompt_attention = library.prompt_attention
-        self._prompt_attention.argtypes = self._decode_attention.argtypes
         self._linear = library.linear
         self._linear.argtypes = [pointer, pointer, size, size, pointer, size, number, pointer]
         self._activations = {name: getattr(library, name) for name in ("gelu_tanh", "silu")}
@@ -82,7 +79,7 @@ class Kernels:
         self._run = library.run_program
         self._run.argtypes = [pointer, size, ctypes.POINTER(Step)]
         self._run.restype = None
-        for kernel in (self._decode_attention, self._prompt_attention, self._linear, self._int8_linear):
+        for kernel in (self._attention, self._linear, self._int8_linear):
             if kernel is not None:
                 kernel.restype = None
 
@@ -91,69 +88,43 @@ class Kernels:
         """There is `int8_linear` for this CPU: one with AVX-512 VNNI, or 64-bit ARM."""
         return self._int8_linear is not None
 
-    def decode_attention(
+    def attention(
         self,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
         pools: tuple[torch.Tensor, torch.Tensor],
-        rows: torch.Tensor,
-        scaling: float,
         output: torch.Tensor,
+        *,
+        blocks: torch.Tensor,
+        rows: torch.Tensor,
+        layer: int,
+        scale: float,
     ) -> None:
-        """Store the keys and values of single rows in the pools, and fill these rows of `output`.
+        """Store keys and values in the pools, and fill these rows of `output`.
 
         Args:
             query: `[1, heads, rows, dim]`, its last dimension dense; as are key and value,
                 `[1, kv_heads, rows, dim]`.
             pools: the layer's keys and values, `[kv_heads, places, dim]`, in float32 or float16.
-            rows: int64 `[sequences, 3]`: row, the sequence's first place, its tokens with the new one.
             output: `[rows, heads, value_dim]`.
+            blocks: int64 `[blocks, 4]`, of consecutive rows of a sequence: first row, rows (up to 16), the
+                sequence's first place, and how many of its tokens come before the block.
+            rows: int64 `[sequences, 3]`, of single ones: row, the sequence's first place, its tokens with it.
         """
-        self._attend(self._decode_attention, query, key, value, pools, rows, scaling, output)
-
-    def prompt_attention(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        pools: tuple[torch.Tensor, torch.Tensor],
-        blocks: torch.Tensor,
-        scaling: float,
-        output: torch.Tensor,
-    ) -> None:
-        """The same for blocks of consecutive rows of a sequence.
-
-        Args:
-            blocks: int64 `[blocks, 4]`: first row, rows (up to 16), the sequence's first place, and how many
-                of its tokens come before the block.
-        """
-        self._attend(self._prompt_attention, query, key, value, pools, blocks, scaling, output)
-
-    def _attend(
-        self,
-        kernel: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        pools: tuple[torch.Tensor, torch.Tensor],
-        work: torch.Tensor,
-        scaling: float,
-        output: torch.Tensor,
-    ) -> None:
-        """Call one of the attention kernels, which take the same arguments but for the meaning of `work`."""
+        if self.listener:
+            self.listener("attention", (query, key, value, output), (layer, scale))
         keys, values = pools
-        kernel(
+        self._attention(
             _NewRows(
                 *(query.data_ptr(), _Strides.of(query)),
                 *(key.data_ptr(), _Strides.of(key)),
                 *(value.data_ptr(), _Strides.of(value)),
             ),
             _Cache(keys.data_ptr(), values.data_ptr(), keys.shape[1], keys.dtype is torch.float16),
-            work.data_ptr(),
-            work.shape[0],
+            *(blocks.data_ptr(), len(blocks), rows.data_ptr(), len(rows)),
             _Shape(query.shape[1], keys.shape[0], keys.shape[2], values.shape[2]),
-            scaling,
+            scale,
             self.threads,
             output.data_ptr(),
         )

@@ -48,11 +48,15 @@ void linear(const float* weights, const float* bias, int64_t depth, int64_t widt
 void int8_linear(const uint8_t* weights, const float* scales, const float* bias, int64_t depth, int64_t width,
                  int64_t run, const float* x, int64_t rows, int threads, float* out);
 #endif
-// Both store the new keys and values, then attend to all that each row may see; output: [rows, heads, value_dim].
-void decode_attention(const NewRows* rows, const Cache* cache, const Span* spans, int64_t count, const Shape* shape,
-                      float scale, int threads, float* output);
-void prompt_attention(const NewRows* rows, const Cache* cache, const Block* blocks, int64_t count, const Shape* shape,
-                      float scale, int threads, float* output);
+// Stores the new keys and values, then attends to all that each row may see; output: [rows, heads, value_dim].
+void attention(const NewRows* rows, const Cache* cache, const Block* blocks, int64_t block_count, const Span* spans,
+               int64_t span_count, const Shape* shape, float scale, int threads, float* output);
 void gelu_tanh(const float* x, int64_t rows, int64_t width, int threads, float* out);
 void silu(const float* x, int64_t rows, int64_t width, int threads, float* out);
 }
+
+// The two parts of attention.
+void prompt_attention(const NewRows& rows, const Cache& cache, const Block* blocks, int64_t count, const Shape& shape,
+                      float scale, int threads, float* output);
+void decode_attention(const NewRows& rows, const Cache& cache, const Span* spans, int64_t count, const Shape& shape,
+                      float scale, int threads, float* output);

@@ -6,16 +6,18 @@
 #include "kernels.h"
 #include "vectors.h"
 
+#include <vector>
+
 namespace {
 
-// Rows of `dim` numbers each. `rows` gives some of them as floats, for which `room` is there if they are none; `vector`
-// some numbers of one.
+// Rows of `dim` numbers each. `rows` gives some of them as floats, in `room` if they are none; `vector` some numbers of
+// one.
 struct Floats {
     float* numbers;
     int64_t dim;
 
     void store(int64_t row, const float* from) const { std::memcpy(numbers + row * dim, from, row_bytes()); }
-    const float* rows(int64_t row, int64_t, float*) const { return numbers + row * dim; }
+    const float* rows(int64_t row, int64_t, std::vector<float>&) const { return numbers + row * dim; }
     Vector vector(int64_t row, int64_t d) const { return *reinterpret_cast<const Unaligned*>(numbers + row * dim + d); }
     const void* address(int64_t row) const { return numbers + row * dim; }
     int64_t row_bytes() const { return dim * static_cast<int64_t>(sizeof *numbers); }
@@ -26,9 +28,10 @@ struct Halves {
     int64_t dim;
 
     void store(int64_t row, const float* from) const { narrow(from, dim, numbers + row * dim); }
-    const float* rows(int64_t row, int64_t count, float* room) const {
-        widen(numbers + row * dim, count * dim, room);
-        return room;
+    const float* rows(int64_t row, int64_t count, std::vector<float>& room) const {
+        if (static_cast<int64_t>(room.size()) < count * dim) room.resize(count * dim);
+        widen(numbers + row * dim, count * dim, room.data());
+        return room.data();
     }
     Vector vector(int64_t row, int64_t d) const { return widened_vector(numbers + row * dim + d); }
     const void* address(int64_t row) const { return numbers + row * dim; }

@@ -5,6 +5,24 @@
 
 namespace {
 
+// The panels of a tile of so many rows: sums, one row of weights and one input fit the registers.
+constexpr int panels_in_tile(int rows) { return std::min(4, (kRegisters - 1) / (kVectors * (rows + 1))); }
+
+constexpr int most_rows() {
+    int rows = 1;
+    while (rows < 16 && panels_in_tile(rows + 1) > 0) ++rows;
+    return rows;
+}
+constexpr int kMostRows = most_rows();
+
+// Rows of a tile where there are many: two panels then share each input that is read, if registers allow.
+constexpr int many_rows() {
+    int rows = kMostRows;
+    while (rows > 4 && panels_in_tile(rows) < 2) --rows;
+    return panels_in_tile(rows) < 2 ? kMostRows : rows;
+}
+constexpr int kManyRows = many_rows();
+
 struct Layer {
     const float* weights;  // [panels][depth][16], the last panel filled up with zeros
     const float* bias;     // [panels * 16]

@@ -22,24 +22,6 @@ namespace {
 constexpr int kPanel = 16;
 constexpr int kVectors = kPanel / kLanes;  // in a row of a panel
 
-// The panels of a tile of so many rows: sums, one row of weights and one input fit the registers.
-constexpr int panels_in_tile(int rows) { return std::min(4, (kRegisters - 1) / (kVectors * (rows + 1))); }
-
-constexpr int most_rows() {
-    int rows = 1;
-    while (rows < 16 && panels_in_tile(rows + 1) > 0) ++rows;
-    return rows;
-}
-constexpr int kMostRows = most_rows();
-
-// Rows of a tile where there are many: two panels then share each input that is read, if registers allow.
-constexpr int many_rows() {
-    int rows = kMostRows;
-    while (rows > 4 && panels_in_tile(rows) < 2) --rows;
-    return panels_in_tile(rows) < 2 ? kMostRows : rows;
-}
-constexpr int kManyRows = many_rows();
-
 // How far ahead of row `k` of a panel of `depth` rows to fetch weights, in rows: about as long as memory takes to
 // answer, and that is more rows for a tile that takes longer for each. Beyond the panel's end comes the panel that
 // is next in the same place of a tile, if there is a next tile. Measured on Zen 5; far less or more costs a tenth.

@@ -100,22 +100,15 @@ void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const
     });
 }
 
-void attention(const Instruction& instruction, const Tensor& query, const Tensor& key, const Tensor& value,
-               const Tensor& out, const Step& step, int threads) {
+void attend(const Instruction& instruction, const Tensor& query, const Tensor& key, const Tensor& value,
+            const Tensor& out, const Step& step, int threads) {
     const NewRows rows{query.data, query.rows_and_heads(), key.data,
                        key.rows_and_heads(), value.data, value.rows_and_heads()};
     const Cache cache{step.pools[2 * instruction.whole], step.pools[2 * instruction.whole + 1], step.places, step.halves};
     const Shape shape{query.sizes[1], key.sizes[1], key.width(), value.width()};
-    const float scale = static_cast<float>(instruction.number);
-    // Prompts first: their last block can be a single row, which attends to the others.
-    if (step.block_count > 0) {
-        prompt_attention(&rows, &cache, static_cast<const Block*>(step.blocks), step.block_count, &shape, scale, threads,
-                         out.data);
-    }
-    if (step.single_count > 0) {
-        decode_attention(&rows, &cache, static_cast<const Span*>(step.single_rows), step.single_count, &shape, scale,
-                         threads, out.data);
-    }
+    attention(&rows, &cache, static_cast<const Block*>(step.blocks), step.block_count,
+              static_cast<const Span*>(step.single_rows), step.single_count, &shape,
+              static_cast<float>(instruction.number), threads, out.data);
 }
 
 void run(const Instruction& instruction, const Step& step) {
@@ -136,7 +129,7 @@ void run(const Instruction& instruction, const Step& step) {
             break;
         }
         case Operation::kAttention:
-            attention(instruction, tensor(0), tensor(1), tensor(2), tensor(3), step, threads);
+            attend(instruction, tensor(0), tensor(1), tensor(2), tensor(3), step, threads);
             break;
         case Operation::kGeluTanh:
         case Operation::kSilu: {

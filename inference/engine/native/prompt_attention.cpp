@@ -2,8 +2,7 @@
 //
 // The rows of a block lie side by side in the vectors, so scores, their maximum and the weighted sum of the values
 // are computed for all of them at once, and no row takes part in another's numbers: each is summed over its tokens in
-// their order, and one that it may not see adds an exact zero. How a prompt is cut into blocks, of up to kRows rows
-// each, changes no bit.
+// their order, and one that it may not see adds an exact zero. How a prompt is cut into blocks changes no bit.
 
 #include "exponential.h"
 #include "kernels.h"
@@ -105,13 +104,12 @@ void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Block* bloc
             }
         }
         const int64_t place = head / groups * pools.places + block.start;
-        widened.resize(std::max<size_t>(widened.size(), tokens * std::max(shape.dim, shape.value_dim)));
-        const float* keys = pools.keys.rows(place, tokens, widened.data());
+        const float* keys = pools.keys.rows(place, tokens, widened);
         Vector* scores = room(scored, tokens);
         multiply_all(keys, 1, shape.dim, turned.data(), shape.dim, tokens, scores);
         float totals[kRows];
         softmax(reinterpret_cast<float*>(scores), tokens, block.first + 1, scale, totals);
-        const float* values = pools.values.rows(place, tokens, widened.data());
+        const float* values = pools.values.rows(place, tokens, widened);
         Vector* sums = room(summed, shape.value_dim);
         multiply_all(values, shape.value_dim, 1, scores, tokens, shape.value_dim, sums);
         const float* sum = reinterpret_cast<const float*>(sums);
@@ -124,9 +122,9 @@ void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Block* bloc
 
 }  // namespace
 
-extern "C" void prompt_attention(const NewRows* rows, const Cache* cache, const Block* blocks, int64_t count,
-                                 const Shape* shape, float scale, int threads, float* output) {
-    with_pools(*cache, *shape, [&](const auto& pools) {
-        attend_all(*rows, pools, blocks, count, *shape, scale, threads, output);
+void prompt_attention(const NewRows& rows, const Cache& cache, const Block* blocks, int64_t count, const Shape& shape,
+                      float scale, int threads, float* output) {
+    with_pools(cache, shape, [&](const auto& pools) {
+        attend_all(rows, pools, blocks, count, shape, scale, threads, output);
     });
 }

@@ -1,0 +1,158 @@
+// Decode attention over the KV cache: for one new token of each sequence, all heads in one call.
+//
+// Built at set-up where a C++ compiler is found (see attention.py for what it computes; the PyTorch path there is
+// its equal). What is computed for a sequence depends on that sequence alone, in an order that is fixed: neither
+// the number of threads nor the other sequences change a bit of it.
+
+#include "exponential.h"
+#include "kernels.h"
+#include "kv_rows.h"
+#include "pool.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+namespace {
+
+// Tokens whose keys or values are looked at together by the heads that share them: few enough to stay in the nearest
+// cache where they have to be widened.
+constexpr int64_t kTile = 32;
+
+// Asks for the beginning of a range that will be read soon; the processor itself sees how it goes on.
+template <typename Rows>
+void fetch(const Rows& rows, int64_t first, int64_t count) {
+    constexpr int64_t kLine = 64, kMost = 64 * kLine;
+    const char* from = static_cast<const char*>(rows.address(first));
+    for (int64_t i = 0; i < std::min(count * rows.row_bytes(), kMost); i += kLine) __builtin_prefetch(from + i);
+}
+
+// A head's scores of `count` keys from row `first` on. kDim: their dimension, where it is one that is known here, or 0,
+// and then `room` is for keys that have to be widened.
+template <int kDim, typename Rows>
+void score(const float* query, const Rows& keys, int64_t first, int64_t count, float scale,
+           std::vector<float>& room, float* scores) {
+    if constexpr (kDim > 0) {
+        constexpr int kVectors = kDim / kLanes;
+        Vector queries[kVectors];
+UNROLLED
+        for (int v = 0; v < kVectors; ++v) queries[v] = *reinterpret_cast<const Unaligned*>(query + v * kLanes);
+        for (int64_t t = 0; t < count; ++t) {
+            Vector sum = queries[0] * keys.vector(first + t, 0);
+UNROLLED
+            for (int v = 1; v < kVectors; ++v) sum += queries[v] * keys.vector(first + t, v * kLanes);
+            scores[t] = add_up(sum) * scale;
+        }
+    } else {
+        const float* key = keys.rows(first, count, room);
+        for (int64_t t = 0; t < count; ++t, key += keys.dim) {
+            float sum = 0.0f;
+            for (int64_t d = 0; d < keys.dim; ++d) sum += query[d] * key[d];
+            scores[t] = sum * scale;
+        }
+    }
+}
+
+void softmax(float* scores, int64_t length) {
+    float highest = -std::numeric_limits<float>::infinity();
+    for (int64_t t = 0; t < length; ++t) highest = scores[t] > highest ? scores[t] : highest;
+    float total = 0.0f;
+#pragma omp simd reduction(+ : total)
+    for (int64_t t = 0; t < length; ++t) {
+        scores[t] = exponential(scores[t] - highest);
+        total += scores[t];
+    }
+    for (int64_t t = 0; t < length; ++t) scores[t] /= total;
+}
+
+// Adds to a head's output `count` values from row `first` on, each times its weight.
+template <int kDim, typename Rows>
+void add(const float* weights, const Rows& values, int64_t first, int64_t count, std::vector<float>& room,
+         float* output) {
+    if constexpr (kDim > 0) {
+        constexpr int kVectors = kDim / kLanes;
+        Vector sums[kVectors];
+UNROLLED
+        for (int v = 0; v < kVectors; ++v) sums[v] = *reinterpret_cast<const Unaligned*>(output + v * kLanes);
+        for (int64_t t = 0; t < count; ++t) {
+UNROLLED
+            for (int v = 0; v < kVectors; ++v) sums[v] += weights[t] * values.vector(first + t, v * kLanes);
+        }
+UNROLLED
+        for (int v = 0; v < kVectors; ++v) *reinterpret_cast<Unaligned*>(output + v * kLanes) = sums[v];
+    } else {
+        const float* value = values.rows(first, count, room);
+        for (int64_t t = 0; t < count; ++t, value += values.dim) {
+            for (int64_t d = 0; d < values.dim; ++d) output[d] += weights[t] * value[d];
+        }
+    }
+}
+
+struct Heads {
+    int64_t count;        // that share keys and values
+    const float* queries;
+    int64_t query_step;   // from one head's query to the next one's
+    float* output;        // [count][value_dim]
+};
+
+// The heads' attention to the `length` tokens of a sequence, the first of which is at row `start` of the cache.
+template <int kDim, typename Rows>
+void attend(const Heads& heads, const Rows& keys, const Rows& values, int64_t start, int64_t length, float scale) {
+    thread_local std::vector<float> room, scores;
+    if (static_cast<int64_t>(scores.size()) < heads.count * length) scores.resize(heads.count * (length + 256));
+    for (int64_t first = 0; first < length; first += kTile) {
+        const int64_t count = std::min(kTile, length - first);
+        for (int64_t h = 0; h < heads.count; ++h) {
+            const float* query = heads.queries + h * heads.query_step;
+            score<kDim>(query, keys, start + first, count, scale, room, scores.data() + h * length + first);
+        }
+    }
+    std::fill_n(heads.output, heads.count * values.dim, 0.0f);
+    for (int64_t h = 0; h < heads.count; ++h) softmax(scores.data() + h * length, length);
+    for (int64_t first = 0; first < length; first += kTile) {
+        const int64_t count = std::min(kTile, length - first);
+        for (int64_t h = 0; h < heads.count; ++h) {
+            const float* weights = scores.data() + h * length + first;
+            add<kDim>(weights, values, start + first, count, room, heads.output + h * values.dim);
+        }
+    }
+}
+
+// Each span's new key and value stored as its last, then attention to all of them.
+template <typename Rows>
+void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Span* spans, int64_t count, const Shape& shape,
+                float scale, int threads, float* output) {
+    const int64_t groups = shape.heads / shape.kv_heads;
+    const bool same = shape.dim == shape.value_dim;
+    const auto attend_here = same && shape.dim == 64    ? attend<64, Rows>
+                             : same && shape.dim == 128 ? attend<128, Rows>
+                                                        : attend<0, Rows>;
+    // A part is a head of several sequences: while one is computed, the next is fetched.
+    const int64_t slices = std::clamp<int64_t>((4 * threads + shape.kv_heads - 1) / shape.kv_heads, 1, count);
+    pool::for_each(shape.kv_heads * slices, threads, [&](int64_t part) {
+        const int64_t h = part / slices, slice = part % slices, end = count * (slice + 1) / slices;
+        for (int64_t s = count * slice / slices; s < end; ++s) {
+            const Span span = spans[s];
+            if (s + 1 < end) {
+                const int64_t next = h * pools.places + spans[s + 1].start;
+                fetch(pools.keys, next, spans[s + 1].length - 1);
+                fetch(pools.values, next, spans[s + 1].length - 1);
+            }
+            const int64_t start = h * pools.places + span.start, last = start + span.length - 1;
+            pools.keys.store(last, rows.keys + span.row * rows.key.row + h * rows.key.head);
+            pools.values.store(last, rows.values + span.row * rows.value.row + h * rows.value.head);
+            const Heads heads{groups, rows.queries + span.row * rows.query.row + h * groups * rows.query.head,
+                              rows.query.head, output + (span.row * shape.heads + h * groups) * shape.value_dim};
+            attend_here(heads, pools.keys, pools.values, start, span.length, scale);
+        }
+    });
+}
+
+}  // namespace
+
+void decode_attention(const NewRows& rows, const Cache& cache, const Span* spans, int64_t count, const Shape& shape,
+                      float scale, int threads, float* output) {
+    with_pools(cache, shape, [&](const auto& pools) {
+        attend_all(rows, pools, spans, count, shape, scale, threads, output);
+    });
+}
