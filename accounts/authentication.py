@@ -10,10 +10,11 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import networks, secret_use, services, tokens, tries
+from accounts import secret_use, services, tokens, tries
 from accounts.events import address_of
 from accounts.models import APIKey, APIKeySecret, KeyState
 from accounts.tries import Purpose
+from llmservice.http import networks
 
 HEADER = "X-API-Key"
 

@@ -8,8 +8,8 @@ from django import forms
 from django.conf import settings
 from django.utils import timezone
 
-from accounts import networks
 from accounts.models import APIKey, Scope
+from llmservice.http import networks
 
 if TYPE_CHECKING:
     KeyModelForm = forms.ModelForm[APIKey]

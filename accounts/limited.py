@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from accounts import ratelimit_fields, usage
 from accounts.limits import Limits
 from accounts.models import APIKey, Scope
-from llmservice.methods import OwnMethodsView
+from llmservice.http.views import OwnMethodsView
 
 
 class HasScope(BasePermission):

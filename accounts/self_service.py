@@ -20,8 +20,8 @@ from accounts.serializers import (
     RotateRequestSerializer,
 )
 from accounts.tries import Purpose
-from llmservice.methods import OwnMethodsView
-from llmservice.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
+from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
+from llmservice.http.views import OwnMethodsView
 
 TAG = "Keys"
 REVOKED = {"detail": "If this was a secret of this service, it no longer works."}

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from accounts import tokens
 from accounts.models import KeyState, Outcome, Scope
-from llmservice.fields import StrictCharField, StrictIntegerField, StrictSerializer
+from llmservice.http.fields import StrictCharField, StrictIntegerField, StrictSerializer
 
 DAY_S = 24 * 60 * 60
 MAX_GRACE_S = 30 * DAY_S

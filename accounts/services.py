@@ -16,10 +16,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from accounts import networks, tokens
+from accounts import tokens
 from accounts.events import SYSTEM, Actor, record
 from accounts.models import APIKey, APIKeySecret, EventKind, KeyState, Scope
 from accounts.models.key import MAX_LIMIT, MAX_TOKENS_PER_DAY
+from llmservice.http import networks
 
 DEFAULT_KEY_NAME = "default"
 MAX_LIVE_SECRETS = 2

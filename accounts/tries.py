@@ -9,10 +9,11 @@ from datetime import datetime
 from django.conf import settings
 from django.db import connection, models, transaction
 
-from accounts import clock, networks
+from accounts import clock
 from accounts.gcra import Rate, microseconds, whole_seconds
 from accounts.limits import LimitExceeded
 from accounts.models import AddressAllowance
+from llmservice.http import networks
 
 # So many rows that say nothing any more are taken out when one is added.
 SWEPT = 100

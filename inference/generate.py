@@ -14,7 +14,7 @@ from inference.disconnect import result_for
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.metering import metered
 from inference.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
-from llmservice.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
+from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
 
 REQUEST = OpenApiExample(
     "Sampled",

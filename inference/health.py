@@ -6,8 +6,8 @@ from rest_framework.response import Response
 
 from inference import runtime
 from inference.serializers import HealthSerializer, ReadySerializer
-from llmservice.methods import OwnMethodsView
-from llmservice.problem_schema import RETRY_AFTER, problems
+from llmservice.http.problem_schema import RETRY_AFTER, problems
+from llmservice.http.views import OwnMethodsView
 
 
 class HealthView(OwnMethodsView):

@@ -12,7 +12,7 @@ from accounts import usage
 from accounts.models import APIKey, Outcome
 from inference.engine.errors import Cancelled, DeadlineExceeded, EngineError, Overloaded, Unavailable
 from inference.engine.request import Completion, Generation, GenerationRequest
-from llmservice import request_record
+from llmservice.http import request_record
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from llmservice.fields import (
+from llmservice.http.fields import (
     StrictBooleanField,
     StrictCharField,
     StrictFloatField,

@@ -10,7 +10,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
-from llmservice.methods import OwnMethodsView
+from llmservice.http.views import OwnMethodsView
 
 
 class SchemaView(OwnMethodsView, SpectacularAPIView):

@@ -8,7 +8,7 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 
-from llmservice.errors import Problem
+from llmservice.http.problems import Problem
 
 
 class IntakeMiddleware:

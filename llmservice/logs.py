@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from llmservice import request_record
+from llmservice.http import request_record
 
 
 def is_failure(record: logging.LogRecord) -> bool:

@@ -24,11 +24,11 @@ from prometheus_client import (
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
-from accounts import networks
 from inference import runtime
 from inference.engine.errors import Unavailable
-from llmservice.methods import OwnMethodsView
-from llmservice.request_record import RequestRecord
+from llmservice.http import networks
+from llmservice.http.request_record import RequestRecord
+from llmservice.http.views import OwnMethodsView
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 OBSERVED_EVERY_S = 1.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from accounts import networks
+from llmservice.http import networks
 
 
 class TrustedProxiesMiddleware:

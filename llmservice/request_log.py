@@ -12,8 +12,9 @@ from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 
 from accounts.models import APIKey
-from llmservice import metrics, request_record
-from llmservice.request_record import RequestRecord
+from llmservice import metrics
+from llmservice.http import request_record
+from llmservice.http.request_record import RequestRecord
 
 HEADER = "X-Request-ID"
 # What can stand in a log, a header and a URL as it is.

@@ -17,7 +17,7 @@ urlpatterns = [
     re_path("", NotFoundView.as_view(), name="not-found"),
 ]
 
-handler400 = "llmservice.errors.bad_request"
-handler403 = "llmservice.errors.permission_denied"
-handler404 = "llmservice.errors.page_not_found"
-handler500 = "llmservice.errors.server_error"
+handler400 = "llmservice.http.problems.bad_request"
+handler403 = "llmservice.http.problems.permission_denied"
+handler404 = "llmservice.http.problems.page_not_found"
+handler500 = "llmservice.http.problems.server_error"

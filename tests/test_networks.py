@@ -1,6 +1,7 @@
 import pytest
 
-from accounts import networks, services
+from accounts import services
+from llmservice.http import networks
 
 
 @pytest.mark.parametrize(

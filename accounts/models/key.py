@@ -105,7 +105,7 @@ class APIKey(models.Model):
         help_text="Requests that may run or wait at the same time. "
         "Empty: the service's default. 0: unlimited.",
     )
-    # Lists of text, as `accounts.networks` and `Scope` define them.
+    # Lists of text, as `llmservice.http.networks` and `Scope` define them.
     allowed_networks = models.JSONField(
         default=list,
         blank=True,

@@ -24,7 +24,7 @@ from inference.engine.errors import (
     Overloaded,
     Unavailable,
 )
-from llmservice.errors import problem_for, reason_for
+from llmservice.http.problems import problem_for, reason_for
 from llmservice.intake import IntakeMiddleware
 from tests.problems import problem
 
@@ -76,10 +76,10 @@ urlpatterns = [
     path("fail-page/<case>", failing_page),
     path("", include("llmservice.urls")),
 ]
-handler400 = "llmservice.errors.bad_request"
-handler403 = "llmservice.errors.permission_denied"
-handler404 = "llmservice.errors.page_not_found"
-handler500 = "llmservice.errors.server_error"
+handler400 = "llmservice.http.problems.bad_request"
+handler403 = "llmservice.http.problems.permission_denied"
+handler404 = "llmservice.http.problems.page_not_found"
+handler500 = "llmservice.http.problems.server_error"
 
 
 def told(response: Any, status: int) -> dict[str, Any]:
@@ -115,9 +115,9 @@ def test_an_invalid_item_of_a_list_is_named_by_its_place(client: Client) -> None
 def test_what_nobody_foresaw_is_in_the_log_with_its_trace(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR, "llmservice.errors"):
+    with caplog.at_level(logging.ERROR, "llmservice.http.problems"):
         client.get("/fail/unforeseen")
-    (record,) = [record for record in caplog.records if record.name == "llmservice.errors"]
+    (record,) = [record for record in caplog.records if record.name == "llmservice.http.problems"]
     assert record.getMessage() == "GET /fail/unforeseen failed"
     assert record.exc_info
     assert str(record.exc_info[1]) == SECRET

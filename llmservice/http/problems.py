@@ -27,7 +27,7 @@ from inference.engine.errors import (
     PromptTooLong,
     Unavailable,
 )
-from llmservice import request_record
+from llmservice.http import request_record
 
 CONTENT_TYPE = "application/problem+json"
 # Long enough for a restart or a short load to pass, short enough that nobody waits for nothing.

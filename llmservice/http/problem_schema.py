@@ -1,4 +1,4 @@
-"""How the OpenAPI document describes the errors of `llmservice.errors`."""
+"""How the OpenAPI document describes the errors of `llmservice.http.problems`."""
 
 from http import HTTPStatus
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_serializer
 from rest_framework import serializers
 
-from llmservice.errors import CONTENT_TYPE
+from llmservice.http.problems import CONTENT_TYPE
 
 
 class FieldErrorSerializer(serializers.Serializer[Any]):
