@@ -10,10 +10,11 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import secret_use, services, tokens, tries
+from accounts import secret_use, services, tokens
 from accounts.events import address_of
+from accounts.limits import attempts
+from accounts.limits.attempts import Purpose
 from accounts.models import APIKey, APIKeySecret, KeyState
-from accounts.tries import Purpose
 from llmservice.http import networks
 
 HEADER = "X-API-Key"
@@ -45,7 +46,7 @@ class APIKeyAuthentication(BaseAuthentication):
         if secret is None:
             # What no key can have as a secret guesses nothing, and costs no look into the database.
             if tokens.is_acceptable(plaintext):
-                tries.count(Purpose.AUTHENTICATION, address)
+                attempts.count(Purpose.AUTHENTICATION, address)
             raise AuthenticationFailed(INVALID)
         now = timezone.now()
         if (reason := refusal(secret, now)) is not None:

@@ -7,10 +7,12 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import services, tries, usage
+from accounts import services
 from accounts.events import Actor, address_of
-from accounts.limited import KeyView
-from accounts.limits import Limits
+from accounts.key_views import KeyView
+from accounts.limits import admission, attempts
+from accounts.limits.attempts import Purpose
+from accounts.limits.policy import Limits
 from accounts.models import APIKeySecret, Outcome, Scope
 from accounts.serializers import (
     KeySerializer,
@@ -19,7 +21,6 @@ from accounts.serializers import (
     RevokeRequestSerializer,
     RotateRequestSerializer,
 )
-from accounts.tries import Purpose
 from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
 from llmservice.http.views import OwnMethodsView
 
@@ -86,8 +87,8 @@ class OwnKeyView(KeyView):
     def get(self, request: Request) -> Response:
         key, secret = self.key, request.auth
         assert isinstance(secret, APIKeySecret)  # noqa: S101
-        limits, standing = Limits.of(key), usage.standing_of(key)
-        today = usage.today(key, standing)
+        limits, standing = Limits.of(key), admission.standing_of(key)
+        today = admission.today(key, standing)
         rate = limits.rate
         return Response(
             {
@@ -215,7 +216,7 @@ class RevokeView(OwnMethodsView):
         serializer = RevokeRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         address = address_of(request)
-        tries.count(Purpose.REVOCATION, address)
+        attempts.count(Purpose.REVOCATION, address)
         secret = services.find_secret(serializer.validated_data["secret"])
         if secret is not None:
             by = Actor.holder(secret, address=address)

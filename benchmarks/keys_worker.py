@@ -15,9 +15,10 @@ django.setup()
 from rest_framework.request import Request  # noqa: E402
 from rest_framework.test import APIRequestFactory  # noqa: E402
 
-from accounts import ratelimit_fields, usage  # noqa: E402
 from accounts.authentication import HEADER, APIKeyAuthentication  # noqa: E402
-from accounts.limits import Limits  # noqa: E402
+from accounts.limits import headers  # noqa: E402
+from accounts.limits.admission import admit, settle, standing_of  # noqa: E402
+from accounts.limits.policy import Limits  # noqa: E402
 from accounts.models import Outcome  # noqa: E402
 
 WARM_UP = 20
@@ -29,11 +30,11 @@ def measure(secret: str) -> dict[str, float]:
     times = [time.perf_counter()]
     key, _ = APIKeyAuthentication().authenticate(request)
     times.append(time.perf_counter())
-    admission = usage.admit(key=key, tokens=100, timeout_s=60)
+    admission = admit(key=key, tokens=100, timeout_s=60)
     times.append(time.perf_counter())
-    usage.settle(admission, Outcome.FINISHED, prompt_tokens=20, completion_tokens=30)
+    settle(admission, Outcome.FINISHED, prompt_tokens=20, completion_tokens=30)
     times.append(time.perf_counter())
-    ratelimit_fields.fields(Limits.of(key), usage.standing_of(key))
+    headers.fields(Limits.of(key), standing_of(key))
     times.append(time.perf_counter())
     parts = ("authenticate", "admit", "settle", "tell limits")
     measured = {part: 1000 * (times[i + 1] - times[i]) for i, part in enumerate(parts)}

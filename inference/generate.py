@@ -7,7 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiRespons
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.limited import KeyView
+from accounts.key_views import KeyView
 from accounts.models import Scope
 from inference import runtime
 from inference.disconnect import result_for

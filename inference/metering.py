@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from accounts import usage
+from accounts.limits.admission import Admission, admit, settle
 from accounts.models import APIKey, Outcome
 from inference.engine.errors import Cancelled, DeadlineExceeded, EngineError, Overloaded, Unavailable
 from inference.engine.request import Completion, Generation, GenerationRequest
@@ -37,7 +37,7 @@ def metered(key: APIKey, engine: "Engine", request: GenerationRequest) -> Iterat
     engine.check(request)
     timeout_s = settings.LLM_REQUEST_TIMEOUT_S if request.timeout_s is None else request.timeout_s
     prompt_tokens = len(request.prompt_ids)
-    admission = usage.admit(key=key, tokens=prompt_tokens + request.max_new_tokens, timeout_s=timeout_s)
+    admission = admit(key=key, tokens=prompt_tokens + request.max_new_tokens, timeout_s=timeout_s)
     _give_connection_back()
     generation: Generation | None = None
     outcome = Outcome.FAILED
@@ -109,11 +109,9 @@ def _completion_tokens(generation: Generation) -> int:
     return generation.completion_tokens
 
 
-def _settle(
-    admission: usage.Admission, outcome: Outcome, *, prompt_tokens: int, completion_tokens: int
-) -> None:
+def _settle(admission: Admission, outcome: Outcome, *, prompt_tokens: int, completion_tokens: int) -> None:
     try:
-        usage.settle(admission, outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        settle(admission, outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
     except DatabaseError:
         # The text is there all the same; the reservation is given back at its deadline.
         logger.exception("The end of a request could not be written to the database.")

@@ -14,8 +14,9 @@ import django
 
 django.setup()
 
-from accounts import services, usage  # noqa: E402
-from accounts.limits import LimitExceeded  # noqa: E402
+from accounts import services  # noqa: E402
+from accounts.limits import admission as admissions  # noqa: E402
+from accounts.limits.policy import LimitExceeded  # noqa: E402
 from accounts.models import APIKey, DailyUsage, Outcome  # noqa: E402
 
 
@@ -32,25 +33,25 @@ def admit(
     decisions = []
     for _ in range(count):
         try:
-            admission = usage.admit(key=key, tokens=tokens, timeout_s=60, now=at)
+            admission = admissions.admit(key=key, tokens=tokens, timeout_s=60, now=at)
         except LimitExceeded as refused:
             decisions.append((refused.decided_at.isoformat(), False))
             continue
         if used is not None:
-            usage.settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
+            admissions.settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
         decisions.append((admission.decided_at.isoformat(), True))
     return decisions
 
 
 def give_back(now: str) -> int:
-    return usage.give_back_overdue(now=datetime.fromisoformat(now))
+    return admissions.give_back_overdue(now=datetime.fromisoformat(now))
 
 
 def account(key_id: int) -> dict[str, Any]:
     """What the database holds of the key's usage, of all days."""
     rows = DailyUsage.objects.filter(key_id=key_id)
     counts = {name: sum(getattr(row, name) for row in rows) for name in Outcome.values}
-    standing = usage.standing_of(APIKey.objects.get(pk=key_id))
+    standing = admissions.standing_of(APIKey.objects.get(pk=key_id))
     return {**counts, "tokens": sum(row.tokens for row in rows), "running": standing.running}
 
 

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from accounts import tokens
 from accounts.authentication import APIKeyAuthentication
-from accounts.limited import HasScope
+from accounts.key_views import HasScope
 from llmservice.environment import BASE_DIR
 from tests.problems import problem
 

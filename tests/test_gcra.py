@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.gcra import SECOND, Rate, microseconds, whole_seconds
+from accounts.limits.gcra import SECOND, Rate, microseconds, whole_seconds
 
 rates = st.builds(Rate, per_minute=st.integers(1, 1_000_000), burst=st.integers(1, 1000))
 # Pauses as they come: none at all, about one distance, long.

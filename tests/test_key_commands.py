@@ -10,7 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from accounts import services, tokens, usage
+from accounts import services, tokens
+from accounts.limits import admission
 from accounts.models import APIKey, DailyUsage, KeyEvent, KeyState, Outcome, Scope
 
 pytestmark = pytest.mark.django_db
@@ -161,7 +162,7 @@ def test_usage_of_some_days_alone() -> None:
 
 def test_a_report_counts_what_nobody_settled(settings: Any) -> None:
     key = services.create_key(name="search").key
-    usage.admit(key=key, tokens=10, timeout_s=1, now=timezone.now() - timedelta(hours=1))
+    admission.admit(key=key, tokens=10, timeout_s=1, now=timezone.now() - timedelta(hours=1))
     rows = json.loads(run("usage_report", "--format", "json", "--since", "2020-01-01")[0])
     assert [row[Outcome.LOST] for row in rows] == [1]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from accounts.gcra import Rate, microseconds
+from accounts.limits.gcra import Rate, microseconds
 from benchmarks import databases
 from llmservice.environment import BASE_DIR
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from accounts import services
-from accounts.limits import LimitExceeded
+from accounts.limits.policy import LimitExceeded
 from accounts.models import APIKey, DailyUsage, Reservation
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine

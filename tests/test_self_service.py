@@ -7,7 +7,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services, tokens, usage
+from accounts import services, tokens
+from accounts.limits import admission
 from accounts.models import APIKey, APIKeySecret, EventKind, KeyEvent, Outcome, Scope
 from tests.problems import problem
 
@@ -32,9 +33,9 @@ def report(client: Client, secret: str, **extra: Any) -> Any:
 def test_a_key_sees_its_name_limits_and_what_is_left_of_them(client: Client) -> None:
     limits = {"requests_per_minute": 60, "burst": 10, "tokens_per_day": 1000, "max_concurrent": 3}
     issued = services.create_key(name="search", limits=limits, allowed_networks=["127.0.0.0/8"])
-    done = usage.admit(key=issued.key, tokens=100, timeout_s=60)
-    usage.settle(done, Outcome.FINISHED, prompt_tokens=7, completion_tokens=11)
-    usage.admit(key=issued.key, tokens=200, timeout_s=60)
+    done = admission.admit(key=issued.key, tokens=100, timeout_s=60)
+    admission.settle(done, Outcome.FINISHED, prompt_tokens=7, completion_tokens=11)
+    admission.admit(key=issued.key, tokens=200, timeout_s=60)
     response = me(client, issued.plaintext)
     assert response.status_code == 200
     answer = response.json()

@@ -19,8 +19,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from accounts import services
+from accounts.admin.forms import NO_GRACE, ReasonForm, RotateForm
 from accounts.events import Actor
-from accounts.forms import NO_GRACE, ReasonForm, RotateForm
 from accounts.models import APIKey
 from accounts.templatetags.keys import duration
 

@@ -15,10 +15,10 @@ from accounts import services
 from accounts.admin.actions import KeyActionsAdmin
 from accounts.admin.events import events_url
 from accounts.admin.filters import StateFilter
+from accounts.admin.forms import KeyForm
 from accounts.admin.usage import USAGE_PERMISSION
 from accounts.conditions import conditions_at
 from accounts.events import Actor
-from accounts.forms import KeyForm
 from accounts.models import APIKey, APIKeySecret, KeyState, Scope
 from accounts.templatetags.keys import ago, condition_tag, left, state_badge
 

@@ -11,12 +11,12 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.text import slugify
 
-from accounts import usage_figures
-from accounts.charts import stacked_columns
-from accounts.limits import day_of
+from accounts.admin import usage_figures
+from accounts.admin.charts import stacked_columns
+from accounts.admin.usage_figures import Period
+from accounts.limits.policy import day_of
 from accounts.models import APIKey, DailyUsage
 from accounts.usage_csv import csv_lines
-from accounts.usage_figures import Period
 
 if TYPE_CHECKING:
     UsageModelAdmin = admin.ModelAdmin[DailyUsage]

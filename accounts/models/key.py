@@ -77,7 +77,7 @@ class APIKey(models.Model):
     revoked_at = models.DateTimeField(null=True, editable=False)
     revoked_by = models.CharField(max_length=200, blank=True, editable=False)
     revoked_reason = models.CharField(max_length=200, blank=True, editable=False)
-    # Limits: null is the default of the settings, 0 is unlimited; `accounts.limits` reads them.
+    # Limits: null is the default of the settings, 0 is unlimited; `accounts.limits.policy` reads them.
     requests_per_minute = models.PositiveIntegerField(
         null=True,
         blank=True,

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
-from accounts.charts import compact
+from accounts.admin.charts import compact
 from accounts.conditions import Condition
 from accounts.models import APIKey, KeyEvent
 

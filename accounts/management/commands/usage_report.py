@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import clock, usage
-from accounts.limits import day_of
+from accounts.limits import admission, clock
+from accounts.limits.policy import day_of
 from accounts.management import arguments
 from accounts.models import DailyUsage, Outcome
 from accounts.usage_csv import csv_lines
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["csv", "json"], default="csv")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        usage.give_back_overdue()
+        admission.give_back_overdue()
         until = options["until"] or day_of(clock.now())
         since = options["since"] or until - timedelta(days=DAYS - 1)
         if since > until:

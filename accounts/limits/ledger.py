@@ -1,4 +1,4 @@
-"""The statements by which requests of keys are counted, for `accounts.usage`.
+"""The statements by which requests of keys are counted, for `accounts.limits.admission`.
 
 In SQL, because every request runs each of them, and making it of a query set takes longer than running it.
 They are the same on SQLite and PostgreSQL but for the lock and the clock.
@@ -9,8 +9,8 @@ from typing import Any
 
 from django.db import connection
 
-from accounts import clock
-from accounts.limits import Standing, day_of
+from accounts.limits import clock
+from accounts.limits.policy import Standing, day_of
 from accounts.models import KeyAllowance, Outcome
 
 # Each part looks at the same moment, so that a request which is settled meanwhile is seen either as running

@@ -8,8 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import ratelimit_fields, usage
-from accounts.limits import Limits
+from accounts.limits import admission, headers
+from accounts.limits.policy import Limits
 from accounts.models import APIKey, Scope
 from llmservice.http.views import OwnMethodsView
 
@@ -52,6 +52,6 @@ def _limit_fields(key: APIKey) -> dict[str, str]:
     if limits.unlimited:
         return {}
     try:
-        return ratelimit_fields.fields(limits, usage.standing_of(key))
+        return headers.fields(limits, admission.standing_of(key))
     except DatabaseError:
         return {}  # The answer is worth more than its fields.

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
 
-from accounts.charts import Series
-from accounts.limits import Limits
+from accounts.admin.charts import Series
+from accounts.limits.policy import Limits
 from accounts.models import APIKey, DailyUsage, KeyState, Outcome, Reservation
 
 TOP_KEYS = 5

@@ -10,11 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from accounts import services, usage
-from accounts.gcra import microseconds
-from accounts.limits import LimitExceeded, Limits, NeverWithinLimit, day_of
+from accounts import services
+from accounts.limits import admission as admissions
+from accounts.limits.admission import SETTLE_TIME, Admission
+from accounts.limits.gcra import microseconds
+from accounts.limits.policy import LimitExceeded, Limits, NeverWithinLimit, day_of
 from accounts.models import APIKey, DailyUsage, Outcome, Reservation
-from accounts.usage import SETTLE_TIME, Admission
 from tests.test_gcra import LeakyBucket
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +30,7 @@ def new_key(**limits: int | None) -> APIKey:
 
 
 def admit(key: APIKey, tokens: int = 1, now: datetime = NOON) -> Admission:
-    return usage.admit(key=key, tokens=tokens, timeout_s=TIMEOUT_S, now=now)
+    return admissions.admit(key=key, tokens=tokens, timeout_s=TIMEOUT_S, now=now)
 
 
 def refused(key: APIKey, tokens: int = 1, now: datetime = NOON) -> LimitExceeded:
@@ -39,7 +40,7 @@ def refused(key: APIKey, tokens: int = 1, now: datetime = NOON) -> LimitExceeded
 
 
 def finish(admission: Admission, used: int) -> bool:
-    return usage.settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
+    return admissions.settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
 
 
 # The model
@@ -115,7 +116,7 @@ class KeyMachine(RuleBasedStateMachine):
             return
         admission, reserved = data.draw(st.sampled_from(self.known))
         used = 0 if outcome is Outcome.OVERLOADED else data.draw(st.integers(0, reserved))
-        counted = usage.settle(
+        counted = admissions.settle(
             admission, outcome, prompt_tokens=used // 2, completion_tokens=used - used // 2
         )
         assert counted == (admission.reservation_id in self.running)
@@ -138,7 +139,7 @@ class KeyMachine(RuleBasedStateMachine):
             assert row.tokens <= (self.limits.tokens_per_day or 0)
             assert {o: getattr(row, o) for o in Outcome} == {o: self.outcomes[day, o] for o in Outcome}
         held = sum(r.tokens for r in self.running.values() if r.day == day_of(self.now))
-        standing = usage.standing_of(self.key, now=self.now)
+        standing = admissions.standing_of(self.key, now=self.now)
         assert (standing.running, standing.reserved_tokens) == (len(self.running), held)
         assert standing.used_tokens == self.tokens[day_of(self.now)]
 
@@ -165,8 +166,8 @@ def test_a_reservation_is_given_back_but_for_what_was_used() -> None:
 def test_each_end_is_counted_once_and_by_its_name(outcome: Outcome) -> None:
     key = new_key()
     admission = admit(key, 50)
-    assert usage.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
-    assert not usage.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
+    assert admissions.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
+    assert not admissions.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
     row = DailyUsage.objects.get()
     assert (row.key, row.day) == (key, NOON.date())
     assert (getattr(row, outcome), row.prompt_tokens, row.completion_tokens) == (1, 3, 4)
@@ -253,7 +254,7 @@ def test_an_end_after_the_deadline_counts_where_nobody_has_given_it_back() -> No
     key = new_key(tokens_per_day=100)
     admission = admit(key, 100)
     assert finish(admission, 90)
-    assert usage.give_back_overdue(now=NOON + timedelta(days=1)) == 0
+    assert admissions.give_back_overdue(now=NOON + timedelta(days=1)) == 0
     assert DailyUsage.objects.get().tokens == 90
 
 

@@ -4,8 +4,8 @@
 it is not said); `RateLimit` has what is left of each (`r`), and in how many seconds all of it is back (`t`).
 """
 
-from accounts.gcra import microseconds, whole_seconds
-from accounts.limits import DAY_S, Limits, Standing, midnight_after
+from accounts.limits.gcra import microseconds, whole_seconds
+from accounts.limits.policy import DAY_S, Limits, Standing, midnight_after
 
 POLICY = "RateLimit-Policy"
 LEFT = "RateLimit"

@@ -15,8 +15,8 @@ from datetime import date, datetime, timedelta
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from accounts import clock, ledger
-from accounts.limits import LimitExceeded, Limits, Standing, day_of
+from accounts.limits import clock, ledger
+from accounts.limits.policy import LimitExceeded, Limits, Standing, day_of
 from accounts.models import APIKey, DailyUsage, Outcome, Reservation
 
 # Beyond the time that the engine gives a request: for its last step, and for its account to be written.

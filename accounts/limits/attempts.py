@@ -9,9 +9,9 @@ from datetime import datetime
 from django.conf import settings
 from django.db import connection, models, transaction
 
-from accounts import clock
-from accounts.gcra import Rate, microseconds, whole_seconds
-from accounts.limits import LimitExceeded
+from accounts.limits import clock
+from accounts.limits.gcra import Rate, microseconds, whole_seconds
+from accounts.limits.policy import LimitExceeded
 from accounts.models import AddressAllowance
 from llmservice.http import networks
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from rest_framework.exceptions import Throttled, ValidationError
 from rest_framework.settings import api_settings
 
-from accounts.gcra import Rate, microseconds, whole_seconds
+from accounts.limits.gcra import Rate, microseconds, whole_seconds
 from accounts.models import APIKey
 
 DAY_S = 86400

@@ -11,10 +11,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import services, tokens, tries, usage
-from accounts.limits import LimitExceeded
+from accounts import services, tokens
+from accounts.limits import admission, attempts
+from accounts.limits.attempts import Purpose
+from accounts.limits.policy import LimitExceeded
 from accounts.models import AddressAllowance, DailyUsage, Outcome, Scope
-from accounts.tries import Purpose
 from inference import runtime
 from tests.models import tiny_engine
 from tests.problems import problem
@@ -83,8 +84,8 @@ def test_one_too_many_is_429_with_the_wait_and_the_limits(client: Client) -> Non
 def test_no_more_tokens_today_is_429_until_midnight(client: Client) -> None:
     issued = services.create_key(name="search", limits={"tokens_per_day": 20})
     now = timezone.now()
-    done = usage.admit(key=issued.key, tokens=20, timeout_s=60, now=now)
-    usage.settle(done, Outcome.FINISHED, prompt_tokens=10, completion_tokens=10)
+    done = admission.admit(key=issued.key, tokens=20, timeout_s=60, now=now)
+    admission.settle(done, Outcome.FINISHED, prompt_tokens=10, completion_tokens=10)
     response = generate(client, issued.plaintext)
     assert "20 tokens a day" in problem(response, 429)["detail"]
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -100,7 +101,7 @@ def test_a_request_larger_than_a_whole_day_is_422(client: Client) -> None:
 
 def test_too_many_at_once_is_429(client: Client) -> None:
     issued = services.create_key(name="search", limits={"max_concurrent": 1})
-    usage.admit(key=issued.key, tokens=1, timeout_s=60)
+    admission.admit(key=issued.key, tokens=1, timeout_s=60)
     response = generate(client, issued.plaintext)
     assert "1 request running" in problem(response, 429)["detail"]
     assert 60 <= int(response["Retry-After"]) <= 120
@@ -187,38 +188,38 @@ def test_an_address_gets_its_tries_back_as_time_goes_by(settings: Any) -> None:
     settings.LLM_FAILURES_PER_MINUTE = 6
     now = timezone.now()
     for _ in range(6):
-        tries.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now)
+        attempts.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now)
     with pytest.raises(LimitExceeded) as refusal:
-        tries.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now)
+        attempts.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now)
     assert refusal.value.wait == 10
-    tries.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now + timedelta(seconds=10))
+    attempts.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now + timedelta(seconds=10))
     with pytest.raises(LimitExceeded):
-        tries.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now + timedelta(seconds=10))
+        attempts.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now + timedelta(seconds=10))
 
 
 def test_a_whole_network_of_ipv6_is_one_address(settings: Any) -> None:
     settings.LLM_FAILURES_PER_MINUTE = 1
     now = timezone.now()
-    tries.count(Purpose.AUTHENTICATION, "2001:db8::1", now=now)
+    attempts.count(Purpose.AUTHENTICATION, "2001:db8::1", now=now)
     with pytest.raises(LimitExceeded):
-        tries.count(Purpose.AUTHENTICATION, "2001:db8::2:1", now=now)
-    tries.count(Purpose.AUTHENTICATION, "2001:db8:0:1::1", now=now)
+        attempts.count(Purpose.AUTHENTICATION, "2001:db8::2:1", now=now)
+    attempts.count(Purpose.AUTHENTICATION, "2001:db8:0:1::1", now=now)
 
 
 def test_a_flood_of_wrong_keys_writes_nothing(settings: Any) -> None:
     settings.LLM_FAILURES_PER_MINUTE = 1
     now = timezone.now()
-    tries.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now)
+    attempts.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now)
     with CaptureQueriesContext(connection) as queries, pytest.raises(LimitExceeded):
-        tries.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now)
+        attempts.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now)
     assert len(queries) == 1
 
 
 def test_addresses_of_long_ago_are_forgotten(settings: Any) -> None:
     now = timezone.now()
     for number in range(5):
-        tries.count(Purpose.AUTHENTICATION, f"192.0.2.{number}", now=now)
-    tries.count(Purpose.AUTHENTICATION, "192.0.2.9", now=now + timedelta(hours=1))
+        attempts.count(Purpose.AUTHENTICATION, f"192.0.2.{number}", now=now)
+    attempts.count(Purpose.AUTHENTICATION, "192.0.2.9", now=now + timedelta(hours=1))
     assert [row.address for row in AddressAllowance.objects.all()] == ["192.0.2.9"]
 
 
