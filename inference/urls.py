@@ -1,7 +1,7 @@
 from django.urls import path
 
-from inference.generate import GenerateView
-from inference.health import HealthView, ReadyView
+from inference.api.generate import GenerateView
+from inference.api.health import HealthView, ReadyView
 
 urlpatterns = [
     path("health", HealthView.as_view(), name="health"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inference.disconnect import is_closed
+from inference.api.disconnect import is_closed
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from accounts import services
 from inference import runtime
+from inference.api.serializers import MAX_SEED
 from inference.engine.engine import Engine
 from inference.engine.errors import Unavailable
-from inference.serializers import MAX_SEED
 from tests.models import tiny_engine
 from tests.problems import problem
 

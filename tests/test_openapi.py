@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 
 from accounts import services
 from inference import runtime
-from inference.serializers import GenerateRequestSerializer
+from inference.api.serializers import GenerateRequestSerializer
 from tests.models import tiny_engine
 from tests.test_generate import INVALID_FIELDS
 

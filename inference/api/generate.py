@@ -10,10 +10,10 @@ from rest_framework.response import Response
 from accounts.key_views import KeyView
 from accounts.models import Scope
 from inference import runtime
-from inference.disconnect import result_for
+from inference.api.disconnect import result_for
+from inference.api.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.metering import metered
-from inference.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
 from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
 
 REQUEST = OpenApiExample(

@@ -9,8 +9,8 @@ from django.db import Error, connection
 from accounts import authentication
 from inference import runtime
 from inference.engine.errors import ModelUnavailable
-from inference.management.server import become_server
 from llmservice.database import connect_once, why_not
+from llmservice.management.server import become_server
 
 EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104
 

@@ -12,8 +12,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
-from inference.management.server import become_server
 from llmservice.database import connect_once
+from llmservice.management.server import become_server
 
 # Any number; all processes of this service take the same.
 LOCK = 0x11735E12

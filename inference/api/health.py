@@ -5,7 +5,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from inference import runtime
-from inference.serializers import HealthSerializer, ReadySerializer
+from inference.api.serializers import HealthSerializer, ReadySerializer
 from llmservice.http.problem_schema import RETRY_AFTER, problems
 from llmservice.http.views import OwnMethodsView
 
