@@ -14,13 +14,13 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
-from inference.engine.compute_path import cpu_path
+from inference.engine.compute.layer_program.abi import OPERATIONS, Instruction, Step
+from inference.engine.compute.layer_program.recorder import NotRecordable
+from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.kv_cache import kv_cache_dtype
-from inference.engine.model import LanguageModel, Segment
 from inference.engine.native import Kernels
-from inference.engine.native.program import OPERATIONS, Instruction, Step
-from inference.engine.recording import NotRecordable
 
 _KERNELS = ("linear", "int8_linear", "attention", "activation")
 """Those that are called from Python; of the program of the layers, each instruction is named."""
@@ -76,7 +76,7 @@ def unrecorded() -> Iterator[None]:
     def refuse(*args: object, **kwargs: object) -> None:
         raise NotRecordable("it was asked for")
 
-    with patch("inference.engine.model.replace_layers", refuse):
+    with patch("inference.engine.compute.model.replace_layers", refuse):
         yield
 
 

@@ -50,7 +50,7 @@ def check_model() -> None:
         ModelUnavailable: with the sentence for the operator.
     """
     if settings.LLM_DEVICE == "cuda":
-        from inference.engine.compute_path import choose_path
+        from inference.engine.compute.path import choose_path
 
         choose_path(device=settings.LLM_DEVICE, quantization=settings.LLM_QUANTIZATION)
     model_source.check(settings.LLM_MODEL)

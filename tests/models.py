@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from inference.engine import native
+from inference.engine.compute.model import LanguageModel
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from inference.engine.model import LanguageModel
 
 END_OF_TEXT = "<|endoftext|>"
 CONTEXT_LENGTH = 256

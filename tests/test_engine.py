@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from inference.engine.compute.model import LanguageModel, Segment
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import (
@@ -20,7 +21,6 @@ from inference.engine.errors import (
     Unavailable,
 )
 from inference.engine.loader import load_engine
-from inference.engine.model import LanguageModel, Segment
 from inference.engine.request import Generation, GenerationRequest, SamplingParams
 from tests.models import CONTEXT_LENGTH, SHAPES, byte_tokenizer, tiny_engine
 

@@ -10,11 +10,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from inference.engine import native
-from inference.engine.compute_path import cpu_path
-from inference.engine.int8 import Int8Linear, NativeInt8Linear
-from inference.engine.layers import NativeLayers
-from inference.engine.model import LanguageModel, Segment
-from inference.engine.weight_memory import WeightMemory
+from inference.engine.compute.formats.int8 import Int8Linear, NativeInt8Linear
+from inference.engine.compute.layer_program.module import NativeLayers
+from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.path import cpu_path
+from inference.engine.compute.weight_memory import WeightMemory
 from tests.models import SHAPES, compute_on
 
 Layer = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
+from inference.engine.compute.model import LanguageModel, Segment
 from inference.engine.errors import ModelUnavailable
-from inference.engine.model import LanguageModel, Segment
 from tests.models import SHAPES, byte_tokenizer, compute_on, tiny_gpt2, tiny_of_kind
 
 LENGTHS = (1, 2, 15, 16, 17, 31, 32, 33, 64, 70, 100)

@@ -13,10 +13,10 @@ import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from inference.engine import native
-from inference.engine.linear import NativeLinear
-from inference.engine.model import LanguageModel, Segment
+from inference.engine.compute.formats.float32 import NativeLinear
+from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native import Kernels, build
-from inference.engine.weight_memory import WeightMemory
 from tests.models import SHAPES, compute_on
 
 NONE = torch.empty((0, 4), dtype=torch.int64)

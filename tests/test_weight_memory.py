@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.engine import weight_memory
-from inference.engine.weight_memory import WeightMemory
+from inference.engine.compute import weight_memory
+from inference.engine.compute.weight_memory import WeightMemory
 
 
 @settings(deadline=None)

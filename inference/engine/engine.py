@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from transformers import PreTrainedTokenizerBase
 
+from inference.engine.compute.model import LanguageModel, Segment
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.errors import (
     Cancelled,
@@ -18,7 +19,6 @@ from inference.engine.errors import (
     PromptTooLong,
     Unavailable,
 )
-from inference.engine.model import LanguageModel, Segment
 from inference.engine.request import Generation, GenerationRequest
 from inference.engine.scheduler import Load, Scheduler
 from inference.engine.sequence import Sequence

@@ -9,13 +9,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from inference.engine.compute_path import choose_path
+from inference.engine.compute.model import LanguageModel
+from inference.engine.compute.path import choose_path
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
 from inference.engine.memory import kv_cache_tokens, return_freed_memory
-from inference.engine.model import LanguageModel
 from inference.engine.request import GenerationRequest, SamplingParams
 
 logger = logging.getLogger(__name__)

@@ -3,11 +3,11 @@
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from inference.engine.attention import BLOCK
+from inference.engine.compute.attention import BLOCK
+from inference.engine.compute.model import Segment
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError
 from inference.engine.kv_cache import Slots
-from inference.engine.model import Segment
 from inference.engine.request import Completion, FinishReason, Generation
 from inference.engine.sampler import Sampler
 

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import torch
 
+from inference.engine.compute.layer_program.abi import Step
 from inference.engine.config import usable_cpus
 from inference.engine.native.build import GENERATIONS, built
-from inference.engine.native.program import Step
 
 
 class _Strides(ctypes.Structure):

@@ -1,6 +1,6 @@
 // All layers of a model in one call.
 //
-// What the layers do is recorded from the model's own code (recording.py) and done again here: the kernels, and between
+// What the layers do is recorded from the model's own code (compute/layer_program/recorder.py) and done again here: the kernels, and between
 // them the few operators that are left, on tensors of up to four dimensions. For few rows PyTorch and Python took up to
 // a third of a step to get from one kernel to the next, and held Python's lock meanwhile. Each number of a row is
 // computed from that row, in an order that neither the other rows nor the threads change.

@@ -1,4 +1,4 @@
-// The form of a recorded program; `recording.py` and `program.py` make it.
+// The form of a recorded program; `compute/layer_program` makes it.
 
 #pragma once
 

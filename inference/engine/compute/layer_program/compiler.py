@@ -6,8 +6,15 @@ from typing import Any
 
 import torch
 
-from inference.engine.native.program import DIMENSIONS, OPERATIONS, Extent, Instruction, Operand, Place
-from inference.engine.recording import Call, NotRecordable, Recorder, View
+from inference.engine.compute.layer_program.abi import (
+    DIMENSIONS,
+    OPERATIONS,
+    Extent,
+    Instruction,
+    Operand,
+    Place,
+)
+from inference.engine.compute.layer_program.recorder import Call, NotRecordable, Recorder, View
 
 _FLOAT_BYTES = 4
 _LINE = 16

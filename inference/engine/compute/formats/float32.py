@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.functional import pad
 from transformers.pytorch_utils import Conv1D
 
+from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.memory import return_freed_memory
 from inference.engine.native import Kernels
-from inference.engine.weight_memory import WeightMemory
 
 PANEL = 16
 """Output channels whose weights the native kernels read together (`native/panels.h`)."""

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from inference.engine import attention
-from inference.engine.activation import replace_activations
-from inference.engine.compute_path import ComputePath, cpu_path
+from inference.engine.compute import attention
+from inference.engine.compute.activation import replace_activations
+from inference.engine.compute.formats.float32 import replace_linears
+from inference.engine.compute.layer_program.module import replace_layers
+from inference.engine.compute.layer_program.recorder import NotRecordable
+from inference.engine.compute.path import ComputePath, cpu_path
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.layers import replace_layers
-from inference.engine.linear import replace_linears
 from inference.engine.native import Kernels
-from inference.engine.recording import NotRecordable
 
 logger = logging.getLogger(__name__)
 

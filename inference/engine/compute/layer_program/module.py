@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from inference.engine.attention import AttentionBatch
+from inference.engine.compute.attention import AttentionBatch
+from inference.engine.compute.layer_program.abi import Step
+from inference.engine.compute.layer_program.compiler import Pass, Program, compile_passes
+from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
 from inference.engine.native import Kernels
-from inference.engine.native.program import Step
-from inference.engine.program import Pass, Program, compile_passes
-from inference.engine.recording import NotRecordable, Recorder, View
 
 _RECORDED_ROWS, _TRIED_ROWS = (3, 5), (1, 37)
 """Of the passes that are recorded, and of those in which a program has to prove itself."""

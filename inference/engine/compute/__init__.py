@@ -1,0 +1,1 @@
+"""The forward pass: a Hugging Face model, hooked and verified."""

@@ -1,0 +1,1 @@
+"""All layers of a model as one native call: recorded, compiled, run."""
