@@ -14,9 +14,10 @@ from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from inference.engine import native
 from inference.engine.compute.formats.float32 import NativeLinear
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native import Kernels, build
+from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on
 
 NONE = torch.empty((0, 4), dtype=torch.int64)
@@ -227,7 +228,7 @@ def test_without_them_the_engine_computes_the_same_and_keeps_its_promise(
     assert without.reproducible
     logits = []
     for model in (with_kernels, without):
-        slots = model.cache.allocate(41)
+        slots = model.cache.slots.allocate(41)
         assert slots
         model.forward([Segment(list(range(40)), 0, slots)])
         logits.append(model.forward([Segment([40], 40, slots)]))
