@@ -18,7 +18,7 @@ from inference.engine.compute_path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.kv_cache import kv_cache_dtype
 from inference.engine.model import LanguageModel, Segment
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 from inference.engine.native.program import OPERATIONS, Instruction, Step
 from inference.engine.recording import NotRecordable
 

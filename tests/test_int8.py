@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from inference.engine import native
 from inference.engine.compute_path import cpu_path
 from inference.engine.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.layers import NativeLayers
 from inference.engine.model import LanguageModel, Segment
+from inference.engine.native import kernels as native
 from inference.engine.weight_memory import WeightMemory
 from tests.models import SHAPES, compute_on
 

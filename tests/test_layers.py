@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from benchmarks.step_profile import unrecorded
-from inference.engine import native
 from inference.engine.attention import AttentionBatch
 from inference.engine.kv_cache import KVCache, Slots
 from inference.engine.layers import NativeLayers, replace_layers
 from inference.engine.model import LanguageModel, Segment
-from inference.engine.native import Kernels
+from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
 from inference.engine.recording import NotRecordable
 from tests.models import tiny_of_kind
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from inference.engine import native
 from inference.engine.linear import LEAST_ROWS, NativeLinear, PackedLinear, replace_linears
+from inference.engine.native import kernels as native
 from inference.engine.weight_memory import WeightMemory
 from tests.models import compute_on
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
-from inference.engine import native
 from inference.engine.linear import NativeLinear
 from inference.engine.model import LanguageModel, Segment
-from inference.engine.native import Kernels, build
+from inference.engine.native import build
+from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
 from inference.engine.weight_memory import WeightMemory
 from tests.models import SHAPES, compute_on
 

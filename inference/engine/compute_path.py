@@ -7,12 +7,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from inference.engine import native
 from inference.engine.config import Device, Quantization
 from inference.engine.errors import ModelUnavailable
 from inference.engine.int8 import Int8Linear, NativeInt8Linear, int8_operators
 from inference.engine.linear import LEAST_ROWS, NativeLinear, PackedLinear, packing_available
-from inference.engine.native import Kernels
+from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
 from inference.engine.weight_memory import WeightMemory
 
 MakeLinear = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from inference.engine.errors import ModelUnavailable
 from inference.engine.linear import PANEL, ROWS_HINT, in_panels, whole_panels
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 from inference.engine.weight_memory import WeightMemory
 
 _GROUP = 4

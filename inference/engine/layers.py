@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from inference.engine.attention import AttentionBatch
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 from inference.engine.native.program import Step
 from inference.engine.program import Pass, Program, compile_passes
 from inference.engine.recording import NotRecordable, Recorder, View

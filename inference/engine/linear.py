@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from transformers.pytorch_utils import Conv1D
 
 from inference.engine.memory import return_freed_memory
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 from inference.engine.weight_memory import WeightMemory
 
 PANEL = 16

@@ -14,7 +14,7 @@ from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, Slots
 from inference.engine.layers import replace_layers
 from inference.engine.linear import replace_linears
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 from inference.engine.recording import NotRecordable
 
 logger = logging.getLogger(__name__)
