@@ -13,6 +13,7 @@ from pathspec import PathSpec
 
 from inference.engine.native.build import GENERATIONS
 from llmservice.environment import BASE_DIR
+from tests.working_tree import copy_working_tree
 
 pytestmark = pytest.mark.skipif(
     shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler is here"
@@ -30,7 +31,7 @@ def instructions(stage: str) -> list[tuple[str, str]]:
 
 
 def build_context(folder: Path) -> Path:
-    """A copy of the files that the working tree would send to the engine, without those that git ignores."""
+    """A folder with the files that the container engine is sent."""
     # Patterns of .dockerignore are relative to its folder, unlike those of .gitignore.
     patterns = [
         re.sub("^(!?)", r"\1/", line)
@@ -38,18 +39,7 @@ def build_context(folder: Path) -> Path:
         if line and not line.startswith("#")
     ]
     ignored = PathSpec.from_lines("gitignore", patterns)
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=BASE_DIR,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout.splitlines()
-    for name in listed:
-        if (BASE_DIR / name).is_file() and not ignored.match_file(name):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(BASE_DIR / name, folder / name)
-    return folder
+    return copy_working_tree(folder, lambda name: not ignored.match_file(name))
 
 
 def copy(arguments: str, context: Path, work: Path) -> None:
