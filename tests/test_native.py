@@ -248,6 +248,7 @@ def test_no_compiler_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert native.load() is None
 
 
+@pytest.mark.slow
 def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
     built = {library.name for library in build.build()}
     expected = {"kernels-any.so"}
@@ -258,6 +259,7 @@ def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
     assert built == expected
 
 
+@pytest.mark.slow
 def test_kernels_older_than_their_sources_are_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "GENERATIONS", {"any": []})
     build.build()
@@ -266,6 +268,7 @@ def test_kernels_older_than_their_sources_are_not_used(folder: Path, monkeypatch
     assert build.built("any") is None
 
 
+@pytest.mark.slow
 def test_sources_that_do_not_compile_are_said_and_the_engine_goes_without(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
