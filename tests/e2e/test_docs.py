@@ -1,7 +1,7 @@
 """The commands of the documentation, run as they stand: page by page, each in one shell.
 
-`sh` and `python` blocks run. A word after the language changes that: `example` is not run, `postgresql` runs with a
-fresh database in DATABASE_URL.
+`sh` and `python` blocks run. A word after the language changes that: `example` is not run, and `postgresql`
+runs with a fresh database in DATABASE_URL.
 """
 
 import os
