@@ -252,6 +252,7 @@ def test_no_compiler_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert native.load() is None
 
 
+@pytest.mark.slow
 def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
     built = {library.name.split("-")[1] for library in build.build()}
     expected = {"any"}
@@ -262,6 +263,7 @@ def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
     assert built == expected
 
 
+@pytest.mark.slow
 def test_kernels_of_other_sources_are_not_used_and_give_way_to_new_ones(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +277,7 @@ def test_kernels_of_other_sources_are_not_used_and_give_way_to_new_ones(
     assert list(folder.glob("*.so")) == [library]
 
 
+@pytest.mark.slow
 def test_kernels_are_used_however_old_their_files_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "GENERATIONS", {"any": []})
     (library,) = build.build()
@@ -282,6 +285,7 @@ def test_kernels_are_used_however_old_their_files_are(folder: Path, monkeypatch:
     assert build.built("any") == library
 
 
+@pytest.mark.slow
 def test_kernels_may_be_in_another_folder_than_their_sources(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -292,6 +296,7 @@ def test_kernels_may_be_in_another_folder_than_their_sources(
     assert not list(folder.glob("*.so"))
 
 
+@pytest.mark.slow
 def test_sources_that_do_not_compile_are_said_and_the_engine_goes_without(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
