@@ -24,6 +24,7 @@ from inference.engine.compute.model import LanguageModel
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.native import kernels as native
+from inference.engine.tokenizer import HuggingFaceTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 CONTEXT_LENGTH = 256
@@ -103,7 +104,7 @@ def tiny_engine(
     config = replace(config or EngineConfig(kv_cache_tokens=4096), threads=1)
     compute_on(1)  # a second thread only waits, with so small a model
     model = LanguageModel(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
-    engine = Engine(model, byte_tokenizer(), config, eos_ids=eos_ids, clock=clock)
+    engine = Engine(model, HuggingFaceTokenizer(byte_tokenizer()), config, eos_ids=eos_ids, clock=clock)
     if start:
         engine.start()
     return engine

@@ -1,6 +1,7 @@
 import pytest
 
 from inference.engine.detokenizer import Detokenizer
+from inference.engine.tokenizer import HuggingFaceTokenizer
 from tests.models import byte_tokenizer
 
 TEXT = "Grüße, 世界! 👩‍👩‍👧 the END of <stop> it"
@@ -11,7 +12,7 @@ def pieces(
 ) -> tuple[list[str], Detokenizer]:
     """The text of one byte a token, as a client would get it."""
     tokenizer = byte_tokenizer()
-    detokenizer = Detokenizer(tokenizer, tuple(tokenizer(prompt)["input_ids"]), stop)
+    detokenizer = Detokenizer(HuggingFaceTokenizer(tokenizer), tuple(tokenizer(prompt)["input_ids"]), stop)
     got = []
     for token_id in tokenizer(text)["input_ids"]:
         got.append(detokenizer.append(token_id))
@@ -60,7 +61,7 @@ def test_a_stop_string_in_the_prompt_does_not_count() -> None:
 def test_bytes_that_are_no_character_are_replaced() -> None:
     tokenizer = byte_tokenizer()
     half = tokenizer("ü")["input_ids"][0]
-    detokenizer = Detokenizer(tokenizer, (), ())
+    detokenizer = Detokenizer(HuggingFaceTokenizer(tokenizer), (), ())
     assert detokenizer.append(half) == ""
     assert detokenizer.append(tokenizer("a")["input_ids"][0]) == "\ufffda"
     assert detokenizer.append(half) == ""
@@ -70,6 +71,6 @@ def test_bytes_that_are_no_character_are_replaced() -> None:
 
 def test_special_tokens_have_no_text() -> None:
     tokenizer = byte_tokenizer()
-    detokenizer = Detokenizer(tokenizer, (tokenizer.eos_token_id,), ())
+    detokenizer = Detokenizer(HuggingFaceTokenizer(tokenizer), (tokenizer.eos_token_id,), ())
     assert detokenizer.append(tokenizer.eos_token_id) == ""
     assert detokenizer.append(tokenizer("a")["input_ids"][0]) == "a"

@@ -62,7 +62,7 @@ def test_the_answer_holds_the_text_and_how_it_was_made(generate: Any, engine: En
     assert 0 <= answer["seed"] <= MAX_SEED
     assert answer["model"] == engine.model_name
     usage = answer["usage"]
-    assert usage["prompt_tokens"] == len(engine.tokenize(PROMPT))
+    assert usage["prompt_tokens"] == len(PROMPT)
     assert 1 <= usage["completion_tokens"] <= 8
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
@@ -222,7 +222,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_the_counts(generate: Any, en
     prompt = "word " * engine.context_length
     document = problem(generate({"prompt": prompt, "max_new_tokens": 7}), 422)
     assert [error["field"] for error in document["errors"]] == ["prompt"]
-    for count in (len(engine.tokenize(prompt)), 7, engine.context_length):
+    for count in (len(prompt), 7, engine.context_length):
         assert str(count) in document["detail"]
 
 
@@ -315,7 +315,7 @@ def test_while_the_model_loads_the_answer_is_503_with_a_time_to_come_back(
     def loading() -> Engine:
         raise Unavailable("The model is loading.")
 
-    monkeypatch.setattr(runtime, "engine", loading)
+    monkeypatch.setattr(runtime, "backend", loading)
     response = client.post(
         "/generate", {"prompt": "a"}, content_type="application/json", headers={"X-API-Key": key}
     )

@@ -1,10 +1,11 @@
-"""Tokens to text as they come: whole characters only, and stop strings found across token borders."""
+"""Tokens to text as they come: whole characters only, and stop strings found across token boundaries."""
 
-from transformers import PreTrainedTokenizerBase
+from inference.engine.tokenizer import Tokenizer
 
 _REPLACEMENT = "\ufffd"
 _CONTEXT_TOKENS = 6
-"""Tokens decoded again before new ones: with some tokenizers a token's text depends on the one before."""
+"""How many tokens are decoded again before each new one: with some tokenizers a token's text depends on its
+predecessors."""
 
 
 class Detokenizer:
@@ -19,12 +20,10 @@ class Detokenizer:
         stopped: a stop string has been found.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, prompt_ids: tuple[int, ...], stop: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt_ids: tuple[int, ...], stop: tuple[str, ...] = ()) -> None:
         self.text = ""
         self.stopped = False
-        self._tokenizer = tokenizer
+        self._decode = tokenizer.decode
         self._stop = stop
         self._held = ""
         self._window = list(prompt_ids[-_CONTEXT_TOKENS:])
@@ -33,7 +32,7 @@ class Detokenizer:
     def append(self, token_id: int) -> str:
         """Take the next token; returns the text that became final with it, which may be empty.
 
-        Held back is what may still change: a character whose bytes are not complete, and what may be the
+        Text that may still change is held back: a character whose bytes are incomplete, and what may be the
         beginning of a stop string.
         """
         self._window.append(token_id)
@@ -46,7 +45,7 @@ class Detokenizer:
         return self._release(piece)
 
     def finish(self) -> str:
-        """No more tokens come: returns what was held back, bytes of an incomplete character as U+FFFD."""
+        """Take no more tokens; returns what was held back, the bytes of an incomplete character as U+FFFD."""
         if self.stopped:
             return ""
         piece = self._release(self._decode(self._window)[len(self._decoded) :])
@@ -58,7 +57,7 @@ class Detokenizer:
 
     def _release(self, piece: str) -> str:
         self._held += piece
-        found = [place for place in (self._held.find(string) for string in self._stop) if place >= 0]
+        found = [index for index in (self._held.find(string) for string in self._stop) if index >= 0]
         if found:
             self.stopped = True
             released = self._held[: min(found)]
@@ -76,8 +75,3 @@ class Detokenizer:
             if any(string.startswith(self._held[-length:]) for string in self._stop):
                 return length
         return 0
-
-    def _decode(self, token_ids: list[int]) -> str:
-        text = self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)  # noqa: S101
-        return text

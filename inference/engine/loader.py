@@ -17,6 +17,7 @@ from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
 from inference.engine.memory import kv_cache_tokens, return_freed_memory
 from inference.engine.request import GenerationRequest, SamplingParams
+from inference.engine.tokenizer import HuggingFaceTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         model.config, config, context_length=language_model.context_length, device=path.device
     )
     language_model.cache = KVCache(tokens=tokens, dtype=dtype, device=path.device)
-    engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
+    engine = Engine(language_model, HuggingFaceTokenizer(tokenizer), config, eos_ids=eos_ids)
     engine.start()
     logger.info("Warming up ...")
     _warm_up(engine)
@@ -96,8 +97,8 @@ def _warm_up(engine: Engine) -> None:
     """Prefill and decode, so that no client waits for what is only done once."""
     length = max(1, min(_WARM_UP_TOKENS, engine.context_length // 2))
     request = GenerationRequest(
-        prompt_ids=tuple(range(1, length + 1)),
+        prompt=tuple(range(1, length + 1)),
         max_new_tokens=max(1, min(3, engine.context_length - length)),
         sampling=SamplingParams(),
     )
-    engine.submit(request).result()
+    engine.submit(engine.prepare(request)).result()

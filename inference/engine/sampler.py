@@ -1,7 +1,7 @@
 """Choosing the next token, as transformers' logits processors define it.
 
-The order is that of `generate`: repetition penalty, temperature, top-k, top-p. Every request has its own random
-number generator and draws one number per token, so its text depends on nothing but its seed.
+The order is that of `generate`: repetition penalty, temperature, top-k, top-p. Every request has its own
+random number generator and draws one number per token, so its text depends on nothing but its seed.
 """
 
 import random

@@ -16,7 +16,7 @@ from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import TILE, Segment
-from inference.engine.slots import Slots
+from inference.engine.slots import SlotPool, Slots
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,11 @@ class LanguageModel:
                 "With this model on this machine a text can differ with the load: its numbers are not the "
                 "same bits alone and in a batch."
             )
+
+    @property
+    def slots(self) -> SlotPool:
+        """The slots of its KV cache."""
+        return self.cache.slots
 
     def use_threads(self, threads: int) -> None:
         """Compute on so many threads, in the calling thread from now on."""
