@@ -17,8 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.container import main as benchmark_container
 from llmservice.environment import BASE_DIR
 from tests.e2e.conftest import READY_WITHIN_S, SERVICE_URL, Service, free_port
+from tests.models import save_tiny_model
 from tests.working_tree import copy_working_tree
 
 pytestmark = pytest.mark.skipif(SERVICE_URL is None, reason="no composition runs: docker/test.sh starts one")
@@ -233,3 +235,26 @@ def test_for_development_a_change_of_the_code_is_served_without_a_rebuild(
     wait_until("the change is served", lambda: answers(f"{url}/health", "Service was changed"))
     wait_until("the service is ready again", lambda: answers(f"{url}/ready"))
     assert generate(url, service.key, max_new_tokens=2).status_code == 200
+
+
+def test_the_benchmark_of_the_container_runs_to_its_end(tmp_path: Path) -> None:
+    out = tmp_path / "container.json"
+    options = [
+        "--precision",
+        "float32",
+        "--clients",
+        "2",
+        "--seconds",
+        "1",
+        "--rounds",
+        "1",
+        "--threads",
+        "1",
+    ]
+    benchmark_container(["--model", str(save_tiny_model(tmp_path / "tiny")), "--out", str(out), *options])
+
+    for samples in json.loads(out.read_text())["services"].values():
+        (measured,) = samples
+        assert measured["errors"] == 0
+        assert measured["ready_s"] > 0
+        assert measured["health_s_p99"] > 0
