@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import (
@@ -22,6 +22,7 @@ from inference.engine.errors import (
 )
 from inference.engine.loader import load_engine
 from inference.engine.request import Generation, GenerationRequest, SamplingParams
+from inference.engine.segment import Segment
 from tests.models import CONTEXT_LENGTH, SHAPES, byte_tokenizer, tiny_engine
 
 GREEDY = SamplingParams(do_sample=False)
@@ -160,7 +161,7 @@ def test_a_cancelled_request_ends_and_its_place_is_free(stepped: Engine) -> None
         generation.result()
     assert generation.completion_tokens == 5
     assert other.result().text == expected
-    assert stepped._model.cache.free_tokens == 2048
+    assert stepped._model.cache.slots.free == 2048
 
 
 def test_a_cancelled_request_that_waits_never_runs(full: tuple[Engine, list[Generation]]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from transformers import PreTrainedTokenizerBase
 
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.errors import (
     Cancelled,
@@ -21,6 +21,7 @@ from inference.engine.errors import (
 )
 from inference.engine.request import Generation, GenerationRequest
 from inference.engine.scheduler import Load, Scheduler
+from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Engine:
         self._config = config
         self._eos_ids = frozenset(eos_ids)
         self._clock = clock
-        self._scheduler = Scheduler(config, model.cache)
+        self._scheduler = Scheduler(config, model.cache.slots)
         self._changed = threading.Condition()
         self._closed: str | None = None
         self._stopping = False

@@ -9,8 +9,8 @@ from math import ceil
 
 from inference.engine.config import EngineConfig
 from inference.engine.errors import Overloaded
-from inference.engine.kv_cache import KVCache
 from inference.engine.sequence import Sequence
+from inference.engine.slots import SlotPool
 
 _LONGEST_RETRY_S = 60
 
@@ -33,10 +33,10 @@ class Scheduler:
     waits for most (longest queue drop, Suter et al., 1998), so one owner cannot fill it against the others.
     """
 
-    def __init__(self, config: EngineConfig, cache: KVCache) -> None:
+    def __init__(self, config: EngineConfig, slots: SlotPool) -> None:
         self.running: list[Sequence] = []
         self._config = config
-        self._cache = cache
+        self._slots = slots
         self._waiting: dict[str, deque[Sequence]] = {}
         self._mean_service_s = 1.0
 
@@ -46,12 +46,12 @@ class Scheduler:
 
     @property
     def load(self) -> Load:
-        tokens = self._cache.tokens
+        tokens = self._slots.size
         return Load(
             queued=self.queued,
             running=len(self.running),
             kv_tokens=tokens,
-            kv_tokens_used=tokens - self._cache.free_tokens,
+            kv_tokens_used=tokens - self._slots.free,
         )
 
     def add(self, sequence: Sequence) -> None:
@@ -81,7 +81,7 @@ class Scheduler:
             load = Counter(sequence.request.owner for sequence in self.running)
             owner = min(self._waiting, key=lambda name: (load[name], self._waiting[name][0].submitted_at))
             sequence = self._waiting[owner][0]
-            sequence.slots = self._cache.allocate(sequence.needed_tokens)
+            sequence.slots = self._slots.allocate(sequence.needed_tokens)
             if sequence.slots is None:
                 return
             sequence.started_at = now
@@ -92,7 +92,7 @@ class Scheduler:
         for sequence in [sequence for sequence in self.running if sequence.finished]:
             self.running.remove(sequence)
             if sequence.slots is not None:
-                self._cache.release(sequence.slots)
+                self._slots.release(sequence.slots)
             if sequence.started_at is not None:
                 self._mean_service_s += (now - sequence.started_at - self._mean_service_s) / 8
 

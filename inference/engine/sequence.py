@@ -3,13 +3,12 @@
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from inference.engine.compute.attention import BLOCK
-from inference.engine.compute.model import Segment
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError
-from inference.engine.kv_cache import Slots
 from inference.engine.request import Completion, FinishReason, Generation
 from inference.engine.sampler import Sampler
+from inference.engine.segment import TILE, Segment
+from inference.engine.slots import Slots
 
 
 class Sequence:
@@ -63,7 +62,7 @@ class Sequence:
         assert self.slots is not None  # noqa: S101
         end = len(self.token_ids)
         if end - self._computed > most:
-            end = max((self._computed + most) // BLOCK, self._computed // BLOCK + 1) * BLOCK
+            end = max((self._computed + most) // TILE, self._computed // TILE + 1) * TILE
         return Segment(self.token_ids[self._computed : end], self._computed, self.slots)
 
     def advance(self, segment: Segment, logits: torch.Tensor, *, now: float) -> None:
