@@ -112,16 +112,8 @@ def _load(on_failure: Callable[[], None]) -> None:
     from inference.engine.config import EngineConfig
     from inference.engine.loader import load_engine
 
-    config = EngineConfig(
-        max_running=settings.LLM_MAX_RUNNING,
-        max_queued=settings.LLM_MAX_QUEUED,
-        kv_cache_tokens=settings.LLM_KV_CACHE_TOKENS,
-        processes=settings.WEB_CONCURRENCY,
-        threads=settings.LLM_THREADS,
-        device=settings.LLM_DEVICE,
-        quantization=settings.LLM_QUANTIZATION,
-        kv_cache_dtype=settings.LLM_KV_CACHE_DTYPE,
-    )
+    values = {field: getattr(settings, name) for field, name in settings.ENGINE_SETTINGS.items()}
+    config = EngineConfig(**values)
     name = settings.LLM_MODEL
     try:
         loaded = load_engine(model_source.fetch(name), name=model_source.public_name(name), config=config)
