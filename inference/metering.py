@@ -30,7 +30,7 @@ def metered(key: APIKey, engine: "Engine", request: GenerationRequest) -> Iterat
     A generation that is still running there, because nobody wants the rest, is cancelled.
 
     Raises:
-        EmptyPrompt, PromptTooLong: it can never be generated; it counts for nothing.
+        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong: it can never be generated; it counts for nothing.
         LimitExceeded, NeverWithinLimit: the key's limits do not allow it.
         Overloaded, Unavailable: the engine has no room; it used no tokens.
     """

@@ -23,6 +23,7 @@ from inference.engine.request import Generation, GenerationRequest
 from inference.engine.scheduler import Load, Scheduler
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
+from inference.engine.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ class Engine:
         self.model_name = model.name
         self.context_length = min(model.context_length, model.cache.tokens)
         self._model = model
-        self._tokenizer = tokenizer
+        self._vocabulary = Vocabulary(tokenizer, rows=model.vocabulary_size)
+        self._vocabulary.warn_of_tokens_without_embedding()
         self._config = config
         self._eos_ids = frozenset(eos_ids)
         self._clock = clock
@@ -64,27 +66,23 @@ class Engine:
 
     def tokenize(self, prompt: str) -> tuple[int, ...]:
         """The prompt's tokens, with those that the model wants before a text."""
-        return tuple(self._tokenizer(prompt, verbose=False)["input_ids"])
+        return self._vocabulary.encode(prompt)
 
     def decode(self, token_ids: Iterable[int]) -> str:
         """The text of tokens, special ones left out."""
-        text = self._tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        assert isinstance(text, str)  # noqa: S101
-        return text
+        return self._vocabulary.decode(tuple(token_ids))
 
     def submit(self, request: GenerationRequest) -> Generation:
         """Take a request in.
 
         Raises:
-            EmptyPrompt, PromptTooLong: it can never be generated.
+            EmptyPrompt, TokenWithoutEmbedding, PromptTooLong: it can never be generated.
             Overloaded: the queue is full.
             Unavailable: the engine takes no more.
         """
         self.check(request)
         generation = Generation(request)
-        sequence = Sequence(generation, self._tokenizer, eos_ids=self._eos_ids, now=self._clock())
+        sequence = Sequence(generation, self._vocabulary, eos_ids=self._eos_ids, now=self._clock())
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._closed)
@@ -93,9 +91,10 @@ class Engine:
         return generation
 
     def check(self, request: GenerationRequest) -> None:
-        """Raise EmptyPrompt or PromptTooLong if the request can never be generated."""
+        """Raise EmptyPrompt, TokenWithoutEmbedding or PromptTooLong if the request can never be generated."""
         if not request.prompt_ids:
             raise EmptyPrompt
+        self._vocabulary.check(request.prompt_ids)
         if len(request.prompt_ids) + request.max_new_tokens > self.context_length:
             raise PromptTooLong(
                 prompt_tokens=len(request.prompt_ids),

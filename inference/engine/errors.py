@@ -1,5 +1,9 @@
 """What can go wrong between a request and its text; each message is fit to be shown to the client."""
 
+from collections.abc import Iterable
+
+_NAMED_AT_MOST = 4
+
 
 class EngineError(Exception):
     """Base of all errors of the engine."""
@@ -21,6 +25,13 @@ class EmptyPrompt(EngineError):
 
     def __init__(self) -> None:
         super().__init__("The prompt holds no token for this model.")
+
+
+class TokenWithoutEmbedding(EngineError):
+    """The prompt contains a token that the tokenizer has and the model has not."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(f"The prompt contains {token}, a token for which this model has no embedding.")
 
 
 class Overloaded(EngineError):
@@ -55,3 +66,10 @@ class GenerationFailed(EngineError):
 
 class ModelUnavailable(EngineError):
     """The model cannot be had, read or run here; the message says why and what to do."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names for a message, and how many more there are."""
+    names = list(names)
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -1,7 +1,6 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError
@@ -9,6 +8,7 @@ from inference.engine.request import Completion, FinishReason, Generation
 from inference.engine.sampler import Sampler
 from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots
+from inference.engine.vocabulary import Vocabulary
 
 
 class Sequence:
@@ -29,7 +29,7 @@ class Sequence:
     def __init__(
         self,
         generation: Generation,
-        tokenizer: PreTrainedTokenizerBase,
+        vocabulary: Vocabulary,
         *,
         eos_ids: frozenset[int],
         now: float,
@@ -45,7 +45,7 @@ class Sequence:
         self._computed = 0
         self._eos_ids = eos_ids
         self._sampler = Sampler(self.request.sampling)
-        self._detokenizer = Detokenizer(tokenizer, self.request.prompt_ids, self.request.stop)
+        self._detokenizer = Detokenizer(vocabulary, self.request.prompt_ids, self.request.stop)
 
     @property
     def needed_tokens(self) -> int:

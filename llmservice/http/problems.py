@@ -25,6 +25,7 @@ from inference.engine.errors import (
     EngineError,
     Overloaded,
     PromptTooLong,
+    TokenWithoutEmbedding,
     Unavailable,
 )
 from llmservice.http import request_record
@@ -97,7 +98,7 @@ def problem_for(exc: Exception) -> Problem:
     match exc:
         case ValidationError():
             return invalid(list(field_errors(exc.detail)))
-        case PromptTooLong() | EmptyPrompt():
+        case PromptTooLong() | EmptyPrompt() | TokenWithoutEmbedding():
             return invalid([FieldError("prompt", str(exc))])
         case Throttled():
             wait = getattr(exc, "wait", None)
@@ -134,7 +135,7 @@ def problem_for(exc: Exception) -> Problem:
 def reason_for(exc: Exception) -> str:
     """Why a request was refused or failed, in a word: for the log and the metrics."""
     match exc:
-        case ValidationError() | PromptTooLong() | EmptyPrompt():
+        case ValidationError() | PromptTooLong() | EmptyPrompt() | TokenWithoutEmbedding():
             return "invalid"
         case Throttled():
             return "limit"
