@@ -31,6 +31,7 @@ ANSWER = OpenApiExample(
     "Text",
     {
         "generated_text": "Once upon a time there was a small town by the sea.",
+        "completion": " there was a small town by the sea.",
         "finish_reason": "stop",
         "seed": 1804289383,
         "model": "openai-community/gpt2-medium",
@@ -67,9 +68,8 @@ class GenerateView(KeyView):
         seed = secrets.randbelow(MAX_SEED + 1) if fields["seed"] is None else fields["seed"]
 
         engine = runtime.engine()
-        prompt_ids = engine.tokenize(fields["prompt"])
         generation_request = GenerationRequest(
-            prompt_ids=prompt_ids,
+            prompt_ids=engine.tokenize(fields["prompt"]),
             max_new_tokens=fields["max_new_tokens"],
             sampling=SamplingParams(
                 do_sample=fields["do_sample"],
@@ -87,7 +87,8 @@ class GenerateView(KeyView):
             completion = result_for(request, generation)
         return Response(
             {
-                "generated_text": engine.decode(prompt_ids) + completion.text,
+                "generated_text": fields["prompt"] + completion.text,
+                "completion": completion.text,
                 "finish_reason": completion.finish_reason,
                 "seed": seed,
                 "model": engine.model_name,
