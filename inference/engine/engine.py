@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from inference.engine.compute.model import LanguageModel
@@ -158,7 +159,7 @@ class Engine:
     def _compute(self, work: Work) -> None:
         """Compute a pass. One that fails is done again request by request, so that only the cause fails."""
         try:
-            logits = self._model.forward([segment for _, segment in work])
+            logits = np.asarray(self._model.forward([segment for _, segment in work]))
         except Exception as error:
             logger.exception("A step of %d requests failed.", len(work))
             if len(work) == 1:

@@ -1,11 +1,9 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
-import torch
-
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError
 from inference.engine.request import Completion, FinishReason, Generation
-from inference.engine.sampler import Sampler
+from inference.engine.sampler import Array, Sampler
 from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots
 from inference.engine.vocabulary import Vocabulary
@@ -65,7 +63,7 @@ class Sequence:
             end = max((self._computed + most) // TILE, self._computed // TILE + 1) * TILE
         return Segment(self.token_ids[self._computed : end], self._computed, self.slots)
 
-    def advance(self, segment: Segment, logits: torch.Tensor, *, now: float) -> None:
+    def advance(self, segment: Segment, logits: Array, *, now: float) -> None:
         """`segment` has been computed; `logits`, `[vocabulary]`, are those after its last token.
 
         Raises:
