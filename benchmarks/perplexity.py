@@ -21,11 +21,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
-from inference.engine import native
 from inference.engine.compute.model import LanguageModel, context_length
 from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.kv_cache import kv_cache_dtype
+from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from inference.quickstart import ensure_model
 

@@ -20,7 +20,7 @@ from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.kv_cache import kv_cache_dtype
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 
 _KERNELS = ("linear", "int8_linear", "attention", "activation")

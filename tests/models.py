@@ -20,10 +20,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from inference.engine import native
 from inference.engine.compute.model import LanguageModel
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
+from inference.engine.native import kernels as native
 
 END_OF_TEXT = "<|endoftext|>"
 CONTEXT_LENGTH = 256

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from inference.engine import native
 from inference.engine.compute.formats.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on
 

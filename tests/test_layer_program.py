@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from benchmarks.step_profile import unrecorded
-from inference.engine import native
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.module import NativeLayers, replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.model import LanguageModel
 from inference.engine.kv_cache import KVCache
-from inference.engine.native import Kernels
+from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 from inference.engine.slots import Slots
 from tests.models import tiny_of_kind

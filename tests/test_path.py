@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engine import native
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import choose_path, cpu_path, stock_path
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.loader import load_engine
+from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on, save_tiny_model
 

@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from inference.engine.kv_cache import KVCache
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 from inference.engine.segment import TILE
 from inference.engine.slots import Slots
 

@@ -14,7 +14,7 @@ from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.path import ComputePath, cpu_path
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots
 
