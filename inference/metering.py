@@ -34,7 +34,8 @@ class Metered:
         requests: one for each text.
 
     Raises:
-        EmptyPrompt, PromptTooLong, InvalidChat: a request can never be generated; nothing is counted.
+        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: a request can never be generated;
+            nothing is counted.
 
     Attributes:
         generations: in the order of the requests; empty before `admit`.

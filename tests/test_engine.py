@@ -71,7 +71,7 @@ def finish(engine: Engine, *, most: int = 2000) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_greedy_text_is_that_of_generate(shape: str) -> None:
     engine, stock = tiny_engine(shape=shape), SHAPES[shape]()
-    tokenizer = HuggingFaceTokenizer(byte_tokenizer())
+    tokenizer = HuggingFaceTokenizer(byte_tokenizer(), rows=257)
     for prompt in PROMPTS:
         ids = tokenizer.encode(prompt)
         ours = submit(engine, GenerationRequest(prompt=prompt, sampling=GREEDY, max_new_tokens=60)).result()
@@ -83,7 +83,7 @@ def test_greedy_text_is_that_of_generate(shape: str) -> None:
 def test_greedy_text_of_the_quick_start_model_is_that_of_generate(quickstart_model: Path) -> None:
     engine = load_engine(quickstart_model, name="quickstart", config=EngineConfig(kv_cache_tokens=2048))
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
-    tokenizer = HuggingFaceTokenizer(AutoTokenizer.from_pretrained(quickstart_model))
+    tokenizer = HuggingFaceTokenizer(AutoTokenizer.from_pretrained(quickstart_model), rows=stock.vocab_size)
     stops = set()
     for prompt in (
         "The capital of France is",

@@ -12,7 +12,7 @@ from inference import runtime
 from inference.engine.errors import ModelUnavailable, Unavailable
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.runtime import State
-from tests.models import save_tiny_model, tiny_engine
+from tests.models import byte_tokenizer, save_tiny_model, tiny_engine, tiny_of_kind
 
 WAIT_S = 60
 
@@ -46,6 +46,18 @@ def test_it_loads_the_model_of_the_settings_beside_the_caller(settings: LazySett
     wait_for(State.READY)
     assert runtime.backend().model_name == "my-tiny"
     assert runtime.backend().submit(runtime.backend().prepare(request())).result().completion_tokens > 0
+
+
+def test_a_model_with_a_vocabulary_smaller_than_the_warm_up_starts_and_names_the_tokens_it_lacks(
+    settings: LazySettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_of_kind("llama", vocab_size=40).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    settings.LLM_MODEL = str(tmp_path)
+    settings.LLM_THREADS = 1
+    runtime.start()
+    wait_for(State.READY)
+    assert "217 tokens for which the model's embedding has no row" in caplog.text
 
 
 def test_a_model_that_cannot_be_had_is_told_to_the_caller(

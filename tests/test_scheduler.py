@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from inference.engine.request import (
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
 from inference.engine.slots import SlotPool, Slots
+from inference.engine.vocabulary import Kind
 
 VOCABULARY = 16
 GREEDY = SamplingParams(do_sample=False)
@@ -29,6 +31,11 @@ GREEDY = SamplingParams(do_sample=False)
 
 class Letters:
     """A tokenizer whose tokens are the letters from `a` on."""
+
+    special_ids: Mapping[str, int] = {}
+
+    def kind(self, token_id: int) -> Kind:
+        return Kind.TEXT
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         assert not isinstance(prompt, Chat)

@@ -10,12 +10,14 @@ from inference.engine.errors import (
     InvalidChat,
     Overloaded,
     PromptTooLong,
+    TokenWithoutEmbedding,
     Unavailable,
 )
 from llmservice.http.problems import CLIENT_CLOSED_REQUEST, Meaning
 
 MEANINGS: dict[type[Exception], Meaning] = {
     EmptyPrompt: Meaning(status=422, reason="invalid", field="prompt"),
+    TokenWithoutEmbedding: Meaning(status=422, reason="invalid", field="prompt"),
     PromptTooLong: Meaning(status=422, reason="invalid", field="prompt"),
     InvalidChat: Meaning(status=422, reason="invalid", field="messages"),
     Overloaded: Meaning(status=503, reason="overloaded", outcome=Outcome.OVERLOADED),

@@ -31,6 +31,7 @@ ANSWER = OpenApiExample(
     "Text",
     {
         "generated_text": "Once upon a time there was a small town by the sea.",
+        "completion": " there was a small town by the sea.",
         "finish_reason": "stop",
         "seed": 1804289383,
         "model": "openai-community/gpt2-medium",
@@ -93,7 +94,8 @@ class GenerateView(KeyView):
             completion = result_for(request, generation)
         return Response(
             {
-                "generated_text": metered.prompt_text + completion.text,
+                "generated_text": fields["prompt"] + completion.text,
+                "completion": completion.text,
                 "finish_reason": completion.finish_reason,
                 "seed": seed,
                 "model": backend.model_name,

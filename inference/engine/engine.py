@@ -95,7 +95,7 @@ class Engine:
         """Tokenise the prompt, and check that the request can be generated.
 
         Raises:
-            EmptyPrompt, PromptTooLong, InvalidChat: the request can never be generated.
+            EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: it can never be generated.
         """
         prompt_ids = self._tokenizer.encode(request.prompt)
         if not prompt_ids:

@@ -1,5 +1,9 @@
 """What can go wrong between a request and its text; every message is fit to be shown to a client."""
 
+from collections.abc import Iterable
+
+_NAMED_AT_MOST = 4
+
 
 class EngineError(Exception):
     """The base of all errors of a backend."""
@@ -25,6 +29,13 @@ class EmptyPrompt(EngineError):
 
 class InvalidChat(EngineError):
     """The model's chat template cannot lay out the conversation, or the model has no template."""
+
+
+class TokenWithoutEmbedding(EngineError):
+    """The prompt contains a token that the tokenizer has but the model does not."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(f"The prompt contains {token}, a token for which this model has no embedding.")
 
 
 class Overloaded(EngineError):
@@ -64,3 +75,10 @@ class GenerationFailed(EngineError):
 
 class ModelUnavailable(EngineError):
     """The model cannot be found, read or run here; the message says why and what to do."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names for a message, and how many more there are."""
+    names = list(names)
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

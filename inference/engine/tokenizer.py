@@ -1,54 +1,61 @@
 """Prompts to token ids, and token ids to text."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jinja2 import TemplateError
 
+from inference.engine.detokenizer import Decoder
 from inference.engine.errors import InvalidChat
 from inference.engine.request import Chat, Prompt
+from inference.engine.vocabulary import Kind, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Tokenizer(Protocol):
+class Tokenizer(Decoder, Protocol):
     """What the engine needs of a tokenizer."""
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """The prompt's token ids, with the special tokens that the model expects around it.
 
         Raises:
+            TokenWithoutEmbedding: the model cannot compute one of the tokens.
             InvalidChat: the model's chat template cannot lay out the conversation.
         """
         ...
 
-    def decode(self, token_ids: Iterable[int]) -> str:
-        """The text of the tokens, without special ones."""
-        ...
-
 
 class HuggingFaceTokenizer:
-    """A model's own tokenizer and chat template."""
+    """A model's own tokenizer and chat template.
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+    Args:
+        rows: how many rows the model's embedding has.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, rows: int) -> None:
         self._tokenizer = tokenizer
+        self._vocabulary = Vocabulary(tokenizer, rows=rows)
+        self._vocabulary.warn_of_tokens_without_embedding()
+        self.special_ids: Mapping[str, int] = self._vocabulary.special_ids
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         match prompt:
             case str():
-                return tuple(self._tokenizer(prompt, verbose=False)["input_ids"])
+                token_ids = self._vocabulary.encode(prompt)
             case Chat():
-                return self._encode_chat(prompt)
+                token_ids = self._encode_chat(prompt)
             case _:
-                return prompt
+                token_ids = prompt
+        self._vocabulary.check(token_ids)
+        return token_ids
 
-    def decode(self, token_ids: Iterable[int]) -> str:
-        text = self._tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        assert isinstance(text, str)  # noqa: S101
-        return text
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self._vocabulary.decode(token_ids)
+
+    def kind(self, token_id: int) -> Kind:
+        return self._vocabulary.kind(token_id)
 
     def _encode_chat(self, chat: Chat) -> tuple[int, ...]:
         if not self._tokenizer.chat_template:

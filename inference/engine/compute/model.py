@@ -43,6 +43,7 @@ class LanguageModel:
             device has not the memory for it.
 
     Attributes:
+        vocabulary_size: token ids that it can take and give, from 0.
         reproducible: a row's logits are the same bits alone and in any batch.
         path: the way it is computed.
     """
@@ -58,6 +59,7 @@ class LanguageModel:
     ) -> None:
         self.name = name
         self.context_length = context_length(model.config)
+        self.vocabulary_size = vocabulary_size(model)
         self.path = path or cpu_path()
         self.cache = KVCache(tokens=kv_cache_tokens, device=self.path.device)
         self._model = model.eval()
@@ -199,6 +201,12 @@ def _move(model: PreTrainedModel, device: torch.device) -> None:
         raise ModelUnavailable(
             f"The memory of {device} does not hold this model: free some, or set LLM_DEVICE=cpu."
         ) from error
+
+
+def vocabulary_size(model: PreTrainedModel) -> int:
+    """How many token ids the model has an embedding and a logit for."""
+    layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    return min(int(layer.weight.shape[0]) for layer in layers if layer is not None)
 
 
 def context_length(config: Any) -> int:
