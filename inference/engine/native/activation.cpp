@@ -25,9 +25,8 @@ inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 // The GELU of Hendrycks and Gimpel (2016) by its approximation with tanh, which is x * sigmoid(2u).
 extern "C" void gelu_tanh(const float* x, int64_t rows, int64_t width, int threads, float* out) {
     constexpr float kTwice = 2 * 0.7978845608f, kCubic = 0.044715f;
-    each(x, rows, width, threads, out, [](float value) {
-        return value * sigmoid(kTwice * (value + kCubic * value * value * value));
-    });
+    each(x, rows, width, threads, out,
+         [](float value) { return value * sigmoid(kTwice * (value + kCubic * value * value * value)); });
 }
 
 extern "C" void silu(const float* x, int64_t rows, int64_t width, int threads, float* out) {

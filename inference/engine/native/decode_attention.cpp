@@ -4,14 +4,14 @@
 // its equal). What is computed for a sequence depends on that sequence alone, in an order that is fixed: neither
 // the number of threads nor the other sequences change a bit of it.
 
+#include <algorithm>
+#include <limits>
+#include <vector>
+
 #include "exponential.h"
 #include "kernels.h"
 #include "kv_rows.h"
 #include "pool.h"
-
-#include <algorithm>
-#include <limits>
-#include <vector>
 
 namespace {
 
@@ -30,16 +30,16 @@ void fetch(const Rows& rows, int64_t first, int64_t count) {
 // A head's scores of `count` keys from row `first` on. kDim: their dimension, where it is one that is known here, or 0,
 // and then `room` is for keys that have to be widened.
 template <int kDim, typename Rows>
-void score(const float* query, const Rows& keys, int64_t first, int64_t count, float scale,
-           std::vector<float>& room, float* scores) {
+void score(const float* query, const Rows& keys, int64_t first, int64_t count, float scale, std::vector<float>& room,
+           float* scores) {
     if constexpr (kDim > 0) {
         constexpr int kVectors = kDim / kLanes;
         Vector queries[kVectors];
-UNROLLED
+        UNROLLED
         for (int v = 0; v < kVectors; ++v) queries[v] = *reinterpret_cast<const Unaligned*>(query + v * kLanes);
         for (int64_t t = 0; t < count; ++t) {
             Vector sum = queries[0] * keys.vector(first + t, 0);
-UNROLLED
+            UNROLLED
             for (int v = 1; v < kVectors; ++v) sum += queries[v] * keys.vector(first + t, v * kLanes);
             scores[t] = add_up(sum) * scale;
         }
@@ -72,13 +72,13 @@ void add(const float* weights, const Rows& values, int64_t first, int64_t count,
     if constexpr (kDim > 0) {
         constexpr int kVectors = kDim / kLanes;
         Vector sums[kVectors];
-UNROLLED
+        UNROLLED
         for (int v = 0; v < kVectors; ++v) sums[v] = *reinterpret_cast<const Unaligned*>(output + v * kLanes);
         for (int64_t t = 0; t < count; ++t) {
-UNROLLED
+            UNROLLED
             for (int v = 0; v < kVectors; ++v) sums[v] += weights[t] * values.vector(first + t, v * kLanes);
         }
-UNROLLED
+        UNROLLED
         for (int v = 0; v < kVectors; ++v) *reinterpret_cast<Unaligned*>(output + v * kLanes) = sums[v];
     } else {
         const float* value = values.rows(first, count, room);
@@ -89,10 +89,10 @@ UNROLLED
 }
 
 struct Heads {
-    int64_t count;        // that share keys and values
+    int64_t count;  // that share keys and values
     const float* queries;
-    int64_t query_step;   // from one head's query to the next one's
-    float* output;        // [count][value_dim]
+    int64_t query_step;  // from one head's query to the next one's
+    float* output;       // [count][value_dim]
 };
 
 // The heads' attention to the `length` tokens of a sequence, the first of which is at row `start` of the cache.
@@ -152,7 +152,6 @@ void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Span* spans
 
 void decode_attention(const NewRows& rows, const Cache& cache, const Span* spans, int64_t count, const Shape& shape,
                       float scale, int threads, float* output) {
-    with_pools(cache, shape, [&](const auto& pools) {
-        attend_all(rows, pools, spans, count, shape, scale, threads, output);
-    });
+    with_pools(cache, shape,
+               [&](const auto& pools) { attend_all(rows, pools, spans, count, shape, scale, threads, output); });
 }

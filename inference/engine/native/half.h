@@ -2,10 +2,10 @@
 
 #pragma once
 
-#include "vectors.h"
-
 #include <cstdint>
 #include <cstring>
+
+#include "vectors.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>

@@ -20,7 +20,7 @@ struct Layer {
     const float* bias;       // [panels * 16]
     int64_t groups;          // depth / 4, rounded up
     int64_t width;
-    int64_t run;             // inputs that share a scale: 16, 32, 48 or 64
+    int64_t run;  // inputs that share a scale: 16, 32, 48 or 64
 };
 
 // Rows of a tile at the most: with few rows and several panels, sums and totals of a tile are in registers both, and
@@ -57,48 +57,48 @@ void tile(const Layer& layer, const Inputs& x, int64_t panel, bool more, Ahead n
     const uint8_t* weights = layer.weights + panel * stride;
     const int64_t channel = panel * kPanel;
     Totals totals[R][V];
-UNROLLED
+    UNROLLED
     for (int r = 0; r < R; ++r) {
-UNROLLED
+        UNROLLED
         for (int v = 0; v < V; ++v) totals[r][v] = Totals{};
     }
     for (int64_t first = 0, run = 0; first < layer.groups; first += layer.run / kGroup, ++run) {
         next.fetch(run);
         Sums sums[R][V];
-UNROLLED
+        UNROLLED
         for (int r = 0; r < R; ++r) {
-UNROLLED
+            UNROLLED
             for (int v = 0; v < V; ++v) sums[r][v] = first_sums(x.corrections[run * R + r]);
         }
         const int64_t end = std::min(layer.groups, first + layer.run / kGroup);
         for (int64_t k = first; k < end; ++k) {
             Bytes weight[V];
             const int64_t ahead = rows_ahead<R, P>(k, layer.groups, more) * kPanel * kGroup;
-UNROLLED
+            UNROLLED
             for (int p = 0; p < P; ++p) {
                 const uint8_t* row = weights + p * stride + k * kPanel * kGroup;
                 __builtin_prefetch(row + ahead);
-UNROLLED
+                UNROLLED
                 for (int v = 0; v < kVectors; ++v) weight[p * kVectors + v] = load(row + v * kLanes * kGroup);
             }
-UNROLLED
+            UNROLLED
             for (int r = 0; r < R; ++r) {
                 const Bytes input = for_each_channel(x.groups[k * R + r]);
-UNROLLED
+                UNROLLED
                 for (int v = 0; v < V; ++v) add_products(sums[r][v], weight[v], input);
             }
         }
-UNROLLED
+        UNROLLED
         for (int r = 0; r < R; ++r) {
-UNROLLED
+            UNROLLED
             for (int v = 0; v < V; ++v) add_run(totals[r][v], sums[r][v], x.scales[run * R + r]);
         }
     }
-UNROLLED
+    UNROLLED
     for (int v = 0; v < V; ++v) {
         const int64_t first = channel + v * kLanes;
         const Channels channels(layer.scales + first, layer.bias + first, layer.width - first);
-UNROLLED
+        UNROLLED
         for (int r = 0; r < R; ++r) channels.write(totals[r][v], out + r * layer.width + first);
     }
 }

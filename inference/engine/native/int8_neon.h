@@ -2,10 +2,10 @@
 
 #pragma once
 
+#include <arm_neon.h>
+
 #include "int8_levels.h"
 #include "panels.h"
-
-#include <arm_neon.h>
 
 namespace {
 
@@ -14,9 +14,7 @@ typedef int32x4_t Sums;
 typedef float32x4_t Totals;
 
 // The instructions want signs on both sides: weights get theirs again, and nothing is left to correct.
-inline Bytes load(const uint8_t* weights) {
-    return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(128)));
-}
+inline Bytes load(const uint8_t* weights) { return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(128))); }
 
 inline Sums first_sums(int32_t) { return vdupq_n_s32(0); }
 

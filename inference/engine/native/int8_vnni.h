@@ -2,12 +2,12 @@
 
 #pragma once
 
-#include "int8_levels.h"
-#include "panels.h"
-
 #include <immintrin.h>
 
 #include <cstring>
+
+#include "int8_levels.h"
+#include "panels.h"
 
 namespace {
 

@@ -2,11 +2,11 @@
 
 #pragma once
 
+#include <vector>
+
 #include "half.h"
 #include "kernels.h"
 #include "vectors.h"
-
-#include <vector>
 
 namespace {
 

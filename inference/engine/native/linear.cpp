@@ -37,35 +37,35 @@ void tile(const Layer& layer, const float* x, int64_t panel, bool more, float* o
     const float* weights = layer.weights + panel * stride;
     const float* bias = layer.bias + panel * kPanel;
     Vector sums[R][P * kVectors];
-UNROLLED
+    UNROLLED
     for (int r = 0; r < R; ++r) {
-UNROLLED
+        UNROLLED
         for (int v = 0; v < P * kVectors; ++v) sums[r][v] = *reinterpret_cast<const Unaligned*>(bias + v * kLanes);
     }
     for (int64_t k = 0; k < layer.depth; ++k) {
         Vector weight[P * kVectors];
         const int64_t ahead = rows_ahead<R, P>(k, layer.depth, more) * kPanel;
-UNROLLED
+        UNROLLED
         for (int p = 0; p < P; ++p) {
             const float* row = weights + p * stride + k * kPanel;
             __builtin_prefetch(row + ahead);
-UNROLLED
+            UNROLLED
             for (int v = 0; v < kVectors; ++v) {
                 weight[p * kVectors + v] = *reinterpret_cast<const Unaligned*>(row + v * kLanes);
             }
         }
-UNROLLED
+        UNROLLED
         for (int r = 0; r < R; ++r) {
-UNROLLED
+            UNROLLED
             for (int v = 0; v < P * kVectors; ++v) sums[r][v] += weight[v] * x[k * R + r];
         }
     }
     const int64_t left = layer.width - panel * kPanel;
-UNROLLED
+    UNROLLED
     for (int r = 0; r < R; ++r) {
         float* to = out + r * layer.width + panel * kPanel;
         if (left >= P * kPanel) {
-UNROLLED
+            UNROLLED
             for (int v = 0; v < P * kVectors; ++v) *reinterpret_cast<Unaligned*>(to + v * kLanes) = sums[r][v];
         } else {
             std::copy_n(reinterpret_cast<const float*>(sums[r]), left, to);

@@ -8,14 +8,14 @@
 
 #pragma once
 
-#include "pool.h"
-#include "vectors.h"
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <utility>
 #include <vector>
+
+#include "pool.h"
+#include "vectors.h"
 
 namespace {
 

@@ -1,16 +1,16 @@
 // All layers of a model in one call.
 //
-// What the layers do is recorded from the model's own code (compute/layer_program/recorder.py) and done again here: the kernels, and between
-// them the few operators that are left, on tensors of up to four dimensions. For few rows PyTorch and Python took up to
-// a third of a step to get from one kernel to the next, and held Python's lock meanwhile. Each number of a row is
-// computed from that row, in an order that neither the other rows nor the threads change.
+// What the layers do is recorded from the model's own code (compute/layer_program/recorder.py) and done again here: the
+// kernels, and between them the few operators that are left, on tensors of up to four dimensions. For few rows PyTorch
+// and Python took up to a third of a step to get from one kernel to the next, and held Python's lock meanwhile. Each
+// number of a row is computed from that row, in an order that neither the other rows nor the threads change.
 
 #include "program.h"
 
+#include <cmath>
+
 #include "kernels.h"
 #include "panels.h"
-
-#include <cmath>
 
 namespace {
 
@@ -102,9 +102,10 @@ void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const
 
 void attend(const Instruction& instruction, const Tensor& query, const Tensor& key, const Tensor& value,
             const Tensor& out, const Step& step, int threads) {
-    const NewRows rows{query.data, query.rows_and_heads(), key.data,
-                       key.rows_and_heads(), value.data, value.rows_and_heads()};
-    const Cache cache{step.pools[2 * instruction.whole], step.pools[2 * instruction.whole + 1], step.places, step.halves};
+    const NewRows rows{query.data, query.rows_and_heads(), key.data, key.rows_and_heads(),
+                       value.data, value.rows_and_heads()};
+    const Cache cache{step.pools[2 * instruction.whole], step.pools[2 * instruction.whole + 1], step.places,
+                      step.halves};
     const Shape shape{query.sizes[1], key.sizes[1], key.width(), value.width()};
     attention(&rows, &cache, static_cast<const Block*>(step.blocks), step.block_count,
               static_cast<const Span*>(step.single_rows), step.single_count, &shape,
@@ -168,9 +169,7 @@ void run(const Instruction& instruction, const Step& step) {
         case Operation::kRelu:
             each(tensor(0), tensor(0), tensor(1), threads, [](float a, float) { return a < 0.0f ? 0.0f : a; });
             break;
-        case Operation::kCopy:
-            each(tensor(0), tensor(0), tensor(1), threads, [](float a, float) { return a; });
-            break;
+        case Operation::kCopy: each(tensor(0), tensor(0), tensor(1), threads, [](float a, float) { return a; }); break;
     }
 }
 

@@ -43,8 +43,8 @@ enum class Operation : int64_t {
 
 struct Instruction {
     Operation operation;
-    int64_t whole;  // a layer's run, attention's number among the program's attentions
-    double number;  // attention's scale, what layer norm adds to the variance
+    int64_t whole;                    // a layer's run, attention's number among the program's attentions
+    double number;                    // attention's scale, what layer norm adds to the variance
     Operand operands[kMostOperands];  // the result is the last one
 };
 

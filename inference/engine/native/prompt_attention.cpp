@@ -4,12 +4,12 @@
 // are computed for all of them at once, and no row takes part in another's numbers: each is summed over its tokens in
 // their order, and one that it may not see adds an exact zero. How a prompt is cut into blocks changes no bit.
 
+#include <limits>
+
 #include "exponential.h"
 #include "kernels.h"
 #include "kv_rows.h"
 #include "panels.h"
-
-#include <limits>
 
 namespace {
 
@@ -21,24 +21,24 @@ constexpr int kAtOnce = std::clamp((kRegisters - 1) / kRowVectors - 1, 1, 16);  
 template <int N>
 void multiply(const float* a, int64_t a_step, int64_t a_next, const Vector* b, int64_t depth, Vector* out) {
     Vector sums[N][kRowVectors];
-UNROLLED
+    UNROLLED
     for (int n = 0; n < N; ++n) {
-UNROLLED
+        UNROLLED
         for (int v = 0; v < kRowVectors; ++v) sums[n][v] = Vector{};
     }
     for (int64_t k = 0; k < depth; ++k) {
         Vector rows[kRowVectors];
-UNROLLED
+        UNROLLED
         for (int v = 0; v < kRowVectors; ++v) rows[v] = b[k * kRowVectors + v];
-UNROLLED
+        UNROLLED
         for (int n = 0; n < N; ++n) {
-UNROLLED
+            UNROLLED
             for (int v = 0; v < kRowVectors; ++v) sums[n][v] += rows[v] * a[k * a_step + n * a_next];
         }
     }
-UNROLLED
+    UNROLLED
     for (int n = 0; n < N; ++n) {
-UNROLLED
+        UNROLLED
         for (int v = 0; v < kRowVectors; ++v) out[n * kRowVectors + v] = sums[n][v];
     }
 }
@@ -124,7 +124,6 @@ void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Block* bloc
 
 void prompt_attention(const NewRows& rows, const Cache& cache, const Block* blocks, int64_t count, const Shape& shape,
                       float scale, int threads, float* output) {
-    with_pools(cache, shape, [&](const auto& pools) {
-        attend_all(rows, pools, blocks, count, shape, scale, threads, output);
-    });
+    with_pools(cache, shape,
+               [&](const auto& pools) { attend_all(rows, pools, blocks, count, shape, scale, threads, output); });
 }
