@@ -22,7 +22,7 @@ from accounts.models import APIKey, APIKeySecret, EventKind, KeyState, Scope
 from accounts.models.key import MAX_LIMIT, MAX_TOKENS_PER_DAY
 from llmservice.http import networks
 
-DEFAULT_KEY_NAME = "default"
+FIRST_KEY_NAME = "default"
 MAX_LIVE_SECRETS = 2
 LIMITS = ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent")
 REVOKED_STAYS = "A revoked key stays revoked: create a new one."
@@ -98,18 +98,18 @@ def set_limits(*, key: APIKey, limits: Mapping[str, int | None], by: Actor = SYS
     describe(key=key, fields=list(values), by=by)
 
 
-def seed_default_key(*, secret: str) -> APIKey | None:
-    """Make the key that a fresh installation answers to, with a secret that the operator chose.
+def create_first_key(*, secret: str) -> APIKey | None:
+    """Create the key of a fresh database, with a secret that the operator chose.
 
-    Returns None where the database holds a key already, be it made by another process at this very moment.
-    Raises `ValueError` if no key can have this secret.
+    Returns None if the database already holds a key, even one that another process creates at this moment.
+    Raises `ValueError` if `secret` cannot be a key's secret.
     """
     if not tokens.is_acceptable(secret):
-        raise ValueError("no key can have this secret")
+        raise ValueError("this text cannot be the secret of a key")
     if APIKey.objects.exists():
         return None
     try:
-        return _save_with_secret(key=APIKey(name=DEFAULT_KEY_NAME), plaintext=secret, by=SYSTEM).key
+        return _save_with_secret(key=APIKey(name=FIRST_KEY_NAME), plaintext=secret, by=SYSTEM).key
     except IntegrityError:
         return None
 

@@ -48,8 +48,8 @@ def test_a_key_of_ours_names_the_caller(client: Client) -> None:
     assert call(client, issued.plaintext) == (200, {"key": "search", "secret": f"{issued.secret.prefix}…"})
 
 
-def test_the_seeded_default_key_is_accepted(client: Client) -> None:
-    services.seed_default_key(secret="mysecurekey123")
+def test_the_first_key_is_accepted(client: Client) -> None:
+    services.create_first_key(secret="mysecurekey123")
     assert call(client, "mysecurekey123")[0] == 200
 
 
@@ -80,7 +80,7 @@ def test_what_is_not_ours_gets_the_same_words_however_it_is_wrong(client: Client
 
 
 def test_a_prefix_or_a_case_change_of_a_secret_is_not_the_secret(client: Client) -> None:
-    services.seed_default_key(secret="mysecurekey123")
+    services.create_first_key(secret="mysecurekey123")
     for wrong in ("mysecurekey12", "MYSECUREKEY123", "mysecurekey123 ", "mysecurekey1234"):
         assert detail(client, wrong) == INVALID
 

@@ -217,23 +217,23 @@ def test_of_rotations_at_the_same_time_one_wins(grace: timedelta) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_default_key_is_seeded_once_by_processes_that_start_together() -> None:
-    results = together(4, lambda _: services.seed_default_key(secret="mysecurekey123"))
+def test_processes_that_start_together_create_the_first_key_once() -> None:
+    results = together(4, lambda _: services.create_first_key(secret="mysecurekey123"))
     assert sum(isinstance(result, APIKey) for result in results) == 1
     assert sum(result is None for result in results) == 3
     assert APIKey.objects.count() == APIKeySecret.objects.count() == 1
 
 
 @pytest.mark.django_db
-def test_the_default_key_is_not_seeded_again_once_it_is_revoked() -> None:
-    key = services.seed_default_key(secret="mysecurekey123")
+def test_the_first_key_is_not_created_again_once_it_is_revoked() -> None:
+    key = services.create_first_key(secret="mysecurekey123")
     assert key is not None
     services.revoke(key=key)
-    assert services.seed_default_key(secret="mysecurekey123") is None
+    assert services.create_first_key(secret="mysecurekey123") is None
 
 
 @pytest.mark.django_db
-def test_a_default_key_that_no_header_can_carry_is_refused() -> None:
-    with pytest.raises(ValueError, match="no key"):
-        services.seed_default_key(secret="two words")
+def test_a_first_key_that_no_header_can_carry_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be the secret"):
+        services.create_first_key(secret="two words")
     assert not APIKey.objects.exists()

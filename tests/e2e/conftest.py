@@ -134,7 +134,7 @@ def service(
     var_dir = tmp_path_factory.mktemp("service")
     environ = service_environ(var_dir, LLM_MODEL=str(quickstart_model))
     manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-    manage(environ, "seed", "--skip-checks")
+    manage(environ, "bootstrap", "--skip-checks")
     failed = request.session.testsfailed
     with running(environ, var_dir / "log") as started:
         started.wait_ready()
@@ -157,7 +157,7 @@ def start_service(tmp_path: Path, quickstart_model: Path) -> Iterator[StartServi
             environ = service_environ(var_dir, **{"LLM_MODEL": str(quickstart_model), **settings})
             if migrated:
                 manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-                manage(environ, "seed", "--skip-checks")
+                manage(environ, "bootstrap", "--skip-checks")
             return stack.enter_context(running(environ, var_dir / "log"))
 
         yield start
