@@ -100,7 +100,7 @@ def test_the_curl_line_calls_the_address_that_the_page_was_asked_at(admin_client
 def test_sending_the_form_again_neither_shows_nor_makes_anything(admin_client: Client) -> None:
     create(admin_client)
     again = create(admin_client)
-    assert "in use already" in text(again)
+    assert "already has" in text(again)
     assert not re.search(r"llms_\w{38}", text(again))
     assert APIKey.objects.count() == APIKeySecret.objects.count() == 1
 
@@ -213,7 +213,7 @@ def test_the_list_costs_the_same_queries_for_any_number_of_keys(admin_client: Cl
 
 def test_a_key_cannot_take_the_name_of_another_in_use(admin_client: Client, key: APIKey) -> None:
     other = services.create_key(name="other").key
-    assert "in use already" in text(change(admin_client, other, name="search"))
+    assert "already has" in text(change(admin_client, other, name="search"))
     services.revoke(key=key)
     change(admin_client, other, name="search")
     other.refresh_from_db()
@@ -260,7 +260,8 @@ def test_the_page_says_since_when_by_whom_and_why_a_key_is_disabled_or_revoked(
 
 def test_the_page_shows_what_happened_to_the_key(admin_client: Client, key: APIKey) -> None:
     services.rotate(key=key, grace=HOUR, reason="Quarterly", by=ADA)
-    services.set_limits(key=key, limits={"tokens_per_day": 5000}, by=ADA)
+    key.tokens_per_day = 5000
+    services.update_key(key=key, fields=["tokens_per_day"], by=ADA)
     page = text(admin_client.get(url("change", key)))
     for shown in ("Rotated", "grace of 1 hour; “Quarterly”", "192.0.2.1", "tokens per day: 5000"):
         assert shown in page

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from accounts import services
+from accounts.key_fields import LIMITS
 from accounts.limits import admission as admissions
 from accounts.limits.admission import SETTLE_TIME, Admission
 from accounts.limits.gcra import microseconds
@@ -262,7 +263,8 @@ def test_lowered_limits_hold_from_the_next_request_on_and_lock_nobody_out() -> N
     key = new_key(requests_per_minute=1000, burst=1000)
     for _ in range(1000):
         admit(key)
-    services.set_limits(key=key, limits={"requests_per_minute": 1, "burst": 1})
+    key.requests_per_minute = key.burst = 1
+    services.update_key(key=key, fields=["requests_per_minute", "burst"])
     assert refused(key).wait == 60
     admit(key, now=NOON + timedelta(seconds=60))
 
@@ -283,8 +285,7 @@ def test_a_key_without_a_limit_has_that_of_the_settings_and_zero_is_unlimited(
 ) -> None:
     settings.LLM_KEY_REQUESTS_PER_MINUTE = settings.LLM_KEY_BURST = of_settings
     settings.LLM_KEY_TOKENS_PER_DAY = settings.LLM_KEY_MAX_CONCURRENT = of_settings
-    names = services.LIMITS
-    limits = Limits.of(new_key(**dict.fromkeys(names, of_key)))
+    limits = Limits.of(new_key(**dict.fromkeys(LIMITS, of_key)))
     assert (limits.tokens_per_day, limits.max_concurrent) == (expected, expected)
     assert (limits.rate and limits.rate.per_minute) == expected
     assert (limits.rate and limits.rate.burst) == expected

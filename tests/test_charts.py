@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.admin.charts import MAX_TICKS, PLOT_HEIGHT, Chart, Series, compact, nice_ticks, stacked_columns
+from accounts.admin.charts import MAX_TICKS, PLOT_HEIGHT, Chart, Series, nice_ticks, stacked_columns
+from accounts.templatetags.keys import compact
 
 TODAY = date(2026, 11, 23)
 

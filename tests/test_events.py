@@ -28,7 +28,8 @@ def last(key: APIKey) -> KeyEvent:
 
 def test_the_life_of_a_key_is_told_in_order() -> None:
     key = services.create_key(name="search", by=ADA).key
-    services.set_limits(key=key, limits={"burst": 5}, by=ADA)
+    key.burst = 5
+    services.update_key(key=key, fields=["burst"], by=ADA)
     services.rotate(key=key, grace=HOUR, reason="yearly", by=ADA)
     services.end_grace(key=key, by=ADA)
     services.disable(key=key, reason="holidays", by=ADA)
@@ -53,7 +54,7 @@ def test_the_life_of_a_key_is_told_in_order() -> None:
 def test_a_change_of_name_and_limits_is_told_by_what_it_is() -> None:
     key = services.create_key(name="search").key
     key.name, key.tokens_per_day = "find", 100
-    services.describe(key=key, fields=["name", "tokens_per_day"], by=ADA)
+    services.update_key(key=key, fields=["name", "tokens_per_day"], by=ADA)
     assert kinds(key) == [EventKind.CREATED, EventKind.LIMITS_CHANGED, EventKind.CHANGED]
     assert last(key).details == {"fields": {"name": "find"}}
 

@@ -92,7 +92,7 @@ def test_a_third_live_secret_is_refused_and_changes_nothing() -> None:
     key = services.create_key(name="search").key
     services.rotate(key=key, grace=HOUR)
     before = list(APIKeySecret.objects.values())
-    with pytest.raises(services.KeyChangeError, match="Two secrets"):
+    with pytest.raises(services.KeyChangeError, match="two live secrets"):
         services.rotate(key=key, grace=HOUR)
     assert list(APIKeySecret.objects.values()) == before
     assert APIKey.objects.get().rotations == 1
@@ -150,11 +150,11 @@ def test_disable_and_enable_are_undone_by_each_other_but_revoke_by_nothing() -> 
 
 
 @pytest.mark.django_db
-def test_describing_a_key_keeps_what_happened_to_it_meanwhile() -> None:
+def test_updating_a_key_keeps_concurrent_changes_to_its_other_fields() -> None:
     key = services.create_key(name="search").key
     services.disable(key=APIKey.objects.get())
     key.name = "renamed"
-    services.describe(key=key, fields=["name"])
+    services.update_key(key=key, fields=["name"])
     kept = APIKey.objects.get()
     assert (kept.name, kept.state) == ("renamed", KeyState.DISABLED)
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from accounts.templatetags.keys import compact
+
 PLOT_HEIGHT = 200
 MAX_TICKS = 6
 SEGMENT_GAP = 1
@@ -166,16 +168,6 @@ def nice_ticks(top: int) -> list[int]:
     power = 10 ** max(0, math.floor(math.log10(rough)))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= rough)
     return [step * index for index in range(math.ceil(max(top, 1) / step) + 1)]
-
-
-def compact(value: float) -> str:
-    """A number in at most four characters and a unit: `950`, `1.2k`, `35k`, `1.5M`."""
-    for unit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        # What would round up to 1000 of a unit is 1 of the next.
-        if value >= 0.9995 * unit:
-            number = value / unit
-            return f"{number:.3g}{suffix}" if number < 999.5 else f"{number:.0f}{suffix}"
-    return f"{value:g}"
 
 
 def _labelled(count: int, most: int) -> range:

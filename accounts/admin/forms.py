@@ -88,7 +88,7 @@ class KeyForm(KeyModelForm):
         # The model's own check of the constraint is left out by forms that have no field for `revoked_at`.
         name: str = self.cleaned_data["name"]
         if APIKey.objects.filter(name=name, revoked_at__isnull=True).exclude(pk=self.instance.pk).exists():
-            raise forms.ValidationError("A key with this name is in use already.")
+            raise forms.ValidationError("Another key already has this name.")
         return name
 
     def clean_expires_at(self) -> datetime | None:

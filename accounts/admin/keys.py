@@ -19,6 +19,7 @@ from accounts.admin.forms import KeyForm
 from accounts.admin.usage import USAGE_PERMISSION
 from accounts.conditions import conditions_at
 from accounts.events import Actor
+from accounts.key_fields import LIMITS
 from accounts.models import APIKey, APIKeySecret, KeyState, Scope
 from accounts.templatetags.keys import ago, condition_tag, left, state_badge
 
@@ -121,7 +122,7 @@ class APIKeyAdmin(KeyActionsAdmin):
 
     def save_model(self, request: HttpRequest, obj: APIKey, form: "ModelForm[APIKey]", change: bool) -> None:
         if change:
-            services.describe(key=obj, fields=form.changed_data, by=Actor.account(request))
+            services.update_key(key=obj, fields=form.changed_data, by=Actor.account(request))
             return
         issued = services.create_key(
             name=obj.name,
@@ -130,7 +131,7 @@ class APIKeyAdmin(KeyActionsAdmin):
             expires_at=obj.expires_at,
             allowed_networks=obj.allowed_networks,
             scopes=obj.scopes,
-            limits={name: getattr(obj, name) for name in services.LIMITS},
+            limits={name: getattr(obj, name) for name in LIMITS},
             by=Actor.account(request),
         )
         obj.pk = issued.key.pk

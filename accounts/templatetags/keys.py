@@ -11,7 +11,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
-from accounts.admin.charts import compact
 from accounts.conditions import Condition
 from accounts.models import APIKey, KeyEvent
 
@@ -103,7 +102,15 @@ def percent(value: float) -> str:
     return f"{value:.0f} %"
 
 
-register.filter(compact)
+@register.filter
+def compact(value: float) -> str:
+    """A number in at most four characters and a suffix: `950`, `1.2k`, `35k`, `1.5M`."""
+    for unit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # A number that would round up to 1000 of a unit is 1 of the next.
+        if value >= 0.9995 * unit:
+            number = value / unit
+            return f"{number:.3g}{suffix}" if number < 999.5 else f"{number:.0f}{suffix}"
+    return f"{value:g}"
 
 
 def _time(moment: datetime, words: str) -> SafeString:

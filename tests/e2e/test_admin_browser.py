@@ -199,7 +199,7 @@ def test_of_two_who_rotate_at_once_the_second_is_told(window: Browsing, page: Pa
 def test_a_reload_does_not_show_a_secret_again(page: Page) -> None:
     secret = create_key(page, "reloaded")
     page.reload()  # Sends the form again.
-    expect(page.get_by_text("in use already")).to_be_visible()
+    expect(page.get_by_text("already has")).to_be_visible()
     assert secret not in page.content()
 
 

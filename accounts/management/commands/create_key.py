@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from accounts import services
+from accounts.key_fields import LIMITS
 from accounts.management import arguments
 from accounts.models import Scope
 
@@ -20,7 +21,7 @@ class Command(BaseCommand):
         expiry = parser.add_mutually_exclusive_group()
         expiry.add_argument("--expires-in", type=arguments.duration, help="for example 90d")
         expiry.add_argument("--expires-at", type=arguments.moment, help="for example 2026-12-31")
-        for name in services.LIMITS:
+        for name in LIMITS:
             option = f"--{name.replace('_', '-')}"
             parser.add_argument(option, type=arguments.limit, help="a number, “unlimited” or “default”")
         parser.add_argument(
@@ -40,7 +41,7 @@ class Command(BaseCommand):
                 owner=options["owner"],
                 note=options["note"],
                 expires_at=expires_at,
-                limits={name: options[name] for name in services.LIMITS},
+                limits={name: options[name] for name in LIMITS},
                 allowed_networks=options["network"],
                 scopes=options["scope"] or Scope.values,
                 by=arguments.operator(),

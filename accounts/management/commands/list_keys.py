@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from accounts import services
+from accounts.key_fields import LIMITS
 from accounts.models import APIKey, KeyState
 
 COLUMNS = ("number", "name", "state", "owner", "secrets", "last_used", "expires")
@@ -45,7 +45,7 @@ def _row(key: APIKey) -> dict[str, Any]:
         "created": _second(key.created_at),
         "last_used": _second(key.last_used_at),
         "expires": _second(key.expires_at),
-        "limits": {name: getattr(key, name) for name in services.LIMITS},
+        "limits": {name: getattr(key, name) for name in LIMITS},
         "allowed_networks": key.allowed_networks,
         "scopes": key.scopes,
     }
