@@ -16,7 +16,7 @@ from accounts.admin.charts import stacked_columns
 from accounts.admin.usage_figures import Period
 from accounts.limits.policy import day_of
 from accounts.models import APIKey, DailyUsage
-from accounts.usage_csv import csv_lines
+from accounts.usage_export import csv_lines
 
 if TYPE_CHECKING:
     UsageModelAdmin = admin.ModelAdmin[DailyUsage]
@@ -40,7 +40,7 @@ class UsageAdmin(UsageModelAdmin):
         view = self.admin_site.admin_view
         return [
             path("", view(self.changelist_view), name="accounts_dailyusage_changelist"),
-            path("usage.csv", view(self.csv_view), name="accounts_dailyusage_csv"),
+            path("usage.csv", view(self.csv_view), name="accounts_dailyusage_export"),
             path("<int:key_id>/", view(self.key_view), name="accounts_dailyusage_key"),
         ]
 

@@ -10,7 +10,7 @@ from accounts.limits import admission, clock
 from accounts.limits.policy import day_of
 from accounts.management import arguments
 from accounts.models import DailyUsage, Outcome
-from accounts.usage_csv import csv_lines
+from accounts.usage_export import csv_lines
 
 DAYS = 30
 
