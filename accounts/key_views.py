@@ -52,6 +52,6 @@ def _limit_fields(key: APIKey) -> dict[str, str]:
     if limits.unlimited:
         return {}
     try:
-        return headers.fields(limits, admission.standing_of(key))
+        return headers.rate_limit_headers(limits, admission.standing_of(key))
     except DatabaseError:
         return {}  # The answer is worth more than its fields.

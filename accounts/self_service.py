@@ -109,7 +109,7 @@ class OwnKeyView(KeyView):
                 "left": {
                     "requests": rate and rate.left(standing.tat_us, now_us=standing.now_us),
                     "tokens": limits.tokens_left(standing),
-                    "concurrent": limits.places_left(standing),
+                    "concurrent": limits.slots_left(standing),
                 },
                 "today": {
                     "day": today.day,

@@ -1,4 +1,4 @@
-"""Usage as CSV (RFC 4180), safe to open in a spreadsheet."""
+"""Usage as rows for other programs: dictionaries, or CSV (RFC 4180) that is safe to open in a spreadsheet."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ COLUMNS = (
     "key_id",
     "key",
     "owner",
-    *(outcome.value for outcome in Outcome),
+    *Outcome.values,
     "prompt_tokens",
     "completion_tokens",
     "total_tokens",
@@ -21,32 +21,37 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 class _Line:
-    """A file to `csv.writer`, which hands over each line instead of keeping it."""
+    """A file for `csv.writer` that returns each line instead of storing it."""
 
     def write(self, line: str) -> str:
         return line
 
 
-def csv_lines(usage: Iterable[DailyUsage]) -> Iterator[str]:
-    """The lines of the CSV, one for each key and day, made as they are asked for."""
+def row(usage: DailyUsage) -> dict[str, str | int]:
+    """The values of `COLUMNS` for one key and day; `usage.key` should be loaded."""
+    return {
+        "day": usage.day.isoformat(),
+        "key_id": usage.key_id,
+        "key": usage.key.name,
+        "owner": usage.key.owner,
+        **{outcome: getattr(usage, outcome) for outcome in Outcome.values},
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.tokens,
+    }
+
+
+def csv_lines(usages: Iterable[DailyUsage]) -> Iterator[str]:
+    """Yield the lines of the CSV, the header first, then one for each key and day."""
     writer: Any = csv.writer(_Line())
     yield writer.writerow(COLUMNS)
-    for used in usage:
-        key = used.key
+    for usage in usages:
+        cells = row(usage)
         yield writer.writerow(
-            (
-                used.day.isoformat(),
-                key.pk,
-                as_text(key.name),
-                as_text(key.owner),
-                *(getattr(used, outcome.value) for outcome in Outcome),
-                used.prompt_tokens,
-                used.completion_tokens,
-                used.tokens,
-            )
+            as_text(cell) if isinstance(cell := cells[column], str) else cell for column in COLUMNS
         )
 
 
 def as_text(cell: str) -> str:
-    """The cell, with an apostrophe before what a spreadsheet would run as a formula."""
+    """The cell, prefixed with an apostrophe if a spreadsheet would run it as a formula."""
     return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell

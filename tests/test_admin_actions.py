@@ -142,7 +142,7 @@ def test_the_grace_can_be_ended_at_once(admin_client: Client) -> None:
     assert old is not None
     assert new is not None
     assert (old.is_live, new.is_live) == (False, True)
-    assert "No secret of this key is in its grace" in text(act(admin_client, "end_grace", first.key))
+    assert "This key has no secret in grace" in text(act(admin_client, "end_grace", first.key))
 
 
 # Disable, enable, revoke
@@ -185,7 +185,7 @@ def test_a_revoked_key_can_be_looked_at_but_not_changed(admin_client: Client, ke
 def test_an_expired_key_is_not_offered_for_rotation(admin_client: Client) -> None:
     key = services.create_key(name="search", expires_at=timezone.now() - HOUR).key
     assert url("rotate", key) not in text(admin_client.get(url("change", key)))
-    assert "give it a later expiry" in text(rotate(admin_client, key))
+    assert "set a later expiry" in text(rotate(admin_client, key))
 
 
 # Who may

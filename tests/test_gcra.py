@@ -25,7 +25,7 @@ class LeakyBucket:
         self.at_us = 0
 
     def pours(self, now_us: int) -> bool:
-        leaked = Fraction(now_us - self.at_us, self.rate.distance_us)
+        leaked = Fraction(now_us - self.at_us, self.rate.interval_us)
         self.level, self.at_us = max(Fraction(0), self.level - leaked), now_us
         if self.level + 1 > self.rate.burst:
             return False
@@ -71,13 +71,13 @@ def test_waiting_as_long_as_told_works_and_a_microsecond_less_does_not(
 def test_no_state_locks_out_for_longer_than_one_distance_once_it_is_bounded(
     rate: Rate, tat_us: int, now_us: int
 ) -> None:
-    assert rate.wait_us(tat_us, now_us=now_us) <= rate.distance_us
+    assert rate.wait_us(tat_us, now_us=now_us) <= rate.interval_us
     assert 0 <= rate.left(tat_us, now_us=now_us) <= rate.burst
 
 
 @given(per_minute=st.integers(1, 1_000_000))
 def test_rounding_never_lets_more_through_than_a_minute_may_have(per_minute: int) -> None:
-    assert Rate(per_minute=per_minute, burst=1).distance_us * per_minute >= 60 * SECOND
+    assert Rate(per_minute=per_minute, burst=1).interval_us * per_minute >= 60 * SECOND
 
 
 def test_sixty_a_minute_are_sixty_at_once_and_then_one_a_second() -> None:

@@ -127,7 +127,7 @@ def test_an_old_secret_in_its_grace_cannot_get_a_new_one(client: Client) -> None
 def test_a_third_secret_waits_for_the_end_of_the_grace(client: Client) -> None:
     first = services.create_key(name="search")
     new = rotate(client, first.plaintext).json()["secret"]
-    assert "Two secrets" in problem(rotate(client, new), 409)["detail"]
+    assert "two live secrets" in problem(rotate(client, new), 409)["detail"]
 
 
 def test_a_grace_out_of_bounds_is_refused(client: Client) -> None:

@@ -40,7 +40,7 @@ class UsageAdmin(UsageModelAdmin):
         view = self.admin_site.admin_view
         return [
             path("", view(self.changelist_view), name="accounts_dailyusage_changelist"),
-            path("usage.csv", view(self.csv_view), name="accounts_dailyusage_export"),
+            path("usage.csv", view(self.csv_view), name="accounts_dailyusage_csv"),
             path("<int:key_id>/", view(self.key_view), name="accounts_dailyusage_key"),
         ]
 

@@ -82,7 +82,7 @@ class Limits:
             return None
         return max(0, self.tokens_per_day - standing.used_tokens - standing.reserved_tokens)
 
-    def places_left(self, standing: Standing) -> int | None:
+    def slots_left(self, standing: Standing) -> int | None:
         """How many more requests may run now."""
         if self.max_concurrent is None:
             return None
@@ -132,7 +132,7 @@ class Limits:
         return Refusal(detail=detail, wait_s=wait_s)
 
     def _place_refusal(self, standing: Standing, place_free_at: datetime | None) -> Refusal | None:
-        if self.places_left(standing) != 0:
+        if self.slots_left(standing) != 0:
             return None
         free_us = standing.now_us if place_free_at is None else microseconds(place_free_at)
         wait_s = max(1, whole_seconds(free_us - standing.now_us))
