@@ -54,7 +54,7 @@ def create_key(
     """Create a key with its first secret.
 
     Args:
-        limits: some or all of `LIMITS`; None is the default of the settings, 0 is unlimited.
+        limits: some or all of `LIMITS`; None is the default from the settings, 0 is unlimited.
 
     Raises:
         KeyChangeError: a key that is not revoked has this name, or a limit, network or scope is invalid.
@@ -129,11 +129,11 @@ def rotate(
             administrator did.
 
     Raises:
-        KeyChangeError: the key has been rotated since, is revoked or expired, or this grace would leave
-            three live secrets.
+        KeyChangeError: the key has been rotated since, is revoked or expired, or this grace period would
+            leave three live secrets.
     """
     if grace < timedelta(0):
-        raise ValueError("the grace cannot be negative")
+        raise ValueError("the grace period cannot be negative")
     now = timezone.now()
     with transaction.atomic():
         seen = APIKey.objects.filter(pk=key.pk, rotations=key.rotations)
@@ -148,8 +148,8 @@ def rotate(
         live = APIKeySecret.objects.filter(key=key).live(now)
         if grace and live.count() >= MAX_LIVE_SECRETS:
             raise KeyChangeError(
-                "This key already has two live secrets: wait until the grace of the older one ends, "
-                "or rotate without a grace, which ends both at once."
+                "This key already has two live secrets: wait until the grace period of the older one ends, "
+                "or rotate without a grace period, which ends both at once."
             )
         end = now + grace
         live.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=end)).update(expires_at=end)
@@ -167,13 +167,13 @@ def rotate(
 
 
 def end_grace(*, key: APIKey, reason: str = "", by: Actor = SYSTEM) -> None:
-    """End the grace of the key's old secret now. Raises `KeyChangeError` if no secret is in grace."""
+    """End the grace period of the key's old secret now. Raises `KeyChangeError` if there is none."""
     now = timezone.now()
     with transaction.atomic():
         in_grace = list(APIKeySecret.objects.filter(key=key, expires_at__isnull=False).live(now))
         ended = [secret for secret in in_grace if _end(secret, now)]
         if not ended:
-            raise KeyChangeError("This key has no secret in grace.")
+            raise KeyChangeError("This key has no secret in a grace period.")
         for secret in ended:
             record(EventKind.GRACE_ENDED, key=key, secret=secret, by=by, at=now, reason=reason)
 

@@ -142,7 +142,7 @@ def test_the_grace_can_be_ended_at_once(admin_client: Client) -> None:
     assert old is not None
     assert new is not None
     assert (old.is_live, new.is_live) == (False, True)
-    assert "This key has no secret in grace" in text(act(admin_client, "end_grace", first.key))
+    assert "This key has no secret in a grace period" in text(act(admin_client, "end_grace", first.key))
 
 
 # Disable, enable, revoke

@@ -91,7 +91,7 @@ def test_without_a_body_the_grace_is_that_of_the_document(client: Client) -> Non
     document = client.get("/schema").json()
     operation = document["paths"]["/keys/me/rotate"]["post"]
     assert "required" not in operation["requestBody"]
-    assert "a day where the body is empty" in operation["description"]
+    assert "an empty body means one day" in operation["description"]
     default = document["components"]["schemas"]["RotateRequest"]["properties"]["grace_s"]["default"]
 
     first = services.create_key(name="search")

@@ -119,7 +119,7 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     # The grace ended at once.
     do(page, "End grace")
     expect(page.get_by_text("Ended the grace of the API key")).to_be_visible()
-    assert "another one has replaced it" in str(caller.refusal(first))
+    assert "a newer secret of this API key has replaced it" in str(caller.refusal(first))
     assert caller.refusal(second) is None
 
     # Disabled and enabled.
