@@ -175,7 +175,7 @@ def test_the_list_says_what_there_is_to_notice_and_how_many_keys_there_are_of_ea
     rows = dict(re.findall(r">(key-\w+)</a></th>(.*?)</tr>", page, flags=re.DOTALL))
     for name, tag in (
         ("expiring", "Expiring within 14 days"),
-        ("in_grace", "In grace"),
+        ("in_grace", "In grace period"),
         ("unused", "Unused for 30 days"),
     ):
         assert [row for row, cells in rows.items() if tag in cells] == [f"key-{name}"]
@@ -253,7 +253,7 @@ def test_the_page_says_since_when_by_whom_and_why_a_key_is_disabled_or_revoked(
     assert "by ada: “Over budget”" in page
     services.revoke(key=key, reason="Leaked", by=ADA)
     page = text(admin_client.get(url("change", key)))
-    assert "Revoked for good" in page
+    assert "Revoked permanently" in page
     assert "revoked with the key" in page
     assert "by ada: “Leaked”" in page
 
@@ -263,7 +263,7 @@ def test_the_page_shows_what_happened_to_the_key(admin_client: Client, key: APIK
     key.tokens_per_day = 5000
     services.update_key(key=key, fields=["tokens_per_day"], by=ADA)
     page = text(admin_client.get(url("change", key)))
-    for shown in ("Rotated", "grace of 1 hour; “Quarterly”", "192.0.2.1", "tokens per day: 5000"):
+    for shown in ("Rotated", "grace period of 1 hour; “Quarterly”", "192.0.2.1", "tokens per day: 5000"):
         assert shown in page
 
 
@@ -281,7 +281,7 @@ def test_events_and_usage_are_on_the_page_for_those_who_may_see_them(client: Cli
     viewer.user_permissions.add(Permission.objects.get(codename="view_apikey"))
     client.force_login(viewer)
     page = text(client.get(url("change", key)))
-    assert "What happened" not in page
+    assert "Recent events" not in page
     assert "dailyusage" not in page
 
 

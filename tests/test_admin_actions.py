@@ -52,7 +52,7 @@ def test_rotation_shows_the_new_secret_once_and_keeps_the_old_one_for_the_grace(
     page = text(admin_client.get(url("change", first.key)))
     assert str(old) in page
     assert str(second) in page
-    assert "(grace)" in page
+    assert "(grace period)" in page
 
 
 @pytest.mark.parametrize(("grace", "live"), [("0", 1), ("3600", 2), ("86400", 2), ("604800", 2)])
@@ -98,7 +98,9 @@ def test_sending_the_rotation_again_is_refused_in_words(admin_client: Client, ke
 
 def test_a_second_grace_at_the_same_time_is_announced_and_refused(admin_client: Client, key: APIKey) -> None:
     rotate(admin_client, key)
-    assert "Two secrets are live already" in text(admin_client.get(url("rotate", key)))
+    assert "This key already has two live secrets. Rotate without a grace period" in text(
+        admin_client.get(url("rotate", key))
+    )
     refused = rotate(admin_client, key, rotations=1)
     assert "This key already has two live secrets" in text(refused)
     assert is_shown(rotate(admin_client, key, grace="0", rotations=1))
@@ -135,7 +137,7 @@ def test_the_grace_can_be_ended_at_once(admin_client: Client) -> None:
     first = services.create_key(name="search")
     second = shown_secret(rotate(admin_client, first.key))
     page = text(act(admin_client, "end_grace", first.key))
-    assert "Ended the grace of the API key" in page
+    assert "Ended the grace period of the API key" in page
     assert url("end_grace", first.key) not in page
     old = services.find_secret(first.plaintext)
     new = services.find_secret(second)
@@ -164,7 +166,7 @@ def test_a_key_is_disabled_enabled_and_revoked_by_post_only(admin_client: Client
 
 
 def test_a_key_is_not_revoked_without_a_reason(admin_client: Client, key: APIKey) -> None:
-    assert "Say why" in text(act(admin_client, "revoke", key, reason=" "))
+    assert "Enter a reason" in text(act(admin_client, "revoke", key, reason=" "))
     assert APIKey.objects.get().state is KeyState.ACTIVE
     act(admin_client, "disable", key, reason="")
     assert APIKey.objects.get().state is KeyState.DISABLED

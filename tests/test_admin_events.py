@@ -45,7 +45,14 @@ def test_the_list_tells_who_did_what_to_which_key_from_where_and_why(admin_clien
         ("Created", "reports"),
         ("Created", "search"),
     ]
-    for shown in ("ada", "192.0.2.1", "grace of 7 days; “Quarterly”", "bob", "192.0.2.2", "“Over budget”"):
+    for shown in (
+        "ada",
+        "192.0.2.1",
+        "grace period of 7 days; “Quarterly”",
+        "bob",
+        "192.0.2.2",
+        "“Over budget”",
+    ):
         assert shown in page
 
 

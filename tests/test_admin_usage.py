@@ -67,8 +67,8 @@ def test_the_overview_counts_what_all_keys_used_on_each_day(admin_client: Client
     assert [day, "1,234", "30", "1,264"] in rows  # tokens by key
     assert [day, "5", "1", "0", "6"] in rows  # requests by outcome: finished, failed, refused
     assert [before, "1", "0", "4", "5"] in rows
-    assert ["search", "98 %", "1,245", "9"] in rows
-    assert ["reports", "2 %", "30", "2"] in rows
+    assert ["search", "98%", "1,245", "9"] in rows
+    assert ["reports", "2%", "30", "2"] in rows
 
 
 def test_only_the_days_asked_for_count(admin_client: Client) -> None:
@@ -79,7 +79,7 @@ def test_only_the_days_asked_for_count(admin_client: Client) -> None:
     use(key, days_ago=89, finished=1, completion_tokens=7000)
     for days, tokens in (("7", "7"), ("30", "777"), ("90", "7,777"), ("0", "777"), ("x", "777")):
         rows = table_rows(text(admin_client.get(OVERVIEW, {"days": days})))
-        assert ["search", "100 %", tokens] == next(row for row in rows if row[:1] == ["search"])[:3]
+        assert ["search", "100%", tokens] == next(row for row in rows if row[:1] == ["search"])[:3]
 
 
 def test_keys_beyond_the_first_five_are_drawn_together(admin_client: Client) -> None:
@@ -87,7 +87,7 @@ def test_keys_beyond_the_first_five_are_drawn_together(admin_client: Client) -> 
         use(make_key(f"key-{index}"), finished=1, completion_tokens=1000 - index)
     page = text(admin_client.get(OVERVIEW))
     head = next(row for row in table_rows(page) if row[:1] == ["Day"])
-    assert head == ["Day", "key-0", "key-1", "key-2", "key-3", "key-4", "All others", "All"]
+    assert head == ["Day", "key-0", "key-1", "key-2", "key-3", "key-4", "Other keys", "Total"]
     assert [str(today()), "1,000", "999", "998", "997", "996", "2,982", "7,972"] in table_rows(page)
 
 
@@ -105,10 +105,10 @@ def test_today_stands_against_the_limit_with_what_running_requests_hold(admin_cl
     Reservation.objects.create(key=wide, day=today(), tokens=40, deadline=later)
     Reservation.objects.create(key=wide, day=today(), tokens=600, deadline=past)
     rows = table_rows(text(admin_client.get(OVERVIEW)))
-    start = rows.index(["Key", "Tokens of today", "Left"])
+    start = rows.index(["Key", "Tokens today", "Left"])
     assert rows[start + 1 :] == [
-        ["tight", "90 of 100 used (90 %) — near the limit", "10"],
-        ["wide", "90 of 1,000 used (9 %), 40 held by running requests", "870"],
+        ["tight", "90 of 100 used (90%) — near the limit", "10"],
+        ["wide", "90 of 1,000 used (9%), 40 reserved by running requests", "870"],
     ]
 
 
@@ -119,7 +119,7 @@ def test_the_page_of_a_key_counts_that_key_alone(admin_client: Client) -> None:
     page = text(admin_client.get(key_page(search)))
     rows = table_rows(page)
     assert [str(today()), "60", "40", "100"] in rows
-    assert ["100 of 100 used (100 %) — at the limit", "0"] in rows
+    assert ["100 of 100 used (100%) — at the limit", "0"] in rows
     assert "limit 100" in page
     assert "reports" not in page
 
@@ -127,8 +127,11 @@ def test_the_page_of_a_key_counts_that_key_alone(admin_client: Client) -> None:
 def test_without_any_use_the_pages_say_so(admin_client: Client) -> None:
     key = make_key("search")
     for page, sentences in (
-        (OVERVIEW, ["No tokens in", "No requests in", "No key was used", "No key in use has a limit"]),
-        (key_page(key), ["No tokens in", "No requests in", "This key has no limit"]),
+        (
+            OVERVIEW,
+            ["No tokens in", "No requests in", "No key was used", "No key in use has a daily token limit"],
+        ),
+        (key_page(key), ["No tokens in", "No requests in", "This key has no daily token limit"]),
     ):
         shown = text(admin_client.get(page))
         for sentence in sentences:
@@ -147,7 +150,7 @@ def test_charts_are_well_formed_with_title_and_description_and_names_are_escaped
     for chart in charts:
         root = ET.fromstring(chart)  # noqa: S314 — our own page
         assert root.find("title") is not None
-        assert "in all, the most on" in str(root.findtext("desc"))
+        assert "in total, with a maximum of" in str(root.findtext("desc"))
         labelled_by = root.attrib["aria-labelledby"].split()
         assert labelled_by == [child.attrib["id"] for child in root[:2]]
 

@@ -81,8 +81,8 @@ def test_a_day_without_use_has_no_column_but_its_place() -> None:
     empty, full = chart([0, 10], [0, 5]).columns
     assert empty.segments == []
     assert len(full.segments) == 2
-    assert empty.told == "22 November 2026: 0 tokens"
-    assert full.told == "23 November 2026: 15 tokens\nkey 0: 10\nkey 1: 5"
+    assert empty.tooltip == "22 November 2026: 0 tokens"
+    assert full.tooltip == "23 November 2026: 15 tokens\nkey 0: 10\nkey 1: 5"
 
 
 @pytest.mark.parametrize("count", [1, 7, 30, 90])
@@ -107,8 +107,8 @@ def test_a_limit_is_a_line_unless_the_columns_would_be_flat_under_it() -> None:
 def test_the_description_and_the_table_tell_what_the_picture_does() -> None:
     drawn = chart([10, 2000], [0, 500])
     assert drawn.description == (
-        "Tokens from 22 November 2026 to 23 November 2026: 2,510 tokens in all, "
-        "the most on 23 November 2026 with 2,500."
+        "Tokens from 22 November 2026 to 23 November 2026: 2,510 tokens in total, "
+        "with a maximum of 2,500 on 23 November 2026."
     )
     assert drawn.rows == [(date(2026, 11, 23), (2000, 500), 2500), (date(2026, 11, 22), (10, 0), 10)]
 

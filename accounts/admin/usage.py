@@ -1,4 +1,4 @@
-"""Usage in the admin: what all keys used, what one key used, and both as CSV."""
+"""Usage in the admin: of all keys, of one key, and as CSV."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ BUDGETS_SHOWN = 10
 
 @admin.register(DailyUsage)
 class UsageAdmin(UsageModelAdmin):
-    """Stands in the admin's menu as a model does, with pages of its own in the place of list and form."""
+    """Appears in the admin's menu like a model, but replaces the list and the form with its own pages."""
 
     class Media:
         css = {"all": ("accounts/keys.css", "accounts/usage.css")}

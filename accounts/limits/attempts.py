@@ -27,7 +27,7 @@ class Purpose(models.TextChoices):
 
 
 def count(purpose: Purpose, address: str | None, *, now: datetime | None = None) -> None:
-    """Count an attempt from the address; raises `LimitExceeded`, counting nothing, if the limit is reached."""
+    """Count an attempt from the address, or raise `LimitExceeded` and count nothing at the limit."""
     per_minute = settings.LLM_FAILURES_PER_MINUTE
     if not per_minute:
         return

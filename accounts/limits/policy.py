@@ -63,7 +63,7 @@ class Limits:
 
     @classmethod
     def of(cls, key: APIKey) -> Self:
-        """The key's own limits, or the defaults from the settings where it has none; 0 is unlimited in both."""
+        """The key's own limits, with the defaults from the settings where it has none; 0 is unlimited."""
         per_minute = _own(key.requests_per_minute, settings.LLM_KEY_REQUESTS_PER_MINUTE)
         burst = _own(key.burst, settings.LLM_KEY_BURST)
         return cls(
@@ -89,11 +89,11 @@ class Limits:
         return max(0, self.max_concurrent - standing.running)
 
     def check_possible(self, tokens: int) -> None:
-        """Raise `NeverWithinLimit` if a request for this many tokens would not fit even into an unused day."""
+        """Raise `NeverWithinLimit` if a request for this many tokens exceeds even an unused day."""
         if self.tokens_per_day is not None and tokens > self.tokens_per_day:
             raise NeverWithinLimit(
-                f"This request may use {tokens} tokens (prompt and completion), but this API key may use only "
-                f"{self.tokens_per_day} in a whole day: shorten the prompt or request fewer new tokens."
+                f"This request may use {tokens} tokens (prompt and completion), but this API key may use "
+                f"only {self.tokens_per_day} in a whole day: shorten the prompt or request fewer new tokens."
             )
 
     def refusal(self, standing: Standing, *, tokens: int, place_free_at: datetime | None) -> Refusal | None:

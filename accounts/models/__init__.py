@@ -1,4 +1,4 @@
-"""What the database holds of API keys: who may call, what they have used, what happened to them."""
+"""The database's tables on API keys: keys and secrets, limits, usage, events."""
 
 from accounts.models.allowance import AddressAllowance as AddressAllowance
 from accounts.models.allowance import KeyAllowance as KeyAllowance

@@ -1,4 +1,4 @@
-"""What keys have used: requests by outcome, and tokens, for each key and day."""
+"""Usage of keys: tokens, and requests by outcome, for each key and day."""
 
 from django.db import models
 
@@ -12,16 +12,16 @@ class Outcome(models.TextChoices):
     FAILED = "failed", "Failed"
     CANCELLED = "cancelled", "Cancelled"
     TIMED_OUT = "timed_out", "Timed out"
-    # The engine had no room for it.
+    # The engine's queue was full.
     OVERLOADED = "overloaded", "Overloaded"
-    # A limit of the key had no room for it.
+    # A limit of the key refused it.
     REFUSED = "refused", "Refused"
-    # Nobody told its end: the process was killed.
+    # The process was killed, so nothing reported how it ended.
     LOST = "lost", "Lost"
 
 
 class DailyUsage(models.Model):
-    """What a key used on a day (UTC), exact to the token."""
+    """The usage of a key on a day (UTC), exact to the token."""
 
     key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="daily_usage")
     day = models.DateField()

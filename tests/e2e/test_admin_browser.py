@@ -103,7 +103,7 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     used_five_minutes_ago(service, "life")
     page.get_by_role("link", name="Rotate secret…").click()
     page.get_by_label("Other").check()
-    page.get_by_label("Hours of grace").fill("36")
+    page.get_by_label("Grace period in hours").fill("36")
     page.get_by_label("Reason").fill("Quarterly")
     page.get_by_role("button", name="Rotate secret").click()
     second = shown_secret(page)
@@ -113,12 +113,12 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     for secret in (first, second):
         assert caller.refusal(secret) is None
     page.reload()
-    expect(page.locator(".key-note")).to_contain_text("is still in use: last just now from 127.0.0.1")
-    expect(page.locator(".key-facts")).to_contain_text("In grace")
+    expect(page.locator(".key-note")).to_contain_text("is still in use: last used just now from 127.0.0.1")
+    expect(page.locator(".key-facts")).to_contain_text("In grace period")
 
     # The grace ended at once.
-    do(page, "End grace")
-    expect(page.get_by_text("Ended the grace of the API key")).to_be_visible()
+    do(page, "End grace period")
+    expect(page.get_by_text("Ended the grace period of the API key")).to_be_visible()
     assert "a newer secret of this API key has replaced it" in str(caller.refusal(first))
     assert caller.refusal(second) is None
 
@@ -155,7 +155,7 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
         "Created",
         "Disabled",
         "Enabled",
-        "Grace ended",
+        "Grace period ended",
         "Limits changed",
         "New secret first used",
         "New secret first used",
