@@ -99,7 +99,7 @@ def update_key(*, key: APIKey, fields: Collection[str], by: Actor = SYSTEM) -> N
 def create_first_key(*, secret: str) -> APIKey | None:
     """Create the key of a fresh database, with a secret that the operator chose.
 
-    Returns None if the database already holds a key, even one that another process creates at this moment.
+    Returns None if the database already holds a key, even one that a concurrent process creates.
     Raises `ValueError` if `secret` cannot be a key's secret.
     """
     if not tokens.is_acceptable(secret):
@@ -120,7 +120,7 @@ def rotate(
     made_with: APIKeySecret | None = None,
     by: Actor = SYSTEM,
 ) -> IssuedSecret:
-    """Add a new secret to the key; its previous secret works for `grace` more, or ends now if that is zero.
+    """Add a new secret to the key. The previous one keeps working for `grace`, or ends now if that is zero.
 
     Args:
         key: the key as the caller saw it. If it has been rotated since, the rotation is refused, so that of
@@ -220,7 +220,7 @@ def revoke(*, key: APIKey, reason: str = "", by: Actor = SYSTEM) -> None:
 
 
 def find_secret(plaintext: str) -> APIKeySecret | None:
-    """Return the secret with this plaintext and its key, in whatever state; None if there is none."""
+    """Return the secret with this plaintext, with its key, in any state; None if there is none."""
     if not tokens.is_acceptable(plaintext):
         return None
     try:
