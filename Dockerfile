@@ -1,10 +1,23 @@
-# The service with CPU torch, without a model. The builder holds what only building needs (compiler, pip, the
-# parts of torch that no start reads); what stays is copied over.
+# The service with CPU torch, without a model. What only building needs (compiler, pip, the parts of torch that no
+# start reads) stays in the stages before the last.
 
-# --- The packages, and nothing of the project but its requirements: rebuilt when those change.
-FROM python:3.11.14-slim-bookworm AS packages
+# --- What builds. The packages want its `strip`.
+FROM python:3.11.14-slim-bookworm AS builder
 
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+
+# --- The native kernels: rebuilt when one of them changes. Python alone is needed, and none of the packages.
+FROM builder AS kernels
+
+WORKDIR /build/inference/engine/native
+COPY inference/engine/native/*.cpp inference/engine/native/*.h inference/engine/native/build.py \
+     inference/engine/native/__*.py ./
+WORKDIR /build
+RUN KERNELS_DIR=kernels python -m inference.engine.native --required
+
+# --- The packages, and nothing of the project but its requirements: rebuilt when those change.
+FROM builder AS packages
+
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
 # Where PyTorch's index cannot be reached: a folder or page with torch's wheel.
 ARG PIP_FIND_LINKS=
@@ -12,12 +25,8 @@ RUN python -m venv --without-pip /opt/venv
 COPY requirements/cpu.txt requirements/base.txt requirements/constraints.txt /build/requirements/
 RUN python -m pip --python /opt/venv/bin/python install --retries 2 --no-deps -r /build/requirements/cpu.txt
 RUN python -m pip --python /opt/venv/bin/python install -r /build/requirements/base.txt
-COPY docker/ /build/docker/
+COPY docker/trim.sh docker/warm.py /build/docker/
 RUN sh /build/docker/trim.sh /opt/venv/bin/python
-
-# --- The native kernels: rebuilt when their sources change.
-COPY inference/engine/native/ /build/inference/engine/native/
-RUN cd /build && /opt/venv/bin/python -m inference.engine.native && test -f inference/engine/native/kernels-any.so
 
 # --- The project, with its byte code and the static files of all packages, compressed.
 FROM packages AS project
@@ -29,8 +38,7 @@ COPY accounts/ accounts/
 COPY inference/ inference/
 RUN mkdir staticfiles \
     && SECRET_KEY=of-the-build VAR_DIR=/tmp /opt/venv/bin/python manage.py collectstatic --no-input --ignore redoc --verbosity 0 \
-    && /opt/venv/bin/python -m compileall -q . \
-    && cp -p /build/inference/engine/native/*.so inference/engine/native/
+    && /opt/venv/bin/python -m compileall -q .
 
 # --- What runs.
 FROM python:3.11.14-slim-bookworm
@@ -43,13 +51,14 @@ LABEL org.opencontainers.image.title="llmservice" \
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data llmservice \
     && install --directory --owner llmservice --group llmservice --mode 700 /data /models
 COPY --from=packages /opt/venv /opt/venv
+COPY --from=kernels /build/kernels /opt/kernels
 COPY --from=project /app /app
 
 WORKDIR /app
 USER llmservice
 # /data: database (SQLite), secret key. /models: what comes from the Hugging Face hub.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    HOST=0.0.0.0 PORT=8000 VAR_DIR=/data HF_HOME=/models LOG_FORMAT=json
+    HOST=0.0.0.0 PORT=8000 VAR_DIR=/data HF_HOME=/models LOG_FORMAT=json KERNELS_DIR=/opt/kernels
 VOLUME ["/data", "/models"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -1,4 +1,4 @@
-# `make run` starts the service, `make test` tests it; both set up what they need, once.
+# `make run` starts the service, `make test` tests it. Both install what they need the first time.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,7 +9,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 MANAGE := $(PYTHON) manage.py
 PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input
-# Rewrites one line of the terminal with what pip is at; pip's errors go past it.
+# Shows pip's progress on one line of the terminal; pip's errors go to stderr as they are.
 PROGRESS := awk '/^ *(Collecting|Downloading|Using|Building|Installing)/ \
 	{ printf "\r\033[K  %s", substr($$0, 1, 76); fflush() } END { printf "\r\033[K" }'
 ifeq ($(shell test -t 1 || echo no),no)
@@ -17,14 +17,23 @@ PROGRESS := cat > /dev/null
 endif
 say = @printf '\033[1m%s\033[0m\n' $(1)
 
-.PHONY: help run test test-postgresql check bench
+# Processes that run the tests side by side; WORKERS=0 runs them in one, as a debugger needs it.
+WORKERS ?= 2
+PYTEST := $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup
+NATIVE := inference/engine/native
+CLANG_FORMAT := $(VENV)/bin/clang-format
+
+.PHONY: help run test test-fast test-postgresql coverage check format bench
 
 help:
-	@echo 'make run     start the service; PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL= are taken'
-	@echo 'make test    run the tests; ARGS="-k generate" goes to pytest'
-	@echo 'make test-postgresql   those of them that use the database, on the server at TEST_POSTGRES_URL'
-	@echo 'make check   lint, format, types, missing migrations, settings'
-	@echo 'make bench   speed against other engines; PEERS=openvino adds one, ARGS="--rounds 1" goes to the benchmark'
+	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
+	@echo 'make test        run all tests; ARGS="-k generate" goes to pytest, WORKERS=0 runs them in one process'
+	@echo 'make test-fast   run the tests that need no server, browser or model, in under a minute'
+	@echo 'make test-postgresql   run the tests that use the database on the PostgreSQL server at TEST_POSTGRES_URL'
+	@echo 'make coverage    measure which lines the tests run (without the end-to-end tests)'
+	@echo 'make check       lint, format, types, imports, missing migrations, deployment settings'
+	@echo 'make format      format the Python and C++ sources'
+	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
 
 run: $(VENV)/.run $(VENV)/.native
 	@$(MANAGE) preflight --before-setup
@@ -33,24 +42,38 @@ run: $(VENV)/.run $(VENV)/.native
 
 test: $(VENV)/.dev $(VENV)/.native
 	@$(MANAGE) quickstart_model > /dev/null
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
-# Its user has to be allowed to make databases; pytest-django makes one and drops it.
+test-fast: $(VENV)/.dev $(VENV)/.native
+	@$(PYTEST) -m 'not slow' $(ARGS)
+
+# The user in the URL needs the right to create databases: pytest-django creates one and drops it.
 test-postgresql: $(VENV)/.dev $(VENV)/.native
 	@DATABASE_URL=$${TEST_POSTGRES_URL:-postgres://postgres@127.0.0.1:5432/postgres} \
-		$(PYTHON) -m pytest -m django_db --ignore tests/e2e $(ARGS)
+		$(PYTEST) -m django_db --ignore tests/e2e $(ARGS)
+
+coverage: $(VENV)/.dev $(VENV)/.native
+	@$(MANAGE) quickstart_model > /dev/null
+	@$(PYTEST) --ignore tests/e2e --cov --cov-report term:skip-covered $(ARGS)
 
 check: $(VENV)/.dev
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy .
+	@$(CLANG_FORMAT) --dry-run --Werror $(NATIVE)/*.cpp $(NATIVE)/*.h
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 	@$(MANAGE) makemigrations --check --dry-run
 	@$(MANAGE) check --deploy
 
-bench: $(VENV)/.bench $(patsubst %,var/bench/venv-%/.ready,$(PEERS))
+format: $(VENV)/.dev
+	@$(PYTHON) -m ruff check --fix-only .
+	@$(PYTHON) -m ruff format .
+	@$(CLANG_FORMAT) -i $(NATIVE)/*.cpp $(NATIVE)/*.h
+
+bench: $(VENV)/.bench $(VENV)/.native $(patsubst %,var/bench/venv-%/.ready,$(PEERS))
 	@$(PYTHON) -m benchmarks.throughput $(if $(PEERS),--peers $(PEERS)) $(ARGS)
 
-# --- The virtual environment. A stamp is newer than the requirements that it stands for.
+# --- The virtual environment. A stamp is newer than the requirements that it installed.
 
 $(VENV)/.venv:
 	@python=$$(for name in python3.11 python3.12 python3.13 python3; do \
@@ -79,7 +102,7 @@ $(VENV)/.bench: $(VENV)/.run requirements/bench.txt
 	@$(PIP) install -r requirements/bench.txt | $(PROGRESS)
 	@touch $@
 
-# Peers that have a virtual environment to themselves, since they want other versions than the service.
+# Peers with a virtual environment of their own, because they need other versions than the service.
 PEER_PIP = $(@D)/bin/python -m pip --disable-pip-version-check --no-input
 
 var/bench/venv-openvino/.ready: $(VENV)/.venv requirements/cpu.txt requirements/bench-openvino.txt

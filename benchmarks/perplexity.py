@@ -21,11 +21,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
-from inference.engine import native
-from inference.engine.compute.model import LanguageModel, Segment, context_length
+from inference.engine.compute.model import LanguageModel, context_length
 from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.kv_cache import kv_cache_dtype
+from inference.engine.native import kernels as native
+from inference.engine.segment import Segment
 from inference.quickstart import ensure_model
 
 _VAR_DIR = Path(__file__).resolve().parent.parent / "var"
@@ -122,10 +123,10 @@ class EveryRow:
 
     def logits(self, token_ids: list[int]) -> torch.Tensor:
         """After each of the tokens: `[tokens, vocabulary]`."""
-        slots = self._model.cache.allocate(len(token_ids))
+        slots = self._model.cache.slots.allocate(len(token_ids))
         assert slots is not None  # noqa: S101
         self._model.forward([Segment(token_ids, 0, slots)])
-        self._model.cache.release(slots)
+        self._model.cache.slots.release(slots)
         return self._logits[: len(token_ids)]
 
     def _note(self, model: object, args: object, output: Any) -> None:

@@ -65,7 +65,9 @@ def disturb(service: Service, *, streams: int, prompt_tokens: int, vocabulary: i
 
 def _submit(service: Service, prompt: list[int], new_tokens: int) -> Generation:
     return service.engine.submit(
-        GenerationRequest(prompt_ids=tuple(prompt), max_new_tokens=new_tokens, sampling=_GREEDY)
+        service.engine.prepare(
+            GenerationRequest(prompt=tuple(prompt), max_new_tokens=new_tokens, sampling=_GREEDY)
+        )
     )
 
 

@@ -16,11 +16,12 @@ from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
 from inference.engine.compute.layer_program.abi import OPERATIONS, Instruction, Step
 from inference.engine.compute.layer_program.recorder import NotRecordable
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.kv_cache import kv_cache_dtype
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
+from inference.engine.segment import Segment
 
 _KERNELS = ("linear", "int8_linear", "attention", "activation")
 """Those that are called from Python; of the program of the layers, each instruction is named."""
@@ -51,7 +52,7 @@ def step_profile(
     model.use_threads(threads)
     segments = []
     for _ in range(requests):
-        slots = model.cache.allocate(context + 1)
+        slots = model.cache.slots.allocate(context + 1)
         assert slots is not None  # noqa: S101
         model.forward([Segment(list(range(context)), 0, slots)])
         segments.append(Segment([0], context, slots))

@@ -1,17 +1,44 @@
-#!/bin/sh
-# Runs the end-to-end tests against the service in an image's file system, so that nothing that it lacks goes
-# unseen. usage, as root: docker/test.sh FILE-SYSTEM [PYTEST-ARGUMENTS]
-# FILE-SYSTEM is a folder that holds it, as `buildah mount` or `docker export` give one.
-set -eu
-root=$1
-shift
-here=$(cd "$(dirname "$0")/.." && pwd)
-mkdir -p "$root$here/var"
-for folder in /proc /dev /tmp "$here/var"; do
-    mount --rbind "$folder" "$root$folder"
-    mount --make-rslave "$root$folder"
-done
-trap 'for folder in "$here/var" /tmp /dev /proc; do umount -l "$root$folder"; done' EXIT
-cd "$here"
-TEST_IMAGE_ROOT=$root .venv/bin/python -m pytest tests/e2e/test_service.py tests/e2e/test_start.py \
-    tests/e2e/test_postgresql.py "$@"
+#!/usr/bin/env bash
+# Builds the image, starts it by docker-compose with the quick-start model, and tests it there. What it starts it
+# ends, and removes all of it but the image. usage: docker/test.sh [PYTEST-ARGUMENTS]
+# It needs docker, docker-compose and the packages of `make test`. COMPOSE_EXTRA names a further compose file.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$PWD/.venv/bin/python
+
+free_port() { "$python" -c 'import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])'; }
+taken() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+QUICKSTART_MODEL=$("$python" manage.py quickstart_model)
+PORT=${PORT:-8000}
+if taken "$PORT"; then
+    PORT=$(free_port)
+fi
+# In float32 the texts are those of transformers.
+export QUICKSTART_MODEL PORT LLM_QUANTIZATION=none LOG_FORMAT=text
+export COMPOSE_FILE=$PWD/docker-compose.yml:$PWD/docker/quickstart.yml
+if [[ -n ${COMPOSE_EXTRA:-} ]]; then
+    COMPOSE_FILE+=:$(realpath "$COMPOSE_EXTRA")
+fi
+export COMPOSE_PROJECT_NAME=llmservice-test DEVELOPMENT_PROJECT=llmservice-test-development
+
+down() {
+    for project in "$COMPOSE_PROJECT_NAME" "$DEVELOPMENT_PROJECT"; do
+        docker-compose --project-name "$project" down --volumes --remove-orphans --timeout 10
+    done
+}
+finish() {
+    status=$?
+    if ((status)); then
+        docker-compose logs --no-color --tail 100
+    fi
+    down
+    exit "$status"
+}
+
+down # what a run that was killed has left
+trap finish EXIT
+docker-compose build
+docker-compose up --detach
+TEST_SERVICE_URL=http://127.0.0.1:$PORT "$python" -m pytest tests/e2e/test_service.py tests/e2e/test_readme.py \
+    tests/e2e/test_docs_browser.py tests/e2e/test_container.py --durations 5 "$@"

@@ -1,117 +1,165 @@
-"""A generation within the limits of the key that asked for it, accounted for however it ends."""
+"""Generations within the limits of the key that asked for them, accounted for however they end."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
 from django.conf import settings
 from django.db import DatabaseError, connection
 
 from accounts.limits.admission import Admission, admit, settle
 from accounts.models import APIKey, Outcome
-from inference.engine.errors import Cancelled, DeadlineExceeded, EngineError, Overloaded, Unavailable
-from inference.engine.request import Completion, Generation, GenerationRequest
-from llmservice.http import request_record
+from inference.engine.backend import Backend
+from inference.engine.errors import EngineError
+from inference.engine.request import Completion, Event, Generation, GenerationRequest, merged_events
+from llmservice.http import problems, request_record
 
-if TYPE_CHECKING:
-    from inference.engine.engine import Engine
-
-# A cancelled generation ends with the engine's next step; longer than any step takes.
 LAST_STEP_S = 30.0
+"""A cancelled generation ends with the backend's next step; no step takes this long."""
 
 logger = logging.getLogger(__name__)
 
 
-@contextmanager
-def metered(key: APIKey, engine: "Engine", request: GenerationRequest) -> Iterator[Generation]:
-    """Submit a request of the key; at the end of the block it has ended, and is accounted for.
+class Metered:
+    """The generations of one HTTP request, under one reservation of the key's limits.
 
-    A generation that is still running there, because nobody wants the rest, is cancelled.
+    `admit` reserves and starts them, `close` settles what they used; the context manager does both. `close`
+    may be called any number of times, and settles also when no event was ever read: a stream whose body is
+    never started costs what was generated until then.
+
+    Args:
+        key: whose limits and usage it is.
+        requests: one for each text.
 
     Raises:
-        EmptyPrompt, PromptTooLong: it can never be generated; it counts for nothing.
-        LimitExceeded, NeverWithinLimit: the key's limits do not allow it.
-        Overloaded, Unavailable: the engine has no room; it used no tokens.
+        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: a request can never be generated;
+            nothing is counted.
+
+    Attributes:
+        generations: in the order of the requests; empty before `admit`.
     """
-    engine.check(request)
-    timeout_s = settings.LLM_REQUEST_TIMEOUT_S if request.timeout_s is None else request.timeout_s
-    prompt_tokens = len(request.prompt_ids)
-    admission = admit(key=key, tokens=prompt_tokens + request.max_new_tokens, timeout_s=timeout_s)
-    _give_connection_back()
-    generation: Generation | None = None
-    outcome = Outcome.FAILED
-    try:
-        try:
-            generation = engine.submit(request)
-        except (Overloaded, Unavailable):
-            outcome = Outcome.OVERLOADED
-            raise
-        yield generation
-        outcome = Outcome.FINISHED if generation.done else Outcome.CANCELLED
-    except Overloaded:
-        outcome = Outcome.OVERLOADED
-        raise
-    except DeadlineExceeded:
-        outcome = Outcome.TIMED_OUT
-        raise
-    except (Cancelled, GeneratorExit):
-        outcome = Outcome.CANCELLED
-        raise
-    finally:
-        used = generation if outcome is not Outcome.OVERLOADED else None
-        tokens = {
-            "prompt_tokens": prompt_tokens if used else 0,
-            "completion_tokens": _completion_tokens(used) if used else 0,
-        }
-        _settle(admission, outcome, **tokens)
-        _tell(
-            outcome,
-            used,
-            prompt=engine.decode(request.prompt_ids) if settings.LOG_PROMPTS else None,
-            **tokens,
+
+    def __init__(self, *, key: APIKey, backend: Backend, requests: Sequence[GenerationRequest]) -> None:
+        self.generations: list[Generation] = []
+        self._key = key
+        self._backend = backend
+        self._prepared = [backend.prepare(request) for request in requests]
+        self._admission: Admission | None = None
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompts as text, without special tokens; one line for each where there are several."""
+        return "\n".join(self._backend.prompt_text(prepared) for prepared in self._prepared)
+
+    def admit(self) -> None:
+        """Reserve what the requests may use, and start them.
+
+        Raises:
+            LimitExceeded, NeverWithinLimit: the key's limits do not allow it.
+            Overloaded, Unavailable: the backend has no room; no tokens are counted.
+        """
+        self._admission = admit(
+            key=self._key,
+            tokens=sum(prepared.max_tokens for prepared in self._prepared),
+            timeout_s=self._longest_s(),
         )
+        _return_connection()
+        try:
+            for prepared in self._prepared:
+                self.generations.append(self._backend.submit(prepared))
+        except BaseException as error:
+            self.close(error)
+            raise
+
+    def events(self, timeout_s: float | None = None) -> Generator[tuple[int, Event] | None, None, None]:
+        """The events of all generations as they come, each with its generation's index; settles at the end.
+
+        None comes whenever `timeout_s` passes without an event. Closing the iterator cancels what still runs.
+
+        Raises:
+            EngineError: how one of them failed.
+        """
+        try:
+            yield from merged_events(self.generations, timeout_s)
+        except BaseException as error:
+            self.close(error)
+            raise
+        self.close()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Cancel what still runs, settle what was used, and record how the request ended.
+
+        Args:
+            error: why the request ends; None where its client has what it wanted.
+        """
+        admission, self._admission = self._admission, None
+        if admission is None:
+            return
+        outcome = self._outcome(error)
+        self._end_generations()
+        counted = self.generations if outcome is not Outcome.OVERLOADED else []
+        prompt_tokens = sum(generation.prompt_tokens for generation in counted)
+        completion_tokens = sum(generation.completion_tokens for generation in counted)
+        try:
+            settle(admission, outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        except DatabaseError:
+            # The client gets its text all the same; the reservation is given back at its deadline.
+            logger.exception("The end of a request could not be written to the database.")
+        self._record(outcome, counted, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+
+    def __enter__(self) -> Self:
+        self.admit()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(error)
+
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        """The one place that decides what the account says of the request."""
+        if isinstance(error, GeneratorExit):
+            return Outcome.CANCELLED
+        if error is None:
+            return Outcome.FINISHED if all(g.done for g in self.generations) else Outcome.CANCELLED
+        meaning = problems.meaning_of(error)
+        return Outcome(meaning.outcome) if meaning is not None else Outcome.FAILED
+
+    def _end_generations(self) -> None:
+        """Wait until no generation adds tokens any more."""
+        for generation in self.generations:
+            if not generation.done:
+                generation.cancel()
+        for generation in self.generations:
+            with suppress(EngineError, TimeoutError):
+                generation.result(timeout_s=LAST_STEP_S)
+
+    def _longest_s(self) -> float:
+        """The seconds after which all requests have ended."""
+        timeouts = [prepared.request.timeout_s for prepared in self._prepared]
+        return max(settings.LLM_REQUEST_TIMEOUT_S if timeout is None else timeout for timeout in timeouts)
+
+    def _record(
+        self, outcome: Outcome, counted: list[Generation], *, prompt_tokens: int, completion_tokens: int
+    ) -> None:
+        """Write down for the log and the metrics how it went."""
+        record = request_record.current()
+        if record is None:
+            return
+        record.outcome = outcome.value
+        record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
+        if settings.LOG_PROMPTS:
+            record.prompt = self.prompt_text
+        if counted:
+            first = counted[0]
+            record.first_token_s = first.first_token_s
+            if isinstance(first.outcome, Completion):
+                record.queued_s, record.generated_s = first.queued_s, first.generated_s
 
 
-def _give_connection_back() -> None:
-    """Leave the database's connection to other requests: this one waits for its text, and there are few."""
+def _return_connection() -> None:
+    """Return the connection to the pool: this request now waits for its text, and connections are few."""
     if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
         connection.close()
-
-
-def _tell(
-    outcome: Outcome,
-    generation: Generation | None,
-    *,
-    prompt: str | None,
-    prompt_tokens: int,
-    completion_tokens: int,
-) -> None:
-    """Write down for the log and the metrics how it went."""
-    record = request_record.current()
-    if record is None:
-        return
-    record.outcome = outcome.value
-    record.prompt = prompt
-    record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
-    if generation is not None:
-        record.first_token_s = generation.first_token_s
-        if isinstance(completion := generation.outcome, Completion):
-            record.queued_s, record.generated_s = completion.queued_s, completion.generated_s
-
-
-def _completion_tokens(generation: Generation) -> int:
-    """How many tokens were generated, once no more are."""
-    if not generation.done:
-        generation.cancel()
-        with suppress(EngineError, TimeoutError):
-            generation.result(timeout_s=LAST_STEP_S)
-    return generation.completion_tokens
-
-
-def _settle(admission: Admission, outcome: Outcome, *, prompt_tokens: int, completion_tokens: int) -> None:
-    try:
-        settle(admission, outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-    except DatabaseError:
-        # The text is there all the same; the reservation is given back at its deadline.
-        logger.exception("The end of a request could not be written to the database.")

@@ -1,4 +1,4 @@
-"""The worker's one engine: loaded beside the web server's threads, used by the views."""
+"""The worker's one backend: loaded while the web server already answers, used by the views."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from inference import model_source
 from inference.engine.errors import ModelUnavailable, Unavailable
 
 if TYPE_CHECKING:
-    from inference.engine.engine import Engine
+    from inference.engine.backend import Backend
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """Where the engine stands, and why it does not generate, in a sentence (empty while it does)."""
+    """The state of the backend, and a sentence that says why it does not generate (empty while it does)."""
 
     state: State
     reason: str = ""
@@ -38,13 +38,13 @@ class Status:
 
 _lock = threading.Lock()
 _status = Status(State.LOADING, LOADING)
-_engine: "Engine | None" = None
+_backend: "Backend | None" = None
 
 
 def check_model() -> None:
-    """Whether the model of the settings could be had, and its device; takes seconds.
+    """Check that the model of the settings can be found, and that its device exists; takes seconds.
 
-    Needs no torch but where the settings ask for CUDA.
+    It needs torch only if the settings ask for CUDA.
 
     Raises:
         ModelUnavailable: with the sentence for the operator.
@@ -57,54 +57,54 @@ def check_model() -> None:
 
 
 def status() -> Status:
-    """Where the engine stands now."""
+    """The state of the backend now."""
     with _lock:
-        if _status.state is State.READY and _engine is not None and not _engine.alive:
+        if _status.state is State.READY and _backend is not None and not _backend.alive:
             return Status(State.DEAD, "The engine has stopped after an internal error; restart the service.")
         return _status
 
 
-def engine() -> "Engine":
-    """The engine, ready to generate.
+def backend() -> "Backend":
+    """The backend, ready to generate.
 
     Raises:
-        Unavailable: it loads, drains, has stopped or is dead; the message says which.
+        Unavailable: it is loading, draining, stopped or dead; the message says which.
     """
     now = status()
-    if now.state is not State.READY or _engine is None:
+    if now.state is not State.READY or _backend is None:
         raise Unavailable(now.reason)
-    return _engine
+    return _backend
 
 
 def start(*, on_failure: Callable[[], None] = lambda: None) -> None:
-    """Begin to load the engine, in a thread of its own.
+    """Start to load the model, in a thread of its own.
 
     Args:
-        on_failure: called in that thread when the model cannot be served, after the reason is in the log.
+        on_failure: called in that thread if the model cannot be served, after the reason has been logged.
     """
     _replace(Status(State.LOADING, LOADING), None)
     threading.Thread(target=_load, args=(on_failure,), name="load", daemon=True).start()
 
 
-def install(ready: "Engine") -> None:
-    """Make `ready`, an engine that runs, the one of this process."""
+def install(ready: "Backend") -> None:
+    """Make `ready`, which can generate, the backend of this process."""
     _replace(Status(State.READY), ready)
 
 
 def drain() -> None:
-    """Refuse new requests from now on; those that are in go on."""
-    draining = Status(State.DRAINING, "The service is shutting down and takes no more requests.")
-    if not _replace(draining, _engine, only_from=State.READY):
+    """Refuse new requests from now on; those already submitted are finished."""
+    draining = Status(State.DRAINING, "The service is shutting down and accepts no new requests.")
+    if not _replace(draining, _backend, only_from=State.READY):
         _replace(draining, None, only_from=State.LOADING)
-    if _engine is not None:
-        _engine.drain()
+    if _backend is not None:
+        _backend.drain()
 
 
 def stop() -> None:
-    """End the engine; what still runs fails with `Unavailable`."""
-    _replace(Status(State.STOPPED, "The service has stopped."), _engine)
-    if _engine is not None:
-        _engine.stop()
+    """Stop the backend; unfinished requests fail with `Interrupted`."""
+    _replace(Status(State.STOPPED, "The service has stopped."), _backend)
+    if _backend is not None:
+        _backend.stop()
 
 
 def _load(on_failure: Callable[[], None]) -> None:
@@ -112,16 +112,8 @@ def _load(on_failure: Callable[[], None]) -> None:
     from inference.engine.config import EngineConfig
     from inference.engine.loader import load_engine
 
-    config = EngineConfig(
-        max_running=settings.LLM_MAX_RUNNING,
-        max_queued=settings.LLM_MAX_QUEUED,
-        kv_cache_tokens=settings.LLM_KV_CACHE_TOKENS,
-        processes=settings.WEB_CONCURRENCY,
-        threads=settings.LLM_THREADS,
-        device=settings.LLM_DEVICE,
-        quantization=settings.LLM_QUANTIZATION,
-        kv_cache_dtype=settings.LLM_KV_CACHE_DTYPE,
-    )
+    values = {field: getattr(settings, name) for field, name in settings.ENGINE_SETTINGS.items()}
+    config = EngineConfig(**values)
     name = settings.LLM_MODEL
     try:
         loaded = load_engine(model_source.fetch(name), name=model_source.public_name(name), config=config)
@@ -141,10 +133,10 @@ def _fail(reason: str, on_failure: Callable[[], None]) -> None:
     on_failure()
 
 
-def _replace(new: Status, new_engine: "Engine | None", *, only_from: State | None = None) -> bool:
-    global _status, _engine
+def _replace(new: Status, backend: "Backend | None", *, only_from: State | None = None) -> bool:
+    global _status, _backend
     with _lock:
         if only_from is not None and _status.state is not only_from:
             return False
-        _status, _engine = new, new_engine
+        _status, _backend = new, backend
         return True

@@ -86,7 +86,7 @@ def count_request(record: RequestRecord, elapsed_s: float) -> None:
 def observe_engine() -> None:
     """Take over how much this worker's engine has to do now."""
     try:
-        load = runtime.engine().load
+        load = runtime.backend().load
     except Unavailable:
         ready.set(0)
         return

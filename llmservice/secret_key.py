@@ -9,7 +9,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 
-def kept_secret_key(path: Path) -> str:
+def load_or_create_secret_key(path: Path) -> str:
     """The key in the file `path`; made where there is none, mode 600.
 
     Processes that start at once get the same key: each writes a file of its own whole and then links it to

@@ -1,4 +1,4 @@
-"""Django's settings. What may differ from one installation to another is in `llmservice.environment`."""
+"""Django's settings. What differs between installations is declared in `llmservice.environment`."""
 
 import hashlib
 import hmac
@@ -7,48 +7,28 @@ from datetime import timedelta
 
 from llmservice import database, logs, openapi
 from llmservice.environment import BASE_DIR, Environment
-from llmservice.secret_key import kept_secret_key
+from llmservice.secret_key import load_or_create_secret_key
 
 ENVIRONMENT = Environment.read(os.environ)
 
-HOST = ENVIRONMENT.host
-PORT = ENVIRONMENT.port
-WEB_CONCURRENCY = ENVIRONMENT.web_concurrency
-VAR_DIR = ENVIRONMENT.var_dir
-API_KEY = ENVIRONMENT.api_key
-MAX_BODY_BYTES = ENVIRONMENT.max_body_bytes
-METRICS_TOKEN = ENVIRONMENT.metrics_token
-TRUSTED_PROXIES = ENVIRONMENT.trusted_proxies
-LOG_FORMAT = ENVIRONMENT.log_format
-LOG_PROMPTS = ENVIRONMENT.log_prompts
-DJANGO_SUPERUSER_USERNAME = ENVIRONMENT.django_superuser_username
-DJANGO_SUPERUSER_PASSWORD = ENVIRONMENT.django_superuser_password
-DJANGO_SUPERUSER_EMAIL = ENVIRONMENT.django_superuser_email
-LLM_MODEL = ENVIRONMENT.llm_model
-LLM_MAX_RUNNING = ENVIRONMENT.llm_max_running
-LLM_MAX_QUEUED = ENVIRONMENT.llm_max_queued
-LLM_KV_CACHE_TOKENS = ENVIRONMENT.llm_kv_cache_tokens
-LLM_THREADS = ENVIRONMENT.llm_threads
-LLM_DEVICE = ENVIRONMENT.llm_device
-LLM_QUANTIZATION = ENVIRONMENT.llm_quantization
-LLM_KV_CACHE_DTYPE = ENVIRONMENT.llm_kv_cache_dtype
-LLM_REQUEST_TIMEOUT_S = ENVIRONMENT.llm_request_timeout_s
-LLM_KEY_REQUESTS_PER_MINUTE = ENVIRONMENT.llm_key_requests_per_minute
-LLM_KEY_BURST = ENVIRONMENT.llm_key_burst
-LLM_KEY_TOKENS_PER_DAY = ENVIRONMENT.llm_key_tokens_per_day
-LLM_KEY_MAX_CONCURRENT = ENVIRONMENT.llm_key_max_concurrent
-LLM_FAILURES_PER_MINUTE = ENVIRONMENT.llm_failures_per_minute
+# Every setting under its variable's name; what Django wants in another form follows below. Django's error
+# pages hide secrets by their names, and the name DATABASE_URL does not tell that it may contain a password.
+globals().update({name: value for name, value in ENVIRONMENT.by_variable().items() if name != "DATABASE_URL"})
+
+# Which field of the engine's configuration each of them sets: {"max_running": "LLM_MAX_RUNNING", …}.
+ENGINE_SETTINGS = {
+    variable.engine_field: name for name, variable in Environment.variables().items() if variable.engine_field
+}
 
 # --- Secrets
-SECRET_KEY = ENVIRONMENT.secret_key or kept_secret_key(VAR_DIR / "secret_key")
+SECRET_KEY = ENVIRONMENT.secret_key or load_or_create_secret_key(ENVIRONMENT.var_dir / "secret_key")
 API_KEY_PEPPER = (
     ENVIRONMENT.api_key_pepper
     or hmac.new(SECRET_KEY.encode(), b"llmservice.api_key_pepper", hashlib.sha256).hexdigest()
 )
 
 # --- Django
-DEBUG = ENVIRONMENT.debug
-ALLOWED_HOSTS = sorted({"localhost", "127.0.0.1", "[::1]", HOST, *ENVIRONMENT.allowed_hosts})
+ALLOWED_HOSTS = sorted({"localhost", "127.0.0.1", "[::1]", ENVIRONMENT.host, *ENVIRONMENT.allowed_hosts})
 INSTALLED_APPS = [
     "llmservice.apps.LLMServiceConfig",
     "django.contrib.admin",
@@ -106,55 +86,52 @@ AUTH_PASSWORD_VALIDATORS = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+DATA_UPLOAD_MAX_MEMORY_SIZE = ENVIRONMENT.max_body_bytes
 
-# Pages of this service are shown in no frame; cookies go to no other site and, where browsers reach the
-# service by https, over nothing else. Sessions are administrators' alone, so they last a working day.
+# No page may be framed. Cookies are not sent to other sites and, with HTTPS, only over HTTPS. Only
+# administrators have sessions, so a session lasts a working day.
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = "Lax"
-HTTPS = ENVIRONMENT.https
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_HSTS_SECONDS = ENVIRONMENT.hsts_seconds if HTTPS else 0
-# Probes and Prometheus come without the proxy.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENVIRONMENT.https
+SECURE_HSTS_SECONDS = ENVIRONMENT.hsts_seconds if ENVIRONMENT.https else 0
+# Probes and Prometheus bypass the proxy.
 SECURE_REDIRECT_EXEMPT = ["^health$", "^ready$", "^metrics$"]
 CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.csrf_trusted_origins)
-# The other names under the domain, and the lists in browsers, are not this service's to decide about.
+# HSTS for subdomains and preloading concern the whole domain, which is not this service's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_COOKIE_AGE = 12 * 60 * 60
 CSRF_COOKIE_HTTPONLY = True
 
-# --- Guesses at the admin's login (django-axes)
+# --- Lockout after failed logins to the admin (django-axes)
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-# Both together: by the name alone, anyone could lock the administrator out.
+# The combination of both: by the name alone, anyone could lock out the administrator.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "accounts.events.address_of"
 AXES_RESET_ON_SUCCESS = True
-# What comes during the wait neither prolongs it nor is written down.
+# An attempt during the lockout neither extends it nor is recorded.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_CALLABLE = "llmservice.lockout.locked_out"
-# In the place of the name people type their password by mistake: it is kept out of the log.
+# People type their password into the name field by mistake, so the name stays out of the log.
 AXES_SENSITIVE_PARAMETERS = ["username"]
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 
-
 # --- Database
 DATABASES = {
     "default": database.configuration(
-        ENVIRONMENT.database_url or f"sqlite:///{VAR_DIR / 'db.sqlite3'}",
+        ENVIRONMENT.database_url or f"sqlite:///{ENVIRONMENT.var_dir / 'db.sqlite3'}",
         connections=ENVIRONMENT.database_connections,
-        test_folder=VAR_DIR,
+        test_folder=ENVIRONMENT.var_dir,
     )
 }
-DATABASE_WAIT_S = ENVIRONMENT.database_wait_s
 
-# --- Static files: the admin's and Swagger UI's, served by the service itself. An image has collected and
-# compressed them; elsewhere they are found in their packages, so that there is no collectstatic to forget.
+# --- Static files of the admin and Swagger UI, served by the service itself. The container image contains
+# them collected and compressed; elsewhere they are served from their packages, without collectstatic.
 STATIC_URL = "/static/"
 STATIC_ROOT = folder if (folder := BASE_DIR / "staticfiles").is_dir() else None
 STORAGES = {
@@ -162,7 +139,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
-WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_AUTOREFRESH = ENVIRONMENT.debug
 
 # --- API
 REST_FRAMEWORK = {
@@ -178,4 +155,4 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = openapi.SPECTACULAR_SETTINGS
 
-LOGGING = logs.configuration(LOG_FORMAT)
+LOGGING = logs.configuration(ENVIRONMENT.log_format)

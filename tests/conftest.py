@@ -1,4 +1,4 @@
-"""What all tests share: the quick-start model, and the rule for tests that need PostgreSQL."""
+"""What all tests share: the quick-start model, PostgreSQL, and how they are divided among processes."""
 
 import os
 from pathlib import Path
@@ -14,6 +14,24 @@ POSTGRES_URLS = (
     "postgres://postgres@127.0.0.1:5432/postgres",
 )
 IN_CI = os.environ.get("CI") == "true"
+E2E = BASE_DIR / "tests" / "e2e"
+
+# PyTorch's threads wait for each other by spinning. The service shortens this wait as well: several test
+# processes share the cores.
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests that are told by where they are or what they use, and group the tests by process.
+
+    All end-to-end tests share one service, so one process runs them; any other file is a group of its own,
+    because its fixtures serve the whole file.
+    """
+    for item in items:
+        end_to_end = E2E in item.path.parents
+        if end_to_end or "quickstart_model" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+        item.add_marker(pytest.mark.xdist_group("e2e" if end_to_end else item.path.stem))
 
 
 @pytest.fixture(scope="session")

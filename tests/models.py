@@ -20,10 +20,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from inference.engine import native
 from inference.engine.compute.model import LanguageModel
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
+from inference.engine.native import kernels as native
+from inference.engine.tokenizer import HuggingFaceTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 CONTEXT_LENGTH = 256
@@ -92,18 +93,20 @@ def tiny_engine(
     config: EngineConfig | None = None,
     *,
     shape: str = "gpt2",
+    tokenizer: PreTrainedTokenizerFast | None = None,
     eos_ids: tuple[int, ...] = (),
     start: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Engine:
     """An engine with a tiny model; the caller stops it, or steps it where it is not started.
 
-    Without `eos_ids` every text reaches its full length.
+    Without a `tokenizer` it has the one of bytes. Without `eos_ids` every text reaches its full length.
     """
     config = replace(config or EngineConfig(kv_cache_tokens=4096), threads=1)
     compute_on(1)  # a second thread only waits, with so small a model
     model = LanguageModel(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
-    engine = Engine(model, byte_tokenizer(), config, eos_ids=eos_ids, clock=clock)
+    tokens = HuggingFaceTokenizer(tokenizer or byte_tokenizer(), rows=model.vocabulary_size)
+    engine = Engine(model, tokens, config, eos_ids=eos_ids, clock=clock)
     if start:
         engine.start()
     return engine

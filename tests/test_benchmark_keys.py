@@ -8,6 +8,7 @@ import pytest
 from benchmarks import keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["sqlite", "postgresql"])
 def test_it_runs_to_its_end(
     server: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]

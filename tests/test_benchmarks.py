@@ -30,6 +30,7 @@ def gpt2_medium_size(tmp_path: Path) -> ModelSize:
     return ModelSize.of_folder(tmp_path)
 
 
+@pytest.mark.slow
 def test_throughput_runs_to_its_end(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +50,7 @@ def test_throughput_runs_to_its_end(
     assert "llmservice float32 : limit" in printed
 
 
+@pytest.mark.slow
 def test_ctranslate2_is_a_peer(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ctranslate2")
     tokenizer = byte_tokenizer()
@@ -64,6 +66,7 @@ def test_ctranslate2_is_a_peer(tiny_model: Path, tmp_path: Path, capsys: pytest.
     }
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_not_installed_is_left_out_with_a_word(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +80,7 @@ def test_a_peer_that_is_not_installed_is_left_out_with_a_word(
     assert "OpenVINO" not in captured.out
 
 
+@pytest.mark.slow
 def test_prefill_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "prefill.json"
     options = ["--precision", "float32", "--prompt", "20", "--long-prompt", "100", "--streams", "3"]
@@ -86,6 +90,7 @@ def test_prefill_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     assert figures["longest_gap_steps"][0] > 0
 
 
+@pytest.mark.slow
 def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "memory.json"
     options = ["--requests", "2", "--contexts", "16"]
@@ -95,6 +100,7 @@ def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     assert figures["running_16"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantization", ["none", "int8"])
 def test_step_profile_names_the_operators(
     tiny_model: Path, capsys: pytest.CaptureFixture[str], quantization: str

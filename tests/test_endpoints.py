@@ -9,10 +9,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from rest_framework.views import APIView
 
-from accounts import tokens
 from accounts.authentication import APIKeyAuthentication
 from accounts.key_views import HasScope
-from llmservice.environment import BASE_DIR
 from tests.problems import problem
 
 # Without a key, and why.
@@ -83,11 +81,3 @@ def test_no_page_of_the_admin_is_for_others_than_its_staff(client: Client, signe
             assert response.status_code in {301, 302, 403, 404, 405}, address
             if response.status_code in {301, 302}:
                 assert "/login/" in response["Location"] or response["Location"].endswith("/"), address
-
-
-def test_the_expression_for_secret_scanners_finds_secrets_and_not_what_is_like_them() -> None:
-    readme = (BASE_DIR / "README.md").read_text()
-    [expression] = re.findall(r"`(\\bllms_\S+)`", readme)
-    secret = tokens.generate()
-    found = re.findall(expression, f"key={secret}\nllms_tooshort {secret}x x{secret} '{secret}'")
-    assert found == [secret, secret]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import (
@@ -21,7 +21,9 @@ from inference.engine.errors import (
     Unavailable,
 )
 from inference.engine.loader import load_engine
-from inference.engine.request import Generation, GenerationRequest, SamplingParams
+from inference.engine.request import Event, Generation, GenerationRequest, SamplingParams, merged_events
+from inference.engine.segment import Segment
+from inference.engine.tokenizer import HuggingFaceTokenizer
 from tests.models import CONTEXT_LENGTH, SHAPES, byte_tokenizer, tiny_engine
 
 GREEDY = SamplingParams(do_sample=False)
@@ -30,7 +32,7 @@ PROMPTS = ("a", "Grüße, 世界", "x" * 32, "The quick brown fox jumps over the
 
 def request(prompt: str = "Hello", *, new: int = 20, seed: int = 1, **more: object) -> GenerationRequest:
     fields: dict[str, object] = {"sampling": SamplingParams(seed=seed), "max_new_tokens": new, **more}
-    return GenerationRequest(prompt_ids=tuple(byte_tokenizer()(prompt)["input_ids"]), **fields)  # type: ignore[arg-type]
+    return GenerationRequest(prompt=tuple(byte_tokenizer()(prompt)["input_ids"]), **fields)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=SHAPES)
@@ -50,9 +52,13 @@ def stepped() -> Engine:
 def full() -> tuple[Engine, list[Generation]]:
     """The same with its four places taken, by an owner who is no other test's."""
     engine = tiny_engine(EngineConfig(kv_cache_tokens=2048, max_running=4, max_queued=4), start=False)
-    running = [engine.submit(request(seed=i, owner="first")) for i in range(4)]
+    running = [submit(engine, request(seed=i, owner="first")) for i in range(4)]
     engine.step()
     return engine, running
+
+
+def submit(engine: Engine, request: GenerationRequest) -> Generation:
+    return engine.submit(engine.prepare(request))
 
 
 def finish(engine: Engine, *, most: int = 2000) -> None:
@@ -64,27 +70,29 @@ def finish(engine: Engine, *, most: int = 2000) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_greedy_text_is_that_of_generate(shape: str) -> None:
-    engine, stock, tokenizer = tiny_engine(shape=shape), SHAPES[shape](), byte_tokenizer()
+    engine, stock = tiny_engine(shape=shape), SHAPES[shape]()
+    tokenizer = HuggingFaceTokenizer(byte_tokenizer(), rows=257)
     for prompt in PROMPTS:
-        ids = engine.tokenize(prompt)
-        ours = engine.submit(GenerationRequest(prompt_ids=ids, sampling=GREEDY, max_new_tokens=60)).result()
+        ids = tokenizer.encode(prompt)
+        ours = submit(engine, GenerationRequest(prompt=prompt, sampling=GREEDY, max_new_tokens=60)).result()
         theirs = generate(stock, ids, max_new_tokens=60)
-        assert engine.decode(ids) + ours.text == tokenizer.decode(theirs, skip_special_tokens=True)
+        assert tokenizer.decode(ids) + ours.text == tokenizer.decode(theirs)
     engine.stop()
 
 
 def test_greedy_text_of_the_quick_start_model_is_that_of_generate(quickstart_model: Path) -> None:
     engine = load_engine(quickstart_model, name="quickstart", config=EngineConfig(kv_cache_tokens=2048))
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
+    tokenizer = HuggingFaceTokenizer(AutoTokenizer.from_pretrained(quickstart_model), rows=stock.vocab_size)
     stops = set()
     for prompt in (
         "The capital of France is",
         "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n",
     ):
-        ids = engine.tokenize(prompt)
-        ours = engine.submit(GenerationRequest(prompt_ids=ids, sampling=GREEDY, max_new_tokens=30)).result()
+        ids = tokenizer.encode(prompt)
+        ours = submit(engine, GenerationRequest(prompt=prompt, sampling=GREEDY, max_new_tokens=30)).result()
         theirs = generate(stock, ids, max_new_tokens=30, eos_token_id=stock.generation_config.eos_token_id)
-        assert engine.decode(ids) + ours.text == engine.decode(theirs)
+        assert tokenizer.decode(ids) + ours.text == tokenizer.decode(theirs)
         assert ours.completion_tokens == len(theirs) - len(ids)
         stops.add(ours.finish_reason)
     assert "stop" in stops
@@ -103,32 +111,65 @@ def test_a_seed_gives_the_same_text_alone_and_among_others_that_come_and_go(engi
         request("p" * (1 + 11 * i), new=5 + 7 * (i % 5), seed=i, sampling=SamplingParams(seed=i, top_p=0.9))
         for i in range(20)
     ]
-    together = [generation.result().text for generation in [engine.submit(one) for one in requests]]
-    alone = [engine.submit(one).result().text for one in requests]
+    together = [generation.result().text for generation in [submit(engine, one) for one in requests]]
+    alone = [submit(engine, one).result().text for one in requests]
     assert together == alone
 
 
 def test_text_comes_in_pieces_that_are_the_whole(engine: Engine) -> None:
-    generation = engine.submit(request(new=40))
-    pieces = list(generation)
-    assert len(pieces) > 1
-    assert "".join(pieces) == generation.result().text
-    assert list(generation) == [generation.result().text]  # read again, it is there at once
+    generation = submit(engine, request(new=40))
+    events = [event for event in generation.events() if event is not None]
+    assert len(events) > 1
+    assert "".join(event.text for event in events) == generation.result().text
+    assert [event.finish_reason for event in events] == [None] * (len(events) - 1) + ["length"]
+    assert sum(len(event.token_ids) for event in events) == generation.result().completion_tokens == 40
+    assert list(generation.events()) == events  # read again, they are there at once
+
+
+def test_waiting_for_events_has_a_time_limit(stepped: Engine) -> None:
+    generation = submit(stepped, request(new=2))
+    events = generation.events(timeout_s=0.01)
+    assert next(events) is None
+    stepped.step()
+    assert isinstance(next(events), Event)
+    assert next(events) is None
+    stepped.step()
+    assert [event.finish_reason for event in events if event is not None] == ["length"]
+
+
+def test_events_of_several_requests_come_in_one_stream_and_a_failure_follows_its_events(
+    stepped: Engine,
+) -> None:
+    generations = [submit(stepped, request(new=3, seed=seed)) for seed in range(2)]
+    stepped.step()
+    generations[1].cancel()
+    finish(stepped)
+    seen: list[tuple[int, Event]] = []
+
+    def collect(items: Iterator[tuple[int, Event] | None]) -> None:
+        for item in items:
+            assert item is not None
+            seen.append(item)
+
+    with pytest.raises(Cancelled):
+        collect(merged_events(generations))
+    assert [event for index, event in seen if index == 0] == list(generations[0].events())
+    assert len([event for index, event in seen if index == 1]) == 1
 
 
 def test_it_ends_at_max_new_tokens_at_an_end_token_or_at_a_stop_string() -> None:
     engine = tiny_engine()
-    whole = engine.submit(request(new=30)).result()
+    whole = submit(engine, request(new=30)).result()
     assert (whole.finish_reason, whole.completion_tokens, whole.prompt_tokens) == ("length", 30, 5)
     middle = whole.text[8:10]
-    stopped = engine.submit(request(new=30, stop=("never", middle))).result()
+    stopped = submit(engine, request(new=30, stop=("never", middle))).result()
     assert (stopped.text, stopped.finish_reason) == (whole.text[: whole.text.index(middle)], "stop")
     assert stopped.completion_tokens < 30
     engine.stop()
 
     end = next(i for i, letter in enumerate(whole.text) if letter.isascii() and i > 2)
     ending = tiny_engine(eos_ids=(byte_tokenizer()(whole.text[end])["input_ids"][0],))
-    ended = ending.submit(request(new=30)).result()
+    ended = submit(ending, request(new=30)).result()
     assert ended.finish_reason == "stop"
     assert ended.text == whole.text[: whole.text.index(whole.text[end])]
     ending.stop()
@@ -136,22 +177,25 @@ def test_it_ends_at_max_new_tokens_at_an_end_token_or_at_a_stop_string() -> None
 
 @pytest.mark.parametrize("new", [0 + 1, CONTEXT_LENGTH - 5])
 def test_a_prompt_that_just_fits_is_generated(engine: Engine, new: int) -> None:
-    assert engine.submit(request(new=new)).result().completion_tokens == new
+    assert submit(engine, request(new=new)).result().completion_tokens == new
 
 
 def test_what_can_never_be_generated_is_refused_at_once(stepped: Engine) -> None:
-    with pytest.raises(PromptTooLong, match=r"5 tokens .* 252 more: together 257, and at most 256 fit"):
-        stepped.submit(request(new=CONTEXT_LENGTH - 4))
+    with pytest.raises(PromptTooLong, match=r"5 tokens .* 252 more: 257 in total, and at most 256 fit"):
+        submit(stepped, request(new=CONTEXT_LENGTH - 4))
     with pytest.raises(EmptyPrompt):
-        stepped.submit(request(""))
+        submit(stepped, request(""))
     small = tiny_engine(EngineConfig(kv_cache_tokens=100), start=False)
     with pytest.raises(PromptTooLong, match="at most 100 fit"):
-        small.submit(request(new=100))
+        submit(small, request(new=100))
 
 
 def test_a_cancelled_request_ends_and_its_place_is_free(stepped: Engine) -> None:
     expected = alone(request("other"))
-    generation, other = stepped.submit(request(new=200)), stepped.submit(request("other"))
+    generation, other = (
+        submit(stepped, request(new=200)),
+        submit(stepped, request("other")),
+    )
     for _ in range(5):
         stepped.step()
     generation.cancel()
@@ -160,12 +204,12 @@ def test_a_cancelled_request_ends_and_its_place_is_free(stepped: Engine) -> None
         generation.result()
     assert generation.completion_tokens == 5
     assert other.result().text == expected
-    assert stepped._model.cache.free_tokens == 2048
+    assert stepped._model.slots.free == 2048
 
 
 def test_a_cancelled_request_that_waits_never_runs(full: tuple[Engine, list[Generation]]) -> None:
     engine, running = full
-    waiting = engine.submit(request())
+    waiting = submit(engine, request())
     waiting.cancel()
     finish(engine)
     with pytest.raises(Cancelled):
@@ -178,9 +222,9 @@ def test_a_request_past_its_deadline_ends_running_or_waiting() -> None:
     now = [100.0]
     config = EngineConfig(kv_cache_tokens=2048, max_running=2)
     engine = tiny_engine(config, start=False, clock=lambda: now[0])
-    late = engine.submit(request(new=200, timeout_s=10))
-    other = engine.submit(request("other", timeout_s=1000))
-    waits = engine.submit(request(timeout_s=10))
+    late = submit(engine, request(new=200, timeout_s=10))
+    other = submit(engine, request("other", timeout_s=1000))
+    waits = submit(engine, request(timeout_s=10))
     engine.step()
     now[0] += 9.9
     engine.step()
@@ -197,12 +241,15 @@ def test_a_request_past_its_deadline_ends_running_or_waiting() -> None:
 def test_the_times_tell_of_waiting_and_generating() -> None:
     now = [100.0]
     engine = tiny_engine(EngineConfig(kv_cache_tokens=600, max_running=1), start=False, clock=lambda: now[0])
-    first, second = engine.submit(request(new=1)), engine.submit(request(new=2))
+    first, second = (
+        submit(engine, request(new=1)),
+        submit(engine, request(new=2)),
+    )
     for _ in range(3):
         now[0] += 2.0
         engine.step()
-    assert (first.result().queued_s, first.result().generated_s) == (2.0, 0.0)
-    assert (second.result().queued_s, second.result().generated_s) == (4.0, 2.0)
+    assert (first.queued_s, first.first_token_s, first.generated_s) == (2.0, 2.0, 0.0)
+    assert (second.queued_s, second.first_token_s, second.generated_s) == (4.0, 4.0, 2.0)
 
 
 def poison(engine: Engine, monkeypatch: pytest.MonkeyPatch, broken: Callable[[list[Segment]], bool]) -> None:
@@ -221,7 +268,7 @@ def test_an_exception_inside_a_step_fails_its_cause_alone(
 ) -> None:
     expected = [alone(request("one")), alone(request("two"))]
     fatal = byte_tokenizer()("!")["input_ids"][0]
-    one, bad, two = (stepped.submit(request(prompt)) for prompt in ("one", "bad!", "two"))
+    one, bad, two = (submit(stepped, request(prompt)) for prompt in ("one", "bad!", "two"))
     poison(stepped, monkeypatch, lambda segments: any(fatal in s.token_ids[3:4] for s in segments))
     finish(stepped)
     with pytest.raises(GenerationFailed) as failure:
@@ -229,14 +276,17 @@ def test_an_exception_inside_a_step_fails_its_cause_alone(
     assert "kernel" not in str(failure.value)
     assert [one.result().text, two.result().text] == expected
     monkeypatch.undo()
-    again = stepped.submit(request("one"))
+    again = submit(stepped, request("one"))
     finish(stepped)
     assert again.result().text == expected[0]
 
 
 def test_an_exception_that_passes_fails_nobody(stepped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [alone(request("one")), alone(request("two"))]
-    generations = [stepped.submit(request("one")), stepped.submit(request("two"))]
+    generations = [
+        submit(stepped, request("one")),
+        submit(stepped, request("two")),
+    ]
     steps = iter(range(10_000))
     poison(stepped, monkeypatch, lambda segments: len(segments) == 2 and next(steps) % 3 == 1)
     finish(stepped)
@@ -251,15 +301,18 @@ def test_numbers_that_are_none_fail_their_request_alone(
     def forward(self: LanguageModel, segments: list[Segment]) -> torch.Tensor:
         logits = honest(self, segments).clone()
         for i, segment in enumerate(segments):
-            if segment.token_ids[:2] == list(request("bad").prompt_ids[:2]):
+            if segment.token_ids[:2] == byte_tokenizer()("ba")["input_ids"]:
                 logits[i] = float("nan")
         return logits
 
     monkeypatch.setattr(LanguageModel, "forward", forward)
-    good, bad = stepped.submit(request("one")), stepped.submit(request("bad"))
+    good, bad = (
+        submit(stepped, request("one")),
+        submit(stepped, request("bad")),
+    )
     finish(stepped)
     monkeypatch.undo()
-    with pytest.raises(GenerationFailed, match="no finite number"):
+    with pytest.raises(GenerationFailed, match="not finite numbers"):
         bad.result()
     assert good.result().text == alone(request("one"))
 
@@ -267,28 +320,28 @@ def test_numbers_that_are_none_fail_their_request_alone(
 def test_a_dead_engine_fails_what_it_held_and_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tiny_engine()
     monkeypatch.setattr(engine._scheduler, "admit", lambda now: 1 / 0)
-    generation = engine.submit(request())
+    generation = submit(engine, request())
     with pytest.raises(Unavailable, match="internal error"):
         generation.result()
     with pytest.raises(Unavailable, match="internal error"):
-        engine.submit(request())
+        submit(engine, request())
     engine.stop()
     assert not engine.alive
 
 
 def test_a_draining_engine_finishes_what_it_holds() -> None:
     engine = tiny_engine()
-    generations = [engine.submit(request(seed=i, new=100)) for i in range(20)]
+    generations = [submit(engine, request(seed=i, new=100)) for i in range(20)]
     engine.drain()
     with pytest.raises(Unavailable, match="shutting down"):
-        engine.submit(request())
+        submit(engine, request())
     assert {generation.result().completion_tokens for generation in generations} == {100}
     engine.stop()
 
 
 def test_a_stopped_engine_leaves_nobody_waiting() -> None:
     engine = tiny_engine(EngineConfig(kv_cache_tokens=2048, max_running=1))
-    generations = [engine.submit(request(seed=i, new=240)) for i in range(5)]
+    generations = [submit(engine, request(seed=i, new=240)) for i in range(5)]
     engine.stop()
     assert not engine.alive
     for generation in generations:
@@ -299,41 +352,41 @@ def test_a_stopped_engine_leaves_nobody_waiting() -> None:
 def test_a_full_queue_says_when_to_come_again(full: tuple[Engine, list[Generation]]) -> None:
     engine, _ = full
     for i in range(4):
-        engine.submit(request(seed=i))
+        submit(engine, request(seed=i))
     with pytest.raises(Overloaded) as refused:
-        engine.submit(request())
+        submit(engine, request())
     assert refused.value.retry_after_s >= 1
     finish(engine)
-    engine.submit(request())
+    submit(engine, request())
 
 
 def test_an_idle_engine_takes_as_many_at_once_as_run_and_wait(stepped: Engine) -> None:
     for i in range(8):
-        stepped.submit(request(seed=i))
+        submit(stepped, request(seed=i))
     with pytest.raises(Overloaded):
-        stepped.submit(request())
+        submit(stepped, request())
 
 
 def test_without_a_queue_a_free_place_is_still_taken() -> None:
     config = EngineConfig(kv_cache_tokens=512, max_running=1, max_queued=0)
     engine = tiny_engine(config, start=False)
-    engine.submit(request())
+    submit(engine, request())
     with pytest.raises(Overloaded):
-        engine.submit(request())
+        submit(engine, request())
 
 
 def test_a_full_queue_makes_room_for_an_owner_who_waits_for_less(
     full: tuple[Engine, list[Generation]],
 ) -> None:
     engine, _ = full
-    greedy = [engine.submit(request(seed=i, owner="greedy")) for i in range(4)]
-    modest = engine.submit(request(owner="modest"))
+    greedy = [submit(engine, request(seed=i, owner="greedy")) for i in range(4)]
+    modest = submit(engine, request(owner="modest"))
     assert greedy[-1].done  # the newest of the one who waits for most
     with pytest.raises(Overloaded):
         greedy[-1].result()
-    second = engine.submit(request(owner="modest"))
+    second = submit(engine, request(owner="modest"))
     with pytest.raises(Overloaded):  # two and two: even
-        engine.submit(request(owner="modest"))
+        submit(engine, request(owner="modest"))
     finish(engine)
     assert all(g.result() for g in [*greedy[:2], modest, second])
 
@@ -342,10 +395,10 @@ def test_owners_get_turns() -> None:
     order: list[str] = []
     engine = tiny_engine(EngineConfig(kv_cache_tokens=2048, max_running=2, max_queued=100), start=False)
 
-    def submit(owner: str, count: int) -> list[Generation]:
-        return [engine.submit(request(seed=i, owner=owner, new=10)) for i in range(count)]
+    def submit_all(owner: str, count: int) -> list[Generation]:
+        return [submit(engine, request(seed=i, owner=owner, new=10)) for i in range(count)]
 
-    pending = {"busy": submit("busy", 20), "calm": submit("calm", 2), "other": submit("other", 2)}
+    pending = {owner: submit_all(owner, count) for owner, count in (("busy", 20), ("calm", 2), ("other", 2))}
     while engine.step():
         for owner, generations in pending.items():
             order += [owner for g in generations if g.done]
@@ -357,8 +410,8 @@ def test_owners_get_turns() -> None:
 
 def test_memory_bounds_what_runs_and_nobody_is_overtaken() -> None:
     engine = tiny_engine(EngineConfig(kv_cache_tokens=300), start=False)
-    large = [engine.submit(request(seed=i, new=195)) for i in range(2)]  # 200 tokens each
-    small = engine.submit(request(new=10, owner="same"))
+    large = [submit(engine, request(seed=i, new=195)) for i in range(2)]  # 200 tokens each
+    small = submit(engine, request(new=10, owner="same"))
     engine.step()
     assert (large[0].completion_tokens, large[1].completion_tokens) == (1, 0)
     finish(engine)
@@ -368,9 +421,9 @@ def test_memory_bounds_what_runs_and_nobody_is_overtaken() -> None:
 def test_a_long_prompt_lets_the_others_go_on() -> None:
     config = EngineConfig(kv_cache_tokens=2048, prefill_tokens_shared=32)
     engine = tiny_engine(config, start=False)
-    running = engine.submit(request(new=100))
+    running = submit(engine, request(new=100))
     engine.step()
-    long = engine.submit(request("y" * 200, new=3))
+    long = submit(engine, request("y" * 200, new=3))
     steps = 0
     while not long.completion_tokens:
         engine.step()
@@ -383,6 +436,6 @@ def test_a_long_prompt_lets_the_others_go_on() -> None:
 
 def alone(one: GenerationRequest) -> str:
     engine = tiny_engine(start=False)
-    generation = engine.submit(one)
+    generation = submit(engine, one)
     finish(engine)
     return generation.result().text

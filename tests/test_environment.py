@@ -1,10 +1,10 @@
-import re
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from inference.engine.config import EngineConfig
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, DEFAULT_MODEL, Environment
 
 
@@ -38,7 +38,7 @@ def test_each_value_has_the_type_of_its_default() -> None:
     assert environment.llm_model == "some/model"
 
 
-def test_a_variable_set_to_nothing_counts_as_not_set() -> None:
+def test_an_empty_variable_counts_as_unset() -> None:
     assert Environment.read({"API_KEY": "", "PORT": " "}) == Environment.read({})
 
 
@@ -56,12 +56,12 @@ def test_a_variable_set_to_nothing_counts_as_not_set() -> None:
             "LLM_REQUEST_TIMEOUT_S must be a number from 0.1 to 86400, not 'nan'.",
         ),
         ("MAX_BODY_BYTES", "1", "MAX_BODY_BYTES must be a whole number of at least 1024, not '1'."),
-        ("LLM_DEVICE", "gpu", "LLM_DEVICE must be auto or cpu or cuda, not 'gpu'."),
+        ("LLM_DEVICE", "gpu", "LLM_DEVICE must be auto, cpu or cuda, not 'gpu'."),
         ("LOG_FORMAT", "xml", "LOG_FORMAT must be text or json, not 'xml'."),
         (
             "TRUSTED_PROXIES",
             "10.0.0.1, lb",
-            "TRUSTED_PROXIES has a part that is wrong: 'lb' does not appear to be an IPv4 or IPv6 network.",
+            "TRUSTED_PROXIES contains an invalid item: 'lb' does not appear to be an IPv4 or IPv6 network.",
         ),
         (
             "LLM_MAX_QUEUE",
@@ -70,7 +70,7 @@ def test_a_variable_set_to_nothing_counts_as_not_set() -> None:
         ),
     ],
 )
-def test_a_bad_value_is_refused_with_its_name_and_what_it_must_be(
+def test_an_invalid_value_is_refused_with_its_name_and_what_it_must_be(
     name: str, value: str, expected: str
 ) -> None:
     with pytest.raises(ImproperlyConfigured) as refusal:
@@ -79,12 +79,12 @@ def test_a_bad_value_is_refused_with_its_name_and_what_it_must_be(
     assert str(refusal.value) == expected
 
 
-def test_an_unknown_variable_far_from_any_other_is_told_what_there_is() -> None:
+def test_the_refusal_of_an_unknown_variable_lists_the_known_ones_if_none_is_similar() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^LLM_XYZZY is not a setting .* LLM_KV_CACHE_TOKENS"):
         Environment.read({"LLM_XYZZY": "1"})
 
 
-def test_variables_of_others_are_left_alone() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     Environment.read({"PATH": "/bin", "LLMSERVICE": "1", "DJANGO_SETTINGS_MODULE": "x"})
 
 
@@ -96,25 +96,20 @@ def test_secrets_do_not_show_in_the_repr() -> None:
     assert "hush" not in shown
 
 
-def test_the_readme_has_every_setting_with_its_default_and_no_other() -> None:
-    readme = (BASE_DIR / "README.md").read_text()
-    rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \| ([^|]*) \|$", readme, flags=re.MULTILINE)
+def test_a_setting_of_the_engine_has_the_type_and_default_of_the_field_that_it_sets() -> None:
+    of_engine = {field.name: (field.type, field.default) for field in fields(EngineConfig)}
+    variables = Environment.variables()
+    settings = {
+        variables[field.name.upper()].engine_field: (field.type, field.default)
+        for field in fields(Environment)
+        if variables[field.name.upper()].engine_field
+    }
 
-    expected = []
-    for field in fields(Environment):
-        assert field.default is not MISSING
-        default = field.default
-        if isinstance(default, Path):
-            default = f"{default.relative_to(BASE_DIR)}/"
-        shown = (
-            str(default).lower()
-            if isinstance(default, bool)
-            else f"{default:g}"
-            if isinstance(default, float)
-            else default
-        )
-        expected.append(
-            (field.name.upper(), f"`{shown}`" if shown not in ("", ()) else "", field.metadata["help"])
-        )
+    assert settings.items() <= of_engine.items()
 
-    assert rows == expected
+
+def test_each_topic_is_declared_in_one_piece() -> None:
+    """The table in the documentation has one section for each run of declarations with the same topic."""
+    topics = [variable.topic for variable in Environment.variables().values()]
+
+    assert topics == sorted(topics, key=topics.index)

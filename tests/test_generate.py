@@ -1,20 +1,21 @@
 """`POST /generate` with a real, tiny model: what is answered, what is refused and in which words."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.test import Client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from accounts import services
 from inference import runtime
 from inference.api.serializers import MAX_SEED
 from inference.engine.engine import Engine
 from inference.engine.errors import Unavailable
-from tests.models import tiny_engine
+from tests.models import END_OF_TEXT, byte_tokenizer, tiny_engine
 from tests.problems import problem
 
 PROMPT = "Once upon a time"
@@ -56,13 +57,13 @@ def test_the_answer_holds_the_text_and_how_it_was_made(generate: Any, engine: En
     assert response.status_code == 200
     assert response["Content-Type"] == "application/json"
     answer = response.json()
-    assert set(answer) == {"generated_text", "finish_reason", "seed", "model", "usage"}
-    assert answer["generated_text"].startswith(PROMPT)
+    assert set(answer) == {"generated_text", "completion", "finish_reason", "seed", "model", "usage"}
+    assert answer["generated_text"] == PROMPT + answer["completion"]
     assert answer["finish_reason"] in {"length", "stop"}
     assert 0 <= answer["seed"] <= MAX_SEED
     assert answer["model"] == engine.model_name
     usage = answer["usage"]
-    assert usage["prompt_tokens"] == len(engine.tokenize(PROMPT))
+    assert usage["prompt_tokens"] == len(PROMPT)
     assert 1 <= usage["completion_tokens"] <= 8
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
@@ -144,6 +145,56 @@ def test_json_is_utf8_whatever_the_charset_says(generate: Any, content_type: str
     assert response.json()["generated_text"].startswith("Grüße")
 
 
+@pytest.fixture
+def with_tokenizer() -> Iterator[Callable[[PreTrainedTokenizerFast], Engine]]:
+    """Serves the tiny model with another tokenizer."""
+    engines: list[Engine] = []
+
+    def serve(tokenizer: PreTrainedTokenizerFast) -> Engine:
+        engines.append(tiny_engine(tokenizer=tokenizer))
+        runtime.install(engines[-1])
+        return engines[-1]
+
+    before = runtime.backend()
+    yield serve
+    runtime.install(before)
+    for engine in engines:
+        engine.stop()
+
+
+def test_special_tokens_of_the_prompt_are_in_the_answer_as_they_were_sent(generate: Any) -> None:
+    prompt = f"{END_OF_TEXT}Hello{END_OF_TEXT}"
+    answer = generate({"prompt": prompt, "max_new_tokens": 4}).json()
+    assert answer["usage"]["prompt_tokens"] == 7
+    assert answer["generated_text"] == prompt + answer["completion"]
+
+
+def test_a_stop_string_that_is_a_special_token_ends_the_text(
+    generate: Any, with_tokenizer: Callable[[PreTrainedTokenizerFast], Engine]
+) -> None:
+    body = {"prompt": PROMPT, "max_new_tokens": 20, "do_sample": False}
+    letters = [letter for letter in generate(body).json()["completion"] if letter.isascii()]
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": [letters[2]]})
+    with_tokenizer(tokenizer)
+    assert letters[2] not in (whole := generate(body).json())["completion"]
+    answer = generate({**body, "stop": [letters[2]]}).json()
+    assert answer["finish_reason"] == "stop"
+    assert whole["completion"].startswith(answer["completion"])
+    assert answer["usage"]["completion_tokens"] < 20
+
+
+def test_a_token_that_the_model_has_no_embedding_for_is_refused(
+    generate: Any, with_tokenizer: Callable[[PreTrainedTokenizerFast], Engine]
+) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["<extra>"])
+    with_tokenizer(tokenizer)
+    document = problem(generate({"prompt": "Hello <extra>"}), 422)
+    assert [error["field"] for error in document["errors"]] == ["prompt"]
+    assert "contains <extra>, a token for which this model has no embedding" in document["detail"]
+
+
 # --- What is refused: fields
 
 INVALID_FIELDS: list[tuple[dict[str, Any], str, str]] = [
@@ -222,7 +273,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_the_counts(generate: Any, en
     prompt = "word " * engine.context_length
     document = problem(generate({"prompt": prompt, "max_new_tokens": 7}), 422)
     assert [error["field"] for error in document["errors"]] == ["prompt"]
-    for count in (len(engine.tokenize(prompt)), 7, engine.context_length):
+    for count in (len(prompt), 7, engine.context_length):
         assert str(count) in document["detail"]
 
 
@@ -315,7 +366,7 @@ def test_while_the_model_loads_the_answer_is_503_with_a_time_to_come_back(
     def loading() -> Engine:
         raise Unavailable("The model is loading.")
 
-    monkeypatch.setattr(runtime, "engine", loading)
+    monkeypatch.setattr(runtime, "backend", loading)
     response = client.post(
         "/generate", {"prompt": "a"}, content_type="application/json", headers={"X-API-Key": key}
     )

@@ -20,7 +20,7 @@ def in_state(monkeypatch: pytest.MonkeyPatch) -> object:
             raise Unavailable(reason)
 
         monkeypatch.setattr(runtime, "status", lambda: Status(state, reason))
-        monkeypatch.setattr(runtime, "engine", engine)
+        monkeypatch.setattr(runtime, "backend", engine)
 
     return put
 
@@ -29,7 +29,7 @@ def test_a_ready_service_is_healthy_and_names_its_model(client: Client) -> None:
     runtime.install(tiny_engine())
     try:
         health, ready = client.get("/health"), client.get("/ready")
-        name = runtime.engine().model_name
+        name = runtime.backend().model_name
     finally:
         runtime.stop()
     assert (health.status_code, health.json()) == (200, RUNNING)

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from inference.engine import native
 from inference.engine.compute.formats.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.compute.layer_program.module import NativeLayers
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.native import kernels as native
+from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on
 
 Layer = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
@@ -91,7 +92,7 @@ def test_the_quick_start_model_in_8_bits_thinks_alike(quickstart_model: Path) ->
     with torch.inference_mode():
         expected = stock(input_ids=torch.tensor([text])).logits[0, -1].softmax(0)
     model = LanguageModel(stock, name="quickstart", kv_cache_tokens=256, path=cpu_path("int8"))
-    slots = model.cache.allocate(len(text))
+    slots = model.cache.slots.allocate(len(text))
     assert slots
     computed = model.forward([Segment(text, 0, slots)])[0].softmax(0)
     assert float((computed - expected).abs().sum()) / 2 < 0.15  # total variation distance

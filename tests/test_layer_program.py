@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from benchmarks.step_profile import unrecorded
-from inference.engine import native
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.module import NativeLayers, replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
-from inference.engine.compute.model import LanguageModel, Segment
-from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.native import Kernels
+from inference.engine.compute.model import LanguageModel
+from inference.engine.kv_cache import KVCache
+from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
+from inference.engine.segment import Segment
+from inference.engine.slots import Slots
 from tests.models import tiny_of_kind
 
 WIDTH = 48
@@ -43,7 +45,7 @@ def kernels() -> Kernels:
 
 def logits(model: LanguageModel) -> torch.Tensor:
     """Of a prompt beside a token of another text, and of the token after it."""
-    slots, other = model.cache.allocate(41), model.cache.allocate(3)
+    slots, other = model.cache.slots.allocate(41), model.cache.slots.allocate(3)
     assert slots
     assert other
     model.forward([Segment([5, 6], 0, other)])

@@ -1,6 +1,8 @@
 """What a generation costs its key, exact to the token, however it ends; with a real, tiny engine."""
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -18,7 +20,7 @@ from inference.engine.errors import (
     Unavailable,
 )
 from inference.engine.request import Generation, GenerationRequest, SamplingParams
-from inference.metering import metered
+from inference.metering import Metered
 from tests.models import CONTEXT_LENGTH, tiny_engine
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +62,7 @@ def key() -> APIKey:
 
 def request(max_new_tokens: int = 20, timeout_s: float | None = None) -> GenerationRequest:
     return GenerationRequest(
-        prompt_ids=tuple(range(PROMPT_TOKENS)),
+        prompt=tuple(range(PROMPT_TOKENS)),
         sampling=SamplingParams(do_sample=False),
         max_new_tokens=max_new_tokens,
         timeout_s=timeout_s,
@@ -70,6 +72,12 @@ def request(max_new_tokens: int = 20, timeout_s: float | None = None) -> Generat
 def steps(engine: Engine, count: int) -> None:
     for _ in range(count):
         assert engine.step()
+
+
+@contextmanager
+def metered(key: APIKey, engine: Engine, request: GenerationRequest) -> Iterator[Generation]:
+    with Metered(key=key, backend=engine, requests=[request]) as one:
+        yield one.generations[0]
 
 
 def generate(key: APIKey, engine: Engine, meanwhile: Callable[[Generation], None]) -> None:
@@ -141,7 +149,7 @@ def test_one_that_nobody_wants_the_rest_of_is_cancelled_and_its_last_token_is_co
     running_engine: Engine, key: APIKey
 ) -> None:
     with metered(key, running_engine, request(200)) as generation:
-        next(iter(generation))
+        next(generation.events())
     assert generation.done
     assert generation.completion_tokens >= 1
     outcome, prompt_tokens, completion_tokens = account()
@@ -160,9 +168,9 @@ def test_an_error_of_the_view_ends_the_generation_and_accounts_for_it(
 
 
 def test_one_that_the_engine_has_no_room_for_costs_nothing(engine: Engine, key: APIKey) -> None:
-    others = [engine.submit(request())]
+    others = [engine.submit(engine.prepare(request()))]
     engine.step()
-    others.append(engine.submit(request()))
+    others.append(engine.submit(engine.prepare(request())))
     with pytest.raises(Overloaded), metered(key, engine, request()):
         pass
     assert account() == ("overloaded", 0, 0)
@@ -191,3 +199,55 @@ def test_one_beyond_the_limits_never_reaches_the_engine(engine: Engine, key: API
         assert not engine.step()
     row = DailyUsage.objects.get()
     assert (row.finished, row.refused, row.tokens) == (1, 1, PROMPT_TOKENS + 1)
+
+
+def test_several_texts_of_one_request_have_one_reservation_and_one_account(
+    engine: Engine, key: APIKey
+) -> None:
+    with Metered(key=key, backend=engine, requests=[request(2), request(3)]) as both:
+        assert Reservation.objects.get().tokens == 2 * PROMPT_TOKENS + 5
+        while engine.step():
+            pass
+        merged = list(both.events())
+    assert [len([item for item in merged if item and item[0] == index]) for index in (0, 1)] == [2, 3]
+    assert account() == ("finished", 2 * PROMPT_TOKENS, 5)
+
+
+def test_a_second_text_that_the_engine_has_no_room_for_ends_the_first(engine: Engine, key: APIKey) -> None:
+    threading.Timer(0.2, lambda: [engine.step() for _ in range(2)]).start()
+    with pytest.raises(Overloaded), Metered(key=key, backend=engine, requests=[request(9)] * 3):
+        pass
+    assert account() == ("overloaded", 0, 0)
+
+
+def test_a_stream_that_is_never_started_is_settled_when_it_is_closed(
+    running_engine: Engine, key: APIKey
+) -> None:
+    one = Metered(key=key, backend=running_engine, requests=[request(200)])
+    one.admit()
+    events = one.events()
+    for _ in range(3):
+        one.close()
+    assert one.generations[0].done
+    outcome, prompt_tokens, completion_tokens = account()
+    assert outcome in {"cancelled", "finished"}
+    assert (prompt_tokens, completion_tokens) == (PROMPT_TOKENS, one.generations[0].completion_tokens)
+    events.close()
+    assert account() == (outcome, prompt_tokens, completion_tokens)
+
+
+def test_a_stream_that_its_client_leaves_is_cancelled(running_engine: Engine, key: APIKey) -> None:
+    one = Metered(key=key, backend=running_engine, requests=[request(200)])
+    one.admit()
+    events = one.events()
+    next(events)
+    events.close()
+    assert one.generations[0].done
+    assert account()[0] == "cancelled"
+
+
+def test_a_stream_that_is_read_to_its_end_is_settled_there(running_engine: Engine, key: APIKey) -> None:
+    one = Metered(key=key, backend=running_engine, requests=[request(5)])
+    one.admit()
+    assert sum(len(item[1].token_ids) for item in one.events() if item is not None) == 5
+    assert account() == ("finished", PROMPT_TOKENS, 5)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.errors import ModelUnavailable
+from inference.engine.segment import Segment
 from tests.models import SHAPES, byte_tokenizer, compute_on, tiny_gpt2, tiny_of_kind
 
 LENGTHS = (1, 2, 15, 16, 17, 31, 32, 33, 64, 70, 100)
@@ -20,12 +21,12 @@ def texts() -> list[list[int]]:
 
 def logits_alone(model: LanguageModel, token_ids: list[int], decoded: int) -> torch.Tensor:
     """Logits after the prompt and after each of `decoded` further tokens, one sequence at a time."""
-    slots = model.cache.allocate(len(token_ids))
+    slots = model.cache.slots.allocate(len(token_ids))
     assert slots
     prompt = len(token_ids) - decoded
     rows = [model.forward([Segment(token_ids[:prompt], 0, slots)])]
     rows += [model.forward([Segment([token_ids[i]], i, slots)]) for i in range(prompt, len(token_ids))]
-    model.cache.release(slots)
+    model.cache.slots.release(slots)
     return torch.cat(rows)
 
 
@@ -49,7 +50,7 @@ def test_logits_are_the_same_bits_alone_and_in_a_batch_that_others_join_and_leav
     sequences = [[*text, *range(decoded)] for text in texts()]
     alone = [logits_alone(model, sequence, decoded) for sequence in sequences]
 
-    places = [model.cache.allocate(len(sequence)) for sequence in sequences]
+    places = [model.cache.slots.allocate(len(sequence)) for sequence in sequences]
     done = [0] * len(sequences)
     together: list[list[torch.Tensor]] = [[] for _ in sequences]
     step = 0
@@ -78,7 +79,7 @@ def test_a_prompt_prefilled_in_chunks_gives_the_same_bits(
 ) -> None:
     prompt = [(j * j * 7 + j) % 256 for j in range(tokens)]
     whole = logits_alone(model, prompt, 0)
-    slots = model.cache.allocate(len(prompt))
+    slots = model.cache.slots.allocate(len(prompt))
     assert slots
     for start in range(0, len(prompt), chunk):
         last = model.forward([Segment(prompt[start : start + chunk], start, slots)])
@@ -99,7 +100,7 @@ def test_logits_of_the_quick_start_model_are_the_same_bits_in_a_batch(quickstart
     quickstart = LanguageModel(stock, name="quickstart", kv_cache_tokens=1024)
     prompts = [byte_tokenizer()(text)["input_ids"] for text in ("Once upon a time", "x", "def main():" * 9)]
     alone = [logits_alone(quickstart, prompt, 0) for prompt in prompts]
-    segments = [Segment(prompt, 0, quickstart.cache.allocate(len(prompt))) for prompt in prompts]  # type: ignore[arg-type]
+    segments = [Segment(prompt, 0, quickstart.cache.slots.allocate(len(prompt))) for prompt in prompts]  # type: ignore[arg-type]
     together = quickstart.forward(segments)
     assert torch.equal(torch.cat(alone), together)
 

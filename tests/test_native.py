@@ -1,5 +1,6 @@
 """The native kernels against PyTorch's own operators, which take their place where there is no compiler."""
 
+import os
 import platform
 import shutil
 import sys
@@ -12,11 +13,13 @@ import pytest
 import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
-from inference.engine import native
 from inference.engine.compute.formats.float32 import NativeLinear
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.weight_memory import WeightMemory
-from inference.engine.native import Kernels, build
+from inference.engine.native import build
+from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
+from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on
 
 NONE = torch.empty((0, 4), dtype=torch.int64)
@@ -227,7 +230,7 @@ def test_without_them_the_engine_computes_the_same_and_keeps_its_promise(
     assert without.reproducible
     logits = []
     for model in (with_kernels, without):
-        slots = model.cache.allocate(41)
+        slots = model.cache.slots.allocate(41)
         assert slots
         model.forward([Segment(list(range(40)), 0, slots)])
         logits.append(model.forward([Segment([40], 40, slots)]))
@@ -239,6 +242,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The sources, with nothing compiled beside them."""
     copied = shutil.copytree(build._FOLDER, tmp_path / "native", ignore=shutil.ignore_patterns("*.so"))
     monkeypatch.setattr(build, "_FOLDER", copied)
+    monkeypatch.delenv("KERNELS_DIR", raising=False)
     return copied
 
 
@@ -248,24 +252,51 @@ def test_no_compiler_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert native.load() is None
 
 
+@pytest.mark.slow
 def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
-    built = {library.name for library in build.build()}
-    expected = {"kernels-any.so"}
+    built = {library.name.split("-")[1] for library in build.build()}
+    expected = {"any"}
     if platform.machine() == "x86_64":
-        expected |= {"kernels-avx2.so", "kernels-avx512.so", "kernels-avx512_vnni.so"}
+        expected |= {"avx2", "avx512", "avx512_vnni"}
     if platform.machine() == "aarch64":
-        expected |= {"kernels-arm_dotprod.so"}
+        expected |= {"arm_dotprod"}
     assert built == expected
 
 
-def test_kernels_older_than_their_sources_are_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_kernels_of_other_sources_are_not_used_and_give_way_to_new_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(build, "GENERATIONS", {"any": []})
     build.build()
-    assert build.built("any")
-    (folder / "panels.h").touch()
+    with (folder / "panels.h").open("a") as source:
+        source.write("// another line\n")
     assert build.built("any") is None
 
+    (library,) = build.build()
+    assert list(folder.glob("*.so")) == [library]
 
+
+@pytest.mark.slow
+def test_kernels_are_used_however_old_their_files_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
+    (library,) = build.build()
+    os.utime(library, (0, 0))
+    assert build.built("any") == library
+
+
+@pytest.mark.slow
+def test_kernels_may_be_in_another_folder_than_their_sources(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
+    monkeypatch.setenv("KERNELS_DIR", str(tmp_path / "elsewhere"))
+    (library,) = build.build()
+    assert library.parent == tmp_path / "elsewhere"
+    assert not list(folder.glob("*.so"))
+
+
+@pytest.mark.slow
 def test_sources_that_do_not_compile_are_said_and_the_engine_goes_without(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engine import native
-from inference.engine.compute.model import LanguageModel, Segment
+from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import choose_path, cpu_path, stock_path
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.loader import load_engine
+from inference.engine.native import kernels as native
+from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on, save_tiny_model
 
 TEXT = [(7 * i + 3) % 256 for i in range(75)]
@@ -117,7 +118,7 @@ def test_pytorch_s_own_operators_compute_the_same(shape: str) -> None:
 
 def steps(model: LanguageModel) -> torch.Tensor:
     """Logits of a prompt in two chunks beside another, and of a token for each."""
-    first, second = model.cache.allocate(100), model.cache.allocate(50)
+    first, second = model.cache.slots.allocate(100), model.cache.slots.allocate(50)
     assert first
     assert second
     return torch.cat(

@@ -12,7 +12,7 @@ from inference import runtime
 from inference.engine.errors import ModelUnavailable, Unavailable
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.runtime import State
-from tests.models import save_tiny_model, tiny_engine
+from tests.models import byte_tokenizer, save_tiny_model, tiny_engine, tiny_of_kind
 
 WAIT_S = 60
 
@@ -33,7 +33,7 @@ def wait_for(state: State) -> None:
 
 
 def request() -> GenerationRequest:
-    return GenerationRequest(prompt_ids=(1, 2, 3), sampling=SamplingParams(), max_new_tokens=200)
+    return GenerationRequest(prompt=(1, 2, 3), sampling=SamplingParams(), max_new_tokens=200)
 
 
 def test_it_loads_the_model_of_the_settings_beside_the_caller(settings: LazySettings, tmp_path: Path) -> None:
@@ -42,10 +42,22 @@ def test_it_loads_the_model_of_the_settings_beside_the_caller(settings: LazySett
     runtime.start()
     if runtime.status().state is State.LOADING:  # nearly always, since it has only begun
         with pytest.raises(Unavailable, match="loading"):
-            runtime.engine()
+            runtime.backend()
     wait_for(State.READY)
-    assert runtime.engine().model_name == "my-tiny"
-    assert runtime.engine().submit(request()).result().completion_tokens > 0
+    assert runtime.backend().model_name == "my-tiny"
+    assert runtime.backend().submit(runtime.backend().prepare(request())).result().completion_tokens > 0
+
+
+def test_a_model_with_a_vocabulary_smaller_than_the_warm_up_starts_and_names_the_tokens_it_lacks(
+    settings: LazySettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_of_kind("llama", vocab_size=40).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    settings.LLM_MODEL = str(tmp_path)
+    settings.LLM_THREADS = 1
+    runtime.start()
+    wait_for(State.READY)
+    assert "217 tokens for which the model's embedding has no row" in caplog.text
 
 
 def test_a_model_that_cannot_be_had_is_told_to_the_caller(
@@ -59,7 +71,7 @@ def test_a_model_that_cannot_be_had_is_told_to_the_caller(
     assert "there is no such folder" in runtime.status().reason
     assert "/no/such/folder cannot be served" in caplog.text
     with pytest.raises(Unavailable, match="no such folder"):
-        runtime.engine()
+        runtime.backend()
     with pytest.raises(ModelUnavailable, match="no such folder"):
         runtime.check_model()
 
@@ -89,23 +101,23 @@ def test_a_dead_engine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime.status().state is State.READY
     monkeypatch.setattr(engine._scheduler, "admit", lambda now: 1 / 0)
     with pytest.raises(Unavailable):
-        engine.submit(request()).result()
+        engine.submit(engine.prepare(request())).result()
     engine._thread.join(WAIT_S)
     assert runtime.status().state is State.DEAD
     with pytest.raises(Unavailable, match="restart"):
-        runtime.engine()
+        runtime.backend()
 
 
 @pytest.mark.parametrize("end", [runtime.drain, runtime.stop])
 def test_a_draining_worker_takes_no_more(end: Callable[[], None]) -> None:
     runtime.install(tiny_engine())
-    engine = runtime.engine()
-    running = engine.submit(request())
+    engine = runtime.backend()
+    running = engine.submit(engine.prepare(request()))
     end()
     with pytest.raises(Unavailable):
-        runtime.engine()
+        runtime.backend()
     with pytest.raises(Unavailable):
-        engine.submit(request())
+        engine.submit(engine.prepare(request()))
     if end is runtime.drain:
         assert runtime.status().state is State.DRAINING
         assert running.result().completion_tokens == 200

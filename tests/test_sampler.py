@@ -1,7 +1,8 @@
-"""Sampling against transformers' own logits processors."""
+"""The sampler, compared with transformers' own logits processors."""
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -14,7 +15,7 @@ from transformers import (
 
 from inference.engine.errors import GenerationFailed
 from inference.engine.request import SamplingParams
-from inference.engine.sampler import Sampler, distribution, penalise
+from inference.engine.sampler import Array, Sampler, distribution, penalise
 
 VOCABULARY = 5000
 HISTORY = [3, 17, 17, 499, 0, 42]
@@ -30,34 +31,34 @@ PARAMETERS = [
 ]
 
 
-def logits(*, seed: int = 0, ties: bool = False) -> torch.Tensor:
+def logits(*, seed: int = 0, ties: bool = False) -> Array:
     scores = torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(seed)) * 4
-    scores[-7:] += 6  # the last ones are in no whole block
-    return scores.round() if ties else scores
+    scores[-7:] += 6  # the last ones do not fill a group of the top-k search
+    return (scores.round() if ties else scores).numpy()
 
 
-def expected(scores: torch.Tensor, params: SamplingParams) -> torch.Tensor:
-    """The distribution over the whole vocabulary by the library's processors, in its order."""
+def expected(scores: Array, params: SamplingParams) -> torch.Tensor:
+    """The distribution over the whole vocabulary that the library's processors give."""
     processors = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(params.repetition_penalty)])
     processors.append(TemperatureLogitsWarper(params.temperature))
     if params.top_k:
         processors.append(TopKLogitsWarper(params.top_k))
     if params.top_p < 1.0:
         processors.append(TopPLogitsWarper(params.top_p))
-    processed: torch.Tensor = processors(torch.LongTensor([HISTORY]), scores[None].clone())
+    processed: torch.Tensor = processors(torch.LongTensor([HISTORY]), torch.tensor(scores)[None])
     return processed[0].softmax(0)
 
 
 @pytest.mark.parametrize("params", PARAMETERS, ids=str)
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
-def test_the_distribution_is_that_of_transformers(params: SamplingParams, *, ties: bool) -> None:
+def test_the_distribution_matches_transformers(params: SamplingParams, *, ties: bool) -> None:
     for seed in range(5):
         scores = logits(seed=seed, ties=ties)
-        candidates = distribution(penalise(scores, HISTORY, params.repetition_penalty).numpy(), params)
+        candidates = distribution(penalise(scores, HISTORY, params.repetition_penalty), params)
         ours = torch.zeros(VOCABULARY)
         ours[candidates.tokens] = torch.from_numpy(candidates.probabilities).float()
         theirs = expected(scores, params)
-        if ties and params.top_p < 1.0:  # which of the equal ones is left out is nobody's promise
+        if ties and params.top_p < 1.0:  # it is not specified which of the equal tokens is dropped
             ours, theirs = ours.sort().values, theirs.sort().values
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
@@ -75,7 +76,7 @@ def test_draws_follow_the_distribution(params: SamplingParams) -> None:
         assert abs(counts[token] - draws * share) <= 5 * deviation + 3, token
 
 
-def test_the_draws_depend_on_the_seed_alone() -> None:
+def test_draws_depend_only_on_the_seed() -> None:
     def drawn(seed: int) -> list[int]:
         sampler = Sampler(SamplingParams(seed=seed))
         return [sampler.choose(logits(seed=i), HISTORY) for i in range(20)]
@@ -87,29 +88,29 @@ def test_the_draws_depend_on_the_seed_alone() -> None:
     assert drawn(8) != first
 
 
-def test_the_draws_of_a_seed_are_the_same_in_every_version() -> None:
+def test_a_seed_gives_the_same_draws_in_every_version() -> None:
     sampler = Sampler(SamplingParams(top_k=0, seed=2**63 - 1))
-    flat = torch.zeros(VOCABULARY)
+    flat = np.zeros(VOCABULARY, dtype=np.float32)
     assert [sampler.choose(flat, HISTORY) for _ in range(5)] == [1583, 3156, 4017, 2267, 2383]
 
 
-def test_greedy_takes_the_likeliest_after_the_penalty() -> None:
-    scores = torch.zeros(VOCABULARY)
+def test_greedy_takes_the_most_likely_token_after_the_penalty() -> None:
+    scores = np.zeros(VOCABULARY, dtype=np.float32)
     scores[17], scores[18] = 5.0, 4.0
     assert Sampler(SamplingParams(do_sample=False)).choose(scores, HISTORY) == 17
     assert Sampler(SamplingParams(do_sample=False, repetition_penalty=1.5)).choose(scores, HISTORY) == 18
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_logits_that_are_no_numbers_fail(number: float) -> None:
+def test_logits_that_are_not_finite_fail(number: float) -> None:
     scores = logits()
     scores[5] = number
     with pytest.raises(GenerationFailed):
         Sampler(SamplingParams()).choose(scores, HISTORY)
 
 
-def test_the_logits_are_left_as_they_are() -> None:
+def test_the_logits_are_not_modified() -> None:
     scores = logits()
-    before = scores.clone()
+    before = scores.copy()
     Sampler(SamplingParams(repetition_penalty=1.5, top_p=0.5)).choose(scores, HISTORY)
-    assert torch.equal(scores, before)
+    assert np.array_equal(scores, before)

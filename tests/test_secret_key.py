@@ -6,23 +6,23 @@ from threading import Barrier
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from llmservice.secret_key import kept_secret_key
+from llmservice.secret_key import load_or_create_secret_key
 
 
 def test_the_key_is_made_once_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "var" / "secret_key"
 
-    key = kept_secret_key(path)
+    key = load_or_create_secret_key(path)
 
     assert len(key) >= 50
-    assert kept_secret_key(path) == key
-    assert kept_secret_key(tmp_path / "another") != key
+    assert load_or_create_secret_key(path) == key
+    assert load_or_create_secret_key(tmp_path / "another") != key
 
 
 def test_only_its_owner_can_read_the_file_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "secret_key"
 
-    kept_secret_key(path)
+    load_or_create_secret_key(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
@@ -33,7 +33,7 @@ def test_all_that_start_at_once_get_the_same_key(tmp_path: Path) -> None:
 
     def start() -> str:
         together.wait()
-        return kept_secret_key(tmp_path / "secret_key")
+        return load_or_create_secret_key(tmp_path / "secret_key")
 
     with ThreadPoolExecutor(8) as pool:
         keys = [future.result() for future in [pool.submit(start) for _ in range(8)]]
@@ -45,11 +45,11 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ImproperlyConfigured, match=r"^The secret key cannot be kept in .*: set SECRET_KEY"):
-        kept_secret_key(tmp_path / "file" / "secret_key")
+        load_or_create_secret_key(tmp_path / "file" / "secret_key")
 
 
 def test_an_empty_file_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("\n")
 
     with pytest.raises(ImproperlyConfigured, match="is empty"):
-        kept_secret_key(tmp_path / "secret_key")
+        load_or_create_secret_key(tmp_path / "secret_key")

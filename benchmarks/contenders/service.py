@@ -31,8 +31,10 @@ class Service:
         began = time.perf_counter()
         generations = [
             self.engine.submit(
-                GenerationRequest(
-                    prompt_ids=tuple(prompt), max_new_tokens=workload.new_tokens, sampling=sampling
+                self.engine.prepare(
+                    GenerationRequest(
+                        prompt=tuple(prompt), max_new_tokens=workload.new_tokens, sampling=sampling
+                    )
                 )
             )
             for prompt in workload.prompts(self.vocabulary)

@@ -4,11 +4,7 @@
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,22 +100,7 @@ def ask(server: Server, clients: int, given: argparse.Namespace) -> dict[str, fl
     options = ["--words", str(given.words), "--new-tokens", str(given.new_tokens)]
     if server.name == "llmservice":
         options += ["--path", given.path, *(["--stream"] if given.stream else [])]
-    answer = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.http.load",
-            server.url,
-            str(clients),
-            str(given.seconds),
-            *options,
-        ],
-        env=os.environ | {"API_KEY": server.key},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    measured: dict[str, float] = json.loads(answer.stdout)
-    return measured
+    return server.ask(clients, given.seconds, *options)
 
 
 def save_samples(given: argparse.Namespace, samples: Samples) -> None:

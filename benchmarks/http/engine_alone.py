@@ -19,11 +19,11 @@ def tokens_per_s(engine: Engine, *, clients: int, seconds: float, words: int, ne
         while time.perf_counter() < until:
             number += 1
             request = GenerationRequest(
-                prompt_ids=engine.tokenize(prompt(words, number)),
+                prompt=prompt(words, number),
                 max_new_tokens=length(new_tokens, number),
                 sampling=SamplingParams(seed=number),
             )
-            completion = engine.submit(request).result()
+            completion = engine.submit(engine.prepare(request)).result()
             with lock:
                 tokens += completion.completion_tokens
 

@@ -1,5 +1,6 @@
 """Starts the services that the load generator asks: this project's gunicorn, and the thread pool."""
 
+import json
 import os
 import signal
 import socket
@@ -8,12 +9,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
+
+GUNICORN = ("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py")
+SERVE = ("manage.py", "serve")
+"""What a container runs: it looks at the database and becomes gunicorn."""
 
 _READY_WITHIN_S = 300
 _ENDED_WITHIN_S = 60
@@ -45,14 +50,57 @@ class Server:
                 time.sleep(0.02)
         raise RuntimeError(f"{self.name} does not get ready:\n{self.log.read_text()[-2000:]}")
 
+    def ask(self, clients: int, seconds: float, *options: str) -> dict[str, float]:
+        """What so many clients see in so many seconds, by `benchmarks.http.load`, which has the options."""
+        answer = subprocess.run(
+            [sys.executable, "-m", "benchmarks.http.load", self.url, str(clients), str(seconds), *options],
+            env=os.environ | {"API_KEY": self.key},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        measured: dict[str, float] = json.loads(answer.stdout)
+        return measured
+
 
 @contextmanager
-def llmservice(folder: Path, var_dir: Path, *, threads: int, **settings: str) -> Iterator[Server]:
-    """The project's real service on a fresh database; what the environment sets for it is left aside."""
+def llmservice(
+    folder: Path, var_dir: Path, *, threads: int, command: Sequence[str] = GUNICORN, **settings: str
+) -> Iterator[Server]:
+    """The project's real service on a fresh database; what the environment sets for it is left aside.
+
+    Args:
+        command: of Python, that starts it once the database is there.
+    """
+    environ = _with_database(var_dir, LLM_MODEL=str(folder), LLM_THREADS=str(threads), **settings)
+    command_line = [sys.executable, *command]
+    with _running("llmservice", command_line, environ, var_dir / "llmservice.log") as server:
+        yield server
+
+
+@contextmanager
+def llmservice_in_container(
+    image: str, folder: Path, var_dir: Path, *, threads: int, **settings: str
+) -> Iterator[Server]:
+    """The same in a container of this image, within so many CPUs, as docker-compose.yml has it."""
+    environ = _with_database(var_dir, LLM_MODEL=str(folder), **settings)
+    inside = {"LLM_MODEL": "/model", "LLM_THREADS": str(threads), **settings}
+    command_line = [
+        *("docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),  # noqa: S108
+        *("--security-opt", "no-new-privileges", "--cpus", str(threads)),
+        *("--publish", f"127.0.0.1:{environ['PORT']}:8000", "--user", f"{os.getuid()}:{os.getgid()}"),
+        *("--volume", f"{folder.resolve()}:/model:ro", "--volume", f"{var_dir.resolve()}:/data"),
+        *(f"--env={name}={value}" for name, value in inside.items()),
+        image,
+    ]
+    log = var_dir / "container.log"
+    with _running("llmservice in a container", command_line, environ, log) as server:
+        yield server
+
+
+def _with_database(var_dir: Path, **settings: str) -> dict[str, str]:
+    """The environment of a service whose database is made in `var_dir`."""
     ours = {field.name.upper() for field in fields(Environment)} | {"DJANGO_SETTINGS_MODULE"}
     environ = {name: value for name, value in os.environ.items() if name not in ours} | {
-        "LLM_MODEL": str(folder),
-        "LLM_THREADS": str(threads),
         "VAR_DIR": str(var_dir),
         "PORT": str(free_port()),
         **settings,
@@ -65,9 +113,7 @@ def llmservice(folder: Path, var_dir: Path, *, threads: int, **settings: str) ->
             check=True,
             stdout=subprocess.DEVNULL,
         )
-    command_line = [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"]
-    with _running("llmservice", command_line, environ, var_dir / "llmservice.log") as server:
-        yield server
+    return environ
 
 
 @contextmanager

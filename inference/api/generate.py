@@ -13,7 +13,7 @@ from inference import runtime
 from inference.api.disconnect import result_for
 from inference.api.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
 from inference.engine.request import GenerationRequest, SamplingParams
-from inference.metering import metered
+from inference.metering import Metered
 from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
 
 REQUEST = OpenApiExample(
@@ -31,6 +31,7 @@ ANSWER = OpenApiExample(
     "Text",
     {
         "generated_text": "Once upon a time there was a small town by the sea.",
+        "completion": " there was a small town by the sea.",
         "finish_reason": "stop",
         "seed": 1804289383,
         "model": "openai-community/gpt2-medium",
@@ -49,9 +50,9 @@ class GenerateView(KeyView):
         tags=["Generation"],
         summary="Generate text after a prompt",
         description=(
-            "Answers with the prompt and the text that the model wrote after it, once it is complete. "
-            "A request with the same fields and the same `seed` gives the same text, alone and among others. "
-            "Who closes the connection before ends the generation, and uses what was generated until then."
+            "Returns the prompt followed by the generated text, once it is complete. "
+            "A request with the same fields and the same `seed` gives the same text at any load. "
+            "Closing the connection cancels the request; the tokens generated until then are counted."
         ),
         parameters=[RETRY_AFTER, *RATE_LIMIT],
         request=OpenApiRequest(GenerateRequestSerializer, examples=[REQUEST, GREEDY_REQUEST]),
@@ -66,31 +67,38 @@ class GenerateView(KeyView):
         fields = serializer.validated_data
         seed = secrets.randbelow(MAX_SEED + 1) if fields["seed"] is None else fields["seed"]
 
-        engine = runtime.engine()
-        prompt_ids = engine.tokenize(fields["prompt"])
-        generation_request = GenerationRequest(
-            prompt_ids=prompt_ids,
-            max_new_tokens=fields["max_new_tokens"],
-            sampling=SamplingParams(
-                do_sample=fields["do_sample"],
-                temperature=fields["temperature"],
-                top_k=fields["top_k"],
-                top_p=fields["top_p"],
-                repetition_penalty=fields["repetition_penalty"],
-                seed=seed,
-            ),
-            stop=tuple(fields["stop"]),
-            owner=str(self.key.pk),
-            timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
+        backend = runtime.backend()
+        metered = Metered(
+            key=self.key,
+            backend=backend,
+            requests=[
+                GenerationRequest(
+                    prompt=fields["prompt"],
+                    max_new_tokens=fields["max_new_tokens"],
+                    sampling=SamplingParams(
+                        do_sample=fields["do_sample"],
+                        temperature=fields["temperature"],
+                        top_k=fields["top_k"],
+                        top_p=fields["top_p"],
+                        repetition_penalty=fields["repetition_penalty"],
+                        seed=seed,
+                    ),
+                    stop=tuple(fields["stop"]),
+                    owner=str(self.key.pk),
+                    timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
+                )
+            ],
         )
-        with metered(self.key, engine, generation_request) as generation:
+        with metered:
+            [generation] = metered.generations
             completion = result_for(request, generation)
         return Response(
             {
-                "generated_text": engine.decode(prompt_ids) + completion.text,
+                "generated_text": fields["prompt"] + completion.text,
+                "completion": completion.text,
                 "finish_reason": completion.finish_reason,
                 "seed": seed,
-                "model": engine.model_name,
+                "model": backend.model_name,
                 "usage": {
                     "prompt_tokens": completion.prompt_tokens,
                     "completion_tokens": completion.completion_tokens,

@@ -68,4 +68,4 @@ class ReadyView(OwnMethodsView):
         },
     )
     def get(self, request: Request) -> Response:
-        return Response({"status": "ready", "model": runtime.engine().model_name})
+        return Response({"status": "ready", "model": runtime.backend().model_name})

@@ -84,7 +84,8 @@ class GenerateRequestSerializer(StrictSerializer):
             "not_a_list": "Must be a list of texts.",
             "max_length": "Must have at most {max_length} items.",
         },
-        help_text="Generation ends where one of these would appear; it is not part of the answer.",
+        help_text="Generation ends where one of these would appear; it is not part of the answer. "
+        "The text of a special token of the model, such as `<|im_start|>`, ends it at that token.",
     )
 
 
@@ -97,8 +98,9 @@ class UsageSerializer(serializers.Serializer[Any]):
 class GenerateResponseSerializer(serializers.Serializer[Any]):
     """The prompt and what the model wrote after it."""
 
-    generated_text = serializers.CharField(
-        help_text="The prompt and the generated text, without special tokens."
+    generated_text = serializers.CharField(help_text="The prompt as it was sent, and `completion` after it.")
+    completion = serializers.CharField(
+        help_text="The generated text alone, without special tokens. It may be empty."
     )
     finish_reason = serializers.ChoiceField(
         choices=["length", "stop"],

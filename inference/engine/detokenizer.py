@@ -1,10 +1,33 @@
-"""Tokens to text as they come: whole characters only, and stop strings found across token borders."""
+"""Tokens to text as they come: whole characters only, and stop strings found across token boundaries."""
 
-from transformers import PreTrainedTokenizerBase
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from inference.engine.vocabulary import Kind
 
 _REPLACEMENT = "\ufffd"
-_CONTEXT_TOKENS = 6
-"""Tokens decoded again before new ones: with some tokenizers a token's text depends on the one before."""
+_CONTEXT_TOKENS = 4
+"""Tokens decoded again before new ones. Decoders look at no more than whether a token is the first, at the
+token before it, and at the run of bytes in which it stands; an incomplete character has at most three
+bytes."""
+_LONGEST_WINDOW = 8
+
+
+class Decoder(Protocol):
+    """What is needed of a tokenizer."""
+
+    @property
+    def special_ids(self) -> Mapping[str, int]:
+        """The special tokens' ids by their text."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, without the special ones."""
+        ...
+
+    def kind(self, token_id: int) -> Kind:
+        """What decoding does with a token; any id may be asked for."""
+        ...
 
 
 class Detokenizer:
@@ -12,44 +35,44 @@ class Detokenizer:
 
     Args:
         prompt_ids: what the new tokens continue.
-        stop: strings that end the text.
+        stop: strings that end the text. One that is a special token's text is also found as that token,
+            although special tokens have no text of their own.
 
     Attributes:
         text: the new text so far that is final. Once `stopped`, it ends just before the stop string.
         stopped: a stop string has been found.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, prompt_ids: tuple[int, ...], stop: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, decoder: Decoder, prompt_ids: tuple[int, ...], stop: tuple[str, ...] = ()) -> None:
         self.text = ""
         self.stopped = False
-        self._tokenizer = tokenizer
+        self._tokens = _TokenText(decoder, prompt_ids)
         self._stop = stop
+        self._stop_ids = {decoder.special_ids[text] for text in stop if text in decoder.special_ids}
         self._held = ""
-        self._window = list(prompt_ids[-_CONTEXT_TOKENS:])
-        self._decoded = self._decode(self._window)
 
     def append(self, token_id: int) -> str:
         """Take the next token; returns the text that became final with it, which may be empty.
 
-        Held back is what may still change: a character whose bytes are not complete, and what may be the
-        beginning of a stop string.
+        Text that may still change is held back: a character whose bytes are incomplete, a run of byte tokens,
+        and what may be the beginning of a stop string.
         """
-        self._window.append(token_id)
-        decoded = self._decode(self._window)
-        if decoded.endswith(_REPLACEMENT):
-            return ""
-        piece = decoded[len(self._decoded) :]
-        self._window = self._window[-_CONTEXT_TOKENS:]
-        self._decoded = self._decode(self._window)
-        return self._release(piece)
+        if token_id in self._stop_ids:
+            piece = self.finish()
+            self.stopped = True
+            return piece
+        piece = self._release(self._tokens.append(token_id))
+        if self._stop and not self.stopped:
+            unsettled = self._tokens.complete_run()
+            if unsettled and any(string in self._held + unsettled for string in self._stop):
+                piece += self._release(unsettled)
+        return piece
 
     def finish(self) -> str:
-        """No more tokens come: returns what was held back, bytes of an incomplete character as U+FFFD."""
+        """Take no more tokens; returns what was held back, the bytes of an incomplete character as U+FFFD."""
         if self.stopped:
             return ""
-        piece = self._release(self._decode(self._window)[len(self._decoded) :])
+        piece = self._release(self._tokens.rest())
         if not self.stopped:
             piece += self._held
             self.text += self._held
@@ -58,7 +81,7 @@ class Detokenizer:
 
     def _release(self, piece: str) -> str:
         self._held += piece
-        found = [place for place in (self._held.find(string) for string in self._stop) if place >= 0]
+        found = [index for index in (self._held.find(string) for string in self._stop) if index >= 0]
         if found:
             self.stopped = True
             released = self._held[: min(found)]
@@ -77,7 +100,86 @@ class Detokenizer:
                 return length
         return 0
 
-    def _decode(self, token_ids: list[int]) -> str:
-        text = self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)  # noqa: S101
-        return text
+
+class _TokenText:
+    """The text that tokens add to a prompt's: what `decode` of all tokens has beyond `decode` of the prompt.
+
+    Only the last tokens are decoded again, the window. Its text grows by what the text of all tokens grows
+    by, as long as the window begins with text of its own (a decoder may strip the space of the first token)
+    and contains all that may still change:
+
+    - a run of byte tokens. A decoder with byte fallback takes a run as a whole: if it is not valid UTF-8,
+      each byte of it becomes a U+FFFD, also those of valid characters. Nothing of a run is final before a
+      token of another kind ends it;
+    - an incomplete character of a byte-level tokenizer, whose bytes become one U+FFFD at the end.
+
+    `DecodeStream` of the tokenizers package releases characters before their run ends, and then raises an
+    error if the run turns out to be invalid.
+
+    If the prompt ends inside a character, the character counts as new text once it is complete. If new bytes
+    make a run invalid that begins in the prompt, only the new bytes count as new text.
+    """
+
+    def __init__(self, decoder: Decoder, prompt_ids: tuple[int, ...]) -> None:
+        self._decoder = decoder
+        kept = [token_id for token_id in prompt_ids if decoder.kind(token_id) is not Kind.SKIPPED]
+        run = 0
+        while run < len(kept) and decoder.kind(kept[-1 - run]) is Kind.BYTE:
+            run += 1
+        before, begin = "", len(kept) - run
+        while not before and begin > 0:
+            begin = max(0, begin - _CONTEXT_TOKENS)
+            before = decoder.decode(kept[begin : len(kept) - run])
+        self._window = kept[begin:]
+        self._in_run = run > 0
+        whole = decoder.decode(self._window)
+        self._bases = (whole, before + run * _REPLACEMENT, before) if run else _with_and_without_last(whole)
+        """What the window's text begins with and is not new: the first of these that it does begin with."""
+
+    def append(self, token_id: int) -> str:
+        """Take the next token; returns the text that became final with it."""
+        kind = self._decoder.kind(token_id)
+        if kind is Kind.SKIPPED:
+            return ""
+        self._window.append(token_id)
+        self._in_run = kind is Kind.BYTE
+        if self._in_run:
+            return ""
+        settled = self._decoder.decode(self._window).removesuffix(_REPLACEMENT)
+        piece = self._beyond_base(settled)
+        if piece or settled.startswith(self._bases[0]):
+            self._bases = (settled,)
+            if len(self._window) > _LONGEST_WINDOW:
+                self._shorten()
+        return piece
+
+    def complete_run(self) -> str:
+        """The text since the last final one, if it is a run of bytes that ends with a whole character."""
+        if not self._in_run:
+            return ""
+        decoded = self._decoder.decode(self._window)
+        return "" if decoded.endswith(_REPLACEMENT) else self._beyond_base(decoded)
+
+    def rest(self) -> str:
+        """The text that would become final if no more tokens came."""
+        return self._beyond_base(self._decoder.decode(self._window))
+
+    def _beyond_base(self, text: str) -> str:
+        base = next((base for base in self._bases if text.startswith(base)), self._bases[-1])
+        return text[len(base) :]
+
+    def _shorten(self) -> None:
+        """Keep the last tokens of the window, as many as have a text."""
+        count = _CONTEXT_TOKENS
+        while count < len(self._window):
+            text = self._decoder.decode(self._window[-count:])
+            if text:
+                self._window = self._window[-count:]
+                self._bases = (text.removesuffix(_REPLACEMENT),)
+                return
+            count *= 2
+
+
+def _with_and_without_last(text: str) -> tuple[str, ...]:
+    """A text, and what is certain of it if its last character may be incomplete."""
+    return (text, text[:-1]) if text.endswith(_REPLACEMENT) else (text,)

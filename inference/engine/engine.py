@@ -1,14 +1,17 @@
-"""The engine: one thread, one forward pass per step for all running requests (continuous batching; Yu et al.,
-2022, Orca)."""
+"""The local backend: one thread, and one forward pass per step for all running requests.
+
+The method is continuous batching (Yu et al., 2022, Orca). The model is a `ForwardPass`, so nothing here needs
+torch.
+"""
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
-from transformers import PreTrainedTokenizerBase
+import numpy as np
 
-from inference.engine.compute.model import LanguageModel, Segment
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.errors import (
     Cancelled,
@@ -16,95 +19,120 @@ from inference.engine.errors import (
     EmptyPrompt,
     EngineError,
     GenerationFailed,
+    Interrupted,
     PromptTooLong,
     Unavailable,
 )
-from inference.engine.request import Generation, GenerationRequest
-from inference.engine.scheduler import Load, Scheduler
+from inference.engine.load import Load
+from inference.engine.request import Generation, GenerationRequest, PreparedRequest
+from inference.engine.sampler import Array
+from inference.engine.scheduler import Scheduler
+from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
+from inference.engine.slots import SlotPool
+from inference.engine.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
-Work = list[tuple[Sequence, Segment]]
+Plan = list[tuple[Sequence, Segment]]
+
+
+class ForwardPass(Protocol):
+    """The model, as the engine's loop needs it; `compute.model.LanguageModel` is one."""
+
+    name: str
+    context_length: int
+
+    @property
+    def slots(self) -> SlotPool:
+        """The slots of its KV cache."""
+        ...
+
+    def use_threads(self, threads: int) -> None:
+        """Compute on so many threads, in the calling thread from now on."""
+        ...
+
+    def forward(self, segments: list[Segment]) -> Any:
+        """Compute the segments in one pass; returns logits, `[sum of segment.logits, vocabulary]`."""
+        ...
 
 
 class Engine:
     """Generates text for many requests at once; every method may be called from any thread.
 
     Args:
-        clock: seconds that only grow, for deadlines and statistics.
+        eos_ids: tokens that end a text.
+        clock: seconds that only increase: the one clock of every time in a request's life.
 
     Attributes:
-        model_name: what clients see as the model's name.
-        context_length: tokens that prompt and new tokens may have together.
+        model_name: the name of the model that clients see.
+        context_length: how many tokens a prompt and its completion may have together.
     """
 
     def __init__(
         self,
-        model: LanguageModel,
-        tokenizer: PreTrainedTokenizerBase,
+        model: ForwardPass,
+        tokenizer: Tokenizer,
         config: EngineConfig,
         *,
         eos_ids: Iterable[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model_name = model.name
-        self.context_length = min(model.context_length, model.cache.tokens)
+        self.context_length = min(model.context_length, model.slots.size)
         self._model = model
         self._tokenizer = tokenizer
         self._config = config
         self._eos_ids = frozenset(eos_ids)
         self._clock = clock
-        self._scheduler = Scheduler(config, model.cache)
+        self._scheduler: Scheduler[Sequence] = Scheduler(config, model.slots)
         self._changed = threading.Condition()
         self._closed: str | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def tokenize(self, prompt: str) -> tuple[int, ...]:
-        """The prompt's tokens, with those that the model wants before a text."""
-        return tuple(self._tokenizer(prompt, verbose=False)["input_ids"])
-
-    def decode(self, token_ids: Iterable[int]) -> str:
-        """The text of tokens, special ones left out."""
-        text = self._tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        assert isinstance(text, str)  # noqa: S101
-        return text
-
-    def submit(self, request: GenerationRequest) -> Generation:
-        """Take a request in.
+    def prepare(self, request: GenerationRequest) -> PreparedRequest:
+        """Tokenise the prompt, and check that the request can be generated.
 
         Raises:
-            EmptyPrompt, PromptTooLong: it can never be generated.
-            Overloaded: the queue is full.
-            Unavailable: the engine takes no more.
+            EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: it can never be generated.
         """
-        self.check(request)
-        generation = Generation(request)
-        sequence = Sequence(generation, self._tokenizer, eos_ids=self._eos_ids, now=self._clock())
-        with self._changed:
-            if self._closed is not None:
-                raise Unavailable(self._closed)
-            self._scheduler.add(sequence)
-            self._changed.notify_all()
-        return generation
-
-    def check(self, request: GenerationRequest) -> None:
-        """Raise EmptyPrompt or PromptTooLong if the request can never be generated."""
-        if not request.prompt_ids:
+        prompt_ids = self._tokenizer.encode(request.prompt)
+        if not prompt_ids:
             raise EmptyPrompt
-        if len(request.prompt_ids) + request.max_new_tokens > self.context_length:
+        prepared = PreparedRequest(request=request, prompt_tokens=len(prompt_ids), prompt_ids=prompt_ids)
+        if prepared.max_tokens > self.context_length:
             raise PromptTooLong(
-                prompt_tokens=len(request.prompt_ids),
+                prompt_tokens=prepared.prompt_tokens,
                 max_new_tokens=request.max_new_tokens,
                 limit=self.context_length,
             )
+        return prepared
+
+    def prompt_text(self, prepared: PreparedRequest) -> str:
+        """The prompt as text, without special tokens."""
+        return self._tokenizer.decode(prepared.prompt_ids)
+
+    def submit(self, prepared: PreparedRequest) -> Generation:
+        """Start a request that `prepare` has checked.
+
+        Raises:
+            Overloaded: the queue is full.
+            Unavailable: the engine accepts no requests now.
+        """
+        now = self._clock()
+        generation = Generation(prepared, submitted_at=now)
+        sequence = Sequence(generation, prepared, self._tokenizer, eos_ids=self._eos_ids)
+        with self._changed:
+            if self._closed is not None:
+                raise Unavailable(self._closed)
+            self._scheduler.add(sequence, now=now)
+            self._changed.notify_all()
+        return generation
 
     @property
     def load(self) -> Load:
-        """How much is in now."""
+        """How busy the engine is now."""
         with self._changed:
             return self._scheduler.load
 
@@ -114,15 +142,15 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """The engine's thread runs."""
+        """Whether the engine's thread runs."""
         return self._thread.is_alive()
 
     def drain(self) -> None:
-        """Take no more requests; those that are in go on to their end."""
-        self._close("The service is shutting down and takes no more requests.")
+        """Accept no more requests; those already submitted are finished."""
+        self._close("The service is shutting down and accepts no new requests.")
 
     def stop(self, *, timeout_s: float = 30.0) -> None:
-        """End the thread after its current step; what is not finished fails with `Unavailable`."""
+        """End the thread after its current step; unfinished requests fail with `Interrupted`."""
         self.drain()
         with self._changed:
             self._stopping = True
@@ -131,62 +159,58 @@ class Engine:
             self._thread.join(timeout_s)
 
     def step(self) -> bool:
-        """End what is to end, admit what fits, compute one pass; False when there was nothing to do."""
+        """End what must end, admit what fits, and compute one pass; False if there was nothing to do."""
         with self._changed:
-            self._end_given_up()
+            self._end_overdue()
             self._scheduler.admit(now=self._clock())
-            work = self._plan()
-        if not work:
+            plan = self._scheduler.plan()
+        if not plan:
             return False
-        self._compute(work)
+        self._compute(plan)
         with self._changed:
             self._scheduler.retire(now=self._clock())
         return True
 
-    def _plan(self) -> Work:
-        """One token for each running sequence, and a bounded number of prompt tokens."""
-        running = self._scheduler.running
-        work = [(s, s.next_segment(1)) for s in running if not s.prefilling]
-        room = self._config.prefill_tokens_shared if work else self._config.prefill_tokens
-        for sequence in running:
-            if sequence.prefilling and room > 0:
-                segment = sequence.next_segment(room)
-                room -= len(segment.token_ids)
-                work.append((sequence, segment))
-        return work
-
-    def _compute(self, work: Work) -> None:
-        """Compute a pass. One that fails is done again request by request, so that only the cause fails."""
+    def _compute(self, plan: Plan) -> None:
+        """Compute a pass. If it fails, compute it again request by request, so that only the cause fails."""
         try:
-            logits = self._model.forward([segment for _, segment in work])
+            logits: Array = np.asarray(self._model.forward([segment for _, segment in plan]))
         except Exception as error:
-            logger.exception("A step of %d requests failed.", len(work))
-            if len(work) == 1:
-                work[0][0].fail(GenerationFailed("The model failed to compute this request."))
+            logger.exception("A step of %d requests failed.", len(plan))
+            if len(plan) == 1:
+                self._fail(plan[0][0], GenerationFailed("The model failed to compute this request."))
                 if isinstance(error, MemoryError):
                     raise
                 return
-            for item in work:
+            for item in plan:
                 self._compute([item])
             return
-        for (sequence, segment), row in zip(work, logits, strict=True):
+        row = 0
+        for sequence, segment in plan:
+            rows = logits[row : row + segment.logits]
+            row += segment.logits
             try:
-                sequence.advance(segment, row, now=self._clock())
+                sequence.advance(segment, rows, now=self._clock())
             except EngineError as error:
-                sequence.fail(error)
+                self._fail(sequence, error)
             except Exception:
                 logger.exception("Choosing the next token failed.")
-                sequence.fail(GenerationFailed("The model's output for this request could not be read."))
+                self._fail(
+                    sequence, GenerationFailed("The model's output for this request could not be read.")
+                )
 
-    def _end_given_up(self) -> None:
+    def _end_overdue(self) -> None:
         now = self._clock()
         for sequence in self._scheduler.all():
             if sequence.generation.cancelled:
-                sequence.fail(Cancelled())
+                sequence.fail(Cancelled(), now=now)
             elif sequence.deadline is not None and now >= sequence.deadline:
-                sequence.fail(DeadlineExceeded())
+                sequence.fail(DeadlineExceeded(), now=now)
         self._scheduler.retire(now=now)
         self._scheduler.drop_finished()
+
+    def _fail(self, sequence: Sequence, error: EngineError) -> None:
+        sequence.fail(error, now=self._clock())
 
     def _run(self) -> None:
         self._model.use_threads(self._config.threads or usable_cpus())
@@ -202,7 +226,7 @@ class Engine:
             self._close("The engine has stopped.")
             with self._changed:
                 for sequence in self._scheduler.all():
-                    sequence.fail(Unavailable(self._closed))
+                    self._fail(sequence, Interrupted(self._closed))
 
     def _close(self, reason: str) -> None:
         with self._changed:

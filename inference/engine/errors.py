@@ -1,8 +1,12 @@
-"""What can go wrong between a request and its text; each message is fit to be shown to the client."""
+"""What can go wrong between a request and its text; every message is fit to be shown to a client."""
+
+from collections.abc import Iterable
+
+_NAMED_AT_MOST = 4
 
 
 class EngineError(Exception):
-    """Base of all errors of the engine."""
+    """The base of all errors of a backend."""
 
 
 class PromptTooLong(EngineError):
@@ -12,38 +16,54 @@ class PromptTooLong(EngineError):
         self.prompt_tokens, self.max_new_tokens, self.limit = prompt_tokens, max_new_tokens, limit
         super().__init__(
             f"The prompt has {prompt_tokens} tokens and max_new_tokens asks for {max_new_tokens} more: "
-            f"together {prompt_tokens + max_new_tokens}, and at most {limit} fit."
+            f"{prompt_tokens + max_new_tokens} in total, and at most {limit} fit."
         )
 
 
 class EmptyPrompt(EngineError):
-    """The tokenizer makes no token of the prompt, so there is nothing to continue."""
+    """The prompt has no tokens, so there is nothing to continue."""
 
     def __init__(self) -> None:
-        super().__init__("The prompt holds no token for this model.")
+        super().__init__("This model's tokenizer finds no tokens in the prompt.")
+
+
+class InvalidChat(EngineError):
+    """The model's chat template cannot lay out the conversation, or the model has no template."""
+
+
+class TokenWithoutEmbedding(EngineError):
+    """The prompt contains a token that the tokenizer has but the model does not."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(f"The prompt contains {token}, a token for which this model has no embedding.")
 
 
 class Overloaded(EngineError):
-    """The queue is full, or a request was pushed out of it by a key that waits for less."""
+    """The queue was full: the request was refused, or lost its turn to an owner with fewer waiting."""
 
     def __init__(self, *, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(f"The service is at its limit; try again in {retry_after_s} seconds.")
+        unit = "second" if retry_after_s == 1 else "seconds"
+        super().__init__(f"The service is at capacity; try again in {retry_after_s} {unit}.")
 
 
 class Unavailable(EngineError):
-    """The engine takes no requests: it loads, drains, has stopped or has died."""
+    """The backend accepts no requests: it is loading, draining, stopped or dead."""
+
+
+class Interrupted(Unavailable):
+    """The backend stopped before it had finished the request."""
 
 
 class DeadlineExceeded(EngineError):
-    """The request's own time ran out, waiting or generating."""
+    """The request's time limit passed while it was waiting or running."""
 
     def __init__(self) -> None:
-        super().__init__("The request took longer than its time limit and was ended.")
+        super().__init__("The request exceeded its time limit and was stopped.")
 
 
 class Cancelled(EngineError):
-    """The client gave the request up."""
+    """The client cancelled the request."""
 
     def __init__(self) -> None:
         super().__init__("The request was cancelled.")
@@ -54,4 +74,11 @@ class GenerationFailed(EngineError):
 
 
 class ModelUnavailable(EngineError):
-    """The model cannot be had, read or run here; the message says why and what to do."""
+    """The model cannot be found, read or run here; the message says why and what to do."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names for a message, and how many more there are."""
+    names = list(names)
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -4,6 +4,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -17,6 +18,8 @@ from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
 from inference.engine.memory import kv_cache_tokens, return_freed_memory
 from inference.engine.request import GenerationRequest, SamplingParams
+from inference.engine.tokenizer import HuggingFaceTokenizer
+from inference.engine.weights_check import check_weights, leave_report_to_check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +49,22 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     logger.info("Loading %s (%.0f MB) ...", name, size)
     transformers_logging.disable_progress_bar()
+    leave_report_to_check_weights()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa"
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # check_weights refuses them by name
         )
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
+    model: PreTrainedModel
+    model, loading_info = read
+    check_weights(model, loading_info, folder)
     eos_ids = _eos_ids(model)
     logger.info("Preparing its weights ...")
     dtype = kv_cache_dtype(config)
@@ -65,10 +76,15 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         model.config, config, context_length=language_model.context_length, device=path.device
     )
     language_model.cache = KVCache(tokens=tokens, dtype=dtype, device=path.device)
-    engine = Engine(language_model, tokenizer, config, eos_ids=eos_ids)
+    engine = Engine(
+        language_model,
+        HuggingFaceTokenizer(tokenizer, rows=language_model.vocabulary_size),
+        config,
+        eos_ids=eos_ids,
+    )
     engine.start()
     logger.info("Warming up ...")
-    _warm_up(engine)
+    _warm_up(engine, vocabulary_size=language_model.vocabulary_size)
     logger.info(
         "%s is ready after %.1f s %s. It has %d CPU threads, a context of %d tokens and room for %d in all, "
         "in %s; texts independent of the load: %s.",
@@ -92,12 +108,12 @@ def _eos_ids(model: PreTrainedModel) -> set[int]:
     return set(declared) if isinstance(declared, list) else {declared} - {None}
 
 
-def _warm_up(engine: Engine) -> None:
+def _warm_up(engine: Engine, *, vocabulary_size: int) -> None:
     """Prefill and decode, so that no client waits for what is only done once."""
     length = max(1, min(_WARM_UP_TOKENS, engine.context_length // 2))
     request = GenerationRequest(
-        prompt_ids=tuple(range(1, length + 1)),
+        prompt=tuple(i % vocabulary_size for i in range(1, length + 1)),
         max_new_tokens=max(1, min(3, engine.context_length - length)),
         sampling=SamplingParams(),
     )
-    engine.submit(request).result()
+    engine.submit(engine.prepare(request)).result()

@@ -1,8 +1,7 @@
-"""What is asked of the engine, and what it gives back."""
+"""What is asked of a backend, and what it gives back."""
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +15,12 @@ class SamplingParams:
     """How the next token is chosen, in the terms of transformers' `GenerationConfig`.
 
     Attributes:
-        do_sample: draw from the distribution; otherwise take the likeliest token (greedy).
+        do_sample: draw from the distribution; otherwise take the most likely token (greedy).
         temperature: divides the logits; used only when sampling, as are top_k and top_p.
-        top_k: keep the k likeliest tokens; 0 keeps all.
-        top_p: keep the likeliest tokens whose probabilities add up to this (nucleus sampling).
-        repetition_penalty: over 1.0 makes tokens that already occurred less likely.
-        seed: of this request's own random numbers.
+        top_k: keep the k most likely tokens; 0 keeps all.
+        top_p: keep the most likely tokens whose probabilities add up to this (nucleus sampling).
+        repetition_penalty: above 1.0, makes tokens that have already occurred less likely.
+        seed: of this request's own random number generator.
     """
 
     do_sample: bool = True
@@ -32,19 +31,33 @@ class SamplingParams:
     seed: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class GenerationRequest:
-    """One text to continue.
+@dataclass(frozen=True)
+class Chat:
+    """A conversation to continue, for the model's own chat template.
 
     Attributes:
-        prompt_ids: the prompt's tokens, as `Engine.tokenize` gives them.
-        max_new_tokens: how many tokens to generate at the most.
-        stop: strings that end the text; the one found is left out of it.
-        owner: whose request it is; owners share the engine evenly.
-        timeout_s: seconds from submission after which it is ended; None never.
+        messages: each with `role` and `content`, and whatever else the template reads.
     """
 
-    prompt_ids: tuple[int, ...]
+    messages: tuple[Mapping[str, object], ...]
+
+
+Prompt = str | tuple[int, ...] | Chat
+"""Text, token ids or a conversation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """A prompt to continue.
+
+    Attributes:
+        max_new_tokens: the most tokens to generate.
+        stop: strings that end the text; the one found is not part of it.
+        owner: who asks; owners share a backend evenly.
+        timeout_s: seconds after its submission at which the request is ended; None sets no limit.
+    """
+
+    prompt: Prompt
     sampling: SamplingParams
     max_new_tokens: int = 50
     stop: tuple[str, ...] = ()
@@ -53,66 +66,109 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Completion:
-    """A finished generation: the new text alone, and what it took.
+class PreparedRequest:
+    """A request that its backend has checked and whose prompt it has counted; made by `Backend.prepare`.
 
-    `queued_s` is the wait before the first step, `generated_s` the time from there to the end.
+    Attributes:
+        prompt_tokens: how many tokens the prompt has.
+        prompt_ids: these tokens; empty if the backend leaves tokenising to another server.
     """
+
+    request: GenerationRequest
+    prompt_tokens: int
+    prompt_ids: tuple[int, ...] = ()
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that prompt and completion can have together."""
+        return self.prompt_tokens + self.request.max_new_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What one step added to a text.
+
+    Attributes:
+        text: what became final; may be empty, while a character or a stop string is incomplete.
+        token_ids: the tokens that were generated.
+        finish_reason: why the text ends here; None while it goes on.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """A finished generation; `text` is the new text without the prompt."""
 
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
-    queued_s: float
-    generated_s: float
 
 
 class Generation:
-    """The client's end of a running request: text as it comes, the result, and the way to give it up.
+    """A submitted request as its client sees it: its events, its result, and the way to cancel it.
 
-    Safe to use from any thread. The engine's end is `publish` and `finish`.
+    Safe to use from any thread. The backend's side is `start`, `publish` and `finish`, each called by one
+    thread. All times are on the backend's clock, in seconds.
 
     Attributes:
-        completion_tokens: generated so far.
-        first_token_s: seconds from its submission to its first token; None before that.
+        completion_tokens: how many have been generated so far.
+        cancelled: the client wants no more of it.
     """
 
-    def __init__(self, request: GenerationRequest) -> None:
-        self.request = request
+    def __init__(self, prepared: PreparedRequest, *, submitted_at: float) -> None:
+        self.request = prepared.request
+        self.prompt_tokens = prepared.prompt_tokens
         self.completion_tokens = 0
-        self.first_token_s: float | None = None
-        self._submitted_at = time.monotonic()
-        self._pieces: list[str] = []
+        self.cancelled = False
+        self.submitted_at = submitted_at
+        self.started_at: float | None = None
+        self.first_token_at: float | None = None
+        self.ended_at: float | None = None
+        self._events: list[Event] = []
         self._outcome: Completion | EngineError | None = None
-        self._changed = threading.Condition()
         self._ended = threading.Event()
-        self._cancelled = False
+        self._lock = threading.Lock()
+        self._listeners: tuple[Callable[[], None], ...] = ()
 
-    def __iter__(self) -> Iterator[str]:
-        """The text piece by piece, as it is generated; raises what `result` raises."""
-        seen = 0
-        while True:
-            with self._changed:
-                while len(self._pieces) == seen and self._outcome is None:
-                    self._changed.wait()
-                piece = "".join(self._pieces[seen:])
-                seen = len(self._pieces)
-                outcome = self._outcome
-            if piece:
-                yield piece
-            if isinstance(outcome, EngineError):
-                raise outcome
-            if outcome is not None:
-                return
+    @property
+    def queued_s(self) -> float | None:
+        """The wait before its first step; None before that."""
+        return None if self.started_at is None else self.started_at - self.submitted_at
+
+    @property
+    def first_token_s(self) -> float | None:
+        """The time from its submission to its first token; None before that."""
+        return None if self.first_token_at is None else self.first_token_at - self.submitted_at
+
+    @property
+    def generated_s(self) -> float | None:
+        """The time from its first step to its end; None before that."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return self.ended_at - self.started_at
+
+    @property
+    def outcome(self) -> Completion | EngineError | None:
+        """How it ended; None while it runs."""
+        return self._outcome
+
+    @property
+    def done(self) -> bool:
+        return self._outcome is not None
 
     def result(self, timeout_s: float | None = None) -> Completion:
         """Wait for the end.
 
         Raises:
-            DeadlineExceeded, Cancelled, GenerationFailed, Overloaded, Unavailable: how it ended instead.
-            TimeoutError: `timeout_s` passed and it goes on.
+            DeadlineExceeded, Cancelled, GenerationFailed, Overloaded, Unavailable: it ended without a text.
+            TimeoutError: it still runs after `timeout_s`.
         """
-        # Not on the condition: a client who wants the whole is not woken for every token.
+        # Not by listening: a client that wants the whole text is not woken for every token.
         if not self._ended.wait(timeout_s):
             raise TimeoutError
         outcome = self._outcome
@@ -121,37 +177,88 @@ class Generation:
         assert outcome is not None  # noqa: S101
         return outcome
 
+    def events(self, timeout_s: float | None = None) -> Iterator[Event | None]:
+        """The events from the first on, as they come; None whenever `timeout_s` passes without one.
+
+        Raises:
+            EngineError: as `result` does, after the last event.
+        """
+        for item in merged_events([self], timeout_s):
+            yield None if item is None else item[1]
+
+    def events_from(self, index: int) -> list[Event]:
+        """The events so far, without the first `index`; does not wait."""
+        return self._events[index:]
+
     def cancel(self) -> None:
-        """Give the request up; the engine frees its place at the next step."""
-        self._cancelled = True
+        """End the request at the backend's next step."""
+        self.cancelled = True
 
-    @property
-    def cancelled(self) -> bool:
-        return self._cancelled
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each event and at the end, in the backend's thread: it must not block."""
+        with self._lock:
+            self._listeners = (*self._listeners, listener)
 
-    @property
-    def done(self) -> bool:
-        return self._outcome is not None
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        with self._lock:
+            self._listeners = tuple(other for other in self._listeners if other != listener)
 
-    @property
-    def outcome(self) -> Completion | EngineError | None:
-        """How it ended; None while it goes on."""
-        return self._outcome
+    def start(self, *, now: float) -> None:
+        """Backend: the next step computes it."""
+        self.started_at = now
 
-    def publish(self, piece: str, *, completion_tokens: int) -> None:
-        """Engine: a token was generated, and `piece` of the text became final with it (may be empty)."""
-        if self.first_token_s is None:
-            self.first_token_s = time.monotonic() - self._submitted_at
-        self.completion_tokens = completion_tokens
-        if piece:
-            with self._changed:
-                self._pieces.append(piece)
-                self._changed.notify_all()
+    def publish(self, event: Event, *, now: float) -> None:
+        """Backend: tokens have been generated."""
+        if self.first_token_at is None:
+            self.first_token_at = now
+        self.completion_tokens += len(event.token_ids)
+        self._events.append(event)
+        for listener in self._listeners:
+            listener()
 
-    def finish(self, outcome: Completion | EngineError) -> None:
-        """Engine: the request has ended; only the first ending counts."""
-        with self._changed:
-            if self._outcome is None:
-                self._outcome = outcome
-                self._ended.set()
-                self._changed.notify_all()
+    def finish(self, outcome: Completion | EngineError, *, now: float) -> None:
+        """Backend: the request has ended; only the first call counts."""
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self.ended_at = now
+            self._outcome = outcome
+        self._ended.set()
+        for listener in self._listeners:
+            listener()
+
+
+def merged_events(
+    generations: Sequence[Generation], timeout_s: float | None = None
+) -> Iterator[tuple[int, Event] | None]:
+    """The events of several generations as they come, each with the index of its generation.
+
+    None comes whenever `timeout_s` passes without an event, so that the caller can look after its client.
+
+    Raises:
+        EngineError: how one of them failed, after its last event.
+    """
+    news = threading.Event()
+    for generation in generations:
+        generation.listen(news.set)
+    try:
+        seen = [0] * len(generations)
+        running = set(range(len(generations)))
+        while running:
+            # Cleared before looking, so that what comes while looking ends the next wait at once.
+            news.clear()
+            idle = True
+            for index in sorted(running):
+                done = generations[index].done  # before its events: the last one precedes the end
+                for event in generations[index].events_from(seen[index]):
+                    seen[index] += 1
+                    idle = False
+                    yield index, event
+                if done:
+                    generations[index].result()
+                    running.discard(index)
+            if idle and running and not news.wait(timeout_s):
+                yield None
+    finally:
+        for generation in generations:
+            generation.unlisten(news.set)

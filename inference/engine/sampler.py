@@ -1,7 +1,7 @@
-"""The choice of the next token, as transformers' logits processors define it.
+"""Choosing the next token, as transformers' logits processors define it.
 
-Order as in `generate`: repetition penalty, temperature, top-k, top-p. Every request draws from random numbers
-of its own, one a token, so its text depends on nothing but its seed.
+The order is that of `generate`: repetition penalty, temperature, top-k, top-p. Every request has its own
+random number generator and draws one number per token, so its text depends on nothing but its seed.
 """
 
 import random
@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from inference.engine.errors import GenerationFailed
 from inference.engine.request import SamplingParams
 
-_BLOCK = 64
+_GROUP = 64
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,25 +26,24 @@ class Sampler:
         # The standard library promises the same numbers for a seed in every later version.
         self._random = random.Random(params.seed)  # noqa: S311
 
-    def choose(self, logits: torch.Tensor, history: list[int]) -> int:
-        """The next token.
+    def choose(self, logits: Array, history: list[int]) -> int:
+        """Choose the next token.
 
         Args:
-            logits: `[vocabulary]`, of the last token; left as they are.
-            history: all tokens so far, the prompt's too.
+            logits: float32, `[vocabulary]`, after the last token; not modified.
+            history: all tokens so far, including the prompt's.
 
         Raises:
-            GenerationFailed: the logits are not numbers.
+            GenerationFailed: the highest logit is not a finite number.
         """
         if self.params.repetition_penalty != 1.0:
             logits = penalise(logits, history, self.params.repetition_penalty)
-        scores: Array = logits.numpy()
-        highest = int(scores.argmax())  # a NaN counts as the highest of all
-        if not np.isfinite(scores[highest]):
-            raise GenerationFailed("The model computed no finite number for this text.")
+        highest = int(logits.argmax())  # a NaN counts as the highest of all
+        if not np.isfinite(logits[highest]):
+            raise GenerationFailed("The model produced logits that are not finite numbers.")
         if not self.params.do_sample:
             return highest
-        candidates = distribution(scores, self.params)
+        candidates = distribution(logits, self.params)
         cumulative = candidates.probabilities.cumsum()
         index = int(cumulative.searchsorted(self._random.random() * cumulative[-1], side="right"))
         return int(candidates.tokens[min(index, len(cumulative) - 1)])
@@ -59,55 +57,57 @@ class Candidates:
     probabilities: Array
 
 
-def distribution(scores: Array, params: SamplingParams) -> Candidates:
-    """What `params` make of finite logits, `[vocabulary]`, the repetition penalty already applied."""
-    if 0 < params.top_k < len(scores):
-        tokens = _largest(scores, params.top_k)
-        scores = scores[tokens]
+def distribution(logits: Array, params: SamplingParams) -> Candidates:
+    """The distribution that `params` define over finite logits, `[vocabulary]`, already penalised."""
+    if 0 < params.top_k < len(logits):
+        tokens = _largest(logits, params.top_k)
+        logits = logits[tokens]
     else:
-        tokens = np.arange(len(scores))
-    probabilities = _softmax(scores, params.temperature)
+        tokens = np.arange(len(logits))
+    probabilities = _softmax(logits, params.temperature)
     if params.top_p < 1.0:
-        # Tokens this unlikely are dropped even if all are; most of the vocabulary needs no sorting.
+        # Tokens below this probability are dropped even if all of them are, so they need no sorting.
         likely = np.flatnonzero(probabilities > (1 - params.top_p) / len(probabilities))
         ascending = likely[probabilities[likely].argsort()]
         dropped = 1 - probabilities[ascending].sum()
         kept = ascending[dropped + probabilities[ascending].cumsum() > 1 - params.top_p]
         kept = kept if len(kept) else np.array([probabilities.argmax()])
-        tokens, probabilities = tokens[kept], _softmax(scores[kept], params.temperature)
+        tokens, probabilities = tokens[kept], _softmax(logits[kept], params.temperature)
     return Candidates(tokens, probabilities)
 
 
-def _softmax(scores: Array, temperature: float) -> Array:
-    weights: Array = np.exp((scores.astype(np.float64) - scores.max()) / temperature)
+def penalise(logits: Array, history: list[int], penalty: float) -> Array:
+    """Return the logits with those of the tokens in `history` lowered (Keskar et al., 2019, CTRL)."""
+    seen = np.array(history)
+    scores = logits[seen]
+    penalised = logits.copy()
+    penalised[seen] = np.where(scores < 0, scores * penalty, scores / penalty)
+    return penalised
+
+
+def _softmax(logits: Array, temperature: float) -> Array:
+    weights: Array = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
     weights /= weights.sum()
     return weights
 
 
-def _largest(scores: Array, count: int) -> Array:
-    """Where the `count` largest scores are, and all that tie with the last of them, as in TopKLogitsWarper.
+def _largest(logits: Array, count: int) -> Array:
+    """The indices of the `count` largest logits and of all that tie with the smallest of them.
 
-    They can only be in blocks of the vocabulary whose maximum is among the `count` largest maxima.
+    Ties are kept, as in TopKLogitsWarper. Only groups of the vocabulary whose maximum is among the `count`
+    largest maxima can hold them.
     """
-    blocks = len(scores) // _BLOCK
-    if blocks <= count:
-        return _at_least(scores, count)
-    body = scores[: blocks * _BLOCK].reshape(blocks, _BLOCK)
+    groups = len(logits) // _GROUP
+    if groups <= count:
+        return _at_least(logits, count)
+    body = logits[: groups * _GROUP].reshape(groups, _GROUP)
     chosen = _at_least(body.max(axis=1), count)
-    places = np.concatenate(
-        ((chosen[:, None] * _BLOCK + np.arange(_BLOCK)).ravel(), np.arange(blocks * _BLOCK, len(scores)))
+    indices = np.concatenate(
+        ((chosen[:, None] * _GROUP + np.arange(_GROUP)).ravel(), np.arange(groups * _GROUP, len(logits)))
     )
-    return places[_at_least(scores[places], count)]
+    return indices[_at_least(logits[indices], count)]
 
 
 def _at_least(scores: Array, count: int) -> Array:
-    """Where the `count` largest are, and those that equal the least of them."""
+    """The indices of the `count` largest scores and of all that equal the smallest of them."""
     return np.flatnonzero(scores >= np.partition(scores, -count)[-count])
-
-
-def penalise(logits: torch.Tensor, history: list[int], penalty: float) -> torch.Tensor:
-    """Logits with those of tokens in `history` made smaller (Keskar et al., 2019, CTRL)."""
-    seen = torch.tensor(history)
-    scores = logits[seen]
-    scores = torch.where(scores < 0, scores * penalty, scores / penalty)
-    return logits.scatter(0, seen, scores)

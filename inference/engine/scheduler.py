@@ -1,66 +1,86 @@
-"""Who runs and who waits: fair between owners, bounded in number and in KV cache.
+"""Which requests run and which wait, and what the next step computes; fair between owners, and bounded.
 
-Not thread-safe: the engine calls it under its lock.
+Not thread-safe: the engine calls it under its lock. It knows neither the model nor torch.
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from math import ceil
+from typing import Generic, Protocol, TypeVar
 
 from inference.engine.config import EngineConfig
-from inference.engine.errors import Overloaded
-from inference.engine.kv_cache import KVCache
-from inference.engine.sequence import Sequence
+from inference.engine.errors import EngineError, Overloaded
+from inference.engine.load import Load
+from inference.engine.request import Generation, GenerationRequest
+from inference.engine.segment import Segment
+from inference.engine.slots import SlotPool, Slots
 
 _LONGEST_RETRY_S = 60
 
 
-@dataclass(frozen=True, kw_only=True)
-class Load:
-    """What is in at a moment: requests, and places of the KV cache, in tokens."""
+class Schedulable(Protocol):
+    """What the scheduler needs of a sequence."""
 
-    queued: int
-    running: int
-    kv_tokens: int
-    kv_tokens_used: int
+    slots: Slots | None
+    finished: bool
+
+    @property
+    def request(self) -> GenerationRequest: ...
+
+    @property
+    def generation(self) -> Generation: ...
+
+    @property
+    def needed_slots(self) -> int: ...
+
+    @property
+    def prefilling(self) -> bool: ...
+
+    def next_segment(self, most: int) -> Segment: ...
+
+    def fail(self, error: EngineError, *, now: float) -> None: ...
 
 
-class Scheduler:
+S = TypeVar("S", bound=Schedulable)
+
+
+class Scheduler(Generic[S]):
     """The queue and the running set.
 
-    The next one admitted is from the owner with the fewest running, first come first served within an owner
-    and between equals. A full queue makes room for an owner who waits for less at the cost of the one who
-    waits for most (longest queue drop, Suter et al., 1998), so one owner cannot fill it against the others.
+    The next request admitted is from the owner with the fewest running; within an owner, and between equals,
+    the first submitted is the first admitted. When the queue is full, a request of an owner with fewer
+    waiting replaces the newest one of the owner with the most waiting (longest queue drop, Suter et al.,
+    1998), so one owner cannot fill the queue against the others.
     """
 
-    def __init__(self, config: EngineConfig, cache: KVCache) -> None:
-        self.running: list[Sequence] = []
+    def __init__(self, config: EngineConfig, slots: SlotPool) -> None:
+        self.running: list[S] = []
         self._config = config
-        self._cache = cache
-        self._waiting: dict[str, deque[Sequence]] = {}
+        self._slots = slots
+        self._waiting: dict[str, deque[S]] = {}
         self._mean_service_s = 1.0
 
     @property
     def queued(self) -> int:
+        """How many requests wait."""
         return sum(len(queue) for queue in self._waiting.values())
 
     @property
     def load(self) -> Load:
-        tokens = self._cache.tokens
+        """How much runs and waits now."""
         return Load(
             queued=self.queued,
             running=len(self.running),
-            kv_tokens=tokens,
-            kv_tokens_used=tokens - self._cache.free_tokens,
+            kv_tokens=self._slots.size,
+            kv_tokens_used=self._slots.size - self._slots.free,
         )
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: S, *, now: float) -> None:
         """Put a request in the queue.
 
-        Those for whom there is a free place do not count as waiting: the next step takes them.
+        Requests that the next step can admit do not count as waiting.
 
         Raises:
-            Overloaded: the queue is full, and no owner waits for more than this one would.
+            Overloaded: the queue is full, and no owner has more waiting than this one would have.
         """
         owner = sequence.request.owner
         own = len(self._waiting.get(owner, ()))
@@ -69,39 +89,52 @@ class Scheduler:
             longest = max(self._waiting, key=lambda name: len(self._waiting[name]), default=owner)
             if len(self._waiting.get(longest, ())) <= own + 1:
                 raise Overloaded(retry_after_s=self.retry_after_s())
-            self._pop(longest, newest=True).fail(Overloaded(retry_after_s=self.retry_after_s()))
+            self._pop(longest, newest=True).fail(Overloaded(retry_after_s=self.retry_after_s()), now=now)
         self._waiting.setdefault(owner, deque()).append(sequence)
 
     def admit(self, *, now: float) -> None:
         """Move waiting requests to the running set, as far as its size and the KV cache allow.
 
-        The one whose turn it is waits for the places that it needs; none overtakes it.
+        If the next request needs more slots than are free, it waits for them, and no other overtakes it.
         """
         while self._waiting and len(self.running) < self._config.max_running:
             load = Counter(sequence.request.owner for sequence in self.running)
-            owner = min(self._waiting, key=lambda name: (load[name], self._waiting[name][0].submitted_at))
+            owner = min(
+                self._waiting, key=lambda name: (load[name], self._waiting[name][0].generation.submitted_at)
+            )
             sequence = self._waiting[owner][0]
-            sequence.slots = self._cache.allocate(sequence.needed_tokens)
+            sequence.slots = self._slots.allocate(sequence.needed_slots)
             if sequence.slots is None:
                 return
-            sequence.started_at = now
+            sequence.generation.start(now=now)
             self.running.append(self._pop(owner))
 
+    def plan(self) -> list[tuple[S, Segment]]:
+        """The next step: a token of each running sequence, and a bounded number of prompt tokens."""
+        plan = [(s, s.next_segment(1)) for s in self.running if not s.prefilling]
+        left = self._config.prefill_tokens_shared if plan else self._config.prefill_tokens
+        for sequence in self.running:
+            if sequence.prefilling and left > 0:
+                segment = sequence.next_segment(left)
+                left -= len(segment.token_ids)
+                plan.append((sequence, segment))
+        return plan
+
     def retire(self, *, now: float) -> None:
-        """Take the finished ones out of the running set and free their places."""
+        """Take finished requests out of the running set, and free their slots."""
         for sequence in [sequence for sequence in self.running if sequence.finished]:
             self.running.remove(sequence)
             if sequence.slots is not None:
-                self._cache.release(sequence.slots)
-            if sequence.started_at is not None:
-                self._mean_service_s += (now - sequence.started_at - self._mean_service_s) / 8
+                self._slots.release(sequence.slots)
+            if (started_at := sequence.generation.started_at) is not None:
+                self._mean_service_s += (now - started_at - self._mean_service_s) / 8
 
-    def all(self) -> list[Sequence]:
+    def all(self) -> list[S]:
         """Every request that has not ended, running or waiting."""
         return [*self.running, *(sequence for queue in self._waiting.values() for sequence in queue)]
 
     def drop_finished(self) -> None:
-        """Take out of the queue what ended there."""
+        """Take requests that ended while they waited out of the queue."""
         for owner, queue in list(self._waiting.items()):
             left = deque(sequence for sequence in queue if not sequence.finished)
             if left:
@@ -110,11 +143,11 @@ class Scheduler:
                 del self._waiting[owner]
 
     def retry_after_s(self) -> int:
-        """When a place may be free again: the time in which those before it are done, in whole seconds."""
+        """In how many whole seconds the requests of now are likely to have ended."""
         rounds = (self.queued + len(self.running)) / self._config.max_running
         return min(_LONGEST_RETRY_S, max(1, ceil(rounds * self._mean_service_s)))
 
-    def _pop(self, owner: str, *, newest: bool = False) -> Sequence:
+    def _pop(self, owner: str, *, newest: bool = False) -> S:
         queue = self._waiting[owner]
         sequence = queue.pop() if newest else queue.popleft()
         if not queue:

@@ -1,73 +1,69 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
-from inference.engine.compute.attention import BLOCK
-from inference.engine.compute.model import Segment
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError
-from inference.engine.kv_cache import Slots
-from inference.engine.request import Completion, FinishReason, Generation
-from inference.engine.sampler import Sampler
+from inference.engine.request import Completion, Event, FinishReason, Generation, PreparedRequest
+from inference.engine.sampler import Array, Sampler
+from inference.engine.segment import TILE, Segment
+from inference.engine.slots import Slots
+from inference.engine.tokenizer import Tokenizer
 
 
 class Sequence:
     """The state of a request from its submission to its end.
 
     Args:
-        generation: the client's end.
+        generation: the client's view of the request.
         eos_ids: tokens that end a text.
-        now: the time, on the engine's clock.
 
     Attributes:
         token_ids: prompt and generated tokens.
-        slots: its places of the KV cache, while it runs.
-        started_at: when it was given them.
+        slots: its slots of the KV cache, while it runs.
+        deadline: the time at which it is ended, on the engine's clock; None never.
         finished: its last token has been chosen, or it has failed.
     """
 
     def __init__(
         self,
         generation: Generation,
-        tokenizer: PreTrainedTokenizerBase,
+        prepared: PreparedRequest,
+        tokenizer: Tokenizer,
         *,
         eos_ids: frozenset[int],
-        now: float,
     ) -> None:
         self.generation = generation
-        self.request = generation.request
-        self.token_ids = list(self.request.prompt_ids)
+        self.request = prepared.request
+        self.needed_slots = prepared.max_tokens
+        self.token_ids = list(prepared.prompt_ids)
         self.slots: Slots | None = None
-        self.submitted_at = now
-        self.started_at: float | None = None
-        self.deadline = None if self.request.timeout_s is None else now + self.request.timeout_s
+        timeout_s = self.request.timeout_s
+        self.deadline = None if timeout_s is None else generation.submitted_at + timeout_s
         self.finished = False
+        self._prompt_tokens = prepared.prompt_tokens
         self._computed = 0
         self._eos_ids = eos_ids
         self._sampler = Sampler(self.request.sampling)
-        self._detokenizer = Detokenizer(tokenizer, self.request.prompt_ids, self.request.stop)
-
-    @property
-    def needed_tokens(self) -> int:
-        """Places of the KV cache that it takes at the most."""
-        return len(self.request.prompt_ids) + self.request.max_new_tokens
+        self._detokenizer = Detokenizer(tokenizer, prepared.prompt_ids, self.request.stop)
 
     @property
     def prefilling(self) -> bool:
-        """Its prompt is not computed yet."""
-        return self._computed < len(self.request.prompt_ids)
+        """Whether a part of its prompt is still to be computed."""
+        return self._computed < self._prompt_tokens
 
     def next_segment(self, most: int) -> Segment:
-        """The next tokens to compute: `most` at the most, cut where attention's blocks are cut."""
+        """The next tokens to compute, at most `most` of them; a prompt is cut where attention's tiles end."""
         assert self.slots is not None  # noqa: S101
         end = len(self.token_ids)
         if end - self._computed > most:
-            end = max((self._computed + most) // BLOCK, self._computed // BLOCK + 1) * BLOCK
+            end = max((self._computed + most) // TILE, self._computed // TILE + 1) * TILE
         return Segment(self.token_ids[self._computed : end], self._computed, self.slots)
 
-    def advance(self, segment: Segment, logits: torch.Tensor, *, now: float) -> None:
-        """`segment` has been computed; `logits`, `[vocabulary]`, are those after its last token.
+    def advance(self, segment: Segment, logits: Array, *, now: float) -> None:
+        """Take what a step has computed, and accept a token for each row of logits until the text ends.
+
+        Args:
+            logits: `[segment.logits, vocabulary]`, after the last tokens of the segment. Each row must follow
+                from the tokens accepted before it.
 
         Raises:
             GenerationFailed: the logits are not numbers.
@@ -76,41 +72,47 @@ class Sequence:
         if computed < len(self.token_ids):
             self._computed = computed
             return
-        token_id = self._sampler.choose(logits, self.token_ids)
-        self._computed = computed
-        self.token_ids.append(token_id)
-        generated = len(self.token_ids) - len(self.request.prompt_ids)
-        piece = ""
+        accepted: list[int] = []
+        pieces: list[str] = []
         reason: FinishReason | None = None
-        if token_id in self._eos_ids:
-            reason = "stop"
-        else:
-            piece = self._detokenizer.append(token_id)
+        for row in logits:
+            token_id = self._sampler.choose(row, self.token_ids)
+            accepted.append(token_id)
+            self.token_ids.append(token_id)
+            reason = self._append(token_id, pieces)
+            if reason is not None:
+                break
+        self._computed = computed + len(accepted) - 1
+        if reason is not None:
+            pieces.append(self._detokenizer.finish())
             if self._detokenizer.stopped:
                 reason = "stop"
-            elif generated == self.request.max_new_tokens:
-                reason = "length"
+        self.generation.publish(
+            Event(text="".join(pieces), token_ids=tuple(accepted), finish_reason=reason), now=now
+        )
         if reason is not None:
-            piece += self._detokenizer.finish()
-        self.generation.publish(piece, completion_tokens=generated)
-        if reason is not None:
-            self._complete("stop" if self._detokenizer.stopped else reason, now=now)
+            self._complete(reason, now=now)
 
-    def fail(self, error: EngineError) -> None:
+    def fail(self, error: EngineError, *, now: float) -> None:
         """End it without a completion."""
         self.finished = True
-        self.generation.finish(error)
+        self.generation.finish(error, now=now)
+
+    def _append(self, token_id: int, pieces: list[str]) -> FinishReason | None:
+        if token_id in self._eos_ids:
+            return "stop"
+        pieces.append(self._detokenizer.append(token_id))
+        if self._detokenizer.stopped:
+            return "stop"
+        generated = len(self.token_ids) - self._prompt_tokens
+        return "length" if generated == self.request.max_new_tokens else None
 
     def _complete(self, reason: FinishReason, *, now: float) -> None:
-        started_at = now if self.started_at is None else self.started_at
         self.finished = True
-        self.generation.finish(
-            Completion(
-                text=self._detokenizer.text,
-                finish_reason=reason,
-                prompt_tokens=len(self.request.prompt_ids),
-                completion_tokens=self.generation.completion_tokens,
-                queued_s=started_at - self.submitted_at,
-                generated_s=now - started_at,
-            )
+        completion = Completion(
+            text=self._detokenizer.text,
+            finish_reason=reason,
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self.generation.completion_tokens,
         )
+        self.generation.finish(completion, now=now)

@@ -1,12 +1,12 @@
 """Every error of the service as a problem document (RFC 9457, `application/problem+json`).
 
-`problem_for` is the one place that says which exception becomes which status and which words a client reads.
-The admin keeps its own HTML pages.
+Each app registers what its own exceptions mean (`register`); those of Django and Django REST framework are
+here. The admin keeps its own HTML pages.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -18,29 +18,54 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, Thrott
 from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
-from inference.engine.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    EmptyPrompt,
-    EngineError,
-    Overloaded,
-    PromptTooLong,
-    Unavailable,
-)
 from llmservice.http import request_record
 
 CONTENT_TYPE = "application/problem+json"
-# Long enough for a restart or a short load to pass, short enough that nobody waits for nothing.
+# Long enough for a restart or a short peak to pass.
 RETRY_AFTER_S = 5
-# No standard has a status for a client that is gone; the log and the metrics have nginx's.
+# No standard has a status for a client that has left; the log and the metrics use nginx's.
 CLIENT_CLOSED_REQUEST = 499
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Meaning:
+    """What an exception of an app stands for.
+
+    Attributes:
+        status: of the answer.
+        reason: why the request was refused or failed, in a word, for the log and the metrics.
+        outcome: what the account of the key says of the request.
+        field: the field of the body that it is about, if any.
+        detail: what the client reads in place of the exception's own text.
+        fault: whether it is a fault of the service, whose trace belongs in the log.
+    """
+
+    status: int
+    reason: str
+    outcome: str = "failed"
+    field: str = ""
+    detail: str | None = None
+    fault: bool = False
+
+
+_meanings: dict[type[Exception], Meaning] = {}
+
+
+def register(meanings: Mapping[type[Exception], Meaning]) -> None:
+    """Add what an app's exceptions mean; a subclass that is not listed means what its base means."""
+    _meanings.update(meanings)
+
+
+def meaning_of(exc: BaseException) -> Meaning | None:
+    """What the exception was registered with; None for one that no app has registered."""
+    return next((_meanings[kind] for kind in type(exc).__mro__ if kind in _meanings), None)
+
+
 @dataclass(frozen=True)
 class FieldError:
-    """One thing that is wrong with a request's body; `field` is empty where it is the body as a whole."""
+    """One mistake in the body of a request; `field` is empty if it concerns the body as a whole."""
 
     field: str
     detail: str
@@ -51,7 +76,7 @@ class FieldError:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a client is told when its request fails; `detail` is a sentence for a human."""
+    """What a client is told when its request fails; `detail` is a sentence for people."""
 
     status: int
     detail: str
@@ -83,22 +108,22 @@ def title_of(status: int) -> str:
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:
-    """The 422 for a body that is sound JSON with wrong contents."""
+    """The 422 for a body that is valid JSON with invalid contents."""
     return Problem(status=422, detail=" ".join(map(str, errors)), errors=errors)
 
 
 def unavailable(detail: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
-    """The 503 for what passes by itself: the same request may be sent again after `retry_after_s` seconds."""
+    """The 503 for what is temporary: the same request may be sent again after `retry_after_s` seconds."""
     return Problem(status=503, detail=detail, headers={"Retry-After": str(retry_after_s)})
 
 
 def problem_for(exc: Exception) -> Problem:
-    """The problem that stands for `exc`; what nobody foresaw is a 500 that tells nothing of the inside."""
+    """The problem that stands for `exc`; anything unexpected is a 500 that reveals no details."""
+    if (meaning := meaning_of(exc)) is not None:
+        return _registered(exc, meaning)
     match exc:
         case ValidationError():
             return invalid(list(field_errors(exc.detail)))
-        case PromptTooLong() | EmptyPrompt():
-            return invalid([FieldError("prompt", str(exc))])
         case Throttled():
             wait = getattr(exc, "wait", None)
             headers = {} if wait is None else {"Retry-After": str(wait)}
@@ -115,26 +140,27 @@ def problem_for(exc: Exception) -> Problem:
             return Problem(status=400, detail="The body ended before it was complete.")
         case SuspiciousOperation():
             return Problem(status=400, detail="The request is malformed.")
-        case Overloaded():
-            return unavailable(str(exc), retry_after_s=exc.retry_after_s)
-        case Unavailable():
-            return unavailable(str(exc))
-        case DeadlineExceeded():
-            return Problem(status=504, detail=str(exc))
-        case Cancelled():
-            return Problem(status=CLIENT_CLOSED_REQUEST, detail="The client closed the connection.")
-        case EngineError():
-            return Problem(status=500, detail=str(exc))
         case OperationalError() | InterfaceError():
             return unavailable("The database did not answer; try again in a few seconds.")
         case _:
             return Problem(status=500, detail="The service failed on this request; its log says why.")
 
 
+def _registered(exc: Exception, meaning: Meaning) -> Problem:
+    detail = meaning.detail or str(exc)
+    if meaning.field:
+        return replace(invalid([FieldError(meaning.field, detail)]), status=meaning.status)
+    if meaning.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return unavailable(detail, retry_after_s=getattr(exc, "retry_after_s", RETRY_AFTER_S))
+    return Problem(status=meaning.status, detail=detail)
+
+
 def reason_for(exc: Exception) -> str:
-    """Why a request was refused or failed, in a word: for the log and the metrics."""
+    """Why a request was refused or failed, in a word, for the log and the metrics."""
+    if (meaning := meaning_of(exc)) is not None:
+        return meaning.reason
     match exc:
-        case ValidationError() | PromptTooLong() | EmptyPrompt():
+        case ValidationError():
             return "invalid"
         case Throttled():
             return "limit"
@@ -146,14 +172,6 @@ def reason_for(exc: Exception) -> str:
             return "not_found"
         case PermissionDenied():
             return "forbidden"
-        case Overloaded():
-            return "overloaded"
-        case Unavailable():
-            return "unavailable"
-        case DeadlineExceeded():
-            return "deadline"
-        case Cancelled():
-            return "disconnected"
         case OperationalError() | InterfaceError():
             return "database"
         case _:
@@ -161,7 +179,7 @@ def reason_for(exc: Exception) -> str:
 
 
 def field_errors(detail: Any, path: str = "") -> Iterator[FieldError]:
-    """Flattens Django REST framework's nested error details, with paths such as `stop[0]`."""
+    """Flatten Django REST framework's nested error details, with paths such as `stop[0]`."""
     if isinstance(detail, Mapping):
         for key, value in detail.items():
             if key == api_settings.NON_FIELD_ERRORS_KEY:
@@ -178,18 +196,18 @@ def field_errors(detail: Any, path: str = "") -> Iterator[FieldError]:
 
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """Django REST framework's `EXCEPTION_HANDLER`; it answers every exception, so that Django need not."""
+    """Django REST framework's `EXCEPTION_HANDLER`; it answers every exception, so that Django does not."""
     set_rollback()
     problem = problem_for(exc)
-    _write_down(exc)
-    # What the engine refuses or gives up is its normal work, and its words are in the answer.
-    if problem.status >= 500 and not isinstance(exc, Overloaded | Unavailable | DeadlineExceeded):
+    _record_reason(exc)
+    meaning = meaning_of(exc)
+    if meaning.fault if meaning is not None else problem.status >= 500:
         request = context["request"]
         logger.error("%s %s failed", request.method, request.path, exc_info=exc)
     return problem.response()
 
 
-def _write_down(exc: Exception) -> None:
+def _record_reason(exc: Exception) -> None:
     if (record := request_record.current()) is not None:
         record.reason = reason_for(exc)
 
@@ -198,7 +216,7 @@ def _handler(page: Callable[..., HttpResponse], exc: Exception) -> Callable[...,
     problem = problem_for(exc)
 
     def handle(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        _write_down(exc)
+        _record_reason(exc)
         if request.path.startswith("/admin/"):
             return page(request, *args, **kwargs)
         return problem.response()

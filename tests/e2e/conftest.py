@@ -1,4 +1,8 @@
-"""Starts the real service for the end-to-end tests: gunicorn, a fresh database, the quick-start model."""
+"""Starts the real service for the end-to-end tests: gunicorn, a fresh database, the quick-start model.
+
+Where `TEST_SERVICE_URL` is set (`docker/test.sh` does it), the service of the composition that runs there is
+tested instead; tests that need a service of their own are skipped.
+"""
 
 import os
 import signal
@@ -16,8 +20,7 @@ import pytest
 
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
 
-# The mounted file system of the container image, where it is that which is to be tested (`docker/test.sh`).
-IMAGE_ROOT = os.environ.get("TEST_IMAGE_ROOT")
+SERVICE_URL = os.environ.get("TEST_SERVICE_URL")
 READY_WITHIN_S = 180
 ENDED_WITHIN_S = 140
 GUNICORN = ("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py")
@@ -25,7 +28,10 @@ GUNICORN = ("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py")
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A running service; `environ` is what its commands (`manage`) need to see its database."""
+    """A running service; `environ` is what its commands (`manage`) need to see its database.
+
+    In a composition, `process` is the one that writes its log.
+    """
 
     url: str
     key: str
@@ -75,11 +81,10 @@ def service_environ(var_dir: Path, **settings: str) -> dict[str, str]:
 
 
 def python(*arguments: str) -> list[str]:
-    """The command that runs the service's Python with these arguments, here or in the image."""
-    if IMAGE_ROOT is None:
+    """The command that runs the service's Python with these arguments, here or in the composition."""
+    if SERVICE_URL is None:
         return [sys.executable, *arguments]
-    inside = ["/bin/sh", "-c", 'cd /app && exec "$@"', "sh", "/opt/venv/bin/python", "-B", *arguments]
-    return ["chroot", IMAGE_ROOT, *inside]
+    return ["docker-compose", "exec", "-T", "service", "python", *arguments]
 
 
 def free_port() -> int:
@@ -105,21 +110,19 @@ def running(
     environ: Mapping[str, str], log: Path, *, command: tuple[str, ...] = GUNICORN
 ) -> Iterator[Service]:
     """Start the server with `environ`, its output in the file `log`; it is ended at the end."""
+    url = f"http://127.0.0.1:{environ['PORT']}"
+    with _started(python(*command), environ, log, url) as service:
+        yield service
+
+
+@contextmanager
+def _started(command: list[str], environ: Mapping[str, str], log: Path, url: str) -> Iterator[Service]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            python(*command),
-            cwd=BASE_DIR,
-            env=environ,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            command, cwd=BASE_DIR, env=environ, stdout=output, stderr=subprocess.STDOUT
         )
-    service = Service(
-        url=f"http://127.0.0.1:{environ['PORT']}",
-        key=environ.get("API_KEY", DEFAULT_API_KEY),
-        process=process,
-        log=log,
-        environ=environ,
-    )
+    key = environ.get("API_KEY", DEFAULT_API_KEY)
+    service = Service(url=url, key=key, process=process, log=log, environ=environ)
     try:
         yield service
     finally:
@@ -132,6 +135,12 @@ def service(
 ) -> Iterator[Service]:
     """The service as `make run` starts it, ready, with the default key; one for all tests."""
     var_dir = tmp_path_factory.mktemp("service")
+    if SERVICE_URL is not None:
+        follow = ["docker-compose", "logs", "--no-color", "--follow", "service"]
+        with _started(follow, os.environ, var_dir / "log", SERVICE_URL) as composed:
+            composed.wait_ready()
+            yield composed
+        return
     environ = service_environ(var_dir, LLM_MODEL=str(quickstart_model))
     manage(environ, "migrate", "--verbosity=0", "--skip-checks")
     manage(environ, "bootstrap", "--skip-checks")
@@ -146,6 +155,8 @@ def service(
 @pytest.fixture
 def start_service(tmp_path: Path, quickstart_model: Path) -> Iterator[StartService]:
     """Starts further services, each with a database of its own, and ends them after the test."""
+    if SERVICE_URL is not None:
+        pytest.skip("it needs a service of its own, and a running composition is tested")
     with ExitStack() as stack:
         count = 0
 

@@ -48,7 +48,7 @@ def test_health_and_ready(service: Service) -> None:
 def test_an_answer(client: httpx.Client) -> None:
     response = client.post("/generate", json={"prompt": "The capital of France is", "max_new_tokens": 10})
     answer = response.json()
-    assert set(answer) == {"generated_text", "finish_reason", "seed", "model", "usage"}
+    assert set(answer) == {"generated_text", "completion", "finish_reason", "seed", "model", "usage"}
     assert answer["generated_text"].startswith("The capital of France is")
     usage = answer["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers.activations import ACT2CLS, GELUTanh, NewGELUActivation, SiLUActivation
 
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 
 _MOST = 16_384
 _CLASSES: list[Any] = [kind[0] if isinstance(kind, tuple) else kind for kind in ACT2CLS.values()]

@@ -13,14 +13,12 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.native import Kernels
+from inference.engine.kv_cache import KVCache
+from inference.engine.native.kernels import Kernels
+from inference.engine.segment import TILE
+from inference.engine.slots import Slots
 
 NAME = "packed"
-
-BLOCK = 16
-"""Query rows of a prompt per attention call. A prompt may be prefilled in chunks of any multiple of this, and
-the result does not depend on how."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +100,9 @@ def packed_attention(
 
 
 def _blocks(span: Span) -> list[Span]:
-    """The span cut at the multiples of BLOCK, in tokens of its sequence."""
+    """The span cut at the multiples of TILE, in tokens of its sequence."""
     end = span.start + span.length
-    cuts = [span.start, *range((span.start // BLOCK + 1) * BLOCK, end, BLOCK), end]
+    cuts = [span.start, *range((span.start // TILE + 1) * TILE, end, TILE), end]
     return [
         Span(span.row + first - span.start, last - first, first, span.slots) for first, last in pairwise(cuts)
     ]

@@ -1,7 +1,6 @@
 """A Hugging Face causal language model, hooked for packed steps over a shared KV cache."""
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +13,10 @@ from inference.engine.compute.layer_program.module import replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.path import ComputePath, cpu_path
 from inference.engine.errors import ModelUnavailable
-from inference.engine.kv_cache import KVCache, Slots
-from inference.engine.native import Kernels
+from inference.engine.kv_cache import KVCache
+from inference.engine.native.kernels import Kernels
+from inference.engine.segment import TILE, Segment
+from inference.engine.slots import SlotPool, Slots
 
 logger = logging.getLogger(__name__)
 
@@ -25,15 +26,6 @@ no text depends on another."""
 
 _TOLERANCE = 1e-3
 """How far logits may be from the model's own, relative to the largest of them."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Consecutive tokens of one sequence, to be computed in this step: the first of them is at `start`."""
-
-    token_ids: list[int]
-    start: int
-    slots: Slots
 
 
 class LanguageModel:
@@ -51,6 +43,7 @@ class LanguageModel:
             device has not the memory for it.
 
     Attributes:
+        vocabulary_size: token ids that it can take and give, from 0.
         reproducible: a row's logits are the same bits alone and in any batch.
         path: the way it is computed.
     """
@@ -66,6 +59,7 @@ class LanguageModel:
     ) -> None:
         self.name = name
         self.context_length = context_length(model.config)
+        self.vocabulary_size = vocabulary_size(model)
         self.path = path or cpu_path()
         self.cache = KVCache(tokens=kv_cache_tokens, device=self.path.device)
         self._model = model.eval()
@@ -83,6 +77,11 @@ class LanguageModel:
                 "same bits alone and in a batch."
             )
 
+    @property
+    def slots(self) -> SlotPool:
+        """The slots of its KV cache."""
+        return self.cache.slots
+
     def use_threads(self, threads: int) -> None:
         """Compute on so many threads, in the calling thread from now on."""
         if self.path.kernels:
@@ -96,7 +95,8 @@ class LanguageModel:
         Nothing but the segments' own places of the KV cache changes, so a pass that failed can be done again.
 
         Returns:
-            The logits after each segment's last token, on the CPU: `[len(segments), vocabulary]`.
+            The logits after the last `segment.logits` tokens of each segment, in order, on the CPU:
+            `[sum of segment.logits, vocabulary]`.
         """
         with torch.inference_mode():
             return self._forward(segments)
@@ -105,21 +105,21 @@ class LanguageModel:
         spans: list[attention.Span] = []
         token_ids: list[int] = []
         positions: list[int] = []
-        last_rows: list[int] = []
+        rows: list[int] = []
         for segment in segments:
             length = len(segment.token_ids)
             spans.append(attention.Span(len(token_ids), length, segment.start, segment.slots))
             token_ids.extend(segment.token_ids)
             positions.extend(range(segment.start, segment.start + length))
-            last_rows.append(len(token_ids) - 1)
+            rows.extend(range(len(token_ids) - segment.logits, len(token_ids)))
         output: Any = self._model(
             input_ids=self._padded(token_ids)[None],
             position_ids=self._padded(positions)[None],
-            logits_to_keep=self._padded(last_rows),
+            logits_to_keep=self._padded(rows),
             use_cache=False,
             batch=attention.AttentionBatch(self.cache, spans, self.path.kernels),
         )
-        logits: torch.Tensor = output.logits[0, : len(segments)]
+        logits: torch.Tensor = output.logits[0, : len(rows)]
         return logits.float().cpu()
 
     @torch.inference_mode()
@@ -133,7 +133,7 @@ class LanguageModel:
         """Hook attention and activations; logits must then be those of the model's own code."""
         kind = self._model.config.model_type
         token_ids = self._probe_ids()
-        slots = self.cache.allocate(len(token_ids))
+        slots = self.cache.slots.allocate(len(token_ids))
         if slots is None:
             raise ModelUnavailable(f"LLM_KV_CACHE_TOKENS must be {len(token_ids)} or more for this model.")
         try:
@@ -146,7 +146,7 @@ class LanguageModel:
         except Exception as error:
             raise ModelUnavailable(f"Models of the kind {kind} cannot be served: {error!r}") from error
         finally:
-            self.cache.release(slots)
+            self.cache.slots.release(slots)
         computed = torch.cat([prefilled, decoded])
         scale = expected.abs().max().clamp(min=1.0)
         if not torch.allclose(computed / scale, expected / scale, rtol=0, atol=_TOLERANCE):
@@ -185,7 +185,7 @@ class LanguageModel:
     def _probe_ids(self) -> list[int]:
         """Tokens from all over the vocabulary, enough for several attention blocks."""
         vocabulary = self._model.config.get_text_config().vocab_size
-        count = min(4 * attention.BLOCK + 5, self.context_length)
+        count = min(4 * TILE + 5, self.context_length)
         return [(7919 * i + 11) % vocabulary for i in range(count)]
 
     def _padded(self, numbers: list[int]) -> torch.Tensor:
@@ -201,6 +201,12 @@ def _move(model: PreTrainedModel, device: torch.device) -> None:
         raise ModelUnavailable(
             f"The memory of {device} does not hold this model: free some, or set LLM_DEVICE=cpu."
         ) from error
+
+
+def vocabulary_size(model: PreTrainedModel) -> int:
+    """How many token ids the model has an embedding and a logit for."""
+    layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    return min(int(layer.weight.shape[0]) for layer in layers if layer is not None)
 
 
 def context_length(config: Any) -> int:

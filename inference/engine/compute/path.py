@@ -7,13 +7,13 @@ from functools import partial
 import torch
 from torch import nn
 
-from inference.engine import native
 from inference.engine.compute.formats.float32 import LEAST_ROWS, NativeLinear, PackedLinear, packing_available
 from inference.engine.compute.formats.int8 import Int8Linear, NativeInt8Linear, int8_operators
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.config import Device, Quantization
 from inference.engine.errors import ModelUnavailable
-from inference.engine.native import Kernels
+from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
 
 MakeLinear = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
 

@@ -1,5 +1,11 @@
-"""Compiling the native kernels, once for each generation of CPUs: an image runs on other machines as well."""
+"""Compiling the native kernels, once for each generation of CPUs: an image runs on other machines as well.
 
+A library's name holds a digest of the sources and options that it was compiled from. File times would not do:
+an image's cached layer is older than a fresh checkout of the same sources.
+"""
+
+import hashlib
+import os
 import platform
 import shutil
 import subprocess
@@ -23,16 +29,18 @@ if platform.machine().lower() in {"x86_64", "amd64"}:
 
 
 def build() -> list[Path]:
-    """Compile what is missing or older than the sources; nothing where no compiler can.
+    """Compile the libraries that are missing or of other sources; nothing where there is no compiler.
 
     Returns:
-        The libraries that are there and new.
+        The libraries of these sources.
     """
     compiler = shutil.which("c++") or shutil.which("g++")
+    folder = _libraries()
+    folder.mkdir(parents=True, exist_ok=True)
     for generation, options in GENERATIONS.items():
         if compiler is None or built(generation):
             continue
-        with tempfile.TemporaryDirectory(dir=_FOLDER) as work:
+        with tempfile.TemporaryDirectory(dir=folder) as work:
             compiled = Path(work) / "kernels.so"
             command = [
                 compiler,
@@ -50,21 +58,34 @@ def build() -> list[Path]:
                     file=sys.stderr,
                 )
                 continue
+            for stale in folder.glob(f"kernels-{generation}-*.so"):
+                stale.unlink()
             compiled.replace(_library(generation))
     return [library for generation in GENERATIONS if (library := built(generation))]
 
 
 def built(generation: str) -> Path | None:
-    """The library for a generation of CPUs, if it is there and newer than its sources."""
-    library = _library(generation)
-    if not library.exists():
+    """The library for a generation of CPUs, if it was compiled from these sources."""
+    if generation not in GENERATIONS:
         return None
-    newest = max(source.stat().st_mtime for source in [*_sources(), *_FOLDER.glob("*.h")])
-    return library if library.stat().st_mtime >= newest else None
+    library = _library(generation)
+    return library if library.exists() else None
 
 
 def _library(generation: str) -> Path:
-    return _FOLDER / f"kernels-{generation}.so"
+    digest = hashlib.sha256(repr([_COMPILE, _ARITHMETIC, GENERATIONS[generation]]).encode())
+    for source in [*_sources(), *sorted(_FOLDER.glob("*.h"))]:
+        digest.update(f"{source.name}\n".encode())
+        digest.update(source.read_bytes())
+    return _libraries() / f"kernels-{generation}-{digest.hexdigest()[:16]}.so"
+
+
+def _libraries() -> Path:
+    """The libraries' folder: `KERNELS_DIR`, or the sources' own.
+
+    The image sets it, so that a working tree mounted over the sources does not hide the libraries.
+    """
+    return Path(os.environ.get("KERNELS_DIR") or _FOLDER)
 
 
 def _sources() -> list[Path]:

@@ -7,7 +7,7 @@ from inference.quickstart import QuickstartUnavailable, ensure_model
 
 
 class Command(BaseCommand):
-    help = "Fetch the quick-start model where it is missing, and print its folder."
+    help = "Fetches the quick-start model if it is missing, and prints its folder."
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.memory import return_freed_memory
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 
 PANEL = 16
 """Output channels whose weights the native kernels read together (`native/panels.h`)."""

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from inference.engine.compute.formats.float32 import PANEL, ROWS_HINT, in_panels, whole_panels
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.errors import ModelUnavailable
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 
 _GROUP = 4
 """Inputs that one instruction multiplies and adds up."""

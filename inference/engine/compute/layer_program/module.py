@@ -18,7 +18,7 @@ from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.abi import Step
 from inference.engine.compute.layer_program.compiler import Pass, Program, compile_passes
 from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
-from inference.engine.native import Kernels
+from inference.engine.native.kernels import Kernels
 
 _RECORDED_ROWS, _TRIED_ROWS = (3, 5), (1, 37)
 """Of the passes that are recorded, and of those in which a program has to prove itself."""

@@ -1,0 +1,63 @@
+"""What generates text for the API: the engine in this process, or a server with the same interface."""
+
+from typing import Protocol
+
+from inference.engine.load import Load
+from inference.engine.request import Generation, GenerationRequest, PreparedRequest
+
+
+class Backend(Protocol):
+    """Generates text for many requests at once; every method may be called from any thread.
+
+    A request goes in by two calls: `prepare` checks it and counts its prompt, which limits need to know, and
+    `submit` starts it.
+    """
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model that clients see."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens a prompt and its completion may have together."""
+        ...
+
+    @property
+    def load(self) -> Load:
+        """How busy it is now."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can generate; once False, only a restart helps."""
+        ...
+
+    def prepare(self, request: GenerationRequest) -> PreparedRequest:
+        """Check a request and count its prompt; costs nothing else.
+
+        Raises:
+            EmptyPrompt, PromptTooLong, InvalidChat: the request can never be generated.
+        """
+        ...
+
+    def prompt_text(self, prepared: PreparedRequest) -> str:
+        """The prompt as text, without special tokens."""
+        ...
+
+    def submit(self, prepared: PreparedRequest) -> Generation:
+        """Start a request that this backend has prepared.
+
+        Raises:
+            Overloaded: the queue is full.
+            Unavailable: the backend accepts no requests now.
+        """
+        ...
+
+    def drain(self) -> None:
+        """Accept no more requests; those already submitted are finished."""
+        ...
+
+    def stop(self, *, timeout_s: float = 30.0) -> None:
+        """Stop; requests that are not finished fail with `Interrupted`."""
+        ...
