@@ -1,6 +1,6 @@
-"""Who is calling: the `X-API-Key` header of a request, looked up in the database every time.
+"""Authentication by the `X-API-Key` header, which is looked up in the database with every request.
 
-Nothing is cached, so that a key which is disabled or revoked is refused from the next request on.
+Nothing is cached, so disabling or revoking a key takes effect with the next request.
 """
 
 from datetime import datetime
@@ -20,21 +20,21 @@ from llmservice.http import networks
 HEADER = "X-API-Key"
 
 MISSING = f"Missing API key: send it in the {HEADER} header."
-# The same words however a key is wrong, so that nobody learns from them how close a guess came.
+# One message for every kind of wrong key, so that it does not reveal how close a guess came.
 INVALID = "Invalid API key."
 REFUSED_STATES = {
     KeyState.REVOKED: "This API key has been revoked.",
     KeyState.EXPIRED: "This API key has expired.",
     KeyState.DISABLED: "This API key is disabled.",
 }
-REPLACED = "This API key has expired: another one has replaced it."
-LEAKED = "This API key has been revoked, because its secret had leaked."
+REPLACED = "This secret has expired: a newer secret of this API key has replaced it."
+LEAKED = "This secret has been revoked because it was reported as leaked."
 
 
 class APIKeyAuthentication(BaseAuthentication):
-    """Sets `request.user` to the `APIKey` and `request.auth` to the `APIKeySecret` it was shown with.
+    """Sets `request.user` to the `APIKey` and `request.auth` to the `APIKeySecret` that was sent.
 
-    It names no scheme in `authenticate_header`, so Django REST framework answers a refusal with 403.
+    Without `authenticate_header`, Django REST framework answers a refusal with status 403, not 401.
     """
 
     def authenticate(self, request: Request) -> tuple[APIKey, APIKeySecret]:
@@ -44,7 +44,7 @@ class APIKeyAuthentication(BaseAuthentication):
         secret = services.find_secret(plaintext)
         address = address_of(request)
         if secret is None:
-            # What no key can have as a secret guesses nothing, and costs no look into the database.
+            # Text that cannot be a secret is no guess: it needs no query and is not counted.
             if tokens.is_acceptable(plaintext):
                 attempts.count(Purpose.AUTHENTICATION, address)
             raise AuthenticationFailed(INVALID)
@@ -60,13 +60,13 @@ class APIKeyAuthentication(BaseAuthentication):
 
 
 def is_accepted(plaintext: str) -> bool:
-    """Whether a request with this secret would be let in now; does not count as a use."""
+    """Whether a request with this secret would be accepted now; does not count as a use."""
     secret = services.find_secret(plaintext)
     return secret is not None and refusal(secret, timezone.now()) is None
 
 
 def refusal(secret: APIKeySecret, now: datetime) -> str | None:
-    """Return why this secret of ours is not accepted at `now`, in words for its holder; None if it is."""
+    """Return why this secret is refused at `now`, as a message for its holder; None if it is accepted."""
     if (reason := REFUSED_STATES.get(secret.key.state_at(now))) is not None:
         return reason
     if secret.is_live_at(now):

@@ -18,12 +18,12 @@ GENERATED_ADMIN = "admin"
 
 
 class BootstrapError(Exception):
-    """The settings do not allow it; the text is one sentence that tells the operator what to do."""
+    """The settings cannot be used; the message is one sentence that tells the operator what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Superuser:
-    """An admin account that the operator has named."""
+    """An admin account to create."""
 
     username: str
     password: str = field(repr=False)
@@ -31,7 +31,7 @@ class Superuser:
 
     @classmethod
     def configured(cls) -> Self | None:
-        """The account that the settings `DJANGO_SUPERUSER_*` name; None without a username."""
+        """The account in the settings `DJANGO_SUPERUSER_*`; None if they contain no username."""
         if not settings.DJANGO_SUPERUSER_USERNAME:
             return None
         return cls(
@@ -106,7 +106,7 @@ def _has_superuser() -> bool:
 
 
 def _create_superuser(account: Superuser) -> bool:
-    """Create the account; False if its username is taken, be it by another process at this moment."""
+    """Create the account; False if its username is taken, even by a concurrent process."""
     if User.objects.filter(username=account.username).exists():
         return False
     if not account.password:

@@ -1,4 +1,4 @@
-"""Writing down what happens to keys: who did it, and from where."""
+"""Recording what happens to keys: who did it, and from where."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from accounts.models import APIKey, APIKeySecret, EventKind, KeyEvent
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who does something to a key; `user` is the account, where it is one of the admin."""
+    """Who changes or uses a key; `user` is the admin account, if it is one."""
 
     name: str
     address: str | None = None
@@ -28,7 +28,7 @@ class Actor:
 
     @classmethod
     def holder(cls, secret: APIKeySecret, *, address: str | None) -> Self:
-        """Whoever holds this secret."""
+        """The holder of this secret."""
         return cls(name=f"the holder of {secret}", address=address)
 
 
@@ -36,7 +36,7 @@ SYSTEM = Actor(name="the service")
 
 
 def address_of(request: HttpRequest | Request) -> str | None:
-    """The address that the request came from; None on a socket that has none."""
+    """The address that the request came from; None on a Unix socket."""
     return request.META.get("REMOTE_ADDR") or None
 
 
@@ -49,9 +49,9 @@ def record(
     at: datetime | None = None,
     **details: Any,
 ) -> None:
-    """Write an event, in the transaction of what it tells: there is never one without the other.
+    """Record an event, in the same transaction as the change it records, so that neither exists alone.
 
-    `details` has to be JSON and to hold no plaintext; what is empty is left out.
+    `details` must be serialisable as JSON and contain no plaintext of a secret; empty values are left out.
     """
     KeyEvent.objects.create(
         kind=kind,

@@ -1,4 +1,4 @@
-"""What views for holders of keys share: the scope that they ask for, and the fields that tell the limits."""
+"""The base of all views that need a key: they require a scope and report the key's limits in headers."""
 
 from typing import Any
 
@@ -15,19 +15,19 @@ from llmservice.http.views import OwnMethodsView
 
 
 class HasScope(BasePermission):
-    """Lets a key in that has the view's `scope`; every key, where that is None."""
+    """Permits keys that have the view's `scope`; every key if that is None."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         assert isinstance(view, KeyView)  # noqa: S101
-        self.message = f"This API key may not be used for this: it lacks the scope “{view.scope}”."
+        self.message = f"This API key may not be used for this request: it lacks the scope “{view.scope}”."
         return view.scope is None or view.scope in view.key.scopes
 
 
 class KeyView(OwnMethodsView):
-    """A view for keys with `scope`; each of its answers tells the key's limits, also one that refuses.
+    """A view for keys with `scope`. Each of its answers reports the key's limits, refusals included.
 
     Attributes:
-        key: who calls, once that is known.
+        key: the key that called; set by authentication.
     """
 
     scope: Scope | None
@@ -42,16 +42,16 @@ class KeyView(OwnMethodsView):
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)
         if hasattr(self, "key"):
-            for name, value in _limit_fields(self.key).items():
+            for name, value in _limit_headers(self.key).items():
                 response.headers[name] = value
         return response
 
 
-def _limit_fields(key: APIKey) -> dict[str, str]:
+def _limit_headers(key: APIKey) -> dict[str, str]:
     limits = Limits.of(key)
     if limits.unlimited:
         return {}
     try:
-        return headers.fields(limits, admission.standing_of(key))
+        return headers.rate_limit_headers(limits, admission.standing_of(key))
     except DatabaseError:
-        return {}  # The answer is worth more than its fields.
+        return {}  # An answer without these headers is better than none.

@@ -1,4 +1,4 @@
-"""How the OpenAPI document describes the API key; imported once the apps are ready, which registers it."""
+"""The API key in the OpenAPI document; importing this module registers it, once the apps are ready."""
 
 from typing import Any
 
@@ -16,5 +16,5 @@ class APIKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
             "type": "apiKey",
             "in": "header",
             "name": HEADER,
-            "description": "The API key that an administrator gave you.",
+            "description": "A secret of the API key that you received from an administrator.",
         }

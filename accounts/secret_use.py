@@ -1,4 +1,4 @@
-"""When, and from where, secrets are used; written down so rarely that a request does not feel it."""
+"""When and from where secrets are used, recorded rarely enough not to slow down requests."""
 
 from datetime import datetime, timedelta
 
@@ -9,12 +9,12 @@ from accounts.events import Actor, record
 from accounts.models import APIKeySecret, EventKind
 
 USED_RESOLUTION = timedelta(minutes=1)
-# Whoever still has a secret after its end may try it all day.
+# Holders of an expired secret may go on using it all day.
 REFUSED_RESOLUTION = timedelta(days=1)
 
 
 def record_use(*, secret: APIKeySecret, now: datetime, address: str | None = None) -> None:
-    """Remember that the secret was accepted, with at most one write a minute."""
+    """Record that the secret was accepted, with at most one write per minute."""
     same = APIKeySecret.objects.filter(pk=secret.pk)
     used = {"last_used_at": now, "last_used_from": address}
     if secret.last_used_at is None:
@@ -26,7 +26,7 @@ def record_use(*, secret: APIKeySecret, now: datetime, address: str | None = Non
 
 
 def record_refusal(*, secret: APIKeySecret, now: datetime, address: str | None = None) -> None:
-    """Remember that the secret was tried after its end, or its key's, with at most one write a day."""
+    """Record an attempt to use the secret after it or its key expired, with at most one write per day."""
     stale = now - REFUSED_RESOLUTION
     if secret.refused_at is not None and secret.refused_at > stale:
         return

@@ -1,4 +1,4 @@
-"""What the holder of a key can do with it over the API: look at it, rotate it, report that it has leaked."""
+"""What the holder of a key can do over the API: show the key, rotate it, report a leaked secret."""
 
 from datetime import timedelta
 
@@ -26,26 +26,29 @@ from llmservice.http.views import OwnMethodsView
 
 TAG = "Keys"
 REVOKED = {"detail": "If this was a secret of this service, it no longer works."}
-REPLACED = "A newer secret has replaced this one: only the newest of a key can rotate it."
+REPLACED = "A newer secret has replaced this one: only the newest secret of a key can rotate it."
 EXAMPLE_SECRET = "llms_" + "X" * 38
 
 
 class Conflict(APIException):
-    """The key is in a state in which this is not to be had."""
+    """The present state of the key does not allow the request."""
 
     status_code = 409
 
 
 class OwnKeyView(KeyView):
-    """The key that asks."""
+    """The key that sends the request, with its limits and usage."""
 
     scope = Scope.USAGE
 
     @extend_schema(
         operation_id="key",
         tags=[TAG],
-        summary="What may my key do, and what is left?",
-        description="The key that asks: its state, its limits, what is left of them, and what it used today.",
+        summary="Show my key, its limits and what is left of them",
+        description=(
+            "Returns the key that sent the request: its state, its limits, what is left of them, and today's "
+            "usage. Needs the scope `usage`; counts towards no limit."
+        ),
         parameters=[RETRY_AFTER, *RATE_LIMIT],
         responses={
             200: OpenApiResponse(
@@ -109,7 +112,7 @@ class OwnKeyView(KeyView):
                 "left": {
                     "requests": rate and rate.left(standing.tat_us, now_us=standing.now_us),
                     "tokens": limits.tokens_left(standing),
-                    "concurrent": limits.places_left(standing),
+                    "concurrent": limits.slots_left(standing),
                 },
                 "today": {
                     "day": today.day,
@@ -123,23 +126,23 @@ class OwnKeyView(KeyView):
 
 
 class RotateView(KeyView):
-    """A new secret for the key that asks."""
+    """Adds a secret to the key that sends the request."""
 
     scope = None
 
     @extend_schema(
         operation_id="rotate_key",
         tags=[TAG],
-        summary="Give my key a new secret",
+        summary="Rotate my key",
         description=(
-            "Answers with a new secret, this once; the one that was sent works on for the grace you choose, "
-            "or for a day where the body is empty. "
-            "Only the newest secret of a key can rotate it, and a key has two secrets at the most."
+            "Adds a new secret to the key and returns it once. The secret that was sent keeps working for "
+            "the grace period in the body; an empty body means one day. "
+            "Only the newest secret of a key can rotate it, and a key has at most two live secrets."
         ),
         parameters=[RETRY_AFTER, *RATE_LIMIT],
         request=OpenApiRequest(
             RotateRequestSerializer,
-            examples=[OpenApiExample("An hour", {"grace_s": 3600}, request_only=True)],
+            examples=[OpenApiExample("A grace period of one hour", {"grace_s": 3600}, request_only=True)],
         ),
         responses={
             200: OpenApiResponse(
@@ -164,7 +167,7 @@ class RotateView(KeyView):
         serializer.is_valid(raise_exception=True)
         secret = request.auth
         assert isinstance(secret, APIKeySecret)  # noqa: S101
-        # Whoever has an old secret that leaked must not get a new one with it.
+        # An old secret that leaked must not be enough to get a new one.
         if secret.expires_at is not None:
             raise Conflict(REPLACED)
         grace = timedelta(seconds=serializer.validated_data["grace_s"])
@@ -185,7 +188,7 @@ class RotateView(KeyView):
 
 
 class RevokeView(OwnMethodsView):
-    """The end of a secret that has leaked, for whoever has it."""
+    """Revokes a leaked secret for anyone who holds it."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -195,8 +198,9 @@ class RevokeView(OwnMethodsView):
         tags=[TAG],
         summary="Report a leaked secret",
         description=(
-            "Ends the secret at once, and with it those made with it over the API; no key is needed. "
-            "The answer is the same for every text. A key whose only secret this was needs an administrator."
+            "Revokes the secret at once, and with it every secret that was created with it by rotating over "
+            "the API. No API key is needed. The answer is the same whether or not the secret exists. "
+            "If a key has no live secret left, an administrator has to rotate it."
         ),
         parameters=[RETRY_AFTER],
         request=OpenApiRequest(
@@ -206,8 +210,8 @@ class RevokeView(OwnMethodsView):
         responses={
             200: OpenApiResponse(
                 RevokedSerializer,
-                description="If there was such a secret, it no longer works.",
-                examples=[OpenApiExample("Done", REVOKED)],
+                description="If the secret existed, it no longer works.",
+                examples=[OpenApiExample("A report", REVOKED)],
             ),
             **problems(400, 413, 415, 422, 429, 500, 503),
         },

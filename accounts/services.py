@@ -1,9 +1,9 @@
-"""All that can happen to an API key. Whoever changes a key, calls one of these functions.
+"""Every change of an API key and its secrets. Code that changes a key calls one of these functions.
 
-Each writes its `KeyEvent` in the same transaction, with `by` as the one who did it.
+Each records its `KeyEvent` in the same transaction, with `by` as the actor.
 
-Each is a transaction of its own and starts it with a conditional UPDATE (or an INSERT under a unique
-constraint), so it holds against a second one at the same moment on SQLite and on PostgreSQL alike.
+Each is a transaction of its own that starts with a conditional UPDATE, or with an INSERT under a unique
+constraint. Two concurrent changes of a key are therefore safe on SQLite and on PostgreSQL.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -18,23 +18,22 @@ from django.utils import timezone
 
 from accounts import tokens
 from accounts.events import SYSTEM, Actor, record
+from accounts.key_fields import LIMITS, checked_limits, checked_scopes
 from accounts.models import APIKey, APIKeySecret, EventKind, KeyState, Scope
-from accounts.models.key import MAX_LIMIT, MAX_TOKENS_PER_DAY
 from llmservice.http import networks
 
 FIRST_KEY_NAME = "default"
 MAX_LIVE_SECRETS = 2
-LIMITS = ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent")
-REVOKED_STAYS = "A revoked key stays revoked: create a new one."
+REVOKED_STAYS = "This key is revoked, which is permanent: create a new key instead."
 
 
 class KeyChangeError(Exception):
-    """The change is not to be had in the key's present state; its text tells an administrator why."""
+    """The change is not possible in the key's present state; the text tells an administrator why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IssuedSecret:
-    """A secret just made: the only place where its plaintext ever is."""
+    """A secret at the moment of its creation: the only object that ever holds its plaintext."""
 
     key: APIKey
     secret: APIKeySecret
@@ -52,56 +51,55 @@ def create_key(
     scopes: Collection[str] = tuple(Scope),
     by: Actor = SYSTEM,
 ) -> IssuedSecret:
-    """Make a key with its first secret.
+    """Create a key with its first secret.
 
-    `limits` are those of `set_limits`; the rest is left to the settings. Raises `KeyChangeError` if a key in
-    use has this name, or for limits, networks or scopes that are none.
+    Args:
+        limits: some or all of `LIMITS`; None is the default from the settings, 0 is unlimited.
+
+    Raises:
+        KeyChangeError: a key that is not revoked has this name, or a limit, network or scope is invalid.
     """
-    key = APIKey(
-        name=name,
-        owner=owner,
-        note=note,
-        expires_at=expires_at,
-        created_by=by.user,
-        allowed_networks=_networks(allowed_networks),
-        scopes=_scopes(scopes),
-        **_limits(limits or {}),
-    )
-    with _name_in_use_refused(name):
+    with _refused_if_invalid():
+        key = APIKey(
+            name=name,
+            owner=owner,
+            note=note,
+            expires_at=expires_at,
+            created_by=by.user,
+            allowed_networks=networks.parse(allowed_networks),
+            scopes=checked_scopes(scopes),
+            **checked_limits(limits or {}),
+        )
+    with _refused_if_name_in_use(name):
         return _save_with_secret(key=key, plaintext=tokens.generate(), by=by)
 
 
-def describe(*, key: APIKey, fields: Collection[str], by: Actor = SYSTEM) -> None:
-    """Save these fields of the key, and no other, so that what happened to it meanwhile stays.
+def update_key(*, key: APIKey, fields: Collection[str], by: Actor = SYSTEM) -> None:
+    """Save these fields of the key and no others, so that concurrent changes to the others are kept.
 
-    Raises `KeyChangeError` if a key in use has its name, or for networks or scopes that are none.
+    Raises:
+        KeyChangeError: a key that is not revoked has its name, or a limit, network or scope is invalid.
     """
     if not fields:
         return
-    key.allowed_networks, key.scopes = _networks(key.allowed_networks), _scopes(key.scopes)
-    with _name_in_use_refused(key.name), transaction.atomic():
+    limits = [field for field in fields if field in LIMITS]
+    others = [field for field in fields if field not in LIMITS]
+    with _refused_if_invalid():
+        checked_limits(_values(key, limits))
+        key.allowed_networks = networks.parse(key.allowed_networks)
+        key.scopes = checked_scopes(key.scopes)
+    with _refused_if_name_in_use(key.name), transaction.atomic():
         key.save(update_fields=fields)
-        if limits := [field for field in fields if field in LIMITS]:
-            record(EventKind.LIMITS_CHANGED, key=key, by=by, limits=_told(key, limits))
-        if others := [field for field in fields if field not in LIMITS]:
-            record(EventKind.CHANGED, key=key, by=by, fields=_told(key, others))
-
-
-def set_limits(*, key: APIKey, limits: Mapping[str, int | None], by: Actor = SYSTEM) -> None:
-    """Set these of the key's limits (`LIMITS`): None is the default of the settings, 0 is unlimited.
-
-    Raises `KeyChangeError` for a limit that does not exist or is out of bounds.
-    """
-    values = _limits(limits)
-    for name, value in values.items():
-        setattr(key, name, value)
-    describe(key=key, fields=list(values), by=by)
+        if limits:
+            record(EventKind.LIMITS_CHANGED, key=key, by=by, limits=_as_json(_values(key, limits)))
+        if others:
+            record(EventKind.CHANGED, key=key, by=by, fields=_as_json(_values(key, others)))
 
 
 def create_first_key(*, secret: str) -> APIKey | None:
     """Create the key of a fresh database, with a secret that the operator chose.
 
-    Returns None if the database already holds a key, even one that another process creates at this moment.
+    Returns None if the database already holds a key, even one that a concurrent process creates.
     Raises `ValueError` if `secret` cannot be a key's secret.
     """
     if not tokens.is_acceptable(secret):
@@ -122,15 +120,20 @@ def rotate(
     made_with: APIKeySecret | None = None,
     by: Actor = SYSTEM,
 ) -> IssuedSecret:
-    """Give the key a new secret; what it had stays good for `grace`, or is dead at once if that is zero.
+    """Add a new secret to the key. The previous one keeps working for `grace`, or ends now if that is zero.
 
-    `made_with` is the secret by which its holder asked for the new one, where it was not an administrator.
-    `key` is the key as its caller saw it: where it has been rotated since then, this raises
-    `KeyChangeError`, so that of two rotations at the same time one wins. So it does for a key that is revoked
-    or expired, and where an earlier grace still runs and this one would leave three secrets alive.
+    Args:
+        key: the key as the caller saw it. If it has been rotated since, the rotation is refused, so that of
+            two concurrent rotations one succeeds.
+        made_with: the secret that authenticated the rotation, if the key's holder asked for it; None if an
+            administrator did.
+
+    Raises:
+        KeyChangeError: the key has been rotated since, is revoked or expired, or this grace period would
+            leave three live secrets.
     """
     if grace < timedelta(0):
-        raise ValueError("the grace cannot be negative")
+        raise ValueError("the grace period cannot be negative")
     now = timezone.now()
     with transaction.atomic():
         seen = APIKey.objects.filter(pk=key.pk, rotations=key.rotations)
@@ -141,12 +144,12 @@ def rotate(
             )
         key.refresh_from_db()
         _refuse_in(key, KeyState.REVOKED, REVOKED_STAYS, now)
-        _refuse_in(key, KeyState.EXPIRED, "This key has expired: give it a later expiry first.", now)
+        _refuse_in(key, KeyState.EXPIRED, "This key has expired: set a later expiry first.", now)
         live = APIKeySecret.objects.filter(key=key).live(now)
         if grace and live.count() >= MAX_LIVE_SECRETS:
             raise KeyChangeError(
-                "Two secrets of this key are live already: wait for the end of the older one's grace, "
-                "or rotate without a grace, which ends both at once."
+                "This key already has two live secrets: wait until the grace period of the older one ends, "
+                "or rotate without a grace period, which ends both at once."
             )
         end = now + grace
         live.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=end)).update(expires_at=end)
@@ -164,26 +167,26 @@ def rotate(
 
 
 def end_grace(*, key: APIKey, reason: str = "", by: Actor = SYSTEM) -> None:
-    """End the grace of the key's old secret now. Raises `KeyChangeError` if it has none in grace."""
+    """End the grace period of the key's old secret now. Raises `KeyChangeError` if there is none."""
     now = timezone.now()
     with transaction.atomic():
         in_grace = list(APIKeySecret.objects.filter(key=key, expires_at__isnull=False).live(now))
         ended = [secret for secret in in_grace if _end(secret, now)]
         if not ended:
-            raise KeyChangeError("No secret of this key is in its grace.")
+            raise KeyChangeError("This key has no secret in a grace period.")
         for secret in ended:
             record(EventKind.GRACE_ENDED, key=key, secret=secret, by=by, at=now, reason=reason)
 
 
 def revoke_secret(*, secret: APIKeySecret, reason: str = "", by: Actor = SYSTEM) -> None:
-    """End a secret that has leaked at once, and with it the newer ones that its holder made with it.
+    """Revoke a leaked secret, and with it every secret that was created with it over the API.
 
-    The key keeps the secrets that an administrator gave it. Nothing happens to a secret that is dead already,
-    but what was made with it dies all the same.
+    The secrets that an administrator created stay. A secret that has already ended is left as it is, but
+    those created with it are revoked.
     """
     now = timezone.now()
     with transaction.atomic():
-        # A rotation that waits for this one has then seen another key, and is refused.
+        # A rotation that waits for this transaction then finds another count, and is refused.
         APIKey.objects.filter(pk=secret.key_id).update(rotations=F("rotations") + 1)
         family = [secret]
         for parent in family:
@@ -194,7 +197,7 @@ def revoke_secret(*, secret: APIKeySecret, reason: str = "", by: Actor = SYSTEM)
 
 
 def disable(*, key: APIKey, reason: str = "", by: Actor = SYSTEM) -> None:
-    """Refuse the key until `enable`. Raises `KeyChangeError` if it is revoked."""
+    """Refuse the key until it is enabled again. Raises `KeyChangeError` if it is revoked."""
     now = timezone.now()
     with transaction.atomic():
         _set_unless_revoked(key, disabled_at=now, disabled_by=by.name[:200], disabled_reason=reason[:200])
@@ -209,7 +212,7 @@ def enable(*, key: APIKey, reason: str = "", by: Actor = SYSTEM) -> None:
 
 
 def revoke(*, key: APIKey, reason: str = "", by: Actor = SYSTEM) -> None:
-    """Refuse the key for good. Raises `KeyChangeError` if it is revoked already."""
+    """Refuse the key permanently. Raises `KeyChangeError` if it is already revoked."""
     now = timezone.now()
     with transaction.atomic():
         _set_unless_revoked(key, revoked_at=now, revoked_by=by.name[:200], revoked_reason=reason[:200])
@@ -217,7 +220,7 @@ def revoke(*, key: APIKey, reason: str = "", by: Actor = SYSTEM) -> None:
 
 
 def find_secret(plaintext: str) -> APIKeySecret | None:
-    """Return the secret that this is, with its key, in whatever state; None if it is not one of ours."""
+    """Return the secret with this plaintext, with its key, in any state; None if there is none."""
     if not tokens.is_acceptable(plaintext):
         return None
     try:
@@ -227,11 +230,19 @@ def find_secret(plaintext: str) -> APIKeySecret | None:
 
 
 @contextmanager
-def _name_in_use_refused(name: str) -> Iterator[None]:
+def _refused_if_invalid() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise KeyChangeError(str(error)) from error
+
+
+@contextmanager
+def _refused_if_name_in_use(name: str) -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        raise KeyChangeError(f"A key named “{name}” is in use already.") from error
+        raise KeyChangeError(f"Another key already has the name “{name}”.") from error
 
 
 def _save_with_secret(*, key: APIKey, plaintext: str, by: Actor) -> IssuedSecret:
@@ -267,36 +278,15 @@ def _set_unless_revoked(key: APIKey, **fields: datetime | str | None) -> None:
 
 
 def _end(secret: APIKeySecret, now: datetime, **also: datetime) -> bool:
-    """End the secret now; False if it has ended already."""
+    """End the secret now; False if it has already ended."""
     return bool(APIKeySecret.objects.filter(pk=secret.pk).live(now).update(expires_at=now, **also))
 
 
-def _networks(texts: Collection[str]) -> list[str]:
-    try:
-        return networks.parse(texts)
-    except ValueError as error:
-        raise KeyChangeError(str(error)) from error
+def _values(key: APIKey, fields: Collection[str]) -> dict[str, Any]:
+    return {field: getattr(key, field) for field in fields}
 
 
-def _scopes(scopes: Collection[str]) -> list[str]:
-    if unknown := set(scopes) - set(Scope.values):
-        raise KeyChangeError(f"There is no scope “{min(unknown)}”, only {' and '.join(Scope.values)}.")
-    return [scope for scope in Scope.values if scope in scopes]
-
-
-def _limits(limits: Mapping[str, int | None]) -> dict[str, int | None]:
-    for name, value in limits.items():
-        if name not in LIMITS:
-            raise KeyChangeError(f"There is no limit “{name}”, only {', '.join(LIMITS)}.")
-        highest = MAX_TOKENS_PER_DAY if name == "tokens_per_day" else MAX_LIMIT
-        if value is not None and not 0 <= value <= highest:
-            raise KeyChangeError(f"The limit {name} must be from 0 to {highest}, not {value}.")
-    return dict(limits)
-
-
-def _told(key: APIKey, fields: Collection[str]) -> dict[str, Any]:
-    """The values of these fields as an event keeps them."""
-    values = {field: getattr(key, field) for field in fields}
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        field: value.isoformat() if isinstance(value, datetime) else value for field, value in values.items()
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()
     }

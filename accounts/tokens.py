@@ -1,9 +1,9 @@
-"""The format of an API key's secret: how it is made, told from junk, stored and shown.
+"""The format of an API key's secret: how it is generated, validated, stored and displayed.
 
-A secret is `llms_`, 32 random base62 characters (190 bits) and 6 base62 characters of CRC-32 over all that
-stands before them. The checksum protects nothing: it lets junk be refused without asking the database,
-and a secret scanner tell a key from any random string. Other strings may be secrets too (`is_acceptable`),
-because an operator may choose the default key.
+A secret is `llms_`, 32 random base62 characters (190 bits), and a CRC-32 of all these characters as 6 more in
+base62. The checksum is not a protection: with it, junk is refused without a query, and a secret scanner can
+recognise a secret. Other strings can be secrets too (`is_acceptable`), because an operator may choose the
+secret of the first key.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def generate() -> str:
 
 
 def is_well_formed(secret: str) -> bool:
-    """Whether this is a secret as `generate` makes them, its checksum included."""
+    """Whether this has the format of generated secrets, including a valid checksum."""
     if _WELL_FORMED.fullmatch(secret) is None:
         return False
     body, checksum = secret[:-_CHECKSUM_LENGTH], secret[-_CHECKSUM_LENGTH:]
@@ -41,10 +41,10 @@ def is_well_formed(secret: str) -> bool:
 
 
 def is_acceptable(secret: str) -> bool:
-    """Whether a key can have this secret at all: what is not acceptable needs no look into the database.
+    """Whether a key can have this secret at all; if not, no query is needed.
 
-    Visible ASCII of at most `MAX_LENGTH` characters, which every HTTP client can send in a header; what
-    starts like a generated secret has to be a well-formed one.
+    A secret is visible ASCII of at most `MAX_LENGTH` characters, which every HTTP client can send in a
+    header. If it starts like a generated secret, it must be well-formed.
     """
     if len(secret) > MAX_LENGTH or _VISIBLE_ASCII.fullmatch(secret) is None:
         return False
@@ -52,14 +52,14 @@ def is_acceptable(secret: str) -> bool:
 
 
 def digest(secret: str) -> str:
-    """Return what is stored of a secret: the hexadecimal HMAC-SHA256 (RFC 2104) under `API_KEY_PEPPER`."""
+    """Return the digest that is stored: hexadecimal HMAC-SHA256 (RFC 2104) under `API_KEY_PEPPER`."""
     return hmac.new(settings.API_KEY_PEPPER.encode(), secret.encode(), hashlib.sha256).hexdigest()
 
 
 def display_prefix(secret: str) -> str:
-    """Return the start of a secret by which people tell it from others, short enough to leave it secret.
+    """Return the first characters of a secret, which identify it to people without revealing it.
 
-    A generated secret keeps 26 random characters to itself, any other at least three quarters.
+    Of a generated secret, 26 random characters stay hidden; of any other, at least three quarters.
     """
     if is_well_formed(secret):
         return secret[:DISPLAY_LENGTH]

@@ -34,7 +34,7 @@ def measure(secret: str) -> dict[str, float]:
     times.append(time.perf_counter())
     settle(admission, Outcome.FINISHED, prompt_tokens=20, completion_tokens=30)
     times.append(time.perf_counter())
-    headers.fields(Limits.of(key), standing_of(key))
+    headers.rate_limit_headers(Limits.of(key), standing_of(key))
     times.append(time.perf_counter())
     parts = ("authenticate", "admit", "settle", "tell limits")
     measured = {part: 1000 * (times[i + 1] - times[i]) for i, part in enumerate(parts)}

@@ -1,4 +1,4 @@
-"""What the tests of the admin do with its pages."""
+"""How the tests use the pages of the admin."""
 
 import re
 from typing import Any

@@ -1,6 +1,6 @@
-"""A process of its own that asks the limits of a key, for the tests of many at once.
+"""A process that uses the limits of keys, for the tests of concurrency.
 
-`python -m tests.key_worker` reads jobs as lines of JSON, does each and writes its result as a line of JSON.
+`python -m tests.key_worker` reads jobs as lines of JSON, runs each and writes its result as a line of JSON.
 It uses the database that DATABASE_URL names.
 """
 
@@ -27,7 +27,7 @@ def create(name: str, limits: dict[str, int]) -> int:
 def admit(
     key_id: int, count: int, tokens: int, used: int | None = None, now: str | None = None
 ) -> list[tuple[str, bool]]:
-    """Ask so many times; settle each that is let in at once with `used` tokens, where that is said."""
+    """Request admission `count` times; settle each admission at once with `used` tokens, if given."""
     key = APIKey.objects.get(pk=key_id)
     at = None if now is None else datetime.fromisoformat(now)
     decisions = []
@@ -43,12 +43,12 @@ def admit(
     return decisions
 
 
-def give_back(now: str) -> int:
+def release_overdue(now: str) -> int:
     return admissions.give_back_overdue(now=datetime.fromisoformat(now))
 
 
 def account(key_id: int) -> dict[str, Any]:
-    """What the database holds of the key's usage, of all days."""
+    """The key's usage on all days, and its running requests."""
     rows = DailyUsage.objects.filter(key_id=key_id)
     counts = {name: sum(getattr(row, name) for row in rows) for name in Outcome.values}
     standing = admissions.standing_of(APIKey.objects.get(pk=key_id))
@@ -58,7 +58,7 @@ def account(key_id: int) -> dict[str, Any]:
 JOBS: dict[str, Callable[..., Any]] = {
     "create": create,
     "admit": admit,
-    "give_back": give_back,
+    "release_overdue": release_overdue,
     "account": account,
 }
 

@@ -1,4 +1,4 @@
-"""The list of keys, the page of each and a new one, as the administrator sees them."""
+"""The admin's list of keys, and its pages to create and edit a key."""
 
 import re
 from datetime import timedelta
@@ -28,10 +28,10 @@ def key() -> APIKey:
     return services.create_key(name="search", owner="Ada").key
 
 
-# A new key
+# Creating a key
 
 
-def test_a_new_key_is_shown_once_in_the_answer_itself(admin_client: Client, admin_user: User) -> None:
+def test_a_new_secret_is_shown_once_in_the_answer_itself(admin_client: Client, admin_user: User) -> None:
     response = create(admin_client, owner="Ada", note="For the help centre")
     assert response.status_code == 200
     assert "no-store" in response["Cache-Control"]
@@ -56,20 +56,20 @@ def test_a_new_key_has_the_networks_scopes_and_limits_of_the_form(admin_client: 
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         ("10.0.0.0/8\nour office", "“our” is no address and no network such as 10.0.0.0/8"),
         ("10.0.0.300", "“10.0.0.300” is no address and no network"),
         ("10.1.2.3/8", "“10.1.2.3/8” is an address inside of a network: did you mean 10.0.0.0/8?"),
     ],
 )
-def test_what_is_no_network_is_named(admin_client: Client, typed: str, told: str) -> None:
-    assert told in text(create(admin_client, allowed_networks=typed))
+def test_an_invalid_network_is_named(admin_client: Client, typed: str, message: str) -> None:
+    assert message in text(create(admin_client, allowed_networks=typed))
     assert not APIKey.objects.exists()
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("scopes", [], "Choose at least one"),
         ("scopes", ["everything"], "is not one of the available choices"),
@@ -77,30 +77,30 @@ def test_what_is_no_network_is_named(admin_client: Client, typed: str, told: str
         ("requests_per_minute", "10000000", "less than or equal to 1000000"),
     ],
 )
-def test_limits_and_scopes_out_of_bounds_are_refused(
-    admin_client: Client, field: str, value: object, told: str
+def test_invalid_limits_and_scopes_are_refused(
+    admin_client: Client, field: str, value: object, message: str
 ) -> None:
-    assert told in text(create(admin_client, **{field: value}))
+    assert message in text(create(admin_client, **{field: value}))
     assert not APIKey.objects.exists()
 
 
-def test_the_form_tells_the_default_of_each_limit(admin_client: Client, settings: Settings) -> None:
+def test_the_form_shows_the_default_of_each_limit(admin_client: Client, settings: Settings) -> None:
     settings.LLM_KEY_REQUESTS_PER_MINUTE, settings.LLM_KEY_TOKENS_PER_DAY = 90, 0
     page = text(admin_client.get(f"{LIST}add/"))
     assert 'placeholder="default: 90"' in page
     assert 'placeholder="default: unlimited"' in page
 
 
-def test_the_curl_line_calls_the_address_that_the_page_was_asked_at(admin_client: Client) -> None:
+def test_the_curl_example_uses_the_host_of_the_request(admin_client: Client) -> None:
     form = {"name": "search", "scopes": ["generate"]}
     response = admin_client.post(f"{LIST}add/", form, headers={"host": "localhost:8123"})
     assert "curl http://localhost:8123/generate" in text(response)
 
 
-def test_sending_the_form_again_neither_shows_nor_makes_anything(admin_client: Client) -> None:
+def test_submitting_the_form_again_neither_shows_nor_creates_a_secret(admin_client: Client) -> None:
     create(admin_client)
     again = create(admin_client)
-    assert "in use already" in text(again)
+    assert "already has" in text(again)
     assert not re.search(r"llms_\w{38}", text(again))
     assert APIKey.objects.count() == APIKeySecret.objects.count() == 1
 
@@ -161,21 +161,21 @@ def test_the_list_is_filtered_by_state(admin_client: Client, state: str) -> None
 
 
 @pytest.mark.usefixtures("one_of_each")
-def test_active_keys_are_active_whatever_else_there_is_to_notice(admin_client: Client) -> None:
+def test_active_keys_are_listed_as_active_whatever_their_conditions(admin_client: Client) -> None:
     page = text(admin_client.get(LIST, {"state": "active"}))
     active = {"active", "expiring", "later", "in_grace", "rotated", "unused", "used"}
     assert set(re.findall(r">key-(\w+)</a>", page)) == active
 
 
 @pytest.mark.usefixtures("one_of_each")
-def test_the_list_says_what_there_is_to_notice_and_how_many_keys_there_are_of_each(
+def test_the_list_shows_the_conditions_of_keys_and_how_many_keys_have_each(
     admin_client: Client,
 ) -> None:
     page = text(admin_client.get(LIST))
     rows = dict(re.findall(r">(key-\w+)</a></th>(.*?)</tr>", page, flags=re.DOTALL))
     for name, tag in (
         ("expiring", "Expiring within 14 days"),
-        ("in_grace", "In grace"),
+        ("in_grace", "In grace period"),
         ("unused", "Unused for 30 days"),
     ):
         assert [row for row, cells in rows.items() if tag in cells] == [f"key-{name}"]
@@ -183,7 +183,7 @@ def test_the_list_says_what_there_is_to_notice_and_how_many_keys_there_are_of_ea
     assert "Active (7)" in page
 
 
-def test_a_state_that_does_not_exist_filters_nothing(admin_client: Client, key: APIKey) -> None:
+def test_an_unknown_state_filters_nothing(admin_client: Client, key: APIKey) -> None:
     assert ">search</a>" in text(admin_client.get(LIST, {"state": "odd"}))
 
 
@@ -195,7 +195,7 @@ def test_a_key_is_found_by_the_start_of_its_secret(admin_client: Client) -> None
     assert ">unwanted-one</a>" not in page
 
 
-def test_the_list_costs_the_same_queries_for_any_number_of_keys(admin_client: Client) -> None:
+def test_the_list_needs_the_same_queries_for_any_number_of_keys(admin_client: Client) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             admin_client.get(LIST)
@@ -213,14 +213,14 @@ def test_the_list_costs_the_same_queries_for_any_number_of_keys(admin_client: Cl
 
 def test_a_key_cannot_take_the_name_of_another_in_use(admin_client: Client, key: APIKey) -> None:
     other = services.create_key(name="other").key
-    assert "in use already" in text(change(admin_client, other, name="search"))
+    assert "already has" in text(change(admin_client, other, name="search"))
     services.revoke(key=key)
     change(admin_client, other, name="search")
     other.refresh_from_db()
     assert other.name == "search"
 
 
-def test_what_a_key_is_for_and_may_do_can_be_rewritten(admin_client: Client, key: APIKey) -> None:
+def test_the_fields_of_a_key_can_be_edited(admin_client: Client, key: APIKey) -> None:
     change(
         admin_client,
         key,
@@ -238,14 +238,14 @@ def test_what_a_key_is_for_and_may_do_can_be_rewritten(admin_client: Client, key
     assert kinds == {EventKind.CHANGED, EventKind.LIMITS_CHANGED}
 
 
-def test_saving_a_key_as_it_is_changes_nothing_and_leaves_no_event(admin_client: Client) -> None:
+def test_saving_an_unchanged_key_records_no_event(admin_client: Client) -> None:
     key = services.create_key(name="search", allowed_networks=["10.0.0.0/8", "192.0.2.7"]).key
     events = KeyEvent.objects.count()
     change(admin_client, key, allowed_networks="10.0.0.0/8\r\n192.0.2.7/32")
     assert KeyEvent.objects.count() == events
 
 
-def test_the_page_says_since_when_by_whom_and_why_a_key_is_disabled_or_revoked(
+def test_the_page_says_by_whom_and_why_a_key_was_disabled_or_revoked(
     admin_client: Client, key: APIKey
 ) -> None:
     services.disable(key=key, reason="Over budget", by=ADA)
@@ -253,16 +253,17 @@ def test_the_page_says_since_when_by_whom_and_why_a_key_is_disabled_or_revoked(
     assert "by ada: “Over budget”" in page
     services.revoke(key=key, reason="Leaked", by=ADA)
     page = text(admin_client.get(url("change", key)))
-    assert "Revoked for good" in page
+    assert "Revoked permanently" in page
     assert "revoked with the key" in page
     assert "by ada: “Leaked”" in page
 
 
-def test_the_page_shows_what_happened_to_the_key(admin_client: Client, key: APIKey) -> None:
+def test_the_page_shows_the_events_of_the_key(admin_client: Client, key: APIKey) -> None:
     services.rotate(key=key, grace=HOUR, reason="Quarterly", by=ADA)
-    services.set_limits(key=key, limits={"tokens_per_day": 5000}, by=ADA)
+    key.tokens_per_day = 5000
+    services.update_key(key=key, fields=["tokens_per_day"], by=ADA)
     page = text(admin_client.get(url("change", key)))
-    for shown in ("Rotated", "grace of 1 hour; “Quarterly”", "192.0.2.1", "tokens per day: 5000"):
+    for shown in ("Rotated", "grace period of 1 hour; “Quarterly”", "192.0.2.1", "tokens per day: 5000"):
         assert shown in page
 
 
@@ -275,12 +276,12 @@ def test_a_revoked_key_shows_its_networks_and_scopes_as_text(admin_client: Clien
     assert key.state is KeyState.REVOKED
 
 
-def test_events_and_usage_are_on_the_page_for_those_who_may_see_them(client: Client, key: APIKey) -> None:
+def test_events_and_usage_are_shown_only_with_their_permissions(client: Client, key: APIKey) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_apikey"))
     client.force_login(viewer)
     page = text(client.get(url("change", key)))
-    assert "What happened" not in page
+    assert "Recent events" not in page
     assert "dailyusage" not in page
 
 

@@ -1,4 +1,4 @@
-"""What is done to one key in the admin, who may do it, and what of it is kept."""
+"""The admin's actions on one key: their effects, their permissions, and what is stored."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -34,7 +34,7 @@ def is_shown(response: Any) -> bool:
 # Rotation
 
 
-def test_rotation_shows_the_new_secret_once_and_keeps_the_old_one_for_the_grace(
+def test_rotation_shows_the_new_secret_once_and_the_old_one_has_a_grace_period(
     admin_client: Client,
 ) -> None:
     first = services.create_key(name="search")
@@ -52,16 +52,16 @@ def test_rotation_shows_the_new_secret_once_and_keeps_the_old_one_for_the_grace(
     page = text(admin_client.get(url("change", first.key)))
     assert str(old) in page
     assert str(second) in page
-    assert "(grace)" in page
+    assert "(grace period)" in page
 
 
 @pytest.mark.parametrize(("grace", "live"), [("0", 1), ("3600", 2), ("86400", 2), ("604800", 2)])
-def test_each_grace_on_offer_works(admin_client: Client, key: APIKey, grace: str, live: int) -> None:
+def test_each_offered_grace_period_works(admin_client: Client, key: APIKey, grace: str, live: int) -> None:
     rotate(admin_client, key, grace)
     assert APIKeySecret.objects.filter(key=key).live().count() == live
 
 
-def test_a_grace_of_any_number_of_hours_works(admin_client: Client, key: APIKey) -> None:
+def test_a_grace_period_of_any_number_of_hours_works(admin_client: Client, key: APIKey) -> None:
     rotate(admin_client, key, "other", hours="36", reason="Quarterly")
     old = APIKeySecret.objects.get(expires_at__isnull=False)
     assert old.expires_at is not None
@@ -71,24 +71,24 @@ def test_a_grace_of_any_number_of_hours_works(admin_client: Client, key: APIKey)
 
 
 @pytest.mark.parametrize("grace", ["", "-1", "31536000", "soon"])
-def test_any_other_grace_is_refused(admin_client: Client, key: APIKey, grace: str) -> None:
+def test_any_other_grace_period_is_refused(admin_client: Client, key: APIKey, grace: str) -> None:
     assert "Choose when" in text(rotate(admin_client, key, grace))
     assert APIKeySecret.objects.count() == 1
 
 
 @pytest.mark.parametrize("hours", ["", "0", "-3", "2161", "a day"])
-def test_hours_out_of_bounds_are_refused(admin_client: Client, key: APIKey, hours: str) -> None:
+def test_hours_out_of_range_are_refused(admin_client: Client, key: APIKey, hours: str) -> None:
     response = rotate(admin_client, key, "other", hours=hours)
     assert "errorlist" in text(response)
     assert not is_shown(response)
     assert APIKeySecret.objects.count() == 1
 
 
-def test_hours_count_for_nothing_where_another_grace_is_chosen(admin_client: Client, key: APIKey) -> None:
+def test_hours_are_ignored_if_another_grace_period_is_chosen(admin_client: Client, key: APIKey) -> None:
     assert is_shown(rotate(admin_client, key, "3600", hours="a day"))
 
 
-def test_sending_the_rotation_again_is_refused_in_words(admin_client: Client, key: APIKey) -> None:
+def test_submitting_a_rotation_again_is_refused_with_a_message(admin_client: Client, key: APIKey) -> None:
     rotate(admin_client, key)
     again = rotate(admin_client, key, grace="0")
     assert "has been rotated since you opened it" in text(again)
@@ -96,15 +96,17 @@ def test_sending_the_rotation_again_is_refused_in_words(admin_client: Client, ke
     assert APIKeySecret.objects.filter(key=key).live().count() == 2
 
 
-def test_a_second_grace_at_the_same_time_is_announced_and_refused(admin_client: Client, key: APIKey) -> None:
+def test_a_third_live_secret_is_announced_and_refused(admin_client: Client, key: APIKey) -> None:
     rotate(admin_client, key)
-    assert "Two secrets are live already" in text(admin_client.get(url("rotate", key)))
+    assert "This key already has two live secrets. Rotate without a grace period" in text(
+        admin_client.get(url("rotate", key))
+    )
     refused = rotate(admin_client, key, rotations=1)
-    assert "Two secrets of this key are live already" in text(refused)
+    assert "This key already has two live secrets" in text(refused)
     assert is_shown(rotate(admin_client, key, grace="0", rotations=1))
 
 
-def test_a_look_at_a_form_changes_nothing(admin_client: Client, key: APIKey) -> None:
+def test_opening_a_form_changes_nothing(admin_client: Client, key: APIKey) -> None:
     page = text(admin_client.get(url("rotate", key)))
     assert 'name="rotations" value="0"' in page
     for action in ("end_grace", "disable", "enable", "revoke"):
@@ -113,10 +115,10 @@ def test_a_look_at_a_form_changes_nothing(admin_client: Client, key: APIKey) -> 
     assert APIKey.objects.get().state is KeyState.ACTIVE
 
 
-# The grace
+# The grace period
 
 
-def test_the_page_says_whether_the_old_secret_is_still_in_use_and_from_where(
+def test_the_page_says_whether_and_from_where_the_old_secret_is_still_in_use(
     admin_client: Client, key: APIKey
 ) -> None:
     old = APIKeySecret.objects.get()
@@ -131,18 +133,18 @@ def test_the_page_says_whether_the_old_secret_is_still_in_use_and_from_where(
     assert "from 192.0.2.8" in page
 
 
-def test_the_grace_can_be_ended_at_once(admin_client: Client) -> None:
+def test_the_grace_period_can_be_ended_early(admin_client: Client) -> None:
     first = services.create_key(name="search")
     second = shown_secret(rotate(admin_client, first.key))
     page = text(act(admin_client, "end_grace", first.key))
-    assert "Ended the grace of the API key" in page
+    assert "Ended the grace period of the API key" in page
     assert url("end_grace", first.key) not in page
     old = services.find_secret(first.plaintext)
     new = services.find_secret(second)
     assert old is not None
     assert new is not None
     assert (old.is_live, new.is_live) == (False, True)
-    assert "No secret of this key is in its grace" in text(act(admin_client, "end_grace", first.key))
+    assert "This key has no secret in a grace period" in text(act(admin_client, "end_grace", first.key))
 
 
 # Disable, enable, revoke
@@ -164,31 +166,31 @@ def test_a_key_is_disabled_enabled_and_revoked_by_post_only(admin_client: Client
 
 
 def test_a_key_is_not_revoked_without_a_reason(admin_client: Client, key: APIKey) -> None:
-    assert "Say why" in text(act(admin_client, "revoke", key, reason=" "))
+    assert "Enter a reason" in text(act(admin_client, "revoke", key, reason=" "))
     assert APIKey.objects.get().state is KeyState.ACTIVE
     act(admin_client, "disable", key, reason="")
     assert APIKey.objects.get().state is KeyState.DISABLED
 
 
-def test_a_revoked_key_can_be_looked_at_but_not_changed(admin_client: Client, key: APIKey) -> None:
+def test_a_revoked_key_can_be_viewed_but_not_changed(admin_client: Client, key: APIKey) -> None:
     services.revoke(key=key)
     page = text(admin_client.get(url("change", key)))
     assert "Revoked" in page
     assert url("enable", key) not in page
     assert change(admin_client, key, name="other").status_code == 403
     for action in ("disable", "enable", "revoke"):
-        assert "stays revoked" in text(act(admin_client, action, key))
-    assert "stays revoked" in text(rotate(admin_client, key))
+        assert "permanent" in text(act(admin_client, action, key))
+    assert "permanent" in text(rotate(admin_client, key))
     assert APIKey.objects.get().state is KeyState.REVOKED
 
 
 def test_an_expired_key_is_not_offered_for_rotation(admin_client: Client) -> None:
     key = services.create_key(name="search", expires_at=timezone.now() - HOUR).key
     assert url("rotate", key) not in text(admin_client.get(url("change", key)))
-    assert "give it a later expiry" in text(rotate(admin_client, key))
+    assert "set a later expiry" in text(rotate(admin_client, key))
 
 
-# Who may
+# Permissions
 
 PERMISSIONS = {
     "rotate": "rotate_apikey",
@@ -209,7 +211,7 @@ def staff_with(*codenames: str) -> Client:
 
 
 @pytest.mark.parametrize("held", ["view_apikey", *sorted(set(PERMISSIONS.values()))])
-def test_each_action_needs_its_own_permission_for_the_button_as_for_a_forged_post(
+def test_each_action_needs_its_permission_for_the_button_and_for_a_forged_post(
     key: APIKey, held: str
 ) -> None:
     services.rotate(key=key, grace=HOUR)
@@ -227,7 +229,7 @@ def test_each_action_needs_its_own_permission_for_the_button_as_for_a_forged_pos
 
 
 @pytest.mark.parametrize("action", PERMISSIONS)
-def test_the_permission_of_an_action_is_enough_for_it(key: APIKey, action: str) -> None:
+def test_the_permission_of_an_action_is_sufficient(key: APIKey, action: str) -> None:
     services.rotate(key=key, grace=HOUR)
     client = staff_with(PERMISSIONS[action])
     response = client.post(url(action, key), {**FORGED, "rotations": "1"}, follow=True)
@@ -235,14 +237,14 @@ def test_the_permission_of_an_action_is_enough_for_it(key: APIKey, action: str) 
     assert KeyEvent.objects.filter(actor="staff").count() == 1
 
 
-def test_staff_who_may_only_act_cannot_make_or_rewrite_a_key(key: APIKey) -> None:
+def test_permissions_for_actions_do_not_allow_creating_or_editing_a_key(key: APIKey) -> None:
     client = staff_with("rotate_apikey", "revoke_apikey", "view_usage")
     assert create(client, name="other").status_code == 403
     assert change(client, key, name="other").status_code == 403
     assert APIKey.objects.get().name == "search"
 
 
-def test_without_a_login_every_page_asks_for_one(client: Client, key: APIKey) -> None:
+def test_every_page_requires_a_login(client: Client, key: APIKey) -> None:
     for action in PERMISSIONS:
         response = client.post(url(action, key), FORGED)
         assert response["Location"].startswith("/admin/login/")
@@ -257,11 +259,11 @@ def test_a_post_from_another_site_is_refused(admin_user: User, key: APIKey) -> N
     assert APIKey.objects.get().state is KeyState.ACTIVE
 
 
-# What is kept
+# What is stored
 
 
-def everything_kept(client: Client) -> Iterator[str]:
-    """Each column of each table, what the sessions hold, and the browser's cookies."""
+def everything_stored(client: Client) -> Iterator[str]:
+    """Each row of each table, the content of the sessions, and the browser's cookies."""
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608
@@ -272,23 +274,23 @@ def everything_kept(client: Client) -> Iterator[str]:
     yield repr(client.cookies)
 
 
-def test_no_secret_is_kept_anywhere_after_the_whole_life_of_a_key(
+def test_no_secret_is_stored_anywhere_in_the_life_of_a_key(
     admin_client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     created = shown_secret(create(admin_client))
     key = APIKey.objects.get()
     rotated = shown_secret(rotate(admin_client, key))
-    rotate(admin_client, key)  # Refused: leaves a message.
+    rotate(admin_client, key)  # Refused, which leaves a message.
     for plaintext in (created, rotated):
         admin_client.post("/generate", {}, content_type="application/json", headers={"X-API-Key": plaintext})
     for action in ("end_grace", "disable", "enable", "revoke"):
         act(admin_client, action, key)
-    kept = list(everything_kept(admin_client))
-    assert any(tokens.digest(created) in entry for entry in kept)
-    assert any(tokens.digest(rotated) in entry for entry in kept)
+    stored = list(everything_stored(admin_client))
+    assert any(tokens.digest(created) in entry for entry in stored)
+    assert any(tokens.digest(rotated) in entry for entry in stored)
     assert LogEntry.objects.count() == 6
     for plaintext in (created, rotated):
         body = plaintext.removeprefix(tokens.PREFIX)
-        assert not [entry for entry in kept if body in entry]
+        assert not [entry for entry in stored if body in entry]
         assert body not in caplog.text

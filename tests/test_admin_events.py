@@ -1,4 +1,4 @@
-"""The audit in the admin: everyone's deeds, to be looked at alone."""
+"""The events of keys in the admin, which nobody can change."""
 
 import re
 from datetime import timedelta
@@ -30,14 +30,14 @@ def keys() -> tuple[APIKey, APIKey]:
 
 
 def events_shown(page: str) -> list[tuple[str, str]]:
-    """The kind and the key of each row of the list, from the top."""
+    """The kind and the key of each row of the list, in order."""
     keys = re.findall(r'field-key_link"><a [^>]*>([^<]*)</a>', page)
     kinds = re.findall(r'field-what"><span [^>]*>([^<]*)</span>', page)
     return list(zip(kinds, keys, strict=True))
 
 
 @pytest.mark.usefixtures("keys")
-def test_the_list_tells_who_did_what_to_which_key_from_where_and_why(admin_client: Client) -> None:
+def test_the_list_shows_the_actor_the_address_and_the_reason_of_each_event(admin_client: Client) -> None:
     page = text(admin_client.get(LIST))
     assert events_shown(page) == [
         ("Disabled", "reports"),
@@ -45,11 +45,18 @@ def test_the_list_tells_who_did_what_to_which_key_from_where_and_why(admin_clien
         ("Created", "reports"),
         ("Created", "search"),
     ]
-    for shown in ("ada", "192.0.2.1", "grace of 7 days; “Quarterly”", "bob", "192.0.2.2", "“Over budget”"):
+    for shown in (
+        "ada",
+        "192.0.2.1",
+        "grace period of 7 days; “Quarterly”",
+        "bob",
+        "192.0.2.2",
+        "“Over budget”",
+    ):
         assert shown in page
 
 
-def test_the_list_is_filtered_by_kind_and_by_key_and_searched(
+def test_the_list_can_be_filtered_by_kind_and_key_and_searched(
     admin_client: Client, keys: tuple[APIKey, APIKey]
 ) -> None:
     search, _ = keys
@@ -71,7 +78,7 @@ def test_the_history_of_a_key_is_the_list_of_its_events(
 
 
 @pytest.mark.usefixtures("keys")
-def test_nobody_adds_changes_or_deletes_an_event(admin_client: Client) -> None:
+def test_nobody_can_add_change_or_delete_an_event(admin_client: Client) -> None:
     before = list(KeyEvent.objects.values())
     event = KeyEvent.objects.first()
     assert event is not None

@@ -1,4 +1,4 @@
-"""Usage in the admin: the figures, who may see them, and the CSV."""
+"""Usage in the admin: the figures, the CSV and the permission."""
 
 import csv
 import io
@@ -56,7 +56,7 @@ def table_rows(page: str) -> list[list[str]]:
 # The pages
 
 
-def test_the_overview_counts_what_all_keys_used_on_each_day(admin_client: Client) -> None:
+def test_the_overview_shows_the_usage_of_all_keys_on_each_day(admin_client: Client) -> None:
     search, reports = make_key("search"), make_key("reports")
     use(search, finished=3, failed=1, prompt_tokens=1000, completion_tokens=234)
     use(reports, finished=2, prompt_tokens=10, completion_tokens=20)
@@ -67,11 +67,11 @@ def test_the_overview_counts_what_all_keys_used_on_each_day(admin_client: Client
     assert [day, "1,234", "30", "1,264"] in rows  # tokens by key
     assert [day, "5", "1", "0", "6"] in rows  # requests by outcome: finished, failed, refused
     assert [before, "1", "0", "4", "5"] in rows
-    assert ["search", "98 %", "1,245", "9"] in rows
-    assert ["reports", "2 %", "30", "2"] in rows
+    assert ["search", "98%", "1,245", "9"] in rows
+    assert ["reports", "2%", "30", "2"] in rows
 
 
-def test_only_the_days_asked_for_count(admin_client: Client) -> None:
+def test_only_the_days_of_the_period_count(admin_client: Client) -> None:
     key = make_key("search")
     use(key, days_ago=6, finished=1, completion_tokens=7)
     use(key, days_ago=7, finished=1, completion_tokens=70)
@@ -79,19 +79,19 @@ def test_only_the_days_asked_for_count(admin_client: Client) -> None:
     use(key, days_ago=89, finished=1, completion_tokens=7000)
     for days, tokens in (("7", "7"), ("30", "777"), ("90", "7,777"), ("0", "777"), ("x", "777")):
         rows = table_rows(text(admin_client.get(OVERVIEW, {"days": days})))
-        assert ["search", "100 %", tokens] == next(row for row in rows if row[:1] == ["search"])[:3]
+        assert ["search", "100%", tokens] == next(row for row in rows if row[:1] == ["search"])[:3]
 
 
-def test_keys_beyond_the_first_five_are_drawn_together(admin_client: Client) -> None:
+def test_keys_after_the_first_five_are_one_series(admin_client: Client) -> None:
     for index in range(8):
         use(make_key(f"key-{index}"), finished=1, completion_tokens=1000 - index)
     page = text(admin_client.get(OVERVIEW))
     head = next(row for row in table_rows(page) if row[:1] == ["Day"])
-    assert head == ["Day", "key-0", "key-1", "key-2", "key-3", "key-4", "All others", "All"]
+    assert head == ["Day", "key-0", "key-1", "key-2", "key-3", "key-4", "Other keys", "Total"]
     assert [str(today()), "1,000", "999", "998", "997", "996", "2,982", "7,972"] in table_rows(page)
 
 
-def test_today_stands_against_the_limit_with_what_running_requests_hold(admin_client: Client) -> None:
+def test_daily_limits_are_shown_with_used_and_reserved_tokens(admin_client: Client) -> None:
     tight, wide, unlimited = (
         make_key("tight", tokens_per_day=100),
         make_key("wide", tokens_per_day=1000),
@@ -105,30 +105,33 @@ def test_today_stands_against_the_limit_with_what_running_requests_hold(admin_cl
     Reservation.objects.create(key=wide, day=today(), tokens=40, deadline=later)
     Reservation.objects.create(key=wide, day=today(), tokens=600, deadline=past)
     rows = table_rows(text(admin_client.get(OVERVIEW)))
-    start = rows.index(["Key", "Tokens of today", "Left"])
+    start = rows.index(["Key", "Tokens today", "Left"])
     assert rows[start + 1 :] == [
-        ["tight", "90 of 100 used (90 %) — near the limit", "10"],
-        ["wide", "90 of 1,000 used (9 %), 40 held by running requests", "870"],
+        ["tight", "90 of 100 used (90%) — near the limit", "10"],
+        ["wide", "90 of 1,000 used (9%), 40 reserved by running requests", "870"],
     ]
 
 
-def test_the_page_of_a_key_counts_that_key_alone(admin_client: Client) -> None:
+def test_the_page_of_a_key_shows_only_its_usage(admin_client: Client) -> None:
     search, reports = make_key("search", tokens_per_day=100), make_key("reports")
     use(search, finished=1, prompt_tokens=60, completion_tokens=40)
     use(reports, finished=5, completion_tokens=999)
     page = text(admin_client.get(key_page(search)))
     rows = table_rows(page)
     assert [str(today()), "60", "40", "100"] in rows
-    assert ["100 of 100 used (100 %) — at the limit", "0"] in rows
+    assert ["100 of 100 used (100%) — at the limit", "0"] in rows
     assert "limit 100" in page
     assert "reports" not in page
 
 
-def test_without_any_use_the_pages_say_so(admin_client: Client) -> None:
+def test_without_usage_the_pages_say_so(admin_client: Client) -> None:
     key = make_key("search")
     for page, sentences in (
-        (OVERVIEW, ["No tokens in", "No requests in", "No key was used", "No key in use has a limit"]),
-        (key_page(key), ["No tokens in", "No requests in", "This key has no limit"]),
+        (
+            OVERVIEW,
+            ["No tokens in", "No requests in", "No key was used", "No key in use has a daily token limit"],
+        ),
+        (key_page(key), ["No tokens in", "No requests in", "This key has no daily token limit"]),
     ):
         shown = text(admin_client.get(page))
         for sentence in sentences:
@@ -136,7 +139,7 @@ def test_without_any_use_the_pages_say_so(admin_client: Client) -> None:
         assert "<svg class=" not in shown
 
 
-def test_charts_are_well_formed_with_title_and_description_and_names_are_escaped(
+def test_charts_are_well_formed_and_described_and_names_are_escaped(
     admin_client: Client,
 ) -> None:
     use(make_key("<script>alert(1)</script> & co"), finished=1, completion_tokens=5)
@@ -147,12 +150,12 @@ def test_charts_are_well_formed_with_title_and_description_and_names_are_escaped
     for chart in charts:
         root = ET.fromstring(chart)  # noqa: S314 — our own page
         assert root.find("title") is not None
-        assert "in all, the most on" in str(root.findtext("desc"))
+        assert "in total, with a maximum of" in str(root.findtext("desc"))
         labelled_by = root.attrib["aria-labelledby"].split()
         assert labelled_by == [child.attrib["id"] for child in root[:2]]
 
 
-def test_the_overview_costs_the_same_queries_for_any_number_of_keys(admin_client: Client) -> None:
+def test_the_overview_needs_the_same_queries_for_any_number_of_keys(admin_client: Client) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             admin_client.get(OVERVIEW)
@@ -168,7 +171,7 @@ def test_the_overview_costs_the_same_queries_for_any_number_of_keys(admin_client
 # The CSV
 
 
-def test_the_csv_has_a_line_for_each_key_and_day_exact_to_the_token(admin_client: Client) -> None:
+def test_the_csv_has_an_exact_line_for_each_key_and_day(admin_client: Client) -> None:
     search, reports = make_key("search", owner="Ada, Inc."), make_key("reports")
     use(search, finished=3, failed=1, timed_out=2, prompt_tokens=1234567, completion_tokens=2)
     use(search, days_ago=1, cancelled=1)
@@ -192,7 +195,7 @@ def test_the_csv_has_a_line_for_each_key_and_day_exact_to_the_token(admin_client
     assert rows[1]["key_id"] == str(search.pk)
 
 
-def test_the_csv_of_a_key_holds_that_key_and_the_days_asked_for(admin_client: Client) -> None:
+def test_the_csv_can_be_limited_to_a_key_and_a_period(admin_client: Client) -> None:
     search, reports = make_key("search"), make_key("reports")
     use(search, finished=1)
     use(search, days_ago=10, finished=1)
@@ -203,7 +206,7 @@ def test_the_csv_of_a_key_holds_that_key_and_the_days_asked_for(admin_client: Cl
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_cell_of_the_csv_is_a_formula_to_a_spreadsheet(admin_client: Client, start: str) -> None:
+def test_no_cell_of_the_csv_is_a_formula_in_a_spreadsheet(admin_client: Client, start: str) -> None:
     formula = f'{start}HYPERLINK("https://evil.example")'
     key = make_key("search", owner="plain")
     APIKey.objects.update(name=formula, owner=formula)
@@ -212,7 +215,7 @@ def test_no_cell_of_the_csv_is_a_formula_to_a_spreadsheet(admin_client: Client, 
     assert row["key"] == row["owner"] == f"'{formula}"
 
 
-def test_the_csv_is_made_while_it_is_sent(admin_client: Client) -> None:
+def test_the_csv_is_streamed(admin_client: Client) -> None:
     use(make_key("search"), finished=1)
     with CaptureQueriesContext(connection) as captured:
         response: Any = admin_client.get(CSV)
@@ -222,7 +225,7 @@ def test_the_csv_is_made_while_it_is_sent(admin_client: Client) -> None:
         assert not [query for query in captured.captured_queries if "accounts_dailyusage" in query["sql"]]
 
 
-# Who may
+# Permissions
 
 
 def test_usage_needs_its_own_permission(client: Client) -> None:

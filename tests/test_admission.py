@@ -1,4 +1,4 @@
-"""Reserving and settling against a simple model, and each case by itself; no test here waits."""
+"""Admission and settlement against a simple model, and each case separately; no test here sleeps."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from accounts import services
+from accounts.key_fields import LIMITS
 from accounts.limits import admission as admissions
 from accounts.limits.admission import SETTLE_TIME, Admission
 from accounts.limits.gcra import microseconds
@@ -54,7 +55,7 @@ class Running:
 
 
 class KeyMachine(RuleBasedStateMachine):
-    """A key with all limits, and the plainest account of it that there is: lists and sums."""
+    """A key with all limits, compared with the simplest model of its account: lists and sums."""
 
     @initialize(
         per_minute=st.sampled_from([1, 7, 60]),
@@ -97,8 +98,8 @@ class KeyMachine(RuleBasedStateMachine):
             self.tokens[day] + held + tokens <= self.limits.tokens_per_day
             and len(self.running) < self.limits.max_concurrent
         )
-        conforms = self.bucket.pours(microseconds(self.now))
-        if conforms and not fits:  # What another limit refuses spends nothing of this one.
+        conforms = self.bucket.admits(microseconds(self.now))
+        if conforms and not fits:  # A request that another limit refuses does not count towards the rate.
             self.bucket.level -= 1
         if not (fits and conforms):
             refused(self.key, tokens, self.now)
@@ -111,7 +112,7 @@ class KeyMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), outcome=st.sampled_from(ENDS))
     def settle(self, data: st.DataObject, outcome: Outcome) -> None:
-        """One of all that were ever admitted: it runs, or is settled already, or was given back."""
+        """Settle any request ever admitted: running, already settled, or lost."""
         if not self.known:
             return
         admission, reserved = data.draw(st.sampled_from(self.known))
@@ -130,7 +131,7 @@ class KeyMachine(RuleBasedStateMachine):
         self.now += timedelta(seconds=seconds)
 
     @invariant()
-    def the_account_is_that_of_the_model(self) -> None:
+    def the_account_equals_the_model(self) -> None:
         rows = {row.day: row for row in DailyUsage.objects.filter(key=self.key)}
         days = set(rows) | set(self.tokens) | {day for day, _ in self.outcomes}
         for day in days:
@@ -144,16 +145,16 @@ class KeyMachine(RuleBasedStateMachine):
         assert standing.used_tokens == self.tokens[day_of(self.now)]
 
 
-def test_reserving_and_settling_is_what_lists_and_sums_would_make_of_it() -> None:
+def test_admission_and_settlement_match_the_model() -> None:
     run_state_machine_as_test(
         KeyMachine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
     )
 
 
-# Each case by itself
+# Single cases
 
 
-def test_a_reservation_is_given_back_but_for_what_was_used() -> None:
+def test_settling_releases_the_reserved_tokens_that_were_not_used() -> None:
     key = new_key(tokens_per_day=100)
     admission = admit(key, 80)
     assert refused(key, 21).wait == 12 * 3600
@@ -163,7 +164,7 @@ def test_a_reservation_is_given_back_but_for_what_was_used() -> None:
 
 
 @pytest.mark.parametrize("outcome", ENDS)
-def test_each_end_is_counted_once_and_by_its_name(outcome: Outcome) -> None:
+def test_each_outcome_is_counted_once_in_its_column(outcome: Outcome) -> None:
     key = new_key()
     admission = admit(key, 50)
     assert admissions.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
@@ -184,7 +185,7 @@ def test_each_end_is_counted_once_and_by_its_name(outcome: Outcome) -> None:
         ({"requests_per_minute": 7, "burst": 1, "tokens_per_day": 10, "max_concurrent": 1}, True, 12 * 3600),
     ],
 )
-def test_waiting_as_long_as_told_works_and_a_second_less_does_not(
+def test_waiting_for_the_stated_time_suffices_and_a_second_less_does_not(
     limits: dict[str, int | None], finished: bool, wait_s: int
 ) -> None:
     key = new_key(**limits)
@@ -196,20 +197,20 @@ def test_waiting_as_long_as_told_works_and_a_second_less_does_not(
     admit(key, 10, NOON + timedelta(seconds=wait_s))
 
 
-def test_the_longest_wait_is_told_where_several_limits_refuse() -> None:
+def test_if_several_limits_refuse_the_longest_wait_is_reported() -> None:
     key = new_key(requests_per_minute=1, tokens_per_day=10)
     admit(key, 10)
     assert "tokens a day" in str(refused(key, 10).detail)
-    assert "a minute" in str(refused(new_key_spent(), 1).detail)
+    assert "a minute" in str(refused(new_key_at_its_rate_limit(), 1).detail)
 
 
-def new_key_spent() -> APIKey:
+def new_key_at_its_rate_limit() -> APIKey:
     key = new_key(requests_per_minute=1, tokens_per_day=10)
     admit(key, 1)
     return key
 
 
-def test_a_request_beyond_the_whole_day_is_told_that_waiting_does_not_help() -> None:
+def test_a_request_for_more_tokens_than_a_whole_day_is_refused_as_never_possible() -> None:
     key = new_key(tokens_per_day=100)
     with pytest.raises(NeverWithinLimit) as refusal:
         admit(key, 101)
@@ -217,7 +218,7 @@ def test_a_request_beyond_the_whole_day_is_told_that_waiting_does_not_help() -> 
     assert not DailyUsage.objects.exists()
 
 
-def test_tokens_count_for_the_day_of_the_admission_also_after_midnight() -> None:
+def test_tokens_count_towards_the_day_of_admission_even_after_midnight() -> None:
     key = new_key(tokens_per_day=100)
     before = datetime(2026, 11, 23, 23, 59, 59, 999_999, tzinfo=UTC)
     admission = admit(key, 100, before)
@@ -229,7 +230,7 @@ def test_tokens_count_for_the_day_of_the_admission_also_after_midnight() -> None
     refused(key, 1, midnight)
 
 
-def test_what_another_limit_refuses_spends_nothing_of_the_rate() -> None:
+def test_a_request_refused_by_another_limit_does_not_count_towards_the_rate() -> None:
     key = new_key(requests_per_minute=60, burst=2, max_concurrent=1)
     admission = admit(key)
     for _ in range(5):
@@ -238,7 +239,7 @@ def test_what_another_limit_refuses_spends_nothing_of_the_rate() -> None:
     admit(key)
 
 
-def test_a_request_that_nobody_settles_is_lost_and_a_late_end_of_it_counts_for_nothing() -> None:
+def test_an_unsettled_request_is_lost_and_settling_it_later_counts_nothing() -> None:
     key = new_key(tokens_per_day=100, max_concurrent=1)
     admission = admit(key, 100)
     after = NOON + timedelta(seconds=TIMEOUT_S) + SETTLE_TIME
@@ -250,7 +251,7 @@ def test_a_request_that_nobody_settles_is_lost_and_a_late_end_of_it_counts_for_n
     assert Reservation.objects.count() == 1
 
 
-def test_an_end_after_the_deadline_counts_where_nobody_has_given_it_back() -> None:
+def test_settling_after_the_deadline_counts_if_the_request_is_not_lost_yet() -> None:
     key = new_key(tokens_per_day=100)
     admission = admit(key, 100)
     assert finish(admission, 90)
@@ -258,16 +259,17 @@ def test_an_end_after_the_deadline_counts_where_nobody_has_given_it_back() -> No
     assert DailyUsage.objects.get().tokens == 90
 
 
-def test_lowered_limits_hold_from_the_next_request_on_and_lock_nobody_out() -> None:
+def test_lowered_limits_apply_to_the_next_request_without_a_long_lockout() -> None:
     key = new_key(requests_per_minute=1000, burst=1000)
     for _ in range(1000):
         admit(key)
-    services.set_limits(key=key, limits={"requests_per_minute": 1, "burst": 1})
+    key.requests_per_minute = key.burst = 1
+    services.update_key(key=key, fields=["requests_per_minute", "burst"])
     assert refused(key).wait == 60
     admit(key, now=NOON + timedelta(seconds=60))
 
 
-def test_a_clock_that_is_set_back_locks_out_for_one_distance_at_the_most() -> None:
+def test_a_clock_set_back_delays_a_request_by_at_most_one_interval() -> None:
     key = new_key(requests_per_minute=60, burst=1)
     admit(key, now=NOON + timedelta(hours=5))
     assert refused(key).wait == 1
@@ -278,19 +280,18 @@ def test_a_clock_that_is_set_back_locks_out_for_one_distance_at_the_most() -> No
     ("of_key", "of_settings", "expected"),
     [(None, 0, None), (None, 5, 5), (0, 5, None), (3, 5, 3), (3, 0, 3)],
 )
-def test_a_key_without_a_limit_has_that_of_the_settings_and_zero_is_unlimited(
+def test_a_key_without_a_limit_has_the_default_and_zero_is_unlimited(
     settings: Any, of_key: int | None, of_settings: int, expected: int | None
 ) -> None:
     settings.LLM_KEY_REQUESTS_PER_MINUTE = settings.LLM_KEY_BURST = of_settings
     settings.LLM_KEY_TOKENS_PER_DAY = settings.LLM_KEY_MAX_CONCURRENT = of_settings
-    names = services.LIMITS
-    limits = Limits.of(new_key(**dict.fromkeys(names, of_key)))
+    limits = Limits.of(new_key(**dict.fromkeys(LIMITS, of_key)))
     assert (limits.tokens_per_day, limits.max_concurrent) == (expected, expected)
     assert (limits.rate and limits.rate.per_minute) == expected
     assert (limits.rate and limits.rate.burst) == expected
 
 
-def test_an_unlimited_key_is_counted_as_well() -> None:
+def test_the_usage_of_an_unlimited_key_is_counted_too() -> None:
     key = new_key()
     for _ in range(3):
         finish(admit(key, 10**6), 7)

@@ -43,7 +43,7 @@ def detail(client: Client, secret: str | None) -> str:
     return str(body["detail"])
 
 
-def test_a_key_of_ours_names_the_caller(client: Client) -> None:
+def test_a_valid_secret_identifies_the_key(client: Client) -> None:
     issued = services.create_key(name="search")
     assert call(client, issued.plaintext) == (200, {"key": "search", "secret": f"{issued.secret.prefix}…"})
 
@@ -53,7 +53,7 @@ def test_the_first_key_is_accepted(client: Client) -> None:
     assert call(client, "mysecurekey123")[0] == 200
 
 
-def test_without_a_header_the_answer_says_where_the_key_goes(client: Client) -> None:
+def test_without_the_header_the_answer_names_it(client: Client) -> None:
     assert detail(client, None) == MISSING
 
 
@@ -74,7 +74,7 @@ def test_without_a_header_the_answer_says_where_the_key_goes(client: Client) -> 
         "' OR 1=1 --",
     ],
 )
-def test_what_is_not_ours_gets_the_same_words_however_it_is_wrong(client: Client, secret: str) -> None:
+def test_every_unknown_secret_gets_the_same_message(client: Client, secret: str) -> None:
     services.create_key(name="search")
     assert detail(client, secret) == INVALID
 
@@ -95,7 +95,7 @@ def test_junk_is_refused_without_a_query(
 
 def test_a_request_costs_one_query(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     plaintext = services.create_key(name="search").plaintext
-    with django_assert_num_queries(5):  # The first use is written down, with its event.
+    with django_assert_num_queries(5):  # The first use is recorded, with its event.
         assert call(client, plaintext)[0] == 200
     with django_assert_num_queries(1):
         assert call(client, plaintext)[0] == 200
@@ -113,18 +113,18 @@ def expire(key: APIKey) -> None:
         (expire, "expired"),
     ],
 )
-def test_a_key_of_ours_that_is_refused_is_told_why_from_the_next_request_on(
+def test_a_change_of_state_is_reported_from_the_next_request_on(
     client: Client, change: Callable[[APIKey], None], word: str
 ) -> None:
     issued = services.create_key(name="search")
     assert call(client, issued.plaintext)[0] == 200
     change(issued.key)
     assert word in detail(client, issued.plaintext)
-    # Of nobody else's key is the state told.
+    # Without the right secret, the state of a key is not revealed.
     assert detail(client, issued.plaintext[:-1]) == INVALID
 
 
-def test_both_secrets_work_in_the_grace_and_one_after_it(client: Client) -> None:
+def test_both_secrets_work_in_the_grace_period_and_one_after_it(client: Client) -> None:
     first = services.create_key(name="search")
     second = services.rotate(key=first.key, grace=timedelta(hours=1))
     assert call(client, first.plaintext)[0] == call(client, second.plaintext)[0] == 200

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.admin.charts import MAX_TICKS, PLOT_HEIGHT, Chart, Series, compact, nice_ticks, stacked_columns
+from accounts.admin.charts import MAX_TICKS, PLOT_HEIGHT, Chart, Series, nice_ticks, stacked_columns
+from accounts.templatetags.keys import compact
 
 TODAY = date(2026, 11, 23)
 
@@ -19,7 +20,7 @@ def chart(*values: Sequence[int], limit: int | None = None) -> Chart:
 
 
 @given(st.integers(0, 10**15))
-def test_ticks_start_at_0_cover_the_highest_value_and_are_few_round_whole_numbers(top: int) -> None:
+def test_ticks_are_few_round_numbers_from_0_to_the_highest_value(top: int) -> None:
     ticks = nice_ticks(top)
     step = ticks[1] - ticks[0]
     assert ticks == [step * index for index in range(len(ticks))]
@@ -54,7 +55,7 @@ def test_numbers_are_shown_with_the_unit_that_fits(value: int, shown: str) -> No
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1, max_size=90))
-def test_columns_stand_on_the_ground_in_order_and_inside_of_the_chart(values: list[tuple[int, int]]) -> None:
+def test_columns_are_in_order_on_the_baseline_and_inside_the_chart(values: list[tuple[int, int]]) -> None:
     drawn = chart([first for first, _ in values], [second for _, second in values])
     top = drawn.ticks[0].y
     assert top == PLOT_HEIGHT
@@ -71,17 +72,17 @@ def test_columns_stand_on_the_ground_in_order_and_inside_of_the_chart(values: li
             below = segment.y
 
 
-def test_heights_are_in_proportion_to_the_values() -> None:
+def test_heights_are_proportional_to_the_values() -> None:
     first, second = chart([50, 100]).columns
     assert (first.segments[0].height, second.segments[0].height) == (PLOT_HEIGHT / 2, PLOT_HEIGHT)
 
 
-def test_a_day_without_use_has_no_column_but_its_place() -> None:
+def test_a_day_without_usage_has_a_tooltip_but_no_column() -> None:
     empty, full = chart([0, 10], [0, 5]).columns
     assert empty.segments == []
     assert len(full.segments) == 2
-    assert empty.told == "22 November 2026: 0 tokens"
-    assert full.told == "23 November 2026: 15 tokens\nkey 0: 10\nkey 1: 5"
+    assert empty.tooltip == "22 November 2026: 0 tokens"
+    assert full.tooltip == "23 November 2026: 15 tokens\nkey 0: 10\nkey 1: 5"
 
 
 @pytest.mark.parametrize("count", [1, 7, 30, 90])
@@ -94,7 +95,7 @@ def test_the_last_day_is_labelled_and_labels_are_few(count: int) -> None:
     assert len([column for column in labelled if not column.fine]) <= 5
 
 
-def test_a_limit_is_a_line_unless_the_columns_would_be_flat_under_it() -> None:
+def test_a_limit_is_drawn_unless_the_columns_would_look_flat_below_it() -> None:
     near, far = chart([50, 100], limit=150), chart([50, 100], limit=100_000)
     assert near.limit is not None
     assert near.limit.label == "150"
@@ -103,15 +104,15 @@ def test_a_limit_is_a_line_unless_the_columns_would_be_flat_under_it() -> None:
     assert chart([0, 0], limit=150).limit is None
 
 
-def test_the_description_and_the_table_tell_what_the_picture_does() -> None:
+def test_the_description_and_the_table_agree_with_the_chart() -> None:
     drawn = chart([10, 2000], [0, 500])
     assert drawn.description == (
-        "Tokens from 22 November 2026 to 23 November 2026: 2,510 tokens in all, "
-        "the most on 23 November 2026 with 2,500."
+        "Tokens from 22 November 2026 to 23 November 2026: 2,510 tokens in total, "
+        "with a maximum of 2,500 on 23 November 2026."
     )
     assert drawn.rows == [(date(2026, 11, 23), (2000, 500), 2500), (date(2026, 11, 22), (10, 0), 10)]
 
 
-def test_a_chart_of_nothing_knows_that_it_is_empty() -> None:
+def test_a_chart_without_values_is_empty() -> None:
     assert chart([0, 0]).is_empty
     assert not chart([0, 1]).is_empty

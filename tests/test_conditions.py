@@ -12,14 +12,14 @@ DAY = timedelta(days=1)
 pytestmark = pytest.mark.django_db
 
 
-def test_each_key_is_found_by_exactly_the_conditions_that_it_shows() -> None:
+def test_queries_by_condition_agree_with_conditions_at() -> None:
     now = timezone.now()
     combinations = product(
         (None, -DAY, timedelta(0), 14 * DAY, 14 * DAY + timedelta(seconds=1)),  # the key expires
         (None, now),  # it is disabled
         (None, now),  # it is revoked
         (timedelta(0), 30 * DAY),  # its age
-        (None, 30 * DAY, 30 * DAY - timedelta(seconds=1)),  # its secret was last used so long ago
+        (None, 30 * DAY, 30 * DAY - timedelta(seconds=1)),  # the time since its secret was last used
         (None, timedelta(0), DAY),  # its secret expires
     )
     for index, (expires, disabled, revoked, age, used, secret_expires) in enumerate(combinations):
@@ -43,7 +43,7 @@ def test_each_key_is_found_by_exactly_the_conditions_that_it_shows() -> None:
     assert all(found.values())
 
 
-def test_a_key_that_is_refused_anyway_asks_for_nothing() -> None:
+def test_a_key_that_is_not_active_has_no_conditions() -> None:
     now = timezone.now()
     key = APIKey.objects.create(name="old", created_at=now - 40 * DAY, expires_at=now + DAY)
     assert conditions_at(key, now) == [Condition.EXPIRING, Condition.UNUSED]

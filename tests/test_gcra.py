@@ -1,4 +1,4 @@
-"""The rate against a simple model of it: a bucket that leaks evenly (ITU-T I.371's other form)."""
+"""`Rate` against a simple model: the continuous-state leaky bucket, the other form of ITU-T I.371."""
 
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 from accounts.limits.gcra import SECOND, Rate, microseconds, whole_seconds
 
 rates = st.builds(Rate, per_minute=st.integers(1, 1_000_000), burst=st.integers(1, 1000))
-# Pauses as they come: none at all, about one distance, long.
+# None at all, about one interval, and long.
 pauses = st.lists(
     st.integers(0, 3 * SECOND) | st.integers(0, 100) | st.integers(0, 7200 * SECOND), max_size=60
 )
 
 
 class LeakyBucket:
-    """Holds `burst`; each that conforms pours one in, and one leaks out in each distance."""
+    """Holds `burst` requests. Each conforming request adds one, and one leaks out per interval."""
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         self.level = Fraction(0)
         self.at_us = 0
 
-    def pours(self, now_us: int) -> bool:
-        leaked = Fraction(now_us - self.at_us, self.rate.distance_us)
+    def admits(self, now_us: int) -> bool:
+        leaked = Fraction(now_us - self.at_us, self.rate.interval_us)
         self.level, self.at_us = max(Fraction(0), self.level - leaked), now_us
         if self.level + 1 > self.rate.burst:
             return False
@@ -33,12 +33,12 @@ class LeakyBucket:
         return True
 
     @property
-    def room(self) -> int:
+    def left(self) -> int:
         return int(self.rate.burst - self.level)
 
 
 @given(rate=rates, start=st.integers(0, 2**50), pauses=pauses)
-def test_the_algorithm_decides_as_a_leaky_bucket_does(rate: Rate, start: int, pauses: list[int]) -> None:
+def test_decisions_equal_those_of_a_leaky_bucket(rate: Rate, start: int, pauses: list[int]) -> None:
     bucket = LeakyBucket(rate)
     tat_us, now_us = 0, start
     bucket.at_us = start
@@ -47,14 +47,14 @@ def test_the_algorithm_decides_as_a_leaky_bucket_does(rate: Rate, start: int, pa
         left = rate.left(tat_us, now_us=now_us)
         conforms = rate.wait_us(tat_us, now_us=now_us) == 0
         assert conforms == (left > 0)
-        assert conforms == bucket.pours(now_us)
+        assert conforms == bucket.admits(now_us)
         if conforms:
             tat_us = rate.taken(tat_us, now_us=now_us)
-        assert rate.left(tat_us, now_us=now_us) == bucket.room
+        assert rate.left(tat_us, now_us=now_us) == bucket.left
 
 
 @given(rate=rates, tat_us=st.integers(0, 2**52), now_us=st.integers(0, 2**52))
-def test_waiting_as_long_as_told_works_and_a_microsecond_less_does_not(
+def test_waiting_for_the_stated_time_suffices_and_a_microsecond_less_does_not(
     rate: Rate, tat_us: int, now_us: int
 ) -> None:
     tat_us = rate.bounded(tat_us, now_us=now_us)
@@ -68,19 +68,17 @@ def test_waiting_as_long_as_told_works_and_a_microsecond_less_does_not(
 
 
 @given(rate=rates, tat_us=st.integers(0, 2**62), now_us=st.integers(0, 2**52))
-def test_no_state_locks_out_for_longer_than_one_distance_once_it_is_bounded(
-    rate: Rate, tat_us: int, now_us: int
-) -> None:
-    assert rate.wait_us(tat_us, now_us=now_us) <= rate.distance_us
+def test_no_state_makes_a_caller_wait_longer_than_one_interval(rate: Rate, tat_us: int, now_us: int) -> None:
+    assert rate.wait_us(tat_us, now_us=now_us) <= rate.interval_us
     assert 0 <= rate.left(tat_us, now_us=now_us) <= rate.burst
 
 
 @given(per_minute=st.integers(1, 1_000_000))
-def test_rounding_never_lets_more_through_than_a_minute_may_have(per_minute: int) -> None:
-    assert Rate(per_minute=per_minute, burst=1).distance_us * per_minute >= 60 * SECOND
+def test_rounding_never_admits_more_than_the_limit_per_minute(per_minute: int) -> None:
+    assert Rate(per_minute=per_minute, burst=1).interval_us * per_minute >= 60 * SECOND
 
 
-def test_sixty_a_minute_are_sixty_at_once_and_then_one_a_second() -> None:
+def test_60_per_minute_admits_60_at_once_and_then_one_per_second() -> None:
     rate, tat_us, admitted = Rate(per_minute=60, burst=60), 0, []
     for tenth in range(100):
         for _ in range(20):

@@ -1,4 +1,4 @@
-"""The commands on keys: what scripts read of them, and what is refused."""
+"""The commands on keys: their output for scripts, and the input that they refuse."""
 
 import csv
 import json
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.django_db
 
 
 def run(*args: str) -> tuple[str, str]:
-    """What the command wrote to stdout and to stderr."""
+    """Run the command and return its stdout and stderr."""
     stdout, stderr = StringIO(), StringIO()
     call_command(*args, stdout=stdout, stderr=stderr)
     return stdout.getvalue(), stderr.getvalue()
 
 
-def test_a_new_secret_is_all_there_is_on_stdout() -> None:
+def test_create_key_prints_only_the_secret_to_stdout() -> None:
     stdout, stderr = run("create_key", "search", "--owner", "Ada")
     secret = services.find_secret(stdout.removesuffix("\n"))
     assert secret is not None
@@ -34,7 +34,7 @@ def test_a_new_secret_is_all_there_is_on_stdout() -> None:
     assert KeyEvent.objects.get().actor.endswith("on the command line")
 
 
-def test_all_of_a_key_can_be_said_on_the_command_line() -> None:
+def test_every_property_of_a_key_can_be_given_as_an_option() -> None:
     before = timezone.now()
     run(
         *("create_key", "search", "--expires-in", "90d", "--requests-per-minute", "60", "--burst", "5"),
@@ -64,7 +64,7 @@ def test_all_of_a_key_can_be_said_on_the_command_line() -> None:
         ["--expires-at", "2020-01-01"],
     ],
 )
-def test_what_makes_no_sense_is_refused_and_nothing_is_made(args: list[str]) -> None:
+def test_invalid_options_are_refused_and_no_key_is_created(args: list[str]) -> None:
     with pytest.raises(CommandError):
         run("create_key", "search", *args)
     assert not APIKey.objects.exists()
@@ -72,11 +72,11 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_made(args: list[str]) -> 
 
 def test_a_name_in_use_is_refused() -> None:
     run("create_key", "search")
-    with pytest.raises(CommandError, match="in use already"):
+    with pytest.raises(CommandError, match="already has"):
         run("create_key", "search")
 
 
-def test_rotate_writes_the_new_secret_alone_and_the_old_one_works_for_the_grace() -> None:
+def test_rotate_key_prints_only_the_new_secret_and_the_old_one_has_a_grace_period() -> None:
     first = services.create_key(name="search")
     stdout, stderr = run("rotate_key", "search", "--grace", "1h", "--reason", "yearly")
     second = services.find_secret(stdout.strip())
@@ -89,18 +89,18 @@ def test_rotate_writes_the_new_secret_alone_and_the_old_one_works_for_the_grace(
     assert stdout.strip() not in stderr
 
 
-def test_revoke_is_for_good() -> None:
+def test_revoking_is_permanent() -> None:
     services.create_key(name="search")
     stdout, stderr = run("revoke_key", "search", "--reason", "over")
     assert stdout == ""
     assert "Revoked" in stderr
     key = APIKey.objects.get()
     assert (key.state, key.revoked_reason) == (KeyState.REVOKED, "over")
-    with pytest.raises(CommandError, match="stays revoked"):
+    with pytest.raises(CommandError, match="permanent"):
         run("revoke_key", "search")
 
 
-def test_a_key_is_found_by_its_name_first_and_the_one_in_use_before_a_revoked_one() -> None:
+def test_a_name_finds_the_key_in_use_rather_than_a_revoked_one() -> None:
     old = services.create_key(name="search").key
     services.revoke(key=old)
     new = services.create_key(name="search").key
@@ -135,7 +135,7 @@ def used(name: str, day: date, tokens_used: int) -> None:
     DailyUsage.objects.create(key=key, day=day, finished=1, prompt_tokens=1, completion_tokens=tokens_used)
 
 
-def test_usage_is_the_same_as_csv_and_as_json() -> None:
+def test_csv_and_json_report_the_same_usage() -> None:
     today = timezone.now().date()
     used("search", today, 10)
     used("search", today - timedelta(days=29), 20)
@@ -151,7 +151,7 @@ def test_usage_is_the_same_as_csv_and_as_json() -> None:
     assert [row["key"] for row in of_one] == ["=other"]
 
 
-def test_usage_of_some_days_alone() -> None:
+def test_a_report_can_be_limited_to_some_days() -> None:
     for number in (1, 2, 3, 4):
         used("search", date(2026, 1, number), number)
     args = ["usage_report", "--since", "2026-01-02", "--until", "2026-01-03", "--format", "json"]
@@ -160,14 +160,14 @@ def test_usage_of_some_days_alone() -> None:
         run("usage_report", "--since", "2026-01-02", "--until", "2026-01-01")
 
 
-def test_a_report_counts_what_nobody_settled(settings: Any) -> None:
+def test_a_report_counts_lost_requests(settings: Any) -> None:
     key = services.create_key(name="search").key
     admission.admit(key=key, tokens=10, timeout_s=1, now=timezone.now() - timedelta(hours=1))
     rows = json.loads(run("usage_report", "--format", "json", "--since", "2020-01-01")[0])
     assert [row[Outcome.LOST] for row in rows] == [1]
 
 
-def test_no_secret_is_made_by_guessing() -> None:
+def test_every_new_secret_is_different_and_well_formed() -> None:
     secrets = {run("create_key", f"key {number}")[0].strip() for number in range(5)}
     assert len(secrets) == 5
     assert all(tokens.is_well_formed(secret) for secret in secrets)

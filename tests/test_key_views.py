@@ -1,4 +1,4 @@
-"""What a client meets of limits, networks, scopes and wrong keys, over HTTP."""
+"""Limits, networks, scopes and wrong keys as a client sees them over HTTP."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from tests.problems import problem
 
 pytestmark = pytest.mark.django_db
 
-FIELD = re.compile(r'"(\w+)"((?:;\w+=(?:\d+|"[\w-]+"))*)')
+MEMBER = re.compile(r'"(\w+)"((?:;\w+=(?:\d+|"[\w-]+"))*)')
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,11 +37,11 @@ def generate(client: Client, secret: str, body: Any = None, **extra: Any) -> Any
     return client.post("/generate", body, "application/json", headers={"X-API-Key": secret}, **extra)
 
 
-def members(field: str) -> dict[str, dict[str, str]]:
-    """A list of strings with parameters, as RFC 9651 writes it."""
+def members(header: str) -> dict[str, dict[str, str]]:
+    """Parse a list of strings with parameters (RFC 9651)."""
     parsed = {}
-    for member in field.split(", "):
-        match = FIELD.fullmatch(member)
+    for member in header.split(", "):
+        match = MEMBER.fullmatch(member)
         assert match is not None, member
         parsed[match[1]] = dict(part.split("=") for part in match[2].split(";")[1:])
     return parsed
@@ -50,7 +50,7 @@ def members(field: str) -> dict[str, dict[str, str]]:
 # Limits
 
 
-def test_the_answer_tells_the_limits_and_what_is_left_of_them(client: Client) -> None:
+def test_the_headers_report_the_limits_and_what_is_left(client: Client) -> None:
     limits = {"requests_per_minute": 60, "burst": 10, "tokens_per_day": 1000, "max_concurrent": 4}
     secret = services.create_key(name="search", limits=limits).plaintext
     response = generate(client, secret)
@@ -69,7 +69,7 @@ def test_the_answer_tells_the_limits_and_what_is_left_of_them(client: Client) ->
     assert DailyUsage.objects.get().tokens == used
 
 
-def test_one_too_many_is_429_with_the_wait_and_the_limits(client: Client) -> None:
+def test_exceeding_the_rate_gives_429_with_the_wait_and_the_limits(client: Client) -> None:
     secret = services.create_key(name="search", limits={"requests_per_minute": 1}).plaintext
     assert generate(client, secret).status_code == 200
     response = generate(client, secret)
@@ -81,7 +81,7 @@ def test_one_too_many_is_429_with_the_wait_and_the_limits(client: Client) -> Non
     assert (row.finished, row.refused) == (1, 1)
 
 
-def test_no_more_tokens_today_is_429_until_midnight(client: Client) -> None:
+def test_using_up_the_tokens_of_a_day_gives_429_until_midnight(client: Client) -> None:
     issued = services.create_key(name="search", limits={"tokens_per_day": 20})
     now = timezone.now()
     done = admission.admit(key=issued.key, tokens=20, timeout_s=60, now=now)
@@ -92,14 +92,14 @@ def test_no_more_tokens_today_is_429_until_midnight(client: Client) -> None:
     assert abs(int(response["Retry-After"]) - (midnight - timezone.now()).total_seconds()) < 60
 
 
-def test_a_request_larger_than_a_whole_day_is_422(client: Client) -> None:
+def test_a_request_for_more_tokens_than_a_whole_day_gives_422(client: Client) -> None:
     secret = services.create_key(name="search", limits={"tokens_per_day": 20}).plaintext
     response = generate(client, secret, {"prompt": "Once", "max_new_tokens": 200})
     assert "20 in a whole day" in problem(response, 422)["detail"]
     assert "Retry-After" not in response
 
 
-def test_too_many_at_once_is_429(client: Client) -> None:
+def test_too_many_concurrent_requests_give_429(client: Client) -> None:
     issued = services.create_key(name="search", limits={"max_concurrent": 1})
     admission.admit(key=issued.key, tokens=1, timeout_s=60)
     response = generate(client, issued.plaintext)
@@ -108,7 +108,7 @@ def test_too_many_at_once_is_429(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", ["{", {}, {"prompt": "word " * 500}])
-def test_a_bad_request_costs_nothing_and_tells_the_limits(client: Client, body: Any) -> None:
+def test_an_invalid_request_uses_nothing_and_reports_the_limits(client: Client, body: Any) -> None:
     secret = services.create_key(name="search", limits={"requests_per_minute": 60}).plaintext
     response = generate(client, secret, body)
     assert response.status_code in {400, 422}
@@ -116,14 +116,14 @@ def test_a_bad_request_costs_nothing_and_tells_the_limits(client: Client, body: 
     assert not DailyUsage.objects.exists()
 
 
-def test_a_key_without_limits_is_told_none(client: Client) -> None:
+def test_a_key_without_limits_gets_no_limit_headers(client: Client) -> None:
     response = generate(client, services.create_key(name="search").plaintext)
     assert response.status_code == 200
     assert "RateLimit" not in response
     assert "RateLimit-Policy" not in response
 
 
-def test_the_limits_of_one_key_are_not_those_of_another(client: Client) -> None:
+def test_each_key_has_limits_of_its_own(client: Client) -> None:
     for name in ("one", "two"):
         secret = services.create_key(name=name, limits={"requests_per_minute": 1}).plaintext
         assert [generate(client, secret).status_code for _ in range(2)] == [200, 429]
@@ -152,7 +152,7 @@ def test_both_secrets_of_a_key_share_its_limits(client: Client) -> None:
         (["10.0.0.0/8"], "", 403),
     ],
 )
-def test_a_key_works_from_its_networks_alone(
+def test_a_key_works_only_from_its_networks(
     client: Client, networks: list[str], address: str, status: int
 ) -> None:
     issued = services.create_key(name="search", allowed_networks=networks)
@@ -172,19 +172,19 @@ def test_a_key_without_the_scope_cannot_generate(client: Client) -> None:
 # Wrong keys
 
 
-def test_wrong_keys_are_slowed_down_by_address_and_a_good_one_is_not(client: Client, settings: Any) -> None:
+def test_wrong_keys_are_limited_by_address_and_a_valid_key_is_not(client: Client, settings: Any) -> None:
     settings.LLM_FAILURES_PER_MINUTE = 3
-    good = services.create_key(name="search").plaintext
+    valid = services.create_key(name="search").plaintext
     for _ in range(3):
         problem(generate(client, tokens.generate()), 403)
     response = generate(client, tokens.generate())
     assert "Too many wrong keys" in problem(response, 429)["detail"]
     assert 1 <= int(response["Retry-After"]) <= 20
-    assert generate(client, good).status_code == 200
+    assert generate(client, valid).status_code == 200
     problem(generate(client, tokens.generate(), REMOTE_ADDR="192.0.2.1"), 403)
 
 
-def test_an_address_gets_its_tries_back_as_time_goes_by(settings: Any) -> None:
+def test_an_address_regains_attempts_over_time(settings: Any) -> None:
     settings.LLM_FAILURES_PER_MINUTE = 6
     now = timezone.now()
     for _ in range(6):
@@ -197,7 +197,7 @@ def test_an_address_gets_its_tries_back_as_time_goes_by(settings: Any) -> None:
         attempts.count(Purpose.AUTHENTICATION, "192.0.2.1", now=now + timedelta(seconds=10))
 
 
-def test_a_whole_network_of_ipv6_is_one_address(settings: Any) -> None:
+def test_an_ipv6_network_counts_as_one_address(settings: Any) -> None:
     settings.LLM_FAILURES_PER_MINUTE = 1
     now = timezone.now()
     attempts.count(Purpose.AUTHENTICATION, "2001:db8::1", now=now)
@@ -215,7 +215,7 @@ def test_a_flood_of_wrong_keys_writes_nothing(settings: Any) -> None:
     assert len(queries) == 1
 
 
-def test_addresses_of_long_ago_are_forgotten(settings: Any) -> None:
+def test_addresses_without_recent_attempts_are_deleted(settings: Any) -> None:
     now = timezone.now()
     for number in range(5):
         attempts.count(Purpose.AUTHENTICATION, f"192.0.2.{number}", now=now)
@@ -223,7 +223,7 @@ def test_addresses_of_long_ago_are_forgotten(settings: Any) -> None:
     assert [row.address for row in AddressAllowance.objects.all()] == ["192.0.2.9"]
 
 
-def test_without_a_limit_no_address_is_kept(client: Client, settings: Any) -> None:
+def test_without_a_limit_no_address_is_stored(client: Client, settings: Any) -> None:
     settings.LLM_FAILURES_PER_MINUTE = 0
     for _ in range(50):
         problem(generate(client, tokens.generate()), 403)

@@ -1,4 +1,4 @@
-"""Guessing at the password of the admin's login."""
+"""The admin's login locks out repeated wrong passwords."""
 
 import logging
 from datetime import timedelta
@@ -33,7 +33,7 @@ def guess_until_locked_out(client: Client) -> Any:
     return response
 
 
-def test_after_five_wrong_passwords_the_right_one_is_refused_too_with_a_page_that_says_how_long(
+def test_after_five_wrong_passwords_even_the_right_one_is_refused_with_the_time_to_wait(
     client: Client,
 ) -> None:
     for _ in range(4):
@@ -46,7 +46,7 @@ def test_after_five_wrong_passwords_the_right_one_is_refused_too_with_a_page_tha
     assert "sessionid" not in client.cookies
 
 
-def test_the_lock_out_ends_by_itself_and_tries_meanwhile_do_not_prolong_it(client: Client) -> None:
+def test_the_lockout_ends_by_itself_and_attempts_meanwhile_do_not_extend_it(client: Client) -> None:
     guess_until_locked_out(client)
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=10))
     assert log_in(client, PASSWORD).status_code == 429
@@ -54,29 +54,29 @@ def test_the_lock_out_ends_by_itself_and_tries_meanwhile_do_not_prolong_it(clien
     assert log_in(client, PASSWORD)["Location"] == "/admin/"
 
 
-def test_guesses_from_elsewhere_lock_neither_the_account_nor_the_address(client: Client) -> None:
+def test_a_lockout_affects_neither_other_addresses_nor_other_accounts(client: Client) -> None:
     User.objects.create_superuser("bob", password=PASSWORD)
     guess_until_locked_out(client)
     assert log_in(client, PASSWORD, address="192.0.2.2").status_code == 302
     assert log_in(client, PASSWORD, username="bob").status_code == 302
 
 
-def test_a_login_takes_the_failures_before_it_back(client: Client) -> None:
+def test_a_successful_login_resets_the_failures(client: Client) -> None:
     for _ in range(2):
         for _ in range(4):
             log_in(client, "a guess")
         assert log_in(client, PASSWORD).status_code == 302
 
 
-def test_what_was_typed_is_not_in_the_log_and_the_password_not_in_the_database(
+def test_credentials_are_not_logged_and_passwords_are_not_stored(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     guess_until_locked_out(client)
     log_in(client, PASSWORD, username="a password typed as the name")
     assert "192.0.2.1" in caplog.text
-    kept = repr(list(AccessAttempt.objects.values()))
-    assert PASSWORD not in kept
-    assert "a guess" not in kept
+    stored = repr(list(AccessAttempt.objects.values()))
+    assert PASSWORD not in stored
+    assert "a guess" not in stored
     for typed in ("a guess", PASSWORD, "a password typed as the name"):
         assert typed not in caplog.text

@@ -190,7 +190,8 @@ def test_one_that_can_never_be_generated_is_not_even_admitted(engine: Engine, ke
 
 
 def test_one_beyond_the_limits_never_reaches_the_engine(engine: Engine, key: APIKey) -> None:
-    services.set_limits(key=key, limits={"max_concurrent": 1})
+    key.max_concurrent = 1
+    services.update_key(key=key, fields=["max_concurrent"])
     with metered(key, engine, request(1)):
         with pytest.raises(LimitExceeded), metered(key, engine, request(1)):
             pass

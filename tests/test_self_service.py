@@ -1,4 +1,4 @@
-"""What the holder of a key does with it over the API."""
+"""What the holder of a key can do over the API."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,7 +30,7 @@ def report(client: Client, secret: str, **extra: Any) -> Any:
 # GET /keys/me
 
 
-def test_a_key_sees_its_name_limits_and_what_is_left_of_them(client: Client) -> None:
+def test_a_key_can_see_its_name_its_limits_and_what_is_left(client: Client) -> None:
     limits = {"requests_per_minute": 60, "burst": 10, "tokens_per_day": 1000, "max_concurrent": 3}
     issued = services.create_key(name="search", limits=limits, allowed_networks=["127.0.0.0/8"])
     done = admission.admit(key=issued.key, tokens=100, timeout_s=60)
@@ -50,18 +50,18 @@ def test_a_key_sees_its_name_limits_and_what_is_left_of_them(client: Client) -> 
     assert response["RateLimit"].startswith('"requests";r=8;t=')
 
 
-def test_what_is_unlimited_is_null(client: Client) -> None:
+def test_unlimited_is_null(client: Client) -> None:
     answer = me(client, services.create_key(name="search").plaintext).json()
     assert set(answer["limits"].values()) == set(answer["left"].values()) == {None}
 
 
-def test_looking_costs_nothing_of_the_limits(client: Client) -> None:
+def test_looking_does_not_count_towards_the_limits(client: Client) -> None:
     secret = services.create_key(name="search", limits={"requests_per_minute": 1}).plaintext
     answers = [me(client, secret).json()["left"]["requests"] for _ in range(3)]
     assert answers == [1, 1, 1]
 
 
-def test_a_key_without_the_scope_is_told_so(client: Client) -> None:
+def test_a_key_without_the_scope_is_refused_with_its_name(client: Client) -> None:
     secret = services.create_key(name="search", scopes=[Scope.GENERATE]).plaintext
     assert "“usage”" in problem(me(client, secret), 403)["detail"]
 
@@ -69,7 +69,7 @@ def test_a_key_without_the_scope_is_told_so(client: Client) -> None:
 # POST /keys/me/rotate
 
 
-def test_a_key_gives_itself_a_new_secret_and_the_old_one_has_its_grace(client: Client) -> None:
+def test_rotating_returns_a_new_secret_and_the_old_one_has_a_grace_period(client: Client) -> None:
     first = services.create_key(name="search")
     before = timezone.now()
     response = rotate(client, first.plaintext, grace_s=3600)
@@ -87,11 +87,11 @@ def test_a_key_gives_itself_a_new_secret_and_the_old_one_has_its_grace(client: C
     assert (event.actor, event.address) == (f"the holder of {first.secret}", "127.0.0.1")
 
 
-def test_without_a_body_the_grace_is_that_of_the_document(client: Client) -> None:
+def test_an_empty_body_means_the_documented_grace_period(client: Client) -> None:
     document = client.get("/schema").json()
     operation = document["paths"]["/keys/me/rotate"]["post"]
     assert "required" not in operation["requestBody"]
-    assert "a day where the body is empty" in operation["description"]
+    assert "an empty body means one day" in operation["description"]
     default = document["components"]["schemas"]["RotateRequest"]["properties"]["grace_s"]["default"]
 
     first = services.create_key(name="search")
@@ -104,33 +104,33 @@ def test_without_a_body_the_grace_is_that_of_the_document(client: Client) -> Non
     assert default - 60 < left.total_seconds() <= default == 24 * 60 * 60
 
 
-def test_without_a_grace_the_old_secret_is_dead_at_once(client: Client) -> None:
+def test_without_a_grace_period_the_old_secret_stops_at_once(client: Client) -> None:
     first = services.create_key(name="search")
     new = rotate(client, first.plaintext, grace_s=0).json()["secret"]
     assert me(client, first.plaintext).status_code == 403
     assert me(client, new).status_code == 200
 
 
-def test_the_grace_is_a_day_where_it_is_not_said(client: Client) -> None:
+def test_the_grace_period_is_a_day_by_default(client: Client) -> None:
     first = services.create_key(name="search")
     rotate(client, first.plaintext)
     assert KeyEvent.objects.get(kind=EventKind.ROTATED).details == {"grace_s": 86400}
 
 
-def test_an_old_secret_in_its_grace_cannot_get_a_new_one(client: Client) -> None:
+def test_an_old_secret_in_its_grace_period_cannot_rotate(client: Client) -> None:
     first = services.create_key(name="search")
     rotate(client, first.plaintext)
     assert "newest" in problem(rotate(client, first.plaintext, grace_s=0), 409)["detail"]
     assert APIKeySecret.objects.count() == 2
 
 
-def test_a_third_secret_waits_for_the_end_of_the_grace(client: Client) -> None:
+def test_a_third_live_secret_is_refused(client: Client) -> None:
     first = services.create_key(name="search")
     new = rotate(client, first.plaintext).json()["secret"]
-    assert "Two secrets" in problem(rotate(client, new), 409)["detail"]
+    assert "two live secrets" in problem(rotate(client, new), 409)["detail"]
 
 
-def test_a_grace_out_of_bounds_is_refused(client: Client) -> None:
+def test_a_grace_period_out_of_range_is_refused(client: Client) -> None:
     secret = services.create_key(name="search").plaintext
     for grace in (-1, 31 * 86400, "1h"):
         assert problem(rotate(client, secret, grace_s=grace), 422)["errors"][0]["field"] == "grace_s"
@@ -140,7 +140,7 @@ def test_a_grace_out_of_bounds_is_refused(client: Client) -> None:
 # POST /keys/revoke
 
 
-def test_a_leaked_secret_is_dead_at_once_and_the_key_is_not(client: Client) -> None:
+def test_a_leaked_secret_stops_at_once_and_the_key_does_not(client: Client) -> None:
     first = services.create_key(name="search")
     second = services.rotate(key=first.key, grace=timedelta(hours=1))
     assert report(client, first.plaintext).status_code == 200
@@ -150,7 +150,7 @@ def test_a_leaked_secret_is_dead_at_once_and_the_key_is_not(client: Client) -> N
     assert (event.secret, event.details) == (first.secret, {"reason": "reported as leaked"})
 
 
-def test_what_a_thief_made_with_a_leaked_secret_dies_with_it(client: Client) -> None:
+def test_secrets_created_with_a_leaked_secret_are_revoked_with_it(client: Client) -> None:
     stolen = services.create_key(name="search").plaintext
     made = rotate(client, stolen, grace_s=0).json()["secret"]
     made_again = rotate(client, made, grace_s=3600).json()["secret"]
@@ -160,7 +160,7 @@ def test_what_a_thief_made_with_a_leaked_secret_dies_with_it(client: Client) -> 
     assert APIKey.objects.get().state == "active"
 
 
-def test_the_answer_does_not_tell_whether_there_was_such_a_secret(client: Client) -> None:
+def test_the_answer_does_not_reveal_whether_the_secret_exists(client: Client) -> None:
     ours = services.create_key(name="search").plaintext
     reports = [
         report(client, secret) for secret in (ours, ours, tokens.generate(), "llms_junk", "x", "two words")
@@ -172,7 +172,7 @@ def test_the_answer_does_not_tell_whether_there_was_such_a_secret(client: Client
     }
 
 
-def test_reports_are_limited_by_address_and_good_ones_from_others_are_heard(
+def test_reports_are_limited_by_address_and_those_from_other_addresses_still_work(
     client: Client, settings: Any
 ) -> None:
     settings.LLM_FAILURES_PER_MINUTE = 3

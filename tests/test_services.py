@@ -19,7 +19,7 @@ def live_secrets(key: APIKey, now: datetime | None = None) -> list[APIKeySecret]
 
 
 def together(count: int, function: Callable[[int], object]) -> list[object]:
-    """Call the function in so many threads at once; returns what they returned or raised."""
+    """Call the function in `count` threads at once; returns what each call returned or raised."""
     results: list[object] = [None] * count
     barrier = threading.Barrier(count)
 
@@ -41,7 +41,7 @@ def together(count: int, function: Callable[[int], object]) -> list[object]:
 
 
 @pytest.mark.django_db
-def test_a_new_key_has_one_secret_of_which_only_the_digest_is_kept() -> None:
+def test_only_the_digest_of_a_new_secret_is_stored() -> None:
     issued = services.create_key(name="search", owner="Ada")
     secret = APIKeySecret.objects.get(key__name="search")
     assert tokens.is_well_formed(issued.plaintext)
@@ -52,7 +52,7 @@ def test_a_new_key_has_one_secret_of_which_only_the_digest_is_kept() -> None:
 
 
 @pytest.mark.django_db
-def test_a_secret_is_not_in_the_repr_of_what_was_issued() -> None:
+def test_the_repr_of_an_issued_secret_does_not_contain_it() -> None:
     issued = services.create_key(name="search")
     assert issued.plaintext not in repr(issued)
 
@@ -67,7 +67,7 @@ def test_keys_in_use_have_different_names() -> None:
 
 
 @pytest.mark.django_db
-def test_rotation_gives_a_new_secret_and_the_old_one_a_grace() -> None:
+def test_rotation_adds_a_secret_and_the_old_one_has_a_grace_period() -> None:
     first = services.create_key(name="search")
     before = timezone.now()
     second = services.rotate(key=first.key, grace=HOUR)
@@ -80,7 +80,7 @@ def test_rotation_gives_a_new_secret_and_the_old_one_a_grace() -> None:
 
 
 @pytest.mark.django_db
-def test_rotation_without_a_grace_ends_all_older_secrets_at_once() -> None:
+def test_rotation_without_a_grace_period_ends_all_older_secrets_at_once() -> None:
     key = services.create_key(name="search").key
     services.rotate(key=key, grace=HOUR)
     third = services.rotate(key=key, grace=timedelta(0))
@@ -92,14 +92,14 @@ def test_a_third_live_secret_is_refused_and_changes_nothing() -> None:
     key = services.create_key(name="search").key
     services.rotate(key=key, grace=HOUR)
     before = list(APIKeySecret.objects.values())
-    with pytest.raises(services.KeyChangeError, match="Two secrets"):
+    with pytest.raises(services.KeyChangeError, match="two live secrets"):
         services.rotate(key=key, grace=HOUR)
     assert list(APIKeySecret.objects.values()) == before
     assert APIKey.objects.get().rotations == 1
 
 
 @pytest.mark.django_db
-def test_a_rotation_never_lengthens_a_life() -> None:
+def test_rotation_never_postpones_the_end_of_a_secret() -> None:
     key = services.create_key(name="search").key
     secret = APIKeySecret.objects.get()
     soon = timezone.now() + timedelta(minutes=1)
@@ -109,7 +109,7 @@ def test_a_rotation_never_lengthens_a_life() -> None:
 
 
 @pytest.mark.django_db
-def test_a_rotation_decided_on_an_older_sight_of_the_key_is_refused() -> None:
+def test_a_rotation_of_a_key_that_was_rotated_since_is_refused() -> None:
     key = services.create_key(name="search").key
     seen = APIKey.objects.get()
     services.rotate(key=key, grace=HOUR)
@@ -118,14 +118,14 @@ def test_a_rotation_decided_on_an_older_sight_of_the_key_is_refused() -> None:
 
 
 @pytest.mark.django_db
-def test_a_negative_grace_is_a_mistake_of_the_caller() -> None:
+def test_a_negative_grace_period_is_an_error() -> None:
     key = services.create_key(name="search").key
     with pytest.raises(ValueError, match="negative"):
         services.rotate(key=key, grace=-HOUR)
 
 
 @pytest.mark.django_db
-def test_a_revoked_or_expired_key_is_not_rotated() -> None:
+def test_a_revoked_or_expired_key_cannot_be_rotated() -> None:
     revoked = services.create_key(name="revoked").key
     services.revoke(key=revoked)
     expired = services.create_key(name="expired", expires_at=timezone.now() - HOUR).key
@@ -136,7 +136,7 @@ def test_a_revoked_or_expired_key_is_not_rotated() -> None:
 
 
 @pytest.mark.django_db
-def test_disable_and_enable_are_undone_by_each_other_but_revoke_by_nothing() -> None:
+def test_disabling_can_be_undone_and_revoking_cannot() -> None:
     key = services.create_key(name="search").key
     states = []
     for change in (services.disable, services.enable, services.revoke):
@@ -150,17 +150,17 @@ def test_disable_and_enable_are_undone_by_each_other_but_revoke_by_nothing() -> 
 
 
 @pytest.mark.django_db
-def test_describing_a_key_keeps_what_happened_to_it_meanwhile() -> None:
+def test_updating_a_key_keeps_concurrent_changes_to_its_other_fields() -> None:
     key = services.create_key(name="search").key
     services.disable(key=APIKey.objects.get())
     key.name = "renamed"
-    services.describe(key=key, fields=["name"])
+    services.update_key(key=key, fields=["name"])
     kept = APIKey.objects.get()
     assert (kept.name, kept.state) == ("renamed", KeyState.DISABLED)
 
 
 @pytest.mark.django_db
-def test_each_key_is_found_in_exactly_the_state_it_says() -> None:
+def test_queries_by_state_agree_with_state_at() -> None:
     now = timezone.now()
     times = (None, now - HOUR, now, now + HOUR)
     for index, (expires, disabled, revoked) in enumerate(product(times, (None, now), (None, now))):
@@ -180,7 +180,7 @@ def test_a_key_with_secrets_cannot_be_deleted() -> None:
 
 
 @pytest.mark.django_db
-def test_the_last_use_is_written_once_a_minute() -> None:
+def test_the_last_use_is_recorded_at_most_once_per_minute() -> None:
     secret = services.create_key(name="search").secret
     start = timezone.now()
     written = []
@@ -203,10 +203,10 @@ def test_one_digest_belongs_to_one_secret() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("grace", [HOUR, timedelta(0)])
-def test_of_rotations_at_the_same_time_one_wins(grace: timedelta) -> None:
+def test_of_concurrent_rotations_one_succeeds(grace: timedelta) -> None:
     key = services.create_key(name="search").key
-    sights = [APIKey.objects.get(pk=key.pk) for _ in range(4)]
-    results = together(4, lambda index: services.rotate(key=sights[index], grace=grace))
+    seen = [APIKey.objects.get(pk=key.pk) for _ in range(4)]
+    results = together(4, lambda index: services.rotate(key=seen[index], grace=grace))
     issued = [result for result in results if isinstance(result, services.IssuedSecret)]
     refused = [result for result in results if isinstance(result, services.KeyChangeError)]
     assert (len(issued), len(refused)) == (1, 3)
@@ -233,7 +233,7 @@ def test_the_first_key_is_not_created_again_once_it_is_revoked() -> None:
 
 
 @pytest.mark.django_db
-def test_a_first_key_that_no_header_can_carry_is_refused() -> None:
+def test_a_first_key_that_cannot_be_sent_in_a_header_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be the secret"):
         services.create_first_key(secret="two words")
     assert not APIKey.objects.exists()

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from accounts import tokens
 
-# Made once by hand from the documented rule, so that a change of the format cannot pass unseen: keys already
-# given out have to stay well-formed.
+# Computed by hand from the documented format, so that a change of the format is noticed: secrets that were
+# issued earlier must stay well-formed.
 KNOWN = "llms_0123456789ABCDEFGHIJKLMNOPQRSTUV2xSofZ"
 
 
@@ -24,7 +24,7 @@ def test_generated_secrets_differ() -> None:
     assert len({tokens.generate() for _ in range(1000)}) == 1000
 
 
-def test_a_secret_given_out_earlier_stays_well_formed() -> None:
+def test_a_secret_issued_earlier_stays_well_formed() -> None:
     assert tokens.is_well_formed(KNOWN)
 
 
@@ -52,7 +52,7 @@ def test_one_wrong_character_breaks_the_checksum(position: int, character: str) 
         KNOWN + "x",
     ],
 )
-def test_what_no_key_can_have_is_not_acceptable(text: str) -> None:
+def test_text_that_cannot_be_a_secret_is_not_acceptable(text: str) -> None:
     assert not tokens.is_acceptable(text)
 
 

@@ -1,4 +1,4 @@
-"""What the administrator sees of keys: the keys, what they used, what happened to them."""
+"""The admin's pages on keys, their usage and their events."""
 
 from django.contrib import admin
 

@@ -1,8 +1,8 @@
-"""What is done to one key in the admin: rotate, end the grace, disable, enable, revoke.
+"""The admin's actions on one key: rotate, end the grace period, disable, enable, revoke.
 
-Each needs its own permission, for the button as for the POST. A secret's plaintext is only ever in the answer
-to the POST that made it. That answer is rendered, not a redirect, so that neither a session nor a message nor
-a cookie has to carry the secret to the next page.
+Each action needs a permission, both to see its button and to POST it. A secret's plaintext appears only in
+the answer to the POST that created it. That answer is a page, not a redirect, so no session, message or
+cookie has to carry the secret to the next page.
 """
 
 from collections.abc import Callable, Collection
@@ -32,7 +32,7 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyAction:
-    """Something done to one key after a question: its words, and the service that does it."""
+    """An action that is confirmed on a page of its own: its texts, and the service that performs it."""
 
     service: Callable[..., None]
     permission: str
@@ -54,7 +54,7 @@ ACTIONS = {
         permission=CHANGE_PERMISSION,
         label="Disable",
         question="Disable this key?",
-        consequence="Every request with it is refused from now on, until it is enabled again.",
+        consequence="Every request with this key is refused until the key is enabled again.",
         done="Disabled",
     ),
     "enable": KeyAction(
@@ -62,24 +62,24 @@ ACTIONS = {
         permission=CHANGE_PERMISSION,
         label="Enable",
         question="Enable this key?",
-        consequence="Its live secrets are accepted again.",
+        consequence="The key's live secrets are accepted again.",
         done="Enabled",
         dangerous=False,
     ),
     "end_grace": KeyAction(
         service=services.end_grace,
         permission=ROTATE_PERMISSION,
-        label="End grace",
-        question="End the grace of the old secret now?",
-        consequence="Every request with the old secret is refused from now on. The new one goes on working.",
-        done="Ended the grace of",
+        label="End grace period",
+        question="End the grace period of the old secret now?",
+        consequence="Every request with the old secret is refused from now on. The new secret keeps working.",
+        done="Ended the grace period of",
     ),
     "revoke": KeyAction(
         service=services.revoke,
         permission=REVOKE_PERMISSION,
         label="Revoke",
-        question="Revoke this key for good?",
-        consequence="Every request with it is refused from now on. This cannot be undone.",
+        question="Revoke this key permanently?",
+        consequence="Every request with this key is refused from now on. This cannot be undone.",
         done="Revoked",
         reason_required=True,
     ),
@@ -87,7 +87,7 @@ ACTIONS = {
 
 
 class KeyActionsAdmin(KeyModelAdmin):
-    """The pages of the actions on one key, each at an address below the key's own."""
+    """The pages of the actions on one key, each at a URL below that of the key."""
 
     def get_urls(self) -> list[URLPattern]:
         rotate = path(
@@ -107,7 +107,7 @@ class KeyActionsAdmin(KeyModelAdmin):
         return [rotate, *confirmed, *super().get_urls()]
 
     def permitted(self, request: HttpRequest) -> Collection[str]:
-        """The names of the actions that the account behind the request may take."""
+        """The names of the actions that the signed-in account may perform."""
         needed = {
             "rotate": ROTATE_PERMISSION,
             **{name: action.permission for name, action in ACTIONS.items()},
@@ -121,13 +121,13 @@ class KeyActionsAdmin(KeyModelAdmin):
         initial = {"rotations": key.rotations} | ({"grace": NO_GRACE} if full else {})
         form = RotateForm(request.POST or None, initial=initial)
         if request.method == "POST" and form.is_valid():
-            # The sight of the key that the form was made from: one sent twice does not rotate twice.
+            # The count from when the form was rendered: submitting the form twice does not rotate twice.
             key.rotations = form.cleaned_data["rotations"]
             grace, reason = form.grace_period, form.cleaned_data["reason"]
             try:
                 with transaction.atomic():
                     issued = services.rotate(key=key, grace=grace, reason=reason, by=Actor.account(request))
-                    kept = f"with a grace of {duration(grace)}" if grace else "without a grace"
+                    kept = f"with a grace period of {duration(grace)}" if grace else "without a grace period"
                     self.log_change(request, key, f"Rotated {kept}.")
             except services.KeyChangeError as refused:
                 return self._refused(request, key, refused)
@@ -152,7 +152,7 @@ class KeyActionsAdmin(KeyModelAdmin):
         return TemplateResponse(request, "admin/accounts/apikey/confirm.html", context)
 
     def show_once(self, request: HttpRequest, issued: services.IssuedSecret) -> HttpResponse:
-        """The one page that ever shows the plaintext."""
+        """The only page that ever shows the plaintext."""
         in_grace = issued.key.secrets.live().filter(expires_at__isnull=False)
         context = self.page_context(request, issued.key, f"The secret of {issued.key}") | {
             "plaintext": issued.plaintext,
@@ -176,7 +176,7 @@ class KeyActionsAdmin(KeyModelAdmin):
         }
 
     def _key_to_act_on(self, request: HttpRequest, key_id: int, permission: str) -> APIKey:
-        # Asked without the key: that a revoked one cannot be changed is the service's to say, in words.
+        # Checked without the key, so that for a revoked key the service's message explains the refusal.
         if not request.user.has_perm(permission):
             raise PermissionDenied
         return get_object_or_404(self.get_queryset(request), pk=key_id)
@@ -187,5 +187,5 @@ class KeyActionsAdmin(KeyModelAdmin):
 
 
 def key_url(key: APIKey) -> str:
-    """The address of the key's page."""
+    """The URL of the key's page."""
     return reverse("admin:accounts_apikey_change", args=[key.pk])

@@ -1,8 +1,8 @@
 """The geometry of a chart of stacked columns, one for each day; a template draws it as SVG.
 
-Across, all is in per cent of the chart's width, so that it fits any window; down, in pixels, so that its
-text keeps its size. Ticks stand at 1, 2 or 5 times a power of ten (Heckbert, "Nice Numbers for Graph Labels",
-Graphics Gems, 1990).
+Horizontal positions are percentages of the chart's width, so that it fits any window. Vertical positions are
+pixels, so that the text keeps its size. Ticks are 1, 2 or 5 times a power of ten apart (Heckbert, "Nice
+Numbers for Graph Labels", Graphics Gems, 1990).
 """
 
 import math
@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from accounts.templatetags.keys import compact
+
 PLOT_HEIGHT = 200
 MAX_TICKS = 6
 SEGMENT_GAP = 1
-# So many labels of days find room side by side in a wide and in a narrow window.
+# How many day labels fit side by side in a wide and in a narrow window.
 WIDE_LABELS, NARROW_LABELS = 10, 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One colour of the columns: a value for each day. `colour` is a class of the style sheet."""
+    """One colour of the columns, with a value for each day. `colour` is a class of the style sheet."""
 
     label: str
     colour: str
@@ -45,7 +47,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One day: where it stands, and what a pointer on it is told. A `fine` label needs a wide window."""
+    """One day: its position, its segments and its tooltip. A `fine` label is shown in wide windows only."""
 
     day: date
     total: int
@@ -57,12 +59,12 @@ class Column:
     segments: Sequence[Segment]
     label: str
     fine: bool
-    told: str
+    tooltip: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart ready to draw; `identity` tells its parts from those of other charts on the page."""
+    """A chart ready to draw; `identity` starts the ids of its parts, which are unique on the page."""
 
     identity: str
     title: str
@@ -79,18 +81,18 @@ class Chart:
 
     @property
     def description(self) -> str:
-        """What the chart shows, in words, for who does not see it."""
+        """What the chart shows, as a sentence for screen readers."""
         first, last = self.columns[0], self.columns[-1]
         highest = max(self.columns, key=lambda column: column.total)
         total = sum(column.total for column in self.columns)
         return (
-            f"{self.title} from {_day(first.day)} to {_day(last.day)}: {total:,} {self.unit} in all, "
-            f"the most on {_day(highest.day)} with {highest.total:,}."
+            f"{self.title} from {_day(first.day)} to {_day(last.day)}: {total:,} {self.unit} in total, "
+            f"with a maximum of {highest.total:,} on {_day(highest.day)}."
         )
 
     @property
     def rows(self) -> Sequence[tuple[date, Sequence[int], int]]:
-        """The same as a table: each day with the values of the series and their sum, the latest day first."""
+        """The chart as a table: each day with its values and their sum, the latest day first."""
         by_day = zip(*(series.values for series in self.series), strict=True)
         rows = [
             (column.day, values, column.total) for column, values in zip(self.columns, by_day, strict=True)
@@ -107,9 +109,9 @@ def stacked_columns(
     series: Sequence[Series],
     limit: int | None = None,
 ) -> Chart:
-    """Lay the series out over the days, the first at the bottom.
+    """Stack the series for each day, the first series at the bottom.
 
-    `limit` is drawn as a line, unless it is so far above the columns that they would be flat under it.
+    `limit` is drawn as a line, unless it is so high that the columns would look flat below it.
     """
     totals = [sum(values) for values in zip(*(s.values for s in series), strict=True)]
     top = max(totals)
@@ -128,7 +130,7 @@ def stacked_columns(
         segments, below = [], 0
         for one in series:
             if value := one.values[index]:
-                # A gap to what lies below, where there is room for one.
+                # A gap to the segment below, if this one is high enough for it.
                 height = PLOT_HEIGHT * value / highest
                 gap = SEGMENT_GAP if below and height > 4 * SEGMENT_GAP else 0
                 below += value
@@ -146,7 +148,7 @@ def stacked_columns(
                 segments=segments,
                 label=_short_day(day) if index in labelled[WIDE_LABELS] else "",
                 fine=index not in labelled[NARROW_LABELS],
-                told=_told(day, unit, totals[index], [(s.label, s.values[index]) for s in series]),
+                tooltip=_tooltip(day, unit, totals[index], [(s.label, s.values[index]) for s in series]),
             )
         )
     return Chart(
@@ -161,33 +163,23 @@ def stacked_columns(
 
 
 def nice_ticks(top: int) -> list[int]:
-    """Whole numbers from 0 to `top` or a little above, evenly apart, at most `MAX_TICKS` steps."""
+    """Evenly spaced whole numbers from 0 to `top` or a little above, in at most `MAX_TICKS` steps."""
     rough = max(top, 1) / MAX_TICKS
     power = 10 ** max(0, math.floor(math.log10(rough)))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= rough)
     return [step * index for index in range(math.ceil(max(top, 1) / step) + 1)]
 
 
-def compact(value: float) -> str:
-    """A number in at most four characters and a unit: `950`, `1.2k`, `35k`, `1.5M`."""
-    for unit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        # What would round up to 1000 of a unit is 1 of the next.
-        if value >= 0.9995 * unit:
-            number = value / unit
-            return f"{number:.3g}{suffix}" if number < 999.5 else f"{number:.0f}{suffix}"
-    return f"{value:g}"
-
-
 def _labelled(count: int, most: int) -> range:
-    """Which of so many days are labelled: the last one, and others evenly apart."""
-    # The narrow choice has to be a part of the wide one, so that hiding the rest is enough.
+    """Which of `count` days are labelled: the last one, and others at even intervals."""
+    # The narrow labels are a subset of the wide ones, so that the style sheet only has to hide the others.
     step = math.ceil(count / WIDE_LABELS)
     if most != WIDE_LABELS:
         step *= 2
     return range(count - 1, -1, -step)
 
 
-def _told(day: date, unit: str, total: int, parts: Sequence[tuple[str, int]]) -> str:
+def _tooltip(day: date, unit: str, total: int, parts: Sequence[tuple[str, int]]) -> str:
     lines = [f"{_day(day)}: {total:,} {unit}", *(f"{label}: {value:,}" for label, value in parts if value)]
     return "\n".join(lines)
 

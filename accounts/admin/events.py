@@ -1,4 +1,4 @@
-"""The audit in the admin: what happened to keys, to be looked at and by nobody to be changed."""
+"""The events of keys in the admin: an audit log that nobody can change."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ class KeyEventAdmin(EventModelAdmin):
     list_select_related = ("key", "secret")
     list_per_page = 50
     search_fields = ("key__name", "actor", "address")
-    search_help_text = "Search by key, by whom or from where"
+    search_help_text = "Search by key, actor or address"
     actions = None
 
     class Media:
@@ -52,7 +52,7 @@ class KeyEventAdmin(EventModelAdmin):
         url = reverse("admin:accounts_apikey_change", args=[event.key_id])
         return format_html('<a href="{}">{}</a>', url, event.key)
 
-    @admin.display(description="what", ordering="kind")
+    @admin.display(description="event", ordering="kind")
     def what(self, event: KeyEvent) -> SafeString:
         return event_badge(event)
 
@@ -78,5 +78,5 @@ class KeyEventAdmin(EventModelAdmin):
 
 
 def events_url(key: APIKey) -> str:
-    """The address of the list of what happened to the key."""
+    """The URL of the list of the key's events."""
     return f"{reverse('admin:accounts_keyevent_changelist')}?{KEY_FILTER}={key.pk}"

@@ -1,4 +1,4 @@
-"""The filter of the list of keys: the states of a key, and what an administrator should notice of it."""
+"""The filter of the list of keys: by state, or by a condition of active keys."""
 
 from typing import Any, cast
 

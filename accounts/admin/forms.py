@@ -17,25 +17,25 @@ else:
     KeyModelForm = forms.ModelForm
 
 GRACES = {
-    "0": (timedelta(0), "Now", "The old secret stops at once. Take this when it has leaked."),
+    "0": (timedelta(0), "Now", "The old secret stops working at once. Choose this if it has leaked."),
     "3600": (timedelta(hours=1), "1 hour", "Enough to roll out one service by hand."),
     "86400": (timedelta(hours=24), "24 hours", "Both secrets work for a day."),
-    "604800": (timedelta(days=7), "7 days", "For callers that you do not control yourself."),
+    "604800": (timedelta(days=7), "7 days", "For callers that you do not operate yourself."),
 }
 NO_GRACE = "0"
 OTHER_GRACE = "other"
 LONGEST_GRACE_HOURS = 90 * 24
-# The limits of a key: the setting that holds where a key has none of its own, and what a 0 there means.
+# The limits of a key: the setting with the default, and the meaning of 0 in it.
 DEFAULT_LIMITS = {
     "requests_per_minute": ("LLM_KEY_REQUESTS_PER_MINUTE", "unlimited"),
-    "burst": ("LLM_KEY_BURST", "those of one minute"),
+    "burst": ("LLM_KEY_BURST", "as many as per minute"),
     "tokens_per_day": ("LLM_KEY_TOKENS_PER_DAY", "unlimited"),
     "max_concurrent": ("LLM_KEY_MAX_CONCURRENT", "unlimited"),
 }
 
 
 class NetworksField(forms.CharField):
-    """Networks as text, one a line or with commas between, to and from their list."""
+    """Edits a list of networks as text, one per line or separated by commas."""
 
     widget = forms.Textarea(
         attrs={"rows": 3, "placeholder": "10.0.0.0/8\n2001:db8::/32", "spellcheck": "false"}
@@ -58,18 +58,18 @@ class NetworksField(forms.CharField):
 
 
 class KeyForm(KeyModelForm):
-    """What of a key can be written and rewritten."""
+    """The fields of a key that an administrator can edit."""
 
     allowed_networks = NetworksField(
         required=False,
-        help_text="Addresses and networks (CIDR) that the key may be used from, one a line. Empty: all.",
+        help_text="Addresses and networks (CIDR) from which the key may be used, one per line. Empty: all.",
     )
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,
         initial=Scope.values,
         widget=forms.CheckboxSelectMultiple,
         help_text="What the key may be used for.",
-        error_messages={"required": "Choose at least one. To stop a key, disable it."},
+        error_messages={"required": "Choose at least one. To stop the key, disable it."},
     )
 
     class Meta:
@@ -80,69 +80,71 @@ class KeyForm(KeyModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, (setting, zero) in DEFAULT_LIMITS.items():
-            if (field := self.fields.get(name)) is not None:  # It is not there for who may only look.
+            if (field := self.fields.get(name)) is not None:  # Absent for accounts that may only view.
                 default = getattr(settings, setting)
                 field.widget.attrs["placeholder"] = f"default: {default or zero}"
 
     def clean_name(self) -> str:
-        # The model's own check of the constraint is left out by forms that have no field for `revoked_at`.
+        # A form without a field for `revoked_at` skips the model's own check of the constraint.
         name: str = self.cleaned_data["name"]
         if APIKey.objects.filter(name=name, revoked_at__isnull=True).exclude(pk=self.instance.pk).exists():
-            raise forms.ValidationError("A key with this name is in use already.")
+            raise forms.ValidationError("Another key already has this name.")
         return name
 
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         changed = expires_at != self.instance.expires_at
         if changed and expires_at is not None and expires_at <= timezone.now():
-            raise forms.ValidationError("This is in the past. To stop a key now, disable it.")
+            raise forms.ValidationError("This is in the past. To stop the key now, disable it.")
         return expires_at
 
 
 class ReasonForm(forms.Form):
-    """Why something is done to a key; it is kept with the key's events."""
+    """The reason for an action on a key, which is stored in the key's event."""
 
     reason = forms.CharField(
         max_length=200,
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="Kept with what happened to the key.",
+        help_text="Stored in the key's events.",
     )
 
     def __init__(self, *args: Any, required: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["reason"].required = required
         self.fields["reason"].error_messages["required"] = (
-            "Say why: it cannot be undone, and others will ask."
+            "Enter a reason: this cannot be undone, and others will want to know why."
         )
 
 
 class RotateForm(ReasonForm):
-    """How long the old secret stays good, why, and the sight of the key that the administrator decided on."""
+    """The grace period of the old secret, the reason, and the rotation count that the administrator saw."""
 
     field_order = ("grace", "hours", "reason", "rotations")
 
     grace = forms.ChoiceField(
-        label="The present secret stops working",
+        label="The current secret stops working",
         choices=[*((value, label) for value, (_, label, _) in GRACES.items()), (OTHER_GRACE, "Other")],
         initial="86400",
         widget=forms.RadioSelect,
-        error_messages=dict.fromkeys(("required", "invalid_choice"), "Choose when the present secret stops."),
+        error_messages=dict.fromkeys(
+            ("required", "invalid_choice"), "Choose when the current secret stops working."
+        ),
     )
     hours = forms.IntegerField(
         required=False,
         min_value=1,
         max_value=LONGEST_GRACE_HOURS,
-        widget=forms.NumberInput(attrs={"aria-label": "Hours of grace"}),
+        widget=forms.NumberInput(attrs={"aria-label": "Grace period in hours"}),
     )
     rotations = forms.IntegerField(widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = self.cleaned_data
         if cleaned.get("grace") != OTHER_GRACE:
-            self.errors.pop("hours", None)  # What stands in a field that does not count is no mistake.
+            self.errors.pop("hours", None)  # Errors in an unused field do not matter.
         elif cleaned.get("hours") is None and "hours" not in self.errors:
-            self.add_error("hours", f"Say how many hours, from 1 to {LONGEST_GRACE_HOURS}.")
+            self.add_error("hours", f"Enter a number of hours from 1 to {LONGEST_GRACE_HOURS}.")
         return cleaned
 
     @property
@@ -152,9 +154,9 @@ class RotateForm(ReasonForm):
         return GRACES[self.cleaned_data["grace"]][0]
 
     def grace_options(self) -> Collection[tuple[forms.boundfield.BoundWidget, str]]:
-        """Pair each radio button with a line on when to take it, for the template."""
+        """Pair each radio button with a hint on when to choose it, for the template."""
         hints = [
             *(hint for _, _, hint in GRACES.values()),
-            f"Any whole number up to {LONGEST_GRACE_HOURS} ({LONGEST_GRACE_HOURS // 24} days).",
+            f"A whole number of hours up to {LONGEST_GRACE_HOURS} ({LONGEST_GRACE_HOURS // 24} days).",
         ]
         return list(zip(self["grace"], hints, strict=True))

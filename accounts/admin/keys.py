@@ -1,4 +1,4 @@
-"""The API keys in the admin: the list, the page of each, a new one; none is ever deleted."""
+"""API keys in the admin: the list, and the pages to create and edit a key. Keys are never deleted."""
 
 from typing import Any
 
@@ -19,11 +19,12 @@ from accounts.admin.forms import KeyForm
 from accounts.admin.usage import USAGE_PERMISSION
 from accounts.conditions import conditions_at
 from accounts.events import Actor
+from accounts.key_fields import LIMITS
 from accounts.models import APIKey, APIKeySecret, KeyState, Scope
 from accounts.templatetags.keys import ago, condition_tag, left, state_badge
 
 EVENTS_SHOWN = 8
-# Where a key can only be looked at, lists are shown as people write them.
+# On a read-only page, lists are shown as plain text.
 SHOWN_AS_TEXT: dict[Any, str] = {"allowed_networks": "networks_text", "scopes": "scopes_text"}
 
 
@@ -76,7 +77,7 @@ class APIKeyAdmin(KeyActionsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {"title": "API keys", **(extra_context or {})})
 
-    # What may be done
+    # Permissions
 
     def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
         return False
@@ -104,7 +105,7 @@ class APIKeyAdmin(KeyActionsAdmin):
     def scopes_text(self, key: APIKey) -> str:
         return ", ".join(Scope(scope).label for scope in key.scopes)
 
-    # A new key, a changed key
+    # Creating and changing a key
 
     def changeform_view(
         self,
@@ -115,13 +116,13 @@ class APIKeyAdmin(KeyActionsAdmin):
     ) -> Any:
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
-        except services.KeyChangeError as refused:  # Another took the name after the form was checked.
+        except services.KeyChangeError as refused:  # The name was taken after validation.
             self.message_user(request, str(refused), messages.ERROR)
             return HttpResponseRedirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: APIKey, form: "ModelForm[APIKey]", change: bool) -> None:
         if change:
-            services.describe(key=obj, fields=form.changed_data, by=Actor.account(request))
+            services.update_key(key=obj, fields=form.changed_data, by=Actor.account(request))
             return
         issued = services.create_key(
             name=obj.name,
@@ -130,7 +131,7 @@ class APIKeyAdmin(KeyActionsAdmin):
             expires_at=obj.expires_at,
             allowed_networks=obj.allowed_networks,
             scopes=obj.scopes,
-            limits={name: getattr(obj, name) for name in services.LIMITS},
+            limits={name: getattr(obj, name) for name in LIMITS},
             by=Actor.account(request),
         )
         obj.pk = issued.key.pk
@@ -153,7 +154,7 @@ class APIKeyAdmin(KeyActionsAdmin):
                 "key_secrets": secrets,
                 "in_grace": _in_grace(secrets),
                 "conditions": conditions_at(key, timezone.now()),
-                "actions": _sensible(key, self.permitted(request)),
+                "actions": _useful(key, self.permitted(request)),
                 "may_see_usage": request.user.has_perm(USAGE_PERMISSION),
             }
             if request.user.has_perm("accounts.view_keyevent"):
@@ -166,12 +167,12 @@ class APIKeyAdmin(KeyActionsAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        # The key's events tell more than the admin's own history, and of every way in which keys change.
+        # The key's events say more than the admin's own history and cover every way to change a key.
         return HttpResponseRedirect(events_url(get_object_or_404(APIKey, pk=object_id)))
 
 
 def _in_grace(secrets: list[APIKeySecret]) -> list[tuple[APIKeySecret, bool]]:
-    """Each secret in its grace, and whether it has been used since there is a newer one."""
+    """Each secret in its grace period, and whether it was used after the newest secret was created."""
     newest = max((secret.created_at for secret in secrets), default=None)
     return [
         (secret, secret.last_used_at is not None and newest is not None and secret.last_used_at > newest)
@@ -180,8 +181,8 @@ def _in_grace(secrets: list[APIKeySecret]) -> list[tuple[APIKeySecret, bool]]:
     ]
 
 
-def _sensible(key: APIKey, permitted: Any) -> dict[str, bool]:
-    """Of the actions that are permitted, those that would change something in the key's state."""
+def _useful(key: APIKey, permitted: Any) -> dict[str, bool]:
+    """Those of the permitted actions that are useful in the key's present state."""
     revoked, expired = key.state is KeyState.REVOKED, key.state is KeyState.EXPIRED
     disabled = key.disabled_at is not None
     changes = {

@@ -1,4 +1,4 @@
-"""Usage in the admin: what all keys used, what one key used, and both as CSV."""
+"""Usage in the admin: of all keys, of one key, and as CSV."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from accounts.admin.charts import stacked_columns
 from accounts.admin.usage_figures import Period
 from accounts.limits.policy import day_of
 from accounts.models import APIKey, DailyUsage
-from accounts.usage_csv import csv_lines
+from accounts.usage_export import csv_lines
 
 if TYPE_CHECKING:
     UsageModelAdmin = admin.ModelAdmin[DailyUsage]
@@ -31,7 +31,7 @@ BUDGETS_SHOWN = 10
 
 @admin.register(DailyUsage)
 class UsageAdmin(UsageModelAdmin):
-    """Stands in the admin's menu as a model does, with pages of its own in the place of list and form."""
+    """Appears in the admin's menu like a model, but replaces the list and the form with its own pages."""
 
     class Media:
         css = {"all": ("accounts/keys.css", "accounts/usage.css")}

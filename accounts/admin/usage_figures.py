@@ -1,4 +1,4 @@
-"""What keys have used, counted up by the database for people to look at."""
+"""The figures of the usage pages, summed by the database."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ OUTCOMES = [outcome.value for outcome in Outcome]
 
 @dataclass(frozen=True, kw_only=True)
 class Period:
-    """The last days up to today (UTC), today among them."""
+    """The last `length` days (UTC), including today."""
 
     today: date
     length: int
@@ -29,7 +29,7 @@ class Period:
         return [self.today - timedelta(days=back) for back in reversed(range(self.length))]
 
     def usage(self, key: APIKey | None = None) -> QuerySet[DailyUsage]:
-        """What was used in the period, by the key or by all."""
+        """The usage in the period, of one key or of all."""
         used = DailyUsage.objects.filter(
             day__gt=self.today - timedelta(days=self.length), day__lte=self.today
         )
@@ -38,7 +38,7 @@ class Period:
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """What was used in all; `finished` is the part of the requests that got their text."""
+    """Sums over keys and days; `finished` counts the requests that got their whole text."""
 
     requests: int
     finished: int
@@ -57,7 +57,7 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyTotal:
-    """What one key used, and how much that is of what the first of the list did."""
+    """The usage of one key, also as a percentage of all usage and of the first key in the list."""
 
     key_id: int
     name: str
@@ -70,7 +70,7 @@ class KeyTotal:
 
 @dataclass(frozen=True, kw_only=True)
 class DayBudget:
-    """What a key has of its tokens of today: used, held by running requests, and its limit."""
+    """A key's tokens today: used, reserved by running requests, and its limit."""
 
     key_id: int
     name: str
@@ -114,7 +114,7 @@ def totals(usage: QuerySet[DailyUsage]) -> Totals:
 
 
 def key_totals(usage: QuerySet[DailyUsage]) -> list[KeyTotal]:
-    """The keys that used the most tokens, those first."""
+    """The keys that used the most tokens, in descending order; at most `LISTED_KEYS`."""
     rows = list(
         usage.values("key_id", "key__name")
         .annotate(used=Sum(TOKENS), requests=Sum(sum((F(o) for o in OUTCOMES[1:]), F(OUTCOMES[0]))))
@@ -138,7 +138,7 @@ def key_totals(usage: QuerySet[DailyUsage]) -> list[KeyTotal]:
 
 
 def tokens_by_key(usage: QuerySet[DailyUsage], days: Sequence[date], top: Sequence[KeyTotal]) -> list[Series]:
-    """The tokens of each day by the first keys of `top`, and of all others together."""
+    """The tokens of each day for the first `TOP_KEYS` keys of `top`, and for all others together."""
     named = list(top[:TOP_KEYS])
     by_key = usage.filter(key_id__in=[key.key_id for key in named])
     used = {
@@ -152,31 +152,31 @@ def tokens_by_key(usage: QuerySet[DailyUsage], days: Sequence[date], top: Sequen
     ]
     rest = [everyone.get(day, 0) - sum(one.values[index] for one in series) for index, day in enumerate(days)]
     if any(rest) or not series:
-        series.append(Series(label="All others" if series else "Tokens", colour="series-rest", values=rest))
+        series.append(Series(label="Other keys" if series else "Tokens", colour="series-rest", values=rest))
     return series
 
 
 def tokens_by_kind(usage: QuerySet[DailyUsage], days: Sequence[date]) -> list[Series]:
-    """The tokens of each day, those of prompts and those of answers."""
-    kinds = {"prompt_tokens": ("Prompt", "series-1"), "completion_tokens": ("Answer", "series-2")}
+    """The tokens of each day in prompts and in completions."""
+    kinds = {"prompt_tokens": ("Prompt", "series-1"), "completion_tokens": ("Completion", "series-2")}
     return _columns(usage, days, kinds)
 
 
 def requests_by_outcome(usage: QuerySet[DailyUsage], days: Sequence[date]) -> list[Series]:
-    """The requests of each day by how they ended; an outcome that never came is left out."""
+    """The requests of each day by outcome; outcomes that did not occur are left out."""
     outcomes = {o.value: (o.label, f"outcome-{o.value}") for o in Outcome}
     series = _columns(usage, days, outcomes)
     return [one for one in series if one.total] or series[:1]
 
 
 def day_budgets(today: date) -> list[DayBudget]:
-    """The active keys that have a limit of tokens a day, those that are nearest to it first."""
+    """The active keys with a daily token limit, those nearest to their limit first."""
     budgets = _budgets(APIKey.objects.in_state(KeyState.ACTIVE), today)
     return sorted(budgets, key=lambda budget: (budget.used + budget.reserved) / budget.limit, reverse=True)
 
 
 def day_budget(key: APIKey, today: date) -> DayBudget | None:
-    """What the key has of its tokens of today; None where it has no limit."""
+    """The key's tokens today; None if it has no daily limit."""
     return next(iter(_budgets([key], today)), None)
 
 

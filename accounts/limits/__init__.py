@@ -1,1 +1,6 @@
-"""The limits of a key, exact for any number of workers: policy, arithmetic, ledger, admission."""
+"""The limits of a key, exact for any number of workers and hosts.
+
+`policy` decides and `gcra` does the arithmetic of rates, both without a database; `ledger` holds the SQL;
+`admission` admits and settles requests with them; `attempts` limits callers without a valid key; `headers`
+reports the limits to clients; `clock` is the time that all of them use.
+"""

@@ -1,7 +1,7 @@
-"""What an address may try without a good key: wrong keys, and keys that it reports as leaked.
+"""Rate limits for callers without a valid key: attempts with wrong keys, and reports of leaked keys.
 
-Counted in the database for all processes together, by address, and never against a good key: whoever shares
-an address with one who guesses is let in all the same.
+Attempts are counted by address, in the database for all processes together. They never affect a valid key, so
+guessing does not lock out others who share the address.
 """
 
 from datetime import datetime
@@ -15,32 +15,32 @@ from accounts.limits.policy import LimitExceeded
 from accounts.models import AddressAllowance
 from llmservice.http import networks
 
-# So many rows that say nothing any more are taken out when one is added.
+# At most this many rows that no longer limit anyone are deleted whenever an attempt is counted.
 SWEPT = 100
 
 
 class Purpose(models.TextChoices):
-    """What is tried; each is counted apart."""
+    """What an attempt is for; each purpose is counted separately."""
 
     AUTHENTICATION = "authentication", "wrong keys"
     REVOCATION = "revocation", "reports of leaked keys"
 
 
 def count(purpose: Purpose, address: str | None, *, now: datetime | None = None) -> None:
-    """Count a try from the address. Raises `LimitExceeded` if it is one too many, and then counts nothing."""
+    """Count an attempt from the address, or raise `LimitExceeded` and count nothing at the limit."""
     per_minute = settings.LLM_FAILURES_PER_MINUTE
     if not per_minute:
         return
     rate = Rate(per_minute=per_minute, burst=per_minute)
-    place = networks.neighbourhood(address)
-    rows = AddressAllowance.objects.filter(purpose=purpose, address=place)
-    # First without a lock: whoever tries too often is to cost as little as can be.
+    network = networks.neighbourhood(address)
+    rows = AddressAllowance.objects.filter(purpose=purpose, address=network)
+    # First without a lock: refusing a flood of attempts should cost as little as possible.
     _check(rate, rows.first(), purpose, now or clock.now())
     with transaction.atomic():
         row = rows.select_for_update().first()
         if row is None:
             AddressAllowance.objects.bulk_create(
-                [AddressAllowance(purpose=purpose, address=place)], ignore_conflicts=True
+                [AddressAllowance(purpose=purpose, address=network)], ignore_conflicts=True
             )
             row = rows.select_for_update().get()
         decided_at = now or clock.now()
@@ -64,7 +64,7 @@ def _check(rate: Rate, row: AddressAllowance | None, purpose: Purpose, now: date
 def _sweep(now: datetime) -> None:
     past = AddressAllowance.objects.filter(tat_us__lte=microseconds(now))
     with transaction.atomic():
-        # Rows that another process holds are left to it, so that no two wait for each other.
+        # Rows that another process has locked are skipped, so that two processes never wait for each other.
         skip = connection.features.has_select_for_update_skip_locked
         swept = past.select_for_update(skip_locked=skip).values_list("pk", flat=True)[:SWEPT]
         AddressAllowance.objects.filter(pk__in=list(swept)).delete()

@@ -1,4 +1,4 @@
-"""The time that decisions are made by: one clock for all that share the database."""
+"""The time that decisions use: one clock for every process that shares the database."""
 
 from datetime import UTC, datetime
 
@@ -7,17 +7,17 @@ from django.utils import timezone
 
 
 def now() -> datetime:
-    """The time of the database's host, now: hosts that share a PostgreSQL need not agree on theirs.
+    """The current time on the database's host, so that the clocks of the hosts that share it need not agree.
 
-    Not the start of the transaction: whoever has waited for a lock decides by the time at which it has it.
+    Not the start of the transaction: after waiting for a lock, a decision uses the time at which it got it.
     """
     if connection.vendor != "postgresql":
-        return timezone.now()  # SQLite has no host but this one.
+        return timezone.now()  # SQLite runs on this host.
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         return in_utc(cursor.fetchone()[0])
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The moment as it came from the database, in the time zone that days are counted in."""
+    """Convert a time from the database to UTC, which days are counted in."""
     return moment.astimezone(UTC)

@@ -1,7 +1,8 @@
-"""The header fields that tell a client its limits: draft-ietf-httpapi-ratelimit-headers (structured fields).
+"""The HTTP headers that report its limits to a client: draft-ietf-httpapi-ratelimit-headers.
 
-`RateLimit-Policy` has each limit with its quota (`q`), window in seconds (`w`) and unit (`qu`, requests where
-it is not said); `RateLimit` has what is left of each (`r`), and in how many seconds all of it is back (`t`).
+`RateLimit-Policy` lists each limit with its quota (`q`), its window in seconds (`w`) and its unit (`qu`,
+requests by default). `RateLimit` lists what is left of each (`r`), and the seconds until all of it is
+available again (`t`).
 """
 
 from accounts.limits.gcra import microseconds, whole_seconds
@@ -11,8 +12,8 @@ POLICY = "RateLimit-Policy"
 LEFT = "RateLimit"
 
 
-def fields(limits: Limits, standing: Standing) -> dict[str, str]:
-    """The fields for a key with these limits; none for one that has none."""
+def rate_limit_headers(limits: Limits, standing: Standing) -> dict[str, str]:
+    """The headers of a key with these limits, by name; empty for an unlimited key."""
     policies, left = [], []
     if (rate := limits.rate) is not None:
         policies.append(f'"requests";q={rate.burst};w={whole_seconds(rate.window_us)}')
@@ -23,7 +24,7 @@ def fields(limits: Limits, standing: Standing) -> dict[str, str]:
         policies.append(f'"tokens";q={limits.tokens_per_day};w={DAY_S};qu="tokens"')
         midnight_us = microseconds(midnight_after(standing.now))
         left.append(f'"tokens";r={tokens};t={whole_seconds(midnight_us - standing.now_us)}')
-    if (places := limits.places_left(standing)) is not None:
+    if (slots := limits.slots_left(standing)) is not None:
         policies.append(f'"concurrency";q={limits.max_concurrent};qu="concurrent-requests"')
-        left.append(f'"concurrency";r={places}')
+        left.append(f'"concurrency";r={slots}')
     return {POLICY: ", ".join(policies), LEFT: ", ".join(left)} if policies else {}

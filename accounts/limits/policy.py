@@ -1,4 +1,4 @@
-"""The limits of a key, and whether one more request is within them: pure arithmetic, without a database."""
+"""The limits of a key and the decision whether they admit one more request; uses no database."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +15,7 @@ DAY_S = 86400
 
 
 class LimitExceeded(Throttled):
-    """The request is one too many at `decided_at`; `wait` is the whole seconds after which it is not."""
+    """A limit refused the request at `decided_at`; it would be admitted after `wait` whole seconds."""
 
     def __init__(self, detail: str, *, wait_s: int, decided_at: datetime) -> None:
         super().__init__(detail=detail)
@@ -24,7 +24,7 @@ class LimitExceeded(Throttled):
 
 
 class NeverWithinLimit(ValidationError):
-    """The request asks for more than its key may ever use: no waiting helps."""
+    """The request asks for more tokens than its key may use in a day, so waiting does not help."""
 
     def __init__(self, detail: str) -> None:
         super().__init__({api_settings.NON_FIELD_ERRORS_KEY: [detail]})
@@ -32,7 +32,7 @@ class NeverWithinLimit(ValidationError):
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What a key has used of its limits at a moment."""
+    """How much of its limits a key has used at the time `now`."""
 
     now: datetime
     tat_us: int = 0
@@ -47,7 +47,7 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a request is refused, and the whole seconds after which it would not be."""
+    """Why a request is refused, and the whole seconds after which it would be admitted."""
 
     detail: str
     wait_s: int
@@ -55,7 +55,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a key may do; None is unlimited."""
+    """The limits that apply to a key; None is unlimited."""
 
     rate: Rate | None
     tokens_per_day: int | None
@@ -63,7 +63,7 @@ class Limits:
 
     @classmethod
     def of(cls, key: APIKey) -> Self:
-        """The key's own limits and, where it has none, those of the settings; in both, 0 is unlimited."""
+        """The key's own limits, with the defaults from the settings where it has none; 0 is unlimited."""
         per_minute = _own(key.requests_per_minute, settings.LLM_KEY_REQUESTS_PER_MINUTE)
         burst = _own(key.burst, settings.LLM_KEY_BURST)
         return cls(
@@ -77,35 +77,35 @@ class Limits:
         return self.rate is None and self.tokens_per_day is None and self.max_concurrent is None
 
     def tokens_left(self, standing: Standing) -> int | None:
-        """What may still be reserved today."""
+        """How many tokens can still be reserved today; None if unlimited."""
         if self.tokens_per_day is None:
             return None
         return max(0, self.tokens_per_day - standing.used_tokens - standing.reserved_tokens)
 
-    def places_left(self, standing: Standing) -> int | None:
-        """How many more requests may run now."""
+    def slots_left(self, standing: Standing) -> int | None:
+        """How many more requests may run now; None if unlimited."""
         if self.max_concurrent is None:
             return None
         return max(0, self.max_concurrent - standing.running)
 
     def check_possible(self, tokens: int) -> None:
-        """Raise `NeverWithinLimit` if a request that may use so many tokens would not fit an unused day."""
+        """Raise `NeverWithinLimit` if a request for this many tokens exceeds even an unused day."""
         if self.tokens_per_day is not None and tokens > self.tokens_per_day:
             raise NeverWithinLimit(
-                f"This request may use {tokens} tokens (prompt and new ones), and this API key may use "
-                f"{self.tokens_per_day} in a whole day: shorten the prompt or ask for fewer new tokens."
+                f"This request may use {tokens} tokens (prompt and completion), but this API key may use "
+                f"only {self.tokens_per_day} in a whole day: shorten the prompt or request fewer new tokens."
             )
 
     def refusal(self, standing: Standing, *, tokens: int, place_free_at: datetime | None) -> Refusal | None:
-        """Why a request that may use so many tokens is not within the limits; None if it is.
+        """Why the limits refuse a request for this many tokens; None if they admit it.
 
-        Where it is beyond several, that which takes longest to pass. `place_free_at` is when, at the latest,
-        the running requests have ended that have to.
+        If several limits refuse it, the refusal is the one with the longest wait. `place_free_at` is the
+        latest time at which enough of the running requests will have ended to admit another.
         """
         refusals = (
             self._rate_refusal(standing),
             self._tokens_refusal(standing, tokens),
-            self._place_refusal(standing, place_free_at),
+            self._concurrency_refusal(standing, place_free_at),
         )
         return max((r for r in refusals if r is not None), key=lambda r: r.wait_s, default=None)
 
@@ -126,30 +126,30 @@ class Limits:
         wait_s = whole_seconds(microseconds(midnight_after(standing.now)) - standing.now_us)
         detail = (
             f"This API key may use {self.tokens_per_day} tokens a day (UTC): {standing.used_tokens} are used "
-            f"and {standing.reserved_tokens} held by running requests, and this one may use {tokens}. "
-            f"{_try_again(wait_s).capitalize()}, when the day is over."
+            f"and {standing.reserved_tokens} reserved by running requests; this request may use {tokens}. "
+            f"{_try_again(wait_s).capitalize()}, when the next day begins."
         )
         return Refusal(detail=detail, wait_s=wait_s)
 
-    def _place_refusal(self, standing: Standing, place_free_at: datetime | None) -> Refusal | None:
-        if self.places_left(standing) != 0:
+    def _concurrency_refusal(self, standing: Standing, place_free_at: datetime | None) -> Refusal | None:
+        if self.slots_left(standing) != 0:
             return None
         free_us = standing.now_us if place_free_at is None else microseconds(place_free_at)
         wait_s = max(1, whole_seconds(free_us - standing.now_us))
         detail = (
             f"This API key may have {_count(self.max_concurrent or 0, 'request')} running or waiting at the "
-            f"same time: try again when one has ended, which takes {_count(wait_s, 'second')} at the most."
+            f"same time: try again when one has ended, in at most {_count(wait_s, 'second')}."
         )
         return Refusal(detail=detail, wait_s=wait_s)
 
 
 def day_of(moment: datetime) -> date:
-    """The day (UTC) that tokens used at the moment count for."""
+    """The day (UTC) that tokens used at this time count towards."""
     return moment.astimezone(UTC).date()
 
 
 def midnight_after(moment: datetime) -> datetime:
-    """When the day (UTC) of the moment is over."""
+    """The end of the day (UTC) that contains this time."""
     return datetime.combine(day_of(moment) + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
 
 

@@ -1,5 +1,8 @@
-"""What the database holds of API keys: who may call, what they have used, what happened to them."""
+"""The database's tables on API keys: keys and secrets, limits, usage, events."""
 
+from accounts.models.allowance import AddressAllowance as AddressAllowance
+from accounts.models.allowance import KeyAllowance as KeyAllowance
+from accounts.models.allowance import Reservation as Reservation
 from accounts.models.event import EventKind as EventKind
 from accounts.models.event import ImmutableError as ImmutableError
 from accounts.models.event import KeyEvent as KeyEvent
@@ -8,8 +11,5 @@ from accounts.models.key import APIKeyQuerySet as APIKeyQuerySet
 from accounts.models.key import APIKeySecret as APIKeySecret
 from accounts.models.key import KeyState as KeyState
 from accounts.models.key import Scope as Scope
-from accounts.models.usage import AddressAllowance as AddressAllowance
 from accounts.models.usage import DailyUsage as DailyUsage
-from accounts.models.usage import KeyAllowance as KeyAllowance
 from accounts.models.usage import Outcome as Outcome
-from accounts.models.usage import Reservation as Reservation

@@ -1,4 +1,4 @@
-"""What happened to a key: written once, never changed, never deleted."""
+"""The events of a key: written once, never changed, never deleted."""
 
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ class EventKind(models.TextChoices):
     LIMITS_CHANGED = "limits_changed", "Limits changed"
     ROTATED = "rotated", "Rotated"
     FIRST_USED = "first_used", "New secret first used"
-    GRACE_ENDED = "grace_ended", "Grace ended"
+    GRACE_ENDED = "grace_ended", "Grace period ended"
     SECRET_REVOKED = "secret_revoked", "Secret revoked"
     REFUSED_EXPIRED = "refused_expired", "Refused after expiry"
     DISABLED = "disabled", "Disabled"
@@ -23,7 +23,7 @@ class EventKind(models.TextChoices):
 
 
 class ImmutableError(Exception):
-    """An event is there for good, as it was written."""
+    """Something tried to change or delete an event."""
 
     def __init__(self) -> None:
         super().__init__("The events of a key cannot be changed or deleted.")
@@ -40,8 +40,8 @@ class KeyEventQuerySet(models.QuerySet["KeyEvent"]):
 class KeyEvent(models.Model):
     """Who did what to a key, when and from where.
 
-    The database refuses changes as well, by a trigger (on SQLite not deletions, since a table can be emptied
-    there in no other way).
+    A trigger makes the database refuse changes too. On SQLite it does not refuse deletions, because deleting
+    its rows is the only way to empty a table there.
     """
 
     key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="events", editable=False)
@@ -50,7 +50,7 @@ class KeyEvent(models.Model):
     )
     kind = models.CharField(max_length=20, choices=EventKind.choices, editable=False)
     at = models.DateTimeField(default=timezone.now, editable=False)
-    # Text and no reference, so that it stays as it was when an account is renamed or deleted.
+    # Text, not a reference, so that renaming or deleting an account does not change it.
     actor = models.CharField("by", max_length=200, editable=False)
     address = models.GenericIPAddressField("from", null=True, editable=False)
     details = models.JSONField(default=dict, editable=False)

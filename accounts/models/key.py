@@ -1,4 +1,4 @@
-"""API keys: who may call the service (`APIKey`), and the secrets by which they show it (`APIKeySecret`)."""
+"""API keys: who may call the service (`APIKey`), and the secrets that prove it (`APIKeySecret`)."""
 
 from datetime import datetime
 
@@ -10,13 +10,13 @@ from django.utils import timezone
 
 from accounts import tokens
 
-# Far above what one service can serve, and low enough for the database's integers.
+# Far more than one service can serve, and small enough for the database's integers.
 MAX_LIMIT = 1_000_000
 MAX_TOKENS_PER_DAY = 1_000_000_000_000
 
 
 class KeyState(models.TextChoices):
-    """What a key is worth at a moment; where several hold, the one that is hardest to undo."""
+    """The state of a key at a given time; if several apply, the one that is hardest to undo."""
 
     ACTIVE = "active", "Active"
     DISABLED = "disabled", "Disabled"
@@ -37,7 +37,7 @@ def all_scopes() -> list[str]:
 
 class APIKeyQuerySet(models.QuerySet["APIKey"]):
     def in_state(self, state: KeyState, now: datetime | None = None) -> "APIKeyQuerySet":
-        """Keep the keys that `APIKey.state_at(now)` says to be in `state`."""
+        """Keep the keys for which `APIKey.state_at(now)` is `state`."""
         revoked = Q(revoked_at__isnull=False)
         expired = Q(expires_at__isnull=False, expires_at__lte=now or timezone.now())
         disabled = Q(disabled_at__isnull=False)
@@ -52,13 +52,15 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
 
 
 class APIKey(models.Model):
-    """A caller of the service. It is never deleted, only revoked, so that what it did keeps a name."""
+    """A caller of the service. Keys are revoked, never deleted, so that usage and events keep their name."""
 
-    name = models.CharField(max_length=100, help_text="What the key is for. No two keys in use share a name.")
+    name = models.CharField(
+        max_length=100, help_text="What the key is for. Unique among keys that are not revoked."
+    )
     owner = models.CharField(
         max_length=200,
         blank=True,
-        help_text="Who answers for the key, and how to reach them.",
+        help_text="Who is responsible for the key, and how to reach them.",
     )
     note = models.TextField(blank=True, help_text="Anything worth knowing about the key.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -69,7 +71,7 @@ class APIKey(models.Model):
         "expires",
         null=True,
         blank=True,
-        help_text="From then on the key is refused. Empty: never.",
+        help_text="When the key stops working. Empty: never.",
     )
     disabled_at = models.DateTimeField(null=True, editable=False)
     disabled_by = models.CharField(max_length=200, blank=True, editable=False)
@@ -77,7 +79,7 @@ class APIKey(models.Model):
     revoked_at = models.DateTimeField(null=True, editable=False)
     revoked_by = models.CharField(max_length=200, blank=True, editable=False)
     revoked_reason = models.CharField(max_length=200, blank=True, editable=False)
-    # Limits: null is the default of the settings, 0 is unlimited; `accounts.limits.policy` reads them.
+    # Limits: null is the default from the settings, 0 is unlimited; `accounts.limits.policy` applies them.
     requests_per_minute = models.PositiveIntegerField(
         null=True,
         blank=True,
@@ -88,43 +90,43 @@ class APIKey(models.Model):
         null=True,
         blank=True,
         validators=[MaxValueValidator(MAX_LIMIT)],
-        help_text="Requests that may come all at once. Empty: the service's default. 0: those of one minute.",
+        help_text="Requests that may arrive at once. Empty: the service's default. 0: as many as per minute.",
     )
     tokens_per_day = models.PositiveBigIntegerField(
         null=True,
         blank=True,
         validators=[MaxValueValidator(MAX_TOKENS_PER_DAY)],
-        help_text="Of prompts and answers together, from midnight to midnight UTC. "
+        help_text="Prompt and completion tokens together, from midnight to midnight UTC. "
         "Empty: the service's default. 0: unlimited.",
     )
     max_concurrent = models.PositiveIntegerField(
-        "requests at once",
+        "concurrent requests",
         null=True,
         blank=True,
         validators=[MaxValueValidator(MAX_LIMIT)],
         help_text="Requests that may run or wait at the same time. "
         "Empty: the service's default. 0: unlimited.",
     )
-    # Lists of text, as `llmservice.http.networks` and `Scope` define them.
+    # Lists of strings, as `llmservice.http.networks` and `Scope` define them.
     allowed_networks = models.JSONField(
         default=list,
         blank=True,
-        help_text="Addresses and networks (CIDR) that the key may be used from. Empty: all.",
+        help_text="Addresses and networks (CIDR) from which the key may be used. Empty: all.",
     )
     scopes = models.JSONField(default=all_scopes, blank=True, help_text="What the key may be used for.")
-    # Counts up with every rotation, so that of two that start from the same sight of the key one is refused.
+    # Incremented by every rotation, so that of two concurrent rotations one is refused.
     rotations = models.PositiveIntegerField(default=0, editable=False)
 
     objects = APIKeyQuerySet.as_manager()
 
-    # Django REST framework's `IsAuthenticated` asks this of `request.user`.
+    # Django REST framework's `IsAuthenticated` reads this from `request.user`.
     is_authenticated = True
 
     class Meta:
         verbose_name = "API key"
         verbose_name_plural = "API keys"
         ordering = ["-created_at", "-pk"]
-        # No one deletes a key; whoever may change what a key is for, may not do these by that alone.
+        # Keys are never deleted. Permission to change a key does not include rotating or revoking it.
         default_permissions = ("add", "change", "view")
         permissions = [
             ("rotate_apikey", "Can rotate API key"),
@@ -142,7 +144,7 @@ class APIKey(models.Model):
         return self.name
 
     def state_at(self, now: datetime) -> KeyState:
-        """Return the state that the key is in at the time `now`."""
+        """Return the state of the key at the time `now`."""
         if self.revoked_at is not None:
             return KeyState.REVOKED
         if self.expires_at is not None and self.expires_at <= now:
@@ -157,7 +159,7 @@ class APIKey(models.Model):
 
     @property
     def last_used_at(self) -> datetime | None:
-        """When any of its secrets was last accepted, to the minute."""
+        """When any of its secrets was last accepted, to the minute; None if never."""
         return max((s.last_used_at for s in self.secrets.all() if s.last_used_at is not None), default=None)
 
 
@@ -168,22 +170,22 @@ class APIKeySecretQuerySet(models.QuerySet["APIKeySecret"]):
 
 
 class APIKeySecret(models.Model):
-    """One credential of a key. What is stored can recognise the secret, not give it back."""
+    """One credential of a key. The stored digest recognises the secret but cannot reveal it."""
 
     key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="secrets")
     digest = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(max_length=tokens.DISPLAY_LENGTH, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    # The secret that asked for this one over the API, if one did: what a thief made of a stolen secret.
+    # The secret that requested this one over the API, if any. Both are revoked if that secret was stolen.
     made_with = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, editable=False, related_name="made"
     )
-    # Set when a newer secret replaces this one, to the end of its grace, and when it is revoked.
+    # Set when a newer secret replaces this one (to the end of the grace period) and when it is revoked.
     expires_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
     last_used_from = models.GenericIPAddressField(null=True, editable=False)
-    # When a use after its end was last written down.
+    # When an attempt to use it after its end was last recorded.
     refused_at = models.DateTimeField(null=True, editable=False)
 
     objects = APIKeySecretQuerySet.as_manager()

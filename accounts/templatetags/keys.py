@@ -1,4 +1,4 @@
-"""How the pages on API keys show states, times and what happened."""
+"""How the admin's pages show the states of keys, times, numbers and events."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
-from accounts.admin.charts import compact
 from accounts.conditions import Condition
 from accounts.models import APIKey, KeyEvent
 
@@ -36,42 +35,44 @@ def event_badge(event: KeyEvent) -> SafeString:
 
 @register.filter
 def event_details(event: KeyEvent) -> str:
-    """What an event tells beside its kind, as a line of text."""
+    """The details of an event as one line of text."""
     return "; ".join(_details(event.details))
 
 
 def _details(details: dict[str, Any]) -> Iterator[str]:
-    # Sorted, with the reason last: a JSON column of PostgreSQL has an order of its own.
+    # Sorted, with the reason last, because PostgreSQL does not keep the order of JSON objects.
     for name, value in sorted(details.items(), key=lambda detail: (detail[0] == "reason", detail[0])):
         if name == "grace_s":
-            yield f"grace of {duration(timedelta(seconds=value))}" if value else "no grace"
+            yield f"grace period of {duration(timedelta(seconds=value))}" if value else "no grace period"
         elif name == "reason":
             yield f"“{value}”"
         elif isinstance(value, dict):
-            yield from (f"{field.replace('_', ' ')}: {_told(told)}" for field, told in sorted(value.items()))
+            yield from (
+                f"{field.replace('_', ' ')}: {_detail(detail)}" for field, detail in sorted(value.items())
+            )
         else:
-            yield f"{name.replace('_', ' ')}: {_told(value)}"
+            yield f"{name.replace('_', ' ')}: {_detail(value)}"
 
 
-def _told(value: Any) -> str:
+def _detail(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value in (None, "") else str(value)
 
 
 def duration(length: timedelta) -> str:
-    """A length of time in its largest unit that leaves no rest: `36 hours`, `7 days`."""
+    """A length of time in the largest unit that divides it: `36 hours`, `7 days`."""
     seconds = int(length.total_seconds())
     for unit_s, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
         if seconds % unit_s == 0:
             count = seconds // unit_s
             return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-    raise AssertionError("every whole number of seconds is one of seconds")
+    raise AssertionError("one second divides every whole number of seconds")
 
 
 @register.filter
 def ago(moment: datetime | None) -> SafeString:
-    """A past time as people say it, with the exact one under the pointer."""
+    """A past time relative to now (`5 minutes ago`), with the exact time as a tooltip."""
     if moment is None:
         return format_html('<span class="key-quiet">{}</span>', "never")
     now = timezone.now()
@@ -82,28 +83,36 @@ def ago(moment: datetime | None) -> SafeString:
 
 @register.filter
 def left(moment: datetime) -> SafeString:
-    """A time to come as how long it is until then, with the exact one under the pointer."""
-    # `timeuntil` rounds down, which would call 24 hours "23 hours" a moment after they were granted.
+    """A future time relative to now (`in 2 hours`), with the exact time as a tooltip."""
+    # `timeuntil` rounds down: without the added minute, a new grace period of 24 hours would read 23 hours.
     return _time(moment, f"in {timeuntil(moment + timedelta(seconds=59), timezone.now(), depth=2)}")
 
 
 @register.filter
 def number(value: int) -> str:
-    """A whole number with commas between its thousands."""
+    """A whole number with thousands separators."""
     return f"{value:,}"
 
 
 @register.filter
 def percent(value: float) -> str:
-    """A share to the whole per cent, unless that would hide that it is not quite none or all."""
+    """A percentage without decimals, unless rounding would turn it into 0 or 100."""
     if 0 < value < 1:
-        return "<1 %"
+        return "<1%"
     if 99 < value < 100:
-        return f"{math.floor(value * 10) / 10:.1f} %"
-    return f"{value:.0f} %"
+        return f"{math.floor(value * 10) / 10:.1f}%"
+    return f"{value:.0f}%"
 
 
-register.filter(compact)
+@register.filter
+def compact(value: float) -> str:
+    """A number in at most four characters and a suffix: `950`, `1.2k`, `35k`, `1.5M`."""
+    for unit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # A number that would round up to 1000 of a unit is shown as 1 of the next.
+        if value >= 0.9995 * unit:
+            number = value / unit
+            return f"{number:.3g}{suffix}" if number < 999.5 else f"{number:.0f}{suffix}"
+    return f"{value:g}"
 
 
 def _time(moment: datetime, words: str) -> SafeString:

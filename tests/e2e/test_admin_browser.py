@@ -1,4 +1,4 @@
-"""An administrator in Chromium takes a key of the real service through its life; a caller feels each step."""
+"""The life of a key in the admin of the real service, in Chromium, and its effect on a caller."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ pytestmark = needs_browser
 
 @pytest.fixture(scope="module")
 def admin(service: Service) -> str:
-    """The name of an administrator of the service."""
+    """The username of an administrator of the service."""
     environ = {**service.environ, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
     manage(environ, "createsuperuser", "--noinput", "--username=grace", "--email=grace@example.org")
     return "grace"
@@ -41,13 +41,13 @@ def page(window: Browsing, admin: str) -> Page:
 
 @dataclass
 class Caller:
-    """Whoever holds a key's secrets; `tokens` is what the answers say that was used."""
+    """A client with the key's secrets; `tokens` sums the usage that the answers report."""
 
     service: Service
     tokens: int = 0
 
     def refusal(self, secret: str) -> str | None:
-        """Use the secret; returns what a 403 says, or None if there was a text."""
+        """Send a request with the secret; returns the detail of a 403, or None if it succeeded."""
         body = {"prompt": "Once upon a time", "max_new_tokens": TOKENS}
         url, headers = f"{self.service.url}/generate", {"X-API-Key": secret}
         response = httpx.post(url, json=body, headers=headers, timeout=120)
@@ -60,7 +60,7 @@ class Caller:
 
 
 def used_five_minutes_ago(service: Service, key: str) -> None:
-    """Put the last use of the key back, since a use is written down once a minute."""
+    """Move the last use of the key back, because a use is recorded only once a minute."""
     code = (
         "from datetime import timedelta; from django.db.models import F\n"
         f"used = APIKeySecret.objects.filter(key__name={key!r})\n"
@@ -90,7 +90,7 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     expect(page.locator(".key-facts")).to_contain_text("Last used just now")
     assert first not in page.content()
 
-    # Limited, by a form that says what is wrong with it.
+    # Limited, with a form that names an invalid network.
     page.get_by_label("Allowed networks").fill("127.0.0.1\n10.0.0.1/8")
     page.get_by_label("Tokens per day").fill("1000")
     page.get_by_role("button", name="Save").click()
@@ -99,11 +99,11 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     page.get_by_role("button", name="Save").click()
     page.locator("#result_list").get_by_role("link", name="life", exact=True).click()
 
-    # Rotated: both secrets work, and the page tells that the old one still does.
+    # Rotated: both secrets work, and the page shows that the old one is still in use.
     used_five_minutes_ago(service, "life")
     page.get_by_role("link", name="Rotate secret…").click()
     page.get_by_label("Other").check()
-    page.get_by_label("Hours of grace").fill("36")
+    page.get_by_label("Grace period in hours").fill("36")
     page.get_by_label("Reason").fill("Quarterly")
     page.get_by_role("button", name="Rotate secret").click()
     second = shown_secret(page)
@@ -113,13 +113,13 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     for secret in (first, second):
         assert caller.refusal(secret) is None
     page.reload()
-    expect(page.locator(".key-note")).to_contain_text("is still in use: last just now from 127.0.0.1")
-    expect(page.locator(".key-facts")).to_contain_text("In grace")
+    expect(page.locator(".key-note")).to_contain_text("is still in use: last used just now from 127.0.0.1")
+    expect(page.locator(".key-facts")).to_contain_text("In grace period")
 
-    # The grace ended at once.
-    do(page, "End grace")
-    expect(page.get_by_text("Ended the grace of the API key")).to_be_visible()
-    assert "another one has replaced it" in str(caller.refusal(first))
+    # The grace period ended early.
+    do(page, "End grace period")
+    expect(page.get_by_text("Ended the grace period of the API key")).to_be_visible()
+    assert "a newer secret of this API key has replaced it" in str(caller.refusal(first))
     assert caller.refusal(second) is None
 
     # Disabled and enabled.
@@ -130,7 +130,7 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     do(page, "Enable")
     assert caller.refusal(second) is None
 
-    # What it used, exact to the token.
+    # The usage, exact to the token.
     page.get_by_role("link", name="Usage", exact=True).last.click()
     expect(page.locator(".usage-figures")).to_contain_text("5 requests")
     expect(page.locator(".usage-bars")).to_contain_text(f"{caller.tokens} of 1,000 used")
@@ -141,13 +141,13 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     assert f",{caller.tokens}\r\n" in Path(download.value.path()).read_bytes().decode()
     page.get_by_role("link", name="Go to the key").click()
 
-    # Revoked for good.
+    # Revoked permanently.
     do(page, "Revoke", "The end")
     expect(state).to_have_text("Revoked")
     expect(page.locator(".key-actions")).to_have_count(0)
     assert "revoked" in str(caller.refusal(second))
 
-    # The audit has all of it.
+    # Every step is an event.
     expect(events.first).to_contain_text("Revoked")
     page.get_by_role("link", name="All events of this key").click()
     assert sorted(page.locator("#result_list .key-event").all_inner_texts()) == [
@@ -155,7 +155,7 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
         "Created",
         "Disabled",
         "Enabled",
-        "Grace ended",
+        "Grace period ended",
         "Limits changed",
         "New secret first used",
         "New secret first used",
@@ -165,25 +165,28 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     ]
     assert window.complaints == []
 
-    assert_not_kept(window, service, first, second)
+    assert_not_stored(window, service, first, second)
 
 
-def assert_not_kept(window: Browsing, service: Service, *secrets: str) -> None:
-    """Neither the database's files (and so sessions, messages and history), nor the log, nor the cookies hold
-    what would let anyone in."""
+def assert_not_stored(window: Browsing, service: Service, *secrets: str) -> None:
+    """Assert that no secret is in the database (with sessions and history), the log or the cookies."""
     var_dir = Path(service.environ["VAR_DIR"])
     database = b"".join(path.read_bytes() for path in var_dir.glob("db.sqlite3*"))
     log, cookies = service.log.read_text(), repr(window.context.cookies())
     assert "/generate" in log
     for secret in secrets:
-        assert secret[:11].encode() in database  # Its prefix is shown to people, so the right file is read.
+        assert (
+            secret[:11].encode() in database
+        )  # The prefix is stored, which shows that the right file was read.
         body = secret.removeprefix("llms_")
         assert body.encode() not in database
         assert body not in log
         assert body not in cookies
 
 
-def test_of_two_who_rotate_at_once_the_second_is_told(window: Browsing, page: Page) -> None:
+def test_of_two_concurrent_rotations_the_second_is_refused_with_a_message(
+    window: Browsing, page: Page
+) -> None:
     create_key(page, "raced")
     page.get_by_role("link", name="go to the key").click()
     page.get_by_role("link", name="Rotate secret…").click()
@@ -198,8 +201,8 @@ def test_of_two_who_rotate_at_once_the_second_is_told(window: Browsing, page: Pa
 
 def test_a_reload_does_not_show_a_secret_again(page: Page) -> None:
     secret = create_key(page, "reloaded")
-    page.reload()  # Sends the form again.
-    expect(page.get_by_text("in use already")).to_be_visible()
+    page.reload()  # Submits the form again.
+    expect(page.get_by_text("already has")).to_be_visible()
     assert secret not in page.content()
 
 

@@ -1,4 +1,4 @@
-"""The usage pages in Chromium: they fit their window, their labels do not collide, each theme shows them."""
+"""The usage pages in Chromium: they fit the window, labels do not overlap, and each theme has its colours."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ from tests.e2e.browser import browsing, log_in, needs_browser
 
 pytestmark = [needs_browser, pytest.mark.django_db(transaction=True)]
 
-COLLISIONS = """() => {
+OVERLAPS = """() => {
   const box = text => ({what: text.textContent, ...text.getBoundingClientRect().toJSON()});
   const boxes = [...document.querySelectorAll(".usage-chart")]
     .map(chart => [...chart.querySelectorAll("text")].map(box).filter(box => box.width > 0));
@@ -25,7 +25,7 @@ COLLISIONS = """() => {
 
 @pytest.fixture
 def keys(admin_user: User) -> list[APIKey]:
-    """Keys that were used on each of 90 days, with names and numbers of any length."""
+    """Keys with usage on each of 90 days, and with short and long names and numbers."""
     today = datetime.now(UTC).date()
     names = (
         "search",
@@ -55,7 +55,7 @@ def addresses(keys: list[APIKey]) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_pages_fit_the_window_and_labels_do_not_collide(
+def test_pages_fit_the_window_and_labels_do_not_overlap(
     live_server: LiveServer, addresses: list[str], width: int
 ) -> None:
     with browsing(live_server.url, width=width) as window:
@@ -64,12 +64,12 @@ def test_pages_fit_the_window_and_labels_do_not_collide(
         for address in addresses:
             page.goto(address)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, address
-            assert page.evaluate(COLLISIONS) == [], address
+            assert page.evaluate(OVERLAPS) == [], address
             assert page.locator(".usage-day:visible").count() >= 2 * 4, address
         assert window.complaints == []
 
 
-def test_each_theme_has_colours_of_its_own_and_the_table_opens_by_keyboard(
+def test_each_theme_has_its_colours_and_the_table_opens_by_keyboard(
     live_server: LiveServer, addresses: list[str]
 ) -> None:
     fills = []

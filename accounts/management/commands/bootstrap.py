@@ -1,4 +1,4 @@
-"""`manage.py bootstrap`: the first API key and the first admin account of a fresh database."""
+"""`manage.py bootstrap`: create the first API key and the first admin account of a fresh database."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`manage.py list_keys`: all keys and what they are worth, for people and for scripts."""
+"""`manage.py list_keys`: list the API keys, as a table or as JSON."""
 
 import json
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from accounts import services
+from accounts.key_fields import LIMITS
 from accounts.models import APIKey, KeyState
 
 COLUMNS = ("number", "name", "state", "owner", "secrets", "last_used", "expires")
 
 
 class Command(BaseCommand):
-    help = "List the API keys; never a secret, only what it starts with."
+    help = "List the API keys, each with the first characters of its live secrets."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--state", choices=KeyState.values, help="those in this state alone")
+        parser.add_argument("--state", choices=KeyState.values, help="list only keys in this state")
         parser.add_argument("--format", choices=["table", "json"], default="table")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -45,7 +45,7 @@ def _row(key: APIKey) -> dict[str, Any]:
         "created": _second(key.created_at),
         "last_used": _second(key.last_used_at),
         "expires": _second(key.expires_at),
-        "limits": {name: getattr(key, name) for name in services.LIMITS},
+        "limits": {name: getattr(key, name) for name in LIMITS},
         "allowed_networks": key.allowed_networks,
         "scopes": key.scopes,
     }

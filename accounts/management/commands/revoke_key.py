@@ -1,4 +1,4 @@
-"""`manage.py revoke_key`: the end of a key, for scripts."""
+"""`manage.py revoke_key`: revoke an API key from a script."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from accounts.management import arguments
 
 
 class Command(BaseCommand):
-    help = "Refuse an API key from now on, for good."
+    help = "Revoke an API key permanently."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("key", help="its name or number")
-        parser.add_argument("--reason", default="", help="kept with the key's events")
+        parser.add_argument("key", help="name or number of the key")
+        parser.add_argument("--reason", default="", help="stored in the key's events")
 
     def handle(self, *args: Any, **options: Any) -> None:
         key = arguments.find_key(options["key"])

@@ -1,4 +1,4 @@
-"""`manage.py rotate_key`: a new secret for a key, for scripts."""
+"""`manage.py rotate_key`: add a secret to an API key from a script."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,20 +7,21 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts import services
 from accounts.management import arguments
+from accounts.templatetags.keys import duration
 
 
 class Command(BaseCommand):
-    help = "Give an API key a new secret, which alone goes to stdout; the old one works for the grace."
+    help = "Add a new secret to an API key and print only it to stdout."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("key", help="its name or number")
+        parser.add_argument("key", help="name or number of the key")
         parser.add_argument(
             "--grace",
             type=arguments.duration,
             default=timedelta(days=1),
-            help="for example 1h or 7d; 0 is none",
+            help="how long the old secret keeps working: 24h by default, 0 ends it now",
         )
-        parser.add_argument("--reason", default="", help="kept with the key's events")
+        parser.add_argument("--reason", default="", help="stored in the key's events")
 
     def handle(self, *args: Any, **options: Any) -> None:
         key = arguments.find_key(options["key"])
@@ -29,6 +30,6 @@ class Command(BaseCommand):
             issued = services.rotate(key=key, grace=grace, reason=options["reason"], by=arguments.operator())
         except services.KeyChangeError as refused:
             raise CommandError(str(refused)) from refused
-        old = f"works for {grace} more (days, h:mm:ss)" if grace else "no longer works"
-        self.stderr.write(f"Rotated the API key “{key}”: the old secret {old}; this is the new one:")
+        old = f"works for another {duration(grace)}" if grace else "no longer works"
+        self.stderr.write(f"Rotated the API key “{key}”. The old secret {old}. The new secret is:")
         self.stdout.write(issued.plaintext)

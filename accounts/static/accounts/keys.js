@@ -1,9 +1,9 @@
 "use strict";
 
-// Copying a secret, and taking it off the page when the page is left.
+// Copies a secret, and removes it from the page when the user leaves.
 
 async function copy(text) {
-  // navigator.clipboard exists on https and localhost only; the admin may be served by plain http in a network.
+  // navigator.clipboard exists only on https and localhost, but the admin may be served over plain http.
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = document.createElement("textarea");
   field.value = text;
@@ -11,7 +11,7 @@ async function copy(text) {
   field.select();
   const copied = document.execCommand("copy");
   field.remove();
-  if (!copied) throw new Error("copying was refused");
+  if (!copied) throw new Error("the browser refused to copy");
 }
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -32,7 +32,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// A browser may keep the page in memory for the back button: without the secret, then.
+// A browser may keep the page in memory for the back button, so the secret is removed first.
 window.addEventListener("pagehide", () => {
   for (const shown of document.querySelectorAll(".key-shown")) shown.textContent = "no longer shown";
 });
