@@ -1,5 +1,7 @@
 """How the service connects to its database, from one URL."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-# A request that finds no connection within this time is answered 503.
+# A request that gets no connection within this time is answered with 503.
 WAIT_S = 5
-# As long as a connection that nobody uses is kept.
+# How long an unused connection stays open.
 KEPT_S = 60
 
 
@@ -18,11 +20,11 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
     """Django's settings for the database at `url`.
 
     Args:
-        connections: that a process may have open to PostgreSQL.
-        test_folder: where the tests' SQLite file is.
+        connections: how many a process may open to PostgreSQL.
+        test_folder: the folder of the SQLite file that the tests use.
 
     Raises:
-        ImproperlyConfigured: the URL is none; without its text, which may hold a password.
+        ImproperlyConfigured: the URL is invalid. The message does not contain it, for it may hold a password.
     """
     try:
         config: dict[str, Any] = {**dj_database_url.parse(url, conn_health_checks=True)}
@@ -34,21 +36,21 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
             config["CONN_MAX_AGE"] = KEPT_S
             config["OPTIONS"] = {
                 **given,
-                # A transaction takes its write lock at its start and waits for it; taken later, two that
-                # both have read would fail at once with "database is locked".
+                # A transaction takes the write lock when it begins, and waits for it. If two transactions
+                # read first, one of them would fail at once with "database is locked".
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             }
-            # A file, as in production: threads and processes share it as they do there.
+            # A file, so that threads and processes share it as in production.
             config["TEST"] = {"NAME": str(test_folder / "test.sqlite3")}
         case "django.db.backends.postgresql":
-            # A thread for each waiting request, each with a connection of its own, would be more than the
-            # server has: they share a pool, which keeps its connections and checks them before use.
+            # Every waiting request has a thread. With a connection for each of them the server would run
+            # out of connections, so the threads share a pool, which checks a connection before its use.
             config["CONN_MAX_AGE"] = 0
             config["OPTIONS"] = {
                 "connect_timeout": WAIT_S,
-                # Every request runs the same few statements: the server keeps how.
+                # Every request runs the same few statements, so the server keeps their plans.
                 "server_side_binding": True,
                 "prepare_threshold": 5,
                 **given,
@@ -57,7 +59,7 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
                     "max_size": connections,
                     "timeout": WAIT_S,
                     "max_idle": KEPT_S,
-                    # After a longer one, the next request tries at once instead of at the end of a wait.
+                    # Then the pool gives up, and the next request tries again immediately.
                     "reconnect_timeout": WAIT_S,
                 },
             }
@@ -68,22 +70,35 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
     return config
 
 
-def why_not(error: Error) -> str:
-    """What an operator should know of the database's refusal, in one sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+def first_line(error: Error) -> str:
+    """The database's reason for an error, without its further explanations."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def explain(error: Error) -> str:
+    """One sentence for the operator about an error of the database."""
     return (
-        f"The database cannot be used ({lines[0]}): see that it runs, has room, and what DATABASE_URL says."
+        f"The database cannot be used ({first_line(error)}): check that it is running and can be written to, "
+        "and that DATABASE_URL is correct."
     )
 
 
-def connect_once(connection: BaseDatabaseWrapper) -> None:
-    """Look whether the database lets the service in.
-
-    Raises what the database itself says, where a pool would only tell of its own wait.
-    """
-    other = connection.copy()
-    other.settings_dict["OPTIONS"].pop("pool", None)
+@contextmanager
+def separate_connection(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
+    """A further connection to the same database, outside of the pool; it is closed at the end."""
+    own = connection.copy()
+    own.settings_dict["OPTIONS"].pop("pool", None)
     try:
-        other.ensure_connection()
+        yield own
     finally:
-        other.close()
+        own.close()
+
+
+def check_connection(connection: BaseDatabaseWrapper) -> None:
+    """Connect to the database once.
+
+    Raises:
+        Error: what the database itself reports. A pool would only report that it waited in vain.
+    """
+    with separate_connection(connection) as own:
+        own.ensure_connection()

@@ -10,11 +10,11 @@ COMMAND = [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"
 
 
 def become_server() -> NoReturn:
-    """Go on as gunicorn, with the same process id."""
-    # Connections do not outlive this process.
+    """Replace this process with gunicorn; the process id stays the same."""
+    # The server cannot use connections of this process.
     connections.close_all()
     sys.stdout.flush()
-    # gunicorn reads this one itself, before its configuration, and fails where it is set to nothing.
+    # gunicorn itself reads this variable before its configuration, and does not accept an empty one.
     environ = {
         name: value for name, value in os.environ.items() if name != "WEB_CONCURRENCY" or value.strip()
     }

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from llmservice.environment import BASE_DIR
-from tests.e2e.conftest import Service, StartService, free_port, python, service_environ
+from tests.e2e.conftest import Service, StartService, free_port, manage, python, service_environ
 
 RECOVERS_WITHIN = 20
 
@@ -162,9 +162,31 @@ def test_replicas_that_start_at_once_make_one_database(
     finally:
         assert [service.stop() for service in started] == [0, 0]
     logs = "".join(service.log.read_text() for service in started)
-    assert logs.count("Made the API key") == logs.count("Made the admin account") == 1
+    assert logs.count("Created the first API key") == logs.count("Created the admin account") == 1
     assert "correct horse" not in logs
     assert "mysecurekey123" not in logs
+
+
+def test_two_first_starts_at_the_same_time_create_one_account(
+    database: str, tmp_path: Path, quickstart_model: Path
+) -> None:
+    """Also with a pool of a single connection, which the migrations need."""
+
+    def setup(name: str) -> str:
+        environ = service_environ(
+            tmp_path / name,
+            DATABASE_URL=database,
+            DATABASE_CONNECTIONS="1",
+            SECRET_KEY="the same for both" * 4,
+            LLM_MODEL=str(quickstart_model),
+        )
+        return manage(environ, "setup")
+
+    with ThreadPoolExecutor(2) as pool:
+        banners = list(pool.map(setup, ("a", "b")))
+
+    assert sum("with the password" in banner for banner in banners) == 1
+    assert all("mysecurekey123" in banner for banner in banners)
 
 
 def test_a_start_waits_for_the_database_and_then_says_what_is_missing(
@@ -188,6 +210,6 @@ def test_a_start_waits_for_the_database_and_then_says_what_is_missing(
 
     assert done.returncode == 1
     waiting, refusal = done.stderr.splitlines()
-    assert "Waiting for the database" in waiting
+    assert "Waiting up to 1.5 s for the database" in waiting
     assert refusal.startswith("CommandError: The database did not answer within 1.5 s")
     assert "hush" not in done.stderr

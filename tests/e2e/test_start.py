@@ -1,4 +1,4 @@
-"""How the service starts and ends: what an operator sees who does something wrong, and who does not."""
+"""How the service starts and ends, and what an operator sees after a mistake."""
 
 import signal
 import stat
@@ -26,7 +26,7 @@ REFUSED_WITHIN_S = 15
 
 
 def refusal(environ: dict[str, str]) -> str:
-    """What gunicorn says, after its own first line, when it refuses to start."""
+    """The one line that gunicorn prints, after its own first one, when it does not start."""
     done = subprocess.run(
         python(*GUNICORN),
         cwd=BASE_DIR,
@@ -45,14 +45,14 @@ def refusal(environ: dict[str, str]) -> str:
 
 @pytest.fixture
 def environ(tmp_path: Path, quickstart_model: Path) -> dict[str, str]:
-    """Of a service that could start: its database is migrated, its model is there."""
+    """The environment of a service that can start: the database is migrated and the model exists."""
     environ = service_environ(tmp_path, LLM_MODEL=str(quickstart_model))
     manage(environ, "migrate", "--verbosity=0", "--skip-checks")
     return environ
 
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "nobody-here/no-such-model-5f2c"])
-def test_a_model_that_cannot_be_had_stops_the_start(environ: dict[str, str], model: str) -> None:
+def test_an_unavailable_model_stops_the_start(environ: dict[str, str], model: str) -> None:
     started = time.monotonic()
     said = refusal({**environ, "LLM_MODEL": model})
     took = time.monotonic() - started
@@ -66,11 +66,11 @@ def test_a_model_that_cannot_be_had_stops_the_start(environ: dict[str, str], mod
     ("name", "value"),
     [("PORT", "http"), ("LLM_MAX_QUEUED", "-1"), ("LLM_MAX_QUEUE", "4"), ("DEBUG", "maybe")],
 )
-def test_a_bad_setting_stops_the_start_with_its_name(environ: dict[str, str], name: str, value: str) -> None:
+def test_an_invalid_setting_stops_the_start(environ: dict[str, str], name: str, value: str) -> None:
     assert refusal({**environ, name: value}).startswith(name)
 
 
-def test_a_start_that_is_refused_leaves_no_files_behind(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_failed_start_leaves_no_files_behind(environ: dict[str, str], tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     refusal({**environ, "LLM_MODEL": "/no/such/folder", "TMPDIR": str(temporary)})
@@ -83,7 +83,7 @@ def test_a_database_without_tables_stops_the_start(tmp_path: Path, quickstart_mo
     assert "manage.py migrate" in said
 
 
-def test_a_database_that_is_away_stops_the_start(environ: dict[str, str]) -> None:
+def test_an_unreachable_database_stops_the_start(environ: dict[str, str]) -> None:
     said = refusal({**environ, "DATABASE_URL": f"postgres://u:hush@127.0.0.1:{free_port()}/n"})
 
     assert said.startswith("The database cannot be used (connection failed")
@@ -91,7 +91,7 @@ def test_a_database_that_is_away_stops_the_start(environ: dict[str, str]) -> Non
     assert "hush" not in said
 
 
-def test_the_setup_says_in_one_sentence_that_the_database_cannot_be_used(environ: dict[str, str]) -> None:
+def test_the_setup_says_in_one_sentence_why_the_database_cannot_be_used(environ: dict[str, str]) -> None:
     away = f"postgres://u:hush@127.0.0.1:{free_port()}/n"
     for url in (away, "sqlite:////proc/no-such.sqlite3"):
         done = subprocess.run(
@@ -114,20 +114,44 @@ def test_a_port_that_is_taken_stops_the_start(environ: dict[str, str], service: 
     assert f"port {service.environ['PORT']}" in said
 
 
-def test_the_secret_key_is_kept_where_only_its_owner_reads_it(service: Service) -> None:
+@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+def test_an_address_of_another_machine_stops_the_start(environ: dict[str, str], host: str) -> None:
+    said = refusal({**environ, "HOST": host})
+
+    assert said.startswith(f"The service cannot listen on {host}")
+    assert "set HOST to an address of this machine" in said
+
+
+def test_a_folder_that_cannot_be_created_stops_the_setup(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        python("manage.py", "setup"),
+        cwd=BASE_DIR,
+        env={**environ, "VAR_DIR": "/proc/no-such-folder", "SECRET_KEY": "s" * 50},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.startswith("CommandError: The folder /proc/no-such-folder cannot be created (")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_only_its_owner_can_read_the_stored_secret_key(service: Service) -> None:
     file = Path(service.environ["VAR_DIR"]) / "secret_key"
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_the_log_holds_no_secret(service: Service) -> None:
+def test_the_log_contains_no_secret(service: Service) -> None:
     httpx.get(f"{service.url}/health?key={service.key}", headers={"X-API-Key": service.key})
 
-    assert '"GET /health" 200' in service.log.read_text()
+    # The line is written after the answer has been sent.
+    while '"GET /health" 200' not in service.log.read_text():
+        time.sleep(0.05)
     assert service.key not in service.log.read_text()
 
 
-def test_warnings_are_in_the_log_where_others_can_reach_the_service(start_service: StartService) -> None:
+def test_the_log_warns_if_other_machines_can_reach_the_service(start_service: StartService) -> None:
     started = start_service(HOST="0.0.0.0", DEBUG="1")
     started.wait_ready()
 
@@ -136,7 +160,7 @@ def test_warnings_are_in_the_log_where_others_can_reach_the_service(start_servic
     assert "llmservice.W002" in log
 
 
-def test_a_second_start_keeps_keys_and_account(environ: dict[str, str]) -> None:
+def test_a_second_setup_keeps_key_and_account(environ: dict[str, str]) -> None:
     first = manage(environ, "setup")
     second = manage(environ, "setup")
 
@@ -145,13 +169,37 @@ def test_a_second_start_keeps_keys_and_account(environ: dict[str, str]) -> None:
     assert "mysecurekey123" in second
 
 
-def test_a_key_that_the_database_does_not_hold_is_not_printed(environ: dict[str, str]) -> None:
+def test_the_setup_creates_the_account_that_the_settings_name(environ: dict[str, str]) -> None:
+    account = {"DJANGO_SUPERUSER_USERNAME": "ada", "DJANGO_SUPERUSER_PASSWORD": "correct horse"}
+
+    banner = manage({**environ, **account}, "setup")
+
+    assert "Created the admin account “ada”" in banner
+    assert "correct horse" not in banner
+    assert "Created" not in manage(environ, "setup")
+
+
+def test_an_account_without_a_password_stops_the_setup(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        python("manage.py", "setup"),
+        cwd=BASE_DIR,
+        env={**environ, "DJANGO_SUPERUSER_USERNAME": "ada"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "DJANGO_SUPERUSER_PASSWORD" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_key_that_the_database_does_not_contain_is_not_printed(environ: dict[str, str]) -> None:
     manage(environ, "setup")
 
     assert "another-key" not in manage({**environ, "API_KEY": "another-key"}, "setup")
 
 
-def test_a_setup_with_a_model_that_cannot_be_had_makes_nothing(environ: dict[str, str]) -> None:
+def test_a_setup_without_its_model_creates_nothing(environ: dict[str, str]) -> None:
     done = subprocess.run(
         python("manage.py", "setup"),
         cwd=BASE_DIR,
@@ -167,7 +215,7 @@ def test_a_setup_with_a_model_that_cannot_be_had_makes_nothing(environ: dict[str
     assert "with the password" in manage(environ, "setup")
 
 
-def test_the_setup_becomes_the_server_with_a_number_of_workers_that_is_set_to_nothing(
+def test_the_setup_becomes_the_server_even_with_an_empty_number_of_workers(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     command = ("manage.py", "setup", "--serve")
@@ -178,7 +226,7 @@ def test_the_setup_becomes_the_server_with_a_number_of_workers_that_is_set_to_no
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_service_cleanly(
+def test_a_signal_stops_the_service_cleanly(
     start_service: StartService, tmp_path: Path, number: signal.Signals
 ) -> None:
     started = start_service(TMPDIR=str(tmp_path))
@@ -194,7 +242,7 @@ def test_a_signal_ends_the_service_cleanly(
         httpx.get(f"{started.url}/health")
 
 
-def test_a_request_that_runs_at_sigterm_is_answered(start_service: StartService) -> None:
+def test_a_running_request_is_answered_after_sigterm(start_service: StartService) -> None:
     started = start_service(LLM_MAX_RUNNING="1", LLM_MAX_QUEUED="0")
     started.wait_ready()
 
@@ -208,7 +256,7 @@ def test_a_request_that_runs_at_sigterm_is_answered(start_service: StartService)
 
     with ThreadPoolExecutor(1) as pool:
         long = pool.submit(generate, 100)
-        # It has the one place when others are refused, twice: the first may have met the place being cleared.
+        # Once two others are refused it runs: a single refusal may come while the slot is being freed.
         while not all(generate(1).status_code == 503 for _ in range(2)) or long.done():
             if long.done():
                 long = pool.submit(generate, 100)
@@ -223,7 +271,7 @@ def test_a_request_that_runs_at_sigterm_is_answered(start_service: StartService)
 
 
 def refused(service: Service) -> bool:
-    """Whether a new connection is; one that hangs instead raises."""
+    """Whether a new connection is refused; raises if it hangs instead."""
     try:
         httpx.get(f"{service.url}/health", timeout=20)
     except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:

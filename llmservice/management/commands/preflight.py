@@ -1,3 +1,4 @@
+import errno
 import logging
 import socket
 import sys
@@ -11,22 +12,26 @@ from django.db.migrations.executor import MigrationExecutor
 
 from inference import runtime
 from inference.engine.errors import ModelUnavailable
-from llmservice.database import connect_once, why_not
+from llmservice.database import check_connection, explain
 
 logger = logging.getLogger(__name__)
 
 
 class CannotServe(Exception):
-    """The service cannot start; the text is one sentence that says what to do."""
+    """The service cannot start; the text is one sentence that tells the operator what to do."""
 
 
 class Command(BaseCommand):
-    help = "Look whether the service could start, and say in one sentence why not."
-    requires_system_checks = []  # they are run below, where their warnings go to the log
+    help = (
+        "Checks port, settings, database and model, and reports in one sentence why the service cannot start."
+    )
+    requires_system_checks = []  # they run below, so that their warnings go to the log
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--before-setup", action="store_true", help="look only at what is there before database and model"
+            "--before-setup",
+            action="store_true",
+            help="check only the port; neither database nor model have to exist yet",
         )
 
     def handle(self, *args: Any, before_setup: bool, **options: Any) -> None:
@@ -42,21 +47,25 @@ class Command(BaseCommand):
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises CannotServe where the service cannot listen on `port` of `host`."""
+    """Raises CannotServe if the service cannot listen on this address."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             other = port + 1 if port < 65535 else port - 1
+            remedy = (
+                f"stop the program that uses the port, or choose another port with PORT={other}"
+                if error.errno == errno.EADDRINUSE
+                else "set HOST to an address of this machine and PORT to a port that this user may use"
+            )
             raise CannotServe(
-                f"The service cannot listen on {host}, port {port} ({error.strerror}): end what uses it, "
-                f"or choose another with PORT={other}."
+                f"The service cannot listen on {host}, port {port} ({error.strerror}): {remedy}."
             ) from error
 
 
 def check_settings() -> None:
-    """Log the warnings of Django's system checks. Raises CannotServe for an error among them."""
+    """Log the warnings of Django's system checks. Raises CannotServe if they report an error."""
     for message in checks.run_checks():
         if message.level >= checks.ERROR:
             raise CannotServe(f"{message.msg} ({message.id})")
@@ -64,12 +73,12 @@ def check_settings() -> None:
 
 
 def check_database() -> None:
-    """Raises CannotServe where the database cannot be reached or its tables are not those of this version."""
+    """Raises CannotServe if the database cannot be used or its tables are not those of this version."""
     try:
-        connect_once(connection)
+        check_connection(connection)
         executor = MigrationExecutor(connection)
     except Error as error:
-        raise CannotServe(why_not(error)) from error
+        raise CannotServe(explain(error)) from error
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if missing:
         raise CannotServe(
