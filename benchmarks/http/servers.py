@@ -105,7 +105,7 @@ def _with_database(var_dir: Path, **settings: str) -> dict[str, str]:
         "PORT": str(free_port()),
         **settings,
     }
-    for command in ("migrate", "seed"):
+    for command in ("migrate", "bootstrap"):
         subprocess.run(
             [sys.executable, "manage.py", command, "--skip-checks"],
             cwd=BASE_DIR,

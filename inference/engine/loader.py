@@ -51,9 +51,10 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     transformers_logging.disable_progress_bar()
     leave_report_to_check_weights()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         read: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            trust_remote_code=False,
             dtype=torch.float32,
             attn_implementation="sdpa",
             output_loading_info=True,

@@ -98,7 +98,7 @@ def database_url(postgres_url: str) -> Iterator[str]:
 def test_a_postgresql_database_is_backed_up_and_restored(database_url: str, tmp_path: Path) -> None:
     environ = service_environ(tmp_path, DATABASE_URL=database_url)
     manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-    manage(environ, "seed", "--skip-checks")
+    manage(environ, "bootstrap", "--skip-checks")
     folder = tmp_path / "checkout"
     folder.mkdir()
     page = BASE_DIR / "docs" / "operations.md"
