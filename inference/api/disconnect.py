@@ -1,4 +1,4 @@
-"""A client that goes away while it waits for its text: nobody would read the rest."""
+"""Cancels a generation whose client has left: nobody would read the rest."""
 
 import select
 import socket
@@ -7,22 +7,22 @@ from rest_framework.request import Request
 
 from inference.engine.request import Completion, Generation
 
-LOOK_EVERY_S = 0.5
-# Linux alone tells a close by the other side while data of it wait to be read; elsewhere none is noticed.
+CHECK_EVERY_S = 0.5
+# Only Linux reports that the peer has closed while its data wait to be read; elsewhere it goes unnoticed.
 CLOSED = getattr(select, "POLLRDHUP", 0)
 
 
 def result_for(request: Request, generation: Generation) -> Completion:
-    """Wait for the text, and give it up when the request's client has closed its connection.
+    """Wait for the text, and cancel it once the request's client has closed its connection.
 
     Raises:
-        Cancelled: it has.
+        Cancelled: the client has closed its connection.
         EngineError: as `Generation.result`.
     """
     connection: socket.socket | None = request.META.get("gunicorn.socket")
     while connection is not None:
         try:
-            return generation.result(LOOK_EVERY_S)
+            return generation.result(CHECK_EVERY_S)
         except TimeoutError:
             if is_closed(connection):
                 generation.cancel()
@@ -31,8 +31,8 @@ def result_for(request: Request, generation: Generation) -> Completion:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the other side has closed the connection; what it has sent before that is not read."""
+    """Whether the peer has closed the connection; data it sent before that stay unread."""
     poll = select.poll()
-    # Errors and a connection that is down for both sides are told unasked.
+    # poll reports errors and a connection closed in both directions without being asked.
     poll.register(connection, CLOSED)
     return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""`POST /generate`: a prompt in, the prompt and the model's text out."""
+"""`POST /generate`: continue a prompt."""
 
 import secrets
 
@@ -41,7 +41,7 @@ ANSWER = OpenApiExample(
 
 
 class GenerateView(KeyView):
-    """Generates text after a prompt."""
+    """Continues a prompt."""
 
     scope = Scope.GENERATE
 

@@ -1,4 +1,4 @@
-"""Whether the service runs, and whether it can generate: for probes and load balancers, without a key."""
+"""Liveness and readiness, for probes and load balancers; neither needs a key."""
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -11,9 +11,9 @@ from llmservice.http.views import OwnMethodsView
 
 
 class HealthView(OwnMethodsView):
-    """Whether this process should go on: a supervisor restarts it on 503.
+    """Whether this process should keep running: a supervisor restarts it on 503.
 
-    It asks neither the database nor the model, so that it answers at any load, and while the model loads.
+    It uses neither the database nor the model, so it answers at any load, and while the model loads.
     """
 
     authentication_classes = ()
@@ -23,7 +23,7 @@ class HealthView(OwnMethodsView):
         operation_id="health",
         tags=["Service"],
         summary="Is the service running?",
-        description="Answers at all times, also while the model loads and while every core generates.",
+        description="Answers at any time, including while the model loads and while every core generates.",
         responses={
             200: OpenApiResponse(
                 HealthSerializer,
@@ -32,7 +32,7 @@ class HealthView(OwnMethodsView):
             ),
             503: OpenApiResponse(
                 HealthSerializer,
-                description="The engine is dead: only a restart of the service helps.",
+                description="The engine has died: only a restart of the service helps.",
                 examples=[OpenApiExample("Dead", {"status": "error", "message": "The engine has stopped."})],
             ),
         },
@@ -45,7 +45,7 @@ class HealthView(OwnMethodsView):
 
 
 class ReadyView(OwnMethodsView):
-    """Whether to send requests here now."""
+    """Whether to send requests to this process now."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -54,7 +54,7 @@ class ReadyView(OwnMethodsView):
         operation_id="ready",
         tags=["Service"],
         summary="Can the service generate?",
-        description="Answers 503 while the model loads and while the service stops; send requests elsewhere.",
+        description="Answers 503 while the model loads and during shutdown: send requests elsewhere.",
         parameters=[RETRY_AFTER],
         responses={
             200: OpenApiResponse(

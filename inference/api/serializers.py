@@ -1,4 +1,4 @@
-"""The bodies of the API: what a request may hold, and what answers are made of."""
+"""The bodies of requests and answers."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from llmservice.http.fields import (
     StrictSerializer,
 )
 
-# A seed that an answer tells must be the same when it is sent again, also by clients that read every number
-# as a double (JavaScript) and so keep whole numbers up to 2**53 only.
+# A client that reads every number as a double (JavaScript) must be able to send a seed back, and doubles are
+# exact only up to 2**53.
 MAX_SEED = 2**32 - 1
 MAX_STOP_STRINGS = 4
 MAX_STOP_LENGTH = 64
 
 
 class GenerateRequestSerializer(StrictSerializer):
-    """What to write on, and how."""
+    """A prompt, and how to continue it."""
 
     also_known_as = {
         "max_tokens": "max_new_tokens",
@@ -33,8 +33,8 @@ class GenerateRequestSerializer(StrictSerializer):
 
     prompt = StrictCharField(
         min_length=1,
-        help_text="The text to go on from, white space included. "
-        "Together with `max_new_tokens` it has to fit the model's context.",
+        help_text="The text to continue, white space included. "
+        "Together with `max_new_tokens` it must fit the model's context.",
     )
     max_new_tokens = StrictIntegerField(
         default=50, min_value=1, max_value=200, help_text="The most tokens to generate."
@@ -43,30 +43,31 @@ class GenerateRequestSerializer(StrictSerializer):
         default=0.7,
         min_value=0.1,
         max_value=2.0,
-        help_text="How bold the choice of each token is: low keeps to the likeliest, high evens them out.",
+        help_text="Divides the logits before sampling: low values favour the most likely tokens, "
+        "high values even them out.",
     )
     do_sample = StrictBooleanField(
         default=True,
-        help_text="Draw each token at random by its probability; if false, take the likeliest one each time "
+        help_text="Sample each token by its probability; if false, always take the most likely one "
         "(greedy), and `temperature`, `top_k`, `top_p` and `seed` change nothing.",
     )
     top_k = StrictIntegerField(
         default=50,
         min_value=0,
         max_value=1000,
-        help_text="Draw from this many of the likeliest tokens; 0 is off.",
+        help_text="Sample from this many of the most likely tokens; 0 disables it.",
     )
     top_p = StrictFloatField(
         default=1.0,
         above=0,
         max_value=1.0,
-        help_text="Draw from the likeliest tokens whose probabilities add up to this; 1 is off.",
+        help_text="Sample from the most likely tokens whose probabilities add up to this; 1 disables it.",
     )
     repetition_penalty = StrictFloatField(
         default=1.0,
         min_value=0.1,
         max_value=10.0,
-        help_text="Above 1, tokens that are in the text already become less likely; below 1, more. 1 is off.",
+        help_text="Above 1, tokens that occurred before become less likely; below 1, more. 1 disables it.",
     )
     seed = StrictIntegerField(
         default=None,
@@ -74,17 +75,17 @@ class GenerateRequestSerializer(StrictSerializer):
         min_value=0,
         max_value=MAX_SEED,
         help_text="The same request with the same seed gives the same text. "
-        "If it is null or absent, the service picks one; the answer tells which.",
+        "If it is null or absent, the service chooses one and returns it.",
     )
     stop = serializers.ListField(
         child=StrictCharField(min_length=1, max_length=MAX_STOP_LENGTH),
         default=[],
         max_length=MAX_STOP_STRINGS,
         error_messages={
-            "not_a_list": "Must be a list of texts.",
+            "not_a_list": "Must be a list of strings.",
             "max_length": "Must have at most {max_length} items.",
         },
-        help_text="Generation ends where one of these would appear; it is not part of the answer. "
+        help_text="Generation ends where one of these strings would appear; it is not part of the answer. "
         "The text of a special token of the model, such as `<|im_start|>`, ends it at that token.",
     )
 
@@ -92,13 +93,13 @@ class GenerateRequestSerializer(StrictSerializer):
 class UsageSerializer(serializers.Serializer[Any]):
     prompt_tokens = serializers.IntegerField(min_value=1, help_text="Tokens of the prompt.")
     completion_tokens = serializers.IntegerField(min_value=0, help_text="Tokens generated.")
-    total_tokens = serializers.IntegerField(min_value=1, help_text="Both together.")
+    total_tokens = serializers.IntegerField(min_value=1, help_text="The sum of both.")
 
 
 class GenerateResponseSerializer(serializers.Serializer[Any]):
-    """The prompt and what the model wrote after it."""
+    """The prompt, its completion, and how it was generated."""
 
-    generated_text = serializers.CharField(help_text="The prompt as it was sent, and `completion` after it.")
+    generated_text = serializers.CharField(help_text="The prompt as it was sent, followed by `completion`.")
     completion = serializers.CharField(
         help_text="The generated text alone, without special tokens. It may be empty."
     )
@@ -108,15 +109,17 @@ class GenerateResponseSerializer(serializers.Serializer[Any]):
         "`stop`: the model ended its text or wrote a stop string.",
     )
     seed = serializers.IntegerField(min_value=0, max_value=MAX_SEED, help_text="The seed that was used.")
-    model = serializers.CharField(help_text="The model that wrote the text.")
+    model = serializers.CharField(help_text="The model that generated the text.")
     usage = UsageSerializer()
 
 
 class HealthSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["ok", "error"], help_text="`error` once the engine is dead.")
-    message = serializers.CharField(help_text="The same in words.")
+    message = serializers.CharField(help_text="The status in words.")
 
 
 class ReadySerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(choices=["ready"], help_text="Always `ready`: whatever else is a 503.")
+    status = serializers.ChoiceField(
+        choices=["ready"], help_text="Always `ready`; anything else is answered with 503."
+    )
     model = serializers.CharField(help_text="The model that is served.")

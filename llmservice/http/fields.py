@@ -1,7 +1,7 @@
-"""Serializer fields that take JSON values for what they are.
+"""Serializer fields that accept only the right JSON type.
 
-Django REST framework was made for HTML forms as well, and so takes "5" for 5, 1 for true and 5 for "5".
-A JSON API that does so hides its clients' mistakes.
+Django REST framework also serves HTML forms, so its fields accept "5" for 5, 1 for true and 5 for "5". A JSON
+API that does so hides the mistakes of its clients.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 from rest_framework.settings import api_settings
 
-# A body can hold a hundred thousand unknown fields: an answer names so many of them, each cut to this length.
+# A body can contain a hundred thousand unknown fields: an answer names this many, each cut to this length.
 MAX_NAMED = 8
 MAX_NAME_LENGTH = 64
 
@@ -22,7 +22,7 @@ BOUNDS = {"max_value": "Must be at most {max_value}.", "min_value": "Must be at 
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """A JSON number without a fraction: 50.0 is 50, as JSON Schema has it, "50" and true are errors."""
+    """A JSON number without a fraction: 50.0 is 50, as in JSON Schema; "50" and true are errors."""
 
     default_error_messages = {"invalid": "Must be a whole number.", **BOUNDS}
 
@@ -46,7 +46,7 @@ class StrictFloatField(serializers.FloatField):
             self.fail("invalid")
         try:
             value = float(data)
-        except OverflowError:  # An integer beyond every float: the bounds say what is wrong with it.
+        except OverflowError:  # An integer too large for a float: the bounds reject it.
             value = math.inf if data > 0 else -math.inf
         if self.above is not None and value <= self.above:
             self.fail("above", above=self.above)
@@ -63,10 +63,10 @@ class StrictBooleanField(serializers.BooleanField):
 
 
 class StrictCharField(serializers.CharField):
-    """Text as it was sent, white space included."""
+    """A string as it was sent, white space included."""
 
     default_error_messages = {
-        "invalid": "Must be text.",
+        "invalid": "Must be a string.",
         "blank": "Must not be empty.",
         "max_length": "Must have at most {max_length} characters.",
     }
@@ -81,12 +81,12 @@ class StrictCharField(serializers.CharField):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A JSON object with these fields and no others; an unknown one is named, with what was likely meant.
+    """A JSON object with these fields and no others; an error names unknown ones and suggests a known one.
 
-    A misspelt option that is ignored would give an answer to another question than was asked.
+    Ignoring a misspelt option would answer a different request than the one that was sent.
     """
 
-    # Names that other services give a field of this one; for what spelling alone does not bring together.
+    # Names that other services use for a field; for suggestions that similar spelling does not find.
     also_known_as: Mapping[str, str] = {}
 
     def run_validation(self, data: Any = empty) -> Any:
@@ -131,7 +131,7 @@ def _kind(data: Any) -> str:
 
 
 class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Says in the OpenAPI document that other fields are refused."""
+    """States in the OpenAPI document that other fields are refused."""
 
     target_class = StrictSerializer
     match_subclasses = True

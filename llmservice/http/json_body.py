@@ -1,4 +1,4 @@
-"""What comes in and what goes out: JSON only, read strictly, answered always."""
+"""JSON bodies: read strictly, and always answered in JSON."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 
 class StrictJSONParser(JSONParser):
-    """Reads JSON as RFC 8259 defines it: UTF-8 whatever the charset says, no NaN, no name twice in an object.
+    """Reads JSON as RFC 8259 defines it: UTF-8 whatever the charset says, no NaN, no duplicate names.
 
     A byte order mark is skipped, as the RFC allows: some clients on Windows send one.
     """
@@ -30,7 +30,7 @@ class StrictJSONParser(JSONParser):
                 object_pairs_hook=_unique_names,
             )
         except UnicodeDecodeError:
-            raise ParseError("The body is not UTF-8, which JSON has to be.") from None
+            raise ParseError("The body is not valid UTF-8, as JSON must be.") from None
         except RecursionError:
             raise ParseError("The body is nested too deeply.") from None
         except json.JSONDecodeError as error:
@@ -38,8 +38,8 @@ class StrictJSONParser(JSONParser):
                 f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
             ) from None
         except ValueError:
-            # Python's own limit on the digits of an integer, the one ValueError that is left.
-            raise ParseError("The body holds a number that is too long.") from None
+            # Python's limit on the digits of an integer; no other ValueError remains here.
+            raise ParseError("The body contains a number with too many digits.") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -56,7 +56,7 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class AlwaysAnswer(DefaultContentNegotiation):
-    """Ignores what the client would rather have: each view has one representation, and 406 helps nobody."""
+    """Ignores the Accept header: each view has one representation, and a 406 would help no client."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
         parser = super().select_parser(request, parsers)

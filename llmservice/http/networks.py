@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable
 
 
 def parse(texts: Iterable[str]) -> list[str]:
-    """These networks in their usual form, each once. Raises ValueError that names one that is none."""
+    """These networks in canonical form, without duplicates. Raises ValueError naming an invalid one."""
     return list(dict.fromkeys(_network(text.strip()) for text in texts))
 
 
 def contain(networks: Collection[str], address: str | None) -> bool:
-    """Whether the address is in one of the networks; where there are none, every address is."""
+    """Whether the address is in one of the networks; if there are none, every address is."""
     if not networks:
         return True
     host = _host(address)
@@ -18,7 +18,7 @@ def contain(networks: Collection[str], address: str | None) -> bool:
 
 
 def neighbourhood(address: str | None) -> str:
-    """What stands for an address where tries are counted: a /64 of IPv6, since one customer has all of it."""
+    """What an address is counted under: in IPv6 its /64, since one customer has all of it."""
     host = _host(address)
     if host is None:
         return ""

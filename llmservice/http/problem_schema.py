@@ -11,7 +11,7 @@ from llmservice.http.problems import CONTENT_TYPE
 
 class FieldErrorSerializer(serializers.Serializer[Any]):
     field = serializers.CharField(
-        help_text="The field's name, as `stop[0]` for an item of a list; empty for the body as a whole."
+        help_text="The name of the field, such as `stop[0]` for an item of a list; empty for the whole body."
     )
     detail = serializers.CharField(help_text="What is wrong with it.")
 
@@ -23,7 +23,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     type = serializers.CharField(help_text="`about:blank`: the problem is what the status says.")
     title = serializers.CharField(help_text="The status in words.")
     status = serializers.IntegerField(help_text="The HTTP status.")
-    detail = serializers.CharField(help_text="What went wrong with this request, in words for a human.")
+    detail = serializers.CharField(help_text="What went wrong with this request, in a sentence for people.")
     errors = FieldErrorSerializer(  # type: ignore[assignment]
         many=True, required=False, help_text="Each invalid field; with status 422 only."
     )
@@ -37,7 +37,7 @@ RETRY_AFTER = OpenApiParameter(
     response=[429, 503],
     description="Seconds after which the same request may be sent again.",
 )
-# Where the key is known and has limits.
+# Answers for which the key is known, and may have limits.
 TELLS_LIMITS = [200, 400, 415, 422, 429, 500, 503, 504]
 RATE_LIMIT = [
     OpenApiParameter(
@@ -45,7 +45,7 @@ RATE_LIMIT = [
         str,
         OpenApiParameter.HEADER,
         response=TELLS_LIMITS,
-        description="The limits of the API key, where it has any: `q` is how much, `w` in how many seconds, "
+        description="The limits of the API key, if it has any: `q` is the quota, `w` the window in seconds, "
         '`qu` of what (requests where it is not said), as in `"requests";q=60;w=60`.',
     ),
     OpenApiParameter(
@@ -53,7 +53,7 @@ RATE_LIMIT = [
         str,
         OpenApiParameter.HEADER,
         response=TELLS_LIMITS,
-        description="What is left of each of them (`r`), and in how many seconds all of it is back (`t`), "
+        description="What is left of each limit (`r`), and the seconds until all of it is back (`t`), "
         'as in `"requests";r=12;t=48`.',
     ),
 ]
@@ -62,7 +62,7 @@ RATE_LIMIT = [
 MEANING = {
     400: (
         "The body is not JSON, or the request is malformed.",
-        "The body is not UTF-8, which JSON has to be.",
+        "The body is not valid UTF-8, as JSON must be.",
     ),
     403: (
         "The API key is missing, unknown, expired, disabled or revoked, or may not be used for this or from "
@@ -70,7 +70,7 @@ MEANING = {
         "Invalid API key.",
     ),
     409: (
-        "The key is in a state in which this is not to be had.",
+        "The state of the key does not allow this.",
         "A newer secret has replaced this one: only the newest of a key can rotate it.",
     ),
     413: ("The body is too large.", "The body is larger than the 1048576 bytes that are accepted."),
@@ -84,7 +84,7 @@ MEANING = {
         "",
     ),
     429: (
-        "A limit of the API key has no room for this request now, or this address has tried too many wrong "
+        "A limit of the API key does not allow this request now, or this address has tried too many wrong "
         "keys.",
         "This API key may make 60 requests a minute, 60 at once: try again in 1 second.",
     ),
@@ -94,7 +94,10 @@ MEANING = {
         "the service is stopping, or the database is away.",
         "The model is loading.",
     ),
-    504: ("The text was not ready within the time limit.", "The request took longer than it may."),
+    504: (
+        "The text was not ready within the time limit.",
+        "The request exceeded its time limit and was stopped.",
+    ),
 }
 INVALID = [
     {"field": "temperature", "detail": "Must be at most 2.0."},

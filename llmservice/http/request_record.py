@@ -1,6 +1,6 @@
-"""What becomes known of a request while it is answered, for its line in the log and for the metrics.
+"""What becomes known about a request while it is answered, for its log line and the metrics.
 
-The logging configuration imports this, so it imports nothing of Django's.
+The logging configuration imports this module, so it must not import Django.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class RequestRecord:
-    """Filled in by whoever learns it; what stays None does not apply.
+    """Filled in step by step; a field that stays None does not apply.
 
     Attributes:
         id: the client's own `X-Request-ID`, or a random one.
@@ -44,7 +44,7 @@ class RequestRecord:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since it came."""
+        """Seconds since the request arrived."""
         return time.monotonic() - self.started
 
 
@@ -52,12 +52,12 @@ _current: ContextVar[RequestRecord | None] = ContextVar("request_record", defaul
 
 
 def current() -> RequestRecord | None:
-    """The record of the request that this thread answers; None outside of any."""
+    """The record of the request that this thread answers; None if it answers none."""
     return _current.get()
 
 
 def begin(record: RequestRecord) -> None:
-    """From here on the thread answers this request."""
+    """Make this the request that the thread answers."""
     _current.set(record)
 
 

@@ -1,4 +1,4 @@
-"""Which HTTP methods a view of the API answers."""
+"""The base of the API's views: which HTTP methods they answer."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from rest_framework.views import APIView
 
 
 class OwnMethodsView(APIView):
-    """Answers those that it has a handler for; another is a 405 before a key is asked for: none would help.
+    """Answers the methods that it has a handler for; any other is a 405 before authentication.
 
-    So is OPTIONS: Django REST framework would describe the view's inside, in a form that no document has.
+    OPTIONS is a 405 as well: Django REST framework would describe the view in an undocumented format.
     """
 
     http_method_names = [name for name in APIView.http_method_names if name != "options"]
