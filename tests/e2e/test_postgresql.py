@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,15 @@ import psycopg
 import pytest
 
 from llmservice.environment import BASE_DIR
-from tests.e2e.conftest import Service, StartService, free_port, manage, python, service_environ
+from tests.e2e.conftest import (
+    READY_WITHIN_S,
+    Service,
+    StartService,
+    free_port,
+    manage,
+    python,
+    service_environ,
+)
 
 RECOVERS_WITHIN = 20
 
@@ -102,11 +111,20 @@ def test_a_database_that_goes_away_is_503_and_comes_back_by_itself(
     wire.cut()
 
 
+def wait_until_workers_are_ready(service: Service, count: int) -> None:
+    """`/ready` is answered by any worker; the metrics count those that can generate."""
+    service.wait_ready()
+    until = time.monotonic() + READY_WITHIN_S
+    while f"llmservice_ready {count}.0" not in httpx.get(f"{service.url}/metrics").text:
+        assert time.monotonic() < until
+        time.sleep(0.25)
+
+
 def test_full_workers_share_few_connections(start_service: StartService, database: str) -> None:
     service = start_service(
         DATABASE_URL=database, WEB_CONCURRENCY="2", DATABASE_CONNECTIONS="4", LLM_THREADS="1"
     )
-    service.wait_ready()
+    wait_until_workers_are_ready(service, 2)
     most = 0
     done = threading.Event()
 
