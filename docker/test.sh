@@ -40,5 +40,5 @@ down # what a run that was killed has left
 trap finish EXIT
 docker-compose build
 docker-compose up --detach
-TEST_SERVICE_URL=http://127.0.0.1:$PORT "$python" -m pytest tests/e2e/test_service.py tests/e2e/test_readme.py \
+TEST_SERVICE_URL=http://127.0.0.1:$PORT "$python" -m pytest tests/e2e/test_service.py \
     tests/e2e/test_docs_browser.py tests/e2e/test_container.py --durations 5 "$@"
