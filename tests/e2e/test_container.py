@@ -177,7 +177,7 @@ def of_copy(copy: Path, *further: str) -> Mapping[str, str]:
 
 
 def change_health(copy: Path) -> None:
-    source = copy / "inference" / "health.py"
+    source = copy / "inference" / "api" / "health.py"
     source.write_text(source.read_text().replace("Service is running", "Service was changed"))
 
 
