@@ -1,38 +1,29 @@
 """The engine on tiny models: the texts are right, and no request can harm another."""
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.engine.compute.model import LanguageModel
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import (
     Cancelled,
     DeadlineExceeded,
     EmptyPrompt,
-    GenerationFailed,
     Overloaded,
     PromptTooLong,
-    Unavailable,
 )
 from inference.engine.loader import load_engine
 from inference.engine.request import Event, Generation, GenerationRequest, SamplingParams, merged_events
-from inference.engine.segment import Segment
 from inference.engine.tokenizer import HuggingFaceTokenizer
+from tests.engine_requests import alone, finish, request, submit
 from tests.models import CONTEXT_LENGTH, SHAPES, byte_tokenizer, tiny_engine
 
 GREEDY = SamplingParams(do_sample=False)
 PROMPTS = ("a", "Grüße, 世界", "x" * 32, "The quick brown fox jumps over the lazy dog. " * 3)
-
-
-def request(prompt: str = "Hello", *, new: int = 20, seed: int = 1, **more: object) -> GenerationRequest:
-    fields: dict[str, object] = {"sampling": SamplingParams(seed=seed), "max_new_tokens": new, **more}
-    return GenerationRequest(prompt=tuple(byte_tokenizer()(prompt)["input_ids"]), **fields)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=SHAPES)
@@ -55,17 +46,6 @@ def full() -> tuple[Engine, list[Generation]]:
     running = [submit(engine, request(seed=i, owner="first")) for i in range(4)]
     engine.step()
     return engine, running
-
-
-def submit(engine: Engine, request: GenerationRequest) -> Generation:
-    return engine.submit(engine.prepare(request))
-
-
-def finish(engine: Engine, *, most: int = 2000) -> None:
-    for _ in range(most):
-        if not engine.step():
-            return
-    raise AssertionError("The engine does not come to an end")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -252,103 +232,6 @@ def test_the_times_tell_of_waiting_and_generating() -> None:
     assert (second.queued_s, second.first_token_s, second.generated_s) == (4.0, 4.0, 2.0)
 
 
-def poison(engine: Engine, monkeypatch: pytest.MonkeyPatch, broken: Callable[[list[Segment]], bool]) -> None:
-    honest = LanguageModel.forward
-
-    def forward(self: LanguageModel, segments: list[Segment]) -> torch.Tensor:
-        if broken(segments):
-            raise RuntimeError("a kernel failed")
-        return honest(self, segments)
-
-    monkeypatch.setattr(LanguageModel, "forward", forward)
-
-
-def test_an_exception_inside_a_step_fails_its_cause_alone(
-    stepped: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = [alone(request("one")), alone(request("two"))]
-    fatal = byte_tokenizer()("!")["input_ids"][0]
-    one, bad, two = (submit(stepped, request(prompt)) for prompt in ("one", "bad!", "two"))
-    poison(stepped, monkeypatch, lambda segments: any(fatal in s.token_ids[3:4] for s in segments))
-    finish(stepped)
-    with pytest.raises(GenerationFailed) as failure:
-        bad.result()
-    assert "kernel" not in str(failure.value)
-    assert [one.result().text, two.result().text] == expected
-    monkeypatch.undo()
-    again = submit(stepped, request("one"))
-    finish(stepped)
-    assert again.result().text == expected[0]
-
-
-def test_an_exception_that_passes_fails_nobody(stepped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = [alone(request("one")), alone(request("two"))]
-    generations = [
-        submit(stepped, request("one")),
-        submit(stepped, request("two")),
-    ]
-    steps = iter(range(10_000))
-    poison(stepped, monkeypatch, lambda segments: len(segments) == 2 and next(steps) % 3 == 1)
-    finish(stepped)
-    assert [generation.result().text for generation in generations] == expected
-
-
-def test_numbers_that_are_none_fail_their_request_alone(
-    stepped: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    honest = LanguageModel.forward
-
-    def forward(self: LanguageModel, segments: list[Segment]) -> torch.Tensor:
-        logits = honest(self, segments).clone()
-        for i, segment in enumerate(segments):
-            if segment.token_ids[:2] == byte_tokenizer()("ba")["input_ids"]:
-                logits[i] = float("nan")
-        return logits
-
-    monkeypatch.setattr(LanguageModel, "forward", forward)
-    good, bad = (
-        submit(stepped, request("one")),
-        submit(stepped, request("bad")),
-    )
-    finish(stepped)
-    monkeypatch.undo()
-    with pytest.raises(GenerationFailed, match="not finite numbers"):
-        bad.result()
-    assert good.result().text == alone(request("one"))
-
-
-def test_a_dead_engine_fails_what_it_held_and_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = tiny_engine()
-    monkeypatch.setattr(engine._scheduler, "admit", lambda now: 1 / 0)
-    generation = submit(engine, request())
-    with pytest.raises(Unavailable, match="internal error"):
-        generation.result()
-    with pytest.raises(Unavailable, match="internal error"):
-        submit(engine, request())
-    engine.stop()
-    assert not engine.alive
-
-
-def test_a_draining_engine_finishes_what_it_holds() -> None:
-    engine = tiny_engine()
-    generations = [submit(engine, request(seed=i, new=100)) for i in range(20)]
-    engine.drain()
-    with pytest.raises(Unavailable, match="shutting down"):
-        submit(engine, request())
-    assert {generation.result().completion_tokens for generation in generations} == {100}
-    engine.stop()
-
-
-def test_a_stopped_engine_leaves_nobody_waiting() -> None:
-    engine = tiny_engine(EngineConfig(kv_cache_tokens=2048, max_running=1))
-    generations = [submit(engine, request(seed=i, new=240)) for i in range(5)]
-    engine.stop()
-    assert not engine.alive
-    for generation in generations:
-        with suppress(Unavailable):  # it may have been done before
-            generation.result(timeout_s=0)
-
-
 def test_a_full_queue_says_when_to_come_again(full: tuple[Engine, list[Generation]]) -> None:
     engine, _ = full
     for i in range(4):
@@ -432,10 +315,3 @@ def test_a_long_prompt_lets_the_others_go_on() -> None:
     assert running.completion_tokens == 1 + steps
     finish(engine)
     assert long.result().text == alone(request("y" * 200, new=3))
-
-
-def alone(one: GenerationRequest) -> str:
-    engine = tiny_engine(start=False)
-    generation = submit(engine, one)
-    finish(engine)
-    return generation.result().text
