@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line, for this project."""
+"""Django's command line for this project."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
-        # An operator's mistake, not the program's: its sentence is all there is to say.
+        # A mistake in the settings: the sentence suffices, a trace would only hide it.
         sys.exit(str(error))
 
 

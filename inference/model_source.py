@@ -1,6 +1,6 @@
-"""Where the model's files are: a folder of this machine, or the Hugging Face hub and its cache.
+"""Finds the files of the model: in a folder, or on the Hugging Face hub and in its cache.
 
-Torch is not needed here, so that a start that cannot succeed ends at once.
+It needs no torch, so that a start without a model fails at once.
 """
 
 import logging
@@ -29,18 +29,18 @@ logger = logging.getLogger(__name__)
 
 
 def unavailable(name: str, why: str) -> ModelUnavailable:
-    """The error for the model `name`: which one, why, and what to do."""
+    """The error for the model `name`: which model, why, and what to do."""
     return ModelUnavailable(
-        f"The model {name} cannot be served: {why}. Set LLM_MODEL to a model's name on the Hugging Face hub "
-        "or to its folder; `make run` without LLM_MODEL starts with the quick-start model."
+        f"The model {name} cannot be served: {why}. Set LLM_MODEL to the name of a model on the Hugging Face "
+        "hub or to a model folder; `make run` without LLM_MODEL serves the quick-start model."
     )
 
 
 def check(name: str) -> None:
-    """Whether the model could be had, without loading or downloading it; it takes 10 seconds at most.
+    """Check that the model can be found, without loading or downloading it; takes at most 10 seconds.
 
     Raises:
-        ModelUnavailable: it is not in the folder, in the cache or on the hub, or its files are not whole.
+        ModelUnavailable: neither folder, cache nor hub have the model, or its files are not complete.
     """
     if _is_folder(name):
         _check_folder(name, Path(name).expanduser())
@@ -56,7 +56,7 @@ def check(name: str) -> None:
         except Exception as error:
             outcome.append(error)
 
-    # In a thread: no timeout of the client's covers a name server that does not answer.
+    # In a thread, because the client's timeout does not cover a name server that does not answer.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(CHECK_TIMEOUT_S)
@@ -66,10 +66,10 @@ def check(name: str) -> None:
 
 
 def fetch(name: str) -> Path:
-    """The folder of the model's files, downloaded to the cache where missing, with progress in the log.
+    """The folder with the model's files. Downloads them to the cache if needed, with progress in the log.
 
     Raises:
-        ModelUnavailable: as `check`, or the download broke off.
+        ModelUnavailable: as for `check`, or the download failed.
     """
     if _is_folder(name):
         folder = Path(name).expanduser()
@@ -94,7 +94,7 @@ def fetch(name: str) -> Path:
 
 @contextmanager
 def _progress(name: str, total: int) -> Iterator[None]:
-    """Log how much of the model is in the cache while it is downloaded; `total` bytes will be."""
+    """Log how many of the `total` bytes are in the cache during a download."""
     blobs = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
 
     def tell() -> None:
@@ -123,7 +123,7 @@ def _check_folder(name: str, folder: Path) -> None:
 
 
 def _cached(name: str) -> Path | None:
-    """The model's folder in the hub's cache, if all is there; ModelUnavailable where it cannot be read."""
+    """The model's folder in the cache, None if incomplete; ModelUnavailable if it is damaged."""
     try:
         folder = Path(snapshot_download(name, local_files_only=True))
         model_files.check(folder)
@@ -137,11 +137,11 @@ def _cached(name: str) -> Path | None:
 def _why(error: Exception) -> str:
     match error:
         case HFValidationError():
-            return "that is neither a folder nor a model's name"
+            return "it is neither a folder nor the name of a model"
         case GatedRepoError():
-            return "its owner must grant access first (log in with HF_TOKEN)"
+            return "its owner must grant you access (then set HF_TOKEN)"
         case RepositoryNotFoundError():
-            return "there is no such model on the hub, or access needs HF_TOKEN"
+            return "the hub has no such model, or access requires HF_TOKEN"
         case TimeoutError():
             return f"the Hugging Face hub did not answer within {CHECK_TIMEOUT_S:.0f} s"
         case _:
@@ -150,5 +150,5 @@ def _why(error: Exception) -> str:
 
 
 def public_name(name: str) -> str:
-    """What clients see as the model's name: a folder's own name, not where it lies on this machine."""
+    """The model's name for clients: of a folder only its own name, not its path."""
     return Path(name).expanduser().resolve().name if _is_folder(name) else name

@@ -1,3 +1,3 @@
-"""The wiring of the service: settings, URLs, errors, the server's configuration."""
+"""The wiring of the service: settings, URLs, middleware, server configuration, start-up commands."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
-"""Warnings about settings that are fine on one's own machine and not where others can reach the service.
+"""Warnings about settings that are harmless only while no other machine can reach the service.
 
-Django's `check` command shows them, and so does the server at its start.
+Django's `check` command shows them, and the server logs them at its start.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from llmservice.environment import DEFAULT_API_KEY
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a service that listens on `host`."""
+    """Whether a service that listens on `host` can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -23,24 +23,25 @@ def is_loopback(host: str) -> bool:
 
 
 @register(Tags.security)
-def open_to_others(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Warnings for a service that others than this machine can reach."""
+def reachable_by_others(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The warnings for a service that other machines can reach."""
     return [] if is_loopback(settings.HOST) else list(_warnings(f"HOST is {settings.HOST}"))
 
 
 @register(Tags.security, deploy=True)
 def deployed(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The same warnings under `check --deploy`, whatever HOST is: a proxy may stand before a loopback."""
+    """The same warnings for `check --deploy`, whatever HOST is: a proxy may forward to a loopback address."""
     return list(_warnings("this is a deployment")) if is_loopback(settings.HOST) else []
 
 
 def _warnings(why: str) -> Iterator[CheckMessage]:
     if settings.DEBUG:
         yield Warning(
-            f"DEBUG is on and {why}: unset it, its error pages show code and settings.", id="llmservice.W001"
+            f"DEBUG is on and {why}: unset DEBUG, because its error pages show code and settings.",
+            id="llmservice.W001",
         )
     if settings.API_KEY == DEFAULT_API_KEY:
         yield Warning(
-            f"API_KEY is the well-known default and {why}: set another one, or revoke that key in the admin.",
+            f"API_KEY is the well-known default and {why}: set another key, or revoke this one in the admin.",
             id="llmservice.W002",
         )

@@ -1,7 +1,6 @@
-"""What a browser may load and run on an answer of this service: the header `Content-Security-Policy`.
+"""The header `Content-Security-Policy` (W3C, level 3): what a browser may load and run in a page.
 
-Nothing inline and nothing from another host, so that a text which slips into a page unescaped stays a text.
-The language is that of W3C's Content Security Policy, level 3.
+Nothing inline and nothing from other hosts, so that text which a page fails to escape is never executed.
 """
 
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 HEADER = "Content-Security-Policy"
 
-# The pages: the admin and Swagger UI, whose style sheet carries its icons as data.
+# For HTML pages: the admin and Swagger UI, whose style sheet embeds icons as data.
 PAGE = "; ".join(
     (
         "default-src 'none'",
@@ -24,12 +23,12 @@ PAGE = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-# All else is read by programs; should a browser take it for a page, it loads and runs nothing.
+# For everything else, which programs read. A browser that shows it as a page loads and runs nothing.
 DATA = "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 
 class ContentSecurityPolicyMiddleware:
-    """Gives every answer its policy; it stands before all that may answer by itself."""
+    """Adds the policy to every answer; precedes every middleware that may answer by itself."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -1,4 +1,4 @@
-"""The API's documentation: the OpenAPI document, Swagger UI over it, and the ways there."""
+"""The documentation of the API: the OpenAPI document, Swagger UI, and the redirects to it."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class SchemaView(OwnMethodsView, SpectacularAPIView):
 
 
 class _Page(OwnMethodsView):
-    """Open to everyone, and no operation that the OpenAPI document would describe."""
+    """Open to everyone, and not part of the OpenAPI document."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -28,21 +28,21 @@ class _Page(OwnMethodsView):
 
 
 class DocsView(_Page):
-    """Swagger UI, from this host alone."""
+    """Swagger UI, loaded from this host only."""
 
     def get(self, request: Request) -> HttpResponse:
         return render(request, "llmservice/docs.html")
 
 
 class HomeView(_Page):
-    """The address itself leads to the documentation."""
+    """The root address redirects to the documentation."""
 
     def get(self, request: Request) -> HttpResponse:
         return HttpResponseRedirect(reverse("docs"))
 
 
 class NotFoundView(_Page):
-    """The last route, for every address that no other has; Django's own answer would be a page of HTML."""
+    """The last route: every unknown address. Django's own answer would be an HTML page."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         without_slash = request.path.rstrip("/")

@@ -1,8 +1,8 @@
 """gunicorn's configuration: `gunicorn -c llmservice/gunicorn.conf.py` in the repository's root.
 
-The master process imports neither Django nor torch: what must be looked at before any worker starts is looked
-at by `manage.py preflight` in a process of its own. A worker so gets fresh code at a reload, and no thread of
-OpenMP is there when the master forks.
+The master process loads neither the Django project nor torch; the checks before a start run in a process of
+their own, `manage.py preflight`. So a reload gives workers fresh code, and the master has no OpenMP threads
+when it forks.
 """
 
 import math
@@ -27,10 +27,10 @@ try:
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 
-# Where the native kernels were not built, PyTorch computes on OpenMP's threads. They wait for each other by
-# spinning, for milliseconds by default. On cores that are shared, with this process's own HTTP threads to
-# begin with, that made a step of the engine up to ten times as long; so short a wait costs little on idle
-# cores. Read when torch is loaded, in the worker.
+# Without the native kernels, PyTorch computes with OpenMP threads, which wait for each other by spinning, for
+# milliseconds by default. On shared cores that made a step of the engine up to ten times as long, and the
+# process's own HTTP threads already share the cores. A short wait costs little on idle cores. The worker
+# reads the variable when it loads torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 chdir = str(BASE_DIR)
@@ -39,51 +39,51 @@ host = f"[{environment.host}]" if ":" in environment.host else environment.host
 bind = f"{host}:{environment.port}"
 worker_class = "llmservice.worker.Worker"
 workers = environment.web_concurrency
-# Each waiting request holds a thread: a few more, so that /health and the admin always find one.
+# Every running or waiting request occupies a thread. The spare ones serve /health and the admin.
 threads = environment.llm_max_running + environment.llm_max_queued + 8
 worker_connections = max(1000, 2 * threads)
-# The model is loaded beside the worker's main loop, which so goes on telling the master that it lives.
+# Loading the model does not block the worker's main loop, which keeps sending heartbeats to the master.
 timeout = 60
-# A request that is in when the service is told to end is answered, at the latest at its deadline.
+# At a shutdown, running requests are answered, at the latest at their deadline.
 graceful_timeout = math.ceil(environment.llm_request_timeout_s) + 5
-# Longer than a proxy keeps idle connections (60 s), so that it is never the one to find them closed.
+# Longer than a proxy keeps idle connections (60 s), so that a proxy never uses one that is already closed.
 keepalive = 65
 control_socket_disable = True
 
 logconfig_dict = logs.configuration(environment.log_format)
-# Whose headers are believed is decided by `llmservice.proxies`.
+# `llmservice.proxies` decides whose headers are trusted.
 forwarded_allow_ips = ""
 
 
 def on_starting(server: Arbiter) -> None:
-    """Stop here, with one sentence, where no worker could serve."""
+    """End the start, with one sentence, if no worker could serve."""
     preflight = subprocess.run([sys.executable, "manage.py", "preflight"], cwd=BASE_DIR, check=False)
     if preflight.returncode:
         sys.exit(preflight.returncode)
 
 
 def when_ready(server: Arbiter) -> None:
-    """Make a folder for the workers' metrics, of this start's own; a start that was refused leaves none."""
-    # prometheus_client reads the variable when it is imported, which so has to come later.
+    """Create this start's folder for the workers' metrics; a start that fails earlier leaves no folder."""
+    # prometheus_client reads the variable on import, so it must not be imported earlier.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="llmservice-metrics-")
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start the worker's engine, and have it drained when the worker is told to end."""
+    """Start to load the worker's model, and drain the worker on SIGTERM."""
     from inference import runtime
     from llmservice import metrics
 
-    # A model that cannot be loaded ends the service: another worker would fare no better.
+    # A model that cannot be loaded ends the service: it would fail in another worker as well.
     runtime.start(on_failure=lambda: os._exit(Arbiter.WORKER_BOOT_ERROR))
     metrics.start_observing()
     end_worker = signal.getsignal(signal.SIGTERM)
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
-        # In a thread: a signal handler interrupts whatever holds a lock.
+        # In a thread, because a signal handler may interrupt code that holds a lock.
         threading.Thread(target=runtime.drain, name="drain", daemon=True).start()
         if callable(end_worker):
             end_worker(number, frame)
-        # gunicorn leaves them open to the end: who connects now would wait for an answer that never comes.
+        # gunicorn keeps them open until it exits, and a new connection would wait for an answer in vain.
         worker.set_accept_enabled(False)
         for listener in worker.sockets:
             listener.close()
@@ -93,8 +93,8 @@ def post_worker_init(worker: Worker) -> None:
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:
-    """Stop the worker's engine; what still waits for it is answered."""
-    if worker.pid != os.getpid():  # the master, which tells of a worker that is gone
+    """Stop the worker's engine; requests that still wait for it are answered."""
+    if worker.pid != os.getpid():  # the master calls this as well, for a worker that has exited
         return
     from inference import runtime
 
@@ -102,12 +102,12 @@ def worker_exit(server: Arbiter, worker: Worker) -> None:
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
-    """In the master: what a worker that is gone was doing counts no more."""
+    """In the master: remove the gauges of a worker that has exited."""
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(server: Arbiter) -> None:
-    """Leave no files behind."""
+    """Remove the folder of the metrics."""
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The first middleware that looks at a request: what holds on every path, before and after all else."""
+"""The rules for every request, whatever its path: known host, limited body, no body in answers to HEAD."""
 
 import io
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from llmservice.http.problems import Problem
 
 
 class IntakeMiddleware:
-    """Refuses unknown hosts and oversized bodies, gives chunked bodies a length and HEAD answers no body.
+    """Refuses unknown hosts and oversized bodies, reads chunked bodies, and empties answers to HEAD.
 
-    A WSGI server hands over a chunked body without a length, and Django reads none of it. So it is read here,
-    as far as `settings.MAX_BODY_BYTES` allows, and the request is made anew with what came.
+    A WSGI server passes on a chunked body without a length, and Django then reads nothing. So this middleware
+    reads the body, up to `settings.MAX_BODY_BYTES`, and replaces the request by one with the body's length.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -25,8 +25,8 @@ class IntakeMiddleware:
         try:
             request.get_host()
         except DisallowedHost:
-            # Otherwise Django answers with a page of its own, with a trace where DEBUG is on.
-            return Problem(status=400, detail="The Host header does not name this service.").response()
+            # Django would answer with its own page, in debug mode with a trace.
+            return Problem(status=400, detail="The Host header names a host that is not allowed.").response()
         limit: int = settings.MAX_BODY_BYTES
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not length.isdecimal():
@@ -36,7 +36,7 @@ class IntakeMiddleware:
         if isinstance(request, WSGIRequest) and _is_chunked(request):
             try:
                 body = request.environ["wsgi.input"].read(limit + 1)
-            except Exception:  # Each WSGI server has its own errors for this.
+            except Exception:  # Each WSGI server raises its own errors.
                 return Problem(status=400, detail="The chunked body is malformed or incomplete.").response()
             if len(body) > limit:
                 return _too_large(limit)
@@ -44,13 +44,13 @@ class IntakeMiddleware:
             request = WSGIRequest({**request.environ, **read})
         response = self.get_response(request)
         if request.method == "HEAD" and not response.streaming:
-            # Views answer HEAD as they do GET, and gunicorn warns of each body that it then has to drop.
+            # Views answer HEAD like GET, and gunicorn warns about every body that it has to drop.
             response.content = b""
         return response
 
 
 def _is_chunked(request: WSGIRequest) -> bool:
-    # Without this promise of the server, reading to the end would wait for more on an open connection.
+    # Only then does the stream end with the body; otherwise reading would wait for more data.
     return bool(request.environ.get("wsgi.input_terminated")) and "Transfer-Encoding" in request.headers
 
 

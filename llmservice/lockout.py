@@ -1,4 +1,4 @@
-"""What whoever has guessed too often at the admin's login is told; django-axes counts and calls this."""
+"""The answer to a locked-out login of the admin; django-axes counts the failures and calls this."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from django.shortcuts import render
 def locked_out(
     request: HttpRequest, response: HttpResponse | None = None, credentials: Mapping[str, Any] | None = None
 ) -> HttpResponse:
-    """The 429 instead of the login form; waiting for as long as it says always helps."""
+    """The 429 in place of the login form; the lockout has ended after the time that it states."""
     wait_s = int(settings.AXES_COOLOFF_TIME.total_seconds())
     context = {
         **admin.site.each_context(request),

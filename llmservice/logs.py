@@ -1,4 +1,4 @@
-"""How the service logs, on stderr: lines for people or JSON for programs, for Django and gunicorn alike."""
+"""The log of Django and gunicorn on stderr: text for people or JSON for programs."""
 
 import json
 import logging
@@ -9,12 +9,12 @@ from llmservice.http import request_record
 
 
 def is_failure(record: logging.LogRecord) -> bool:
-    """Whether Django's `record` is of an error that nobody expected, and not of a request that it refused."""
+    """Whether Django's `record` reports an unexpected error, not a refused request."""
     return record.exc_info is not None and not _is_refusal(record)
 
 
-def without_refusals_trace(record: logging.LogRecord) -> bool:
-    """Takes the trace off Django's `record` of a request that it refused; nothing of the service failed."""
+def drop_trace_of_refusal(record: logging.LogRecord) -> bool:
+    """Remove the trace from Django's `record` of a refused request: the service itself did not fail."""
     if _is_refusal(record):
         record.exc_info = record.exc_text = None
     return True
@@ -25,9 +25,9 @@ def _is_refusal(record: logging.LogRecord) -> bool:
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level, message, the request that it is about, and `fields`.
+    """One JSON object per line: time, level, logger, message, request id and the record's `fields`.
 
-    `fields` are given as `extra={"fields": {…}}`.
+    A caller adds fields with `extra={"fields": {…}}`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -46,7 +46,7 @@ class JSONFormatter(logging.Formatter):
 
 
 def configuration(log_format: str) -> dict[str, Any]:
-    """Django's `LOGGING`, and gunicorn's `logconfig_dict`; `log_format` is `text` or `json`."""
+    """The value of Django's `LOGGING` and gunicorn's `logconfig_dict`; `log_format` is `text` or `json`."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -62,24 +62,24 @@ def configuration(log_format: str) -> dict[str, Any]:
             "stderr": {
                 "class": "logging.StreamHandler",
                 "formatter": log_format,
-                # Not a logger's: that would not see what the loggers below it, `django.security.…`, say.
-                "filters": [without_refusals_trace],
+                # A logger's filter would not see the records of its children, `django.security.…`.
+                "filters": [drop_trace_of_refusal],
             }
         },
         "root": {"handlers": ["stderr"], "level": "INFO"},
         "loggers": {
-            # Django's own handlers mail and look at DEBUG: its records go the way of all others.
+            # Django's own handlers send mail or depend on DEBUG; its records take the same way as all others.
             "django": {"handlers": [], "level": "INFO", "propagate": True},
-            # The service has its own line for each refused request, and the reason in it.
+            # The request log already has a line, with the reason, for each refused request.
             "django.request": {"filters": [is_failure]},
-            # It tells of its start and of each step that it takes; what it warns of are failed logins.
+            # Its INFO records report its own steps, its warnings failed logins.
             "axes": {"level": "WARNING"},
-            # It tells of every request to the model hub.
+            # It logs every request to the model hub.
             "httpx": {"level": "WARNING"},
-            # It tells of every connection that it opens and fails to; the requests that miss one say so.
+            # It warns about every failed connection; the requests that need one report it themselves.
             "psycopg.pool": {"level": "ERROR"},
             "gunicorn.error": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-            # `llmservice.request_log` knows more of a request than gunicorn does.
+            # `llmservice.request_log` takes its place, with more about each request.
             "gunicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
         },
     }

@@ -1,8 +1,8 @@
-"""What a monitoring system reads from `/metrics`, in Prometheus' format.
+"""The metrics at `/metrics`, in the format of Prometheus.
 
-Each worker writes its numbers to files in the folder that `PROMETHEUS_MULTIPROC_DIR` names, and whichever is
-asked adds all of them up; gunicorn's configuration sets the folder. Without it, as in the tests, the numbers
-are those of this process.
+Each worker writes its values to files in the folder `PROMETHEUS_MULTIPROC_DIR`, which gunicorn's
+configuration sets, and the worker that answers a scrape adds them up. Without the folder, as in the tests,
+the values are those of this process.
 """
 
 import hmac
@@ -34,23 +34,28 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 OBSERVED_EVERY_S = 1.0
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
 
-requests = Counter("llmservice_requests", "Requests that were answered.", ["method", "route", "status"])
+requests = Counter("llmservice_requests", "Answered requests.", ["method", "route", "status"])
 request_seconds = Histogram(
-    "llmservice_request_seconds", "From a request to the end of its answer.", ["route"], buckets=SECONDS
+    "llmservice_request_seconds",
+    "Time from receiving a request to the end of its answer.",
+    ["route"],
+    buckets=SECONDS,
 )
-refusals = Counter("llmservice_refusals", "Requests that were refused or failed.", ["reason"])
-prompt_tokens = Counter("llmservice_prompt_tokens", "Tokens of prompts that were taken in.")
-completion_tokens = Counter("llmservice_completion_tokens", "Tokens that were generated.")
+refusals = Counter("llmservice_refusals", "Refused and failed requests, by reason.", ["reason"])
+prompt_tokens = Counter("llmservice_prompt_tokens", "Tokens of the prompts of admitted requests.")
+completion_tokens = Counter("llmservice_completion_tokens", "Generated tokens.")
 first_token_seconds = Histogram(
     "llmservice_time_to_first_token_seconds",
-    "From a request's admission to its first token.",
+    "Time from the admission of a request to its first token.",
     buckets=SECONDS,
 )
 queue_seconds = Histogram(
-    "llmservice_queue_wait_seconds", "From a request's admission to its first step.", buckets=SECONDS
+    "llmservice_queue_wait_seconds",
+    "Time from the admission of a request to its first step.",
+    buckets=SECONDS,
 )
 generation_seconds = Histogram(
-    "llmservice_generation_seconds", "From a request's first step to its end.", buckets=SECONDS
+    "llmservice_generation_seconds", "Time from the first step of a request to its end.", buckets=SECONDS
 )
 
 
@@ -59,14 +64,14 @@ def _gauge(name: str, help: str) -> Gauge:
 
 
 ready = _gauge("ready", "Workers that can generate.")
-queued = _gauge("queued_requests", "Requests that wait for a place.")
-running = _gauge("running_requests", "Requests that generate.")
-kv_tokens_used = _gauge("kv_cache_used_tokens", "Places of the KV cache that are taken.")
-kv_tokens = _gauge("kv_cache_tokens", "Places of the KV cache.")
+queued = _gauge("queued_requests", "Requests that wait in the queue.")
+running = _gauge("running_requests", "Requests that are being generated.")
+kv_tokens_used = _gauge("kv_cache_used_tokens", "Tokens for which space in the KV cache is in use.")
+kv_tokens = _gauge("kv_cache_tokens", "Tokens that fit into the KV cache.")
 
 
 def count_request(record: RequestRecord, elapsed_s: float) -> None:
-    """A request has been answered."""
+    """Count a request that has been answered."""
     route = record.route or "none"
     requests.labels(record.method, route, str(record.status)).inc()
     request_seconds.labels(route).observe(elapsed_s)
@@ -84,7 +89,7 @@ def count_request(record: RequestRecord, elapsed_s: float) -> None:
 
 
 def observe_engine() -> None:
-    """Take over how much this worker's engine has to do now."""
+    """Set the gauges to the current load of this worker's engine."""
     try:
         load = runtime.backend().load
     except Unavailable:
@@ -98,7 +103,7 @@ def observe_engine() -> None:
 
 
 def start_observing() -> None:
-    """Go on observing the engine, in a thread: another worker may be asked for this one's numbers."""
+    """Observe the engine in a thread, because another worker may answer the next scrape."""
 
     def observe() -> None:
         while not pause.wait(OBSERVED_EVERY_S):
@@ -109,7 +114,7 @@ def start_observing() -> None:
 
 
 class MetricsView(OwnMethodsView):
-    """The numbers of all workers: for whoever has the token or, without one, for this machine alone."""
+    """The metrics of all workers, for holders of METRICS_TOKEN or, if it is unset, for this machine only."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -119,11 +124,11 @@ class MetricsView(OwnMethodsView):
         if settings.METRICS_TOKEN:
             expected = f"Bearer {settings.METRICS_TOKEN}".encode()
             if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected):
-                raise PermissionDenied("Send the header Authorization: Bearer, with METRICS_TOKEN.")
+                raise PermissionDenied("Send METRICS_TOKEN in the header Authorization: Bearer <token>.")
         elif "X-Forwarded-For" in request.headers or not networks.contain(
             LOOPBACK, request.META.get("REMOTE_ADDR")
         ):
-            raise PermissionDenied("METRICS_TOKEN is not set, so the metrics are for this machine alone.")
+            raise PermissionDenied("METRICS_TOKEN is not set, so only this machine may read the metrics.")
         observe_engine()
         return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
 

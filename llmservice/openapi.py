@@ -1,6 +1,6 @@
-"""The head of the OpenAPI document, for drf-spectacular; the operations are described at their views.
+"""The general part of the OpenAPI document; the views describe the operations.
 
-The settings read this file, so it imports nothing of Django's.
+The settings import this module, so it must not import Django.
 """
 
 from llmservice import __version__
@@ -9,16 +9,19 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "llmservice",
     "VERSION": __version__,
     "DESCRIPTION": (
-        "Text from a language model, over HTTP, behind API keys.\n\n"
+        "Text generation with a language model, over HTTP, for holders of an API key.\n\n"
         "Press **Authorize**, enter your API key, then open **POST /generate** and press **Execute**.\n\n"
-        "Errors are problem documents (RFC 9457, `application/problem+json`) with the reason in `detail`."
+        "Errors are problem documents (RFC 9457, `application/problem+json`); `detail` states the reason."
     ),
     "TAGS": [
-        {"name": "Generation", "description": "Text from the model; needs an API key."},
-        {"name": "Keys", "description": "Your API key: its limits and usage, a new secret, a leaked one."},
+        {"name": "Generation", "description": "Text generation; requires an API key."},
+        {
+            "name": "Keys",
+            "description": "Your API key: look at its limits and usage, rotate it, revoke a leaked secret.",
+        },
         {
             "name": "Service",
-            "description": "How the service is; for probes and load balancers, without a key.",
+            "description": "State of the service, for probes and load balancers; requires no key.",
         },
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

@@ -1,4 +1,4 @@
-"""Where a request came from, when a proxy that the operator trusts has passed it on."""
+"""The client's address and scheme of a request that a trusted proxy has forwarded."""
 
 import ipaddress
 from collections.abc import Callable
@@ -10,10 +10,9 @@ from llmservice.http import networks
 
 
 class TrustedProxiesMiddleware:
-    """Takes the client's address and scheme from the headers of trusted proxies, and of nobody else.
+    """Takes the client's address and scheme from the headers of trusted proxies only.
 
-    Afterwards `REMOTE_ADDR` is the client's address, whoever looks at it, and `is_secure()` is as the client
-    sees it.
+    It sets `REMOTE_ADDR` to the client's address, and `is_secure()` is true if the client uses HTTPS.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -23,14 +22,14 @@ class TrustedProxiesMiddleware:
         meta = request.META
         if _trusted(meta.get("REMOTE_ADDR", "")):
             meta["REMOTE_ADDR"] = _client(request.headers.get("X-Forwarded-For", "")) or meta["REMOTE_ADDR"]
-            # With several proxies, the word of the first counts: it is the one that the client talks to.
+            # With several proxies, the first value is that of the proxy that the client is connected to.
             scheme = request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower()
             meta["wsgi.url_scheme"] = "https" if scheme == "https" else "http"
         return self.get_response(request)
 
 
 def _client(forwarded_for: str) -> str | None:
-    """The last address that no trusted proxy has: what stands before it may be made up by the client."""
+    """The last address that is not a trusted proxy's; the client may have forged what precedes it."""
     client = None
     for hop in reversed([hop.strip() for hop in forwarded_for.split(",")]):
         if not _is_address(hop):

@@ -1,4 +1,4 @@
-"""A line in the log and a count in the metrics for each request, and the id that client and log share."""
+"""Logs and counts each request, and gives it an id that client and log share."""
 
 import logging
 import re
@@ -17,8 +17,8 @@ from llmservice.http import request_record
 from llmservice.http.request_record import RequestRecord
 
 HEADER = "X-Request-ID"
-# What can stand in a log, a header and a URL as it is.
-SOUND_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+# These characters need no escaping in a log, a header or a URL.
+VALID_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 LONGEST_PATH = 256
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestLogMiddleware:
-    """Stands before all that may answer by itself. The line is written when the whole answer is out."""
+    """Precedes every middleware that may answer by itself; the line is written once the answer is sent."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -35,9 +35,9 @@ class RequestLogMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get(HEADER, "")
         record = RequestRecord(
-            id=given if SOUND_ID.fullmatch(given) else uuid.uuid4().hex,
+            id=given if VALID_ID.fullmatch(given) else uuid.uuid4().hex,
             method=str(request.method) if request.method in METHODS else "other",
-            # As in a URL: what a client puts into it cannot look like another line, or steer a terminal.
+            # Quoted as in a URL: a client must not forge a line or send control codes to a terminal.
             path=quote(request.path)[:LONGEST_PATH],
             address=request.META.get("REMOTE_ADDR", ""),
             route=settings.STATIC_URL if request.path.startswith(settings.STATIC_URL) else None,
@@ -51,7 +51,7 @@ class RequestLogMiddleware:
     def process_view(self, request: HttpRequest, view: object, args: object, kwargs: object) -> None:
         record, match = request_record.current(), request.resolver_match
         if record is not None and match is not None:
-            record.request = request  # another one than above where the body was chunked
+            record.request = request  # `IntakeMiddleware` replaces the request if the body was chunked
             record.route = None if match.url_name == "not-found" else f"/{match.route}"
 
 
@@ -61,7 +61,7 @@ def _write(**signal: Any) -> None:
         return
     elapsed_s = record.elapsed_s
     user = getattr(record.request, "user", None)
-    # Not isinstance: it would look for the admin's session in the database.
+    # isinstance would evaluate the lazy user of the admin's session, with a query.
     if type(user) is APIKey:
         record.key_id = user.pk
     metrics.count_request(record, elapsed_s)

@@ -1,4 +1,4 @@
-"""Django's secret key, made at the first start and kept in a file that only its owner can read."""
+"""Django's secret key, created at the first start and stored in a file that only its owner can read."""
 
 import contextlib
 import os
@@ -10,10 +10,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def load_or_create_secret_key(path: Path) -> str:
-    """The key in the file `path`; made where there is none, mode 600.
+    """The key in the file `path`, which is created with mode 600 if it does not exist.
 
-    Processes that start at once get the same key: each writes a file of its own whole and then links it to
-    `path`, which only one can do. Raises ImproperlyConfigured where the file cannot be had.
+    Processes that start at the same time get the same key: each writes a complete file of its own and then
+    links it to `path`, which only one of them can do.
+
+    Raises:
+        ImproperlyConfigured: the file cannot be created or read, or it is empty.
     """
     try:
         if not path.exists():
@@ -21,12 +24,12 @@ def load_or_create_secret_key(path: Path) -> str:
         key = path.read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(
-            f"The secret key cannot be kept in {path} ({error.strerror}): set SECRET_KEY, or VAR_DIR to a "
-            "folder that can be written."
+            f"The secret key cannot be stored in {path} ({error.strerror}): set SECRET_KEY, or set VAR_DIR "
+            "to a folder that this user can write to."
         ) from error
     if not key:
         raise ImproperlyConfigured(
-            f"{path} is empty: set SECRET_KEY, or delete the file to have a new key made."
+            f"The file of the secret key, {path}, is empty: delete it to create a new key, or set SECRET_KEY."
         )
     return key
 
@@ -39,7 +42,7 @@ def _create(path: Path) -> None:
             file.write(secrets.token_urlsafe(64) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        # Where another process was first, its key counts.
+        # If another process was faster, its key is used.
         with contextlib.suppress(FileExistsError):
             os.link(own, path)
     finally:

@@ -1,4 +1,4 @@
-"""A body that is whole or an error: where a client dies in the middle, half of it may look sound."""
+"""Refuses incomplete bodies: the part that arrives before a client fails may look like a valid body."""
 
 import io
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class WholeBody(io.RawIOBase):
-    """The `length` bytes of `stream`; reading raises UnreadablePostError where it ends before that."""
+    """The first `length` bytes of `stream`; reading raises UnreadablePostError if it ends earlier."""
 
     def __init__(self, stream: IO[bytes], *, length: int) -> None:
         self._stream = stream
@@ -24,16 +24,16 @@ class WholeBody(io.RawIOBase):
         wanted = min(len(buffer), self._missing)
         data = self._stream.read(wanted)
         if wanted and not data:
-            raise UnreadablePostError(f"The body lacks {self._missing} bytes.")
+            raise UnreadablePostError(f"The last {self._missing} bytes of the body are missing.")
         buffer[: len(data)] = data
         self._missing -= len(data)
         return len(data)
 
 
 def whole_bodies(application: "WSGIApplication") -> "WSGIApplication":
-    """The application, with a body of less than its Content-Length as an error of whoever reads it.
+    """The application; reading a body that is shorter than its Content-Length raises UnreadablePostError.
 
-    In front of Django, which looks at the stream when it makes the request, before any of its middleware.
+    It wraps Django as a whole, because Django wraps the stream before any middleware runs.
     """
 
     def with_whole_body(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:

@@ -1,6 +1,6 @@
-"""gunicorn's threaded worker, whose own refusals are problem documents as all others of the service are.
+"""gunicorn's threaded worker, with problem documents for the requests that gunicorn itself refuses.
 
-gunicorn's main process imports this, so it imports nothing of Django's.
+gunicorn's master process imports this module, so it must not import Django.
 """
 
 import json
@@ -12,7 +12,7 @@ from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
-# What is no HTTP is a 400, but for these.
+# All other parse errors are answered with 400.
 STATUSES: dict[type[errors.ParseException], int] = {
     errors.LimitRequestLine: 414,
     errors.LimitRequestHeaders: 431,
@@ -20,31 +20,31 @@ STATUSES: dict[type[errors.ParseException], int] = {
     errors.UnsupportedTransferCoding: 501,
 }
 DETAILS = {
-    400: "This is not HTTP as this service reads it: {reason}.",
-    414: "The address is longer than this service accepts.",
-    417: "This service knows no other expectation than 100-continue.",
-    431: "The headers are more or larger than this service accepts.",
-    501: "This service knows no other transfer coding than chunked.",
+    400: "The request is not valid HTTP: {reason}.",
+    414: "The address is too long.",
+    417: "The only supported expectation is 100-continue.",
+    431: "The headers are too many or too large.",
+    501: "The only supported transfer coding is chunked.",
 }
-# A header that the service itself would send: not the client's fault.
+# Errors in headers that the service itself sends: not the client's fault.
 OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Answers what cannot be read as a request in the service's own form, and logs it without its words."""
+    """Answers malformed requests with a problem document, and logs them without their content."""
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         if not isinstance(exc, errors.ParseException) or isinstance(exc, OURS):
             super().handle_error(req, client, addr, exc)
             return
         status = HTTPStatus(STATUSES.get(type(exc), 400))
-        # A header that is no header may hold a secret: the log has the kind of the error alone.
+        # A malformed header may contain a secret, so the log has only the type of the error.
         address = addr[0] if addr else ""
         self.log.warning('%s "%s" %d', address, type(exc).__name__, status)
         try:
             util.write_nonblock(client, _answer(status, reason=str(exc).rstrip(".")))
         except OSError:
-            self.log.debug("The client of a refused request is gone.")
+            self.log.debug("The client of a refused request has disconnected.")
 
 
 def _answer(status: HTTPStatus, *, reason: str) -> bytes:

@@ -1,6 +1,6 @@
-"""The service's own settings for the tests: what they keep lies in a temporary folder of the test run.
+"""The service's own settings for the tests, which store their files in a temporary folder.
 
-The settings of the shell that the tests run in count for nothing, but for DATABASE_URL.
+Of the settings in the environment, only DATABASE_URL is used.
 """
 
 import atexit
@@ -19,5 +19,5 @@ atexit.register(shutil.rmtree, os.environ["VAR_DIR"], ignore_errors=True)
 
 from llmservice.settings import *  # noqa: E402, F403
 
-# The real one takes a tenth of a second for each password, by design.
+# The real hashers take a tenth of a second per password, by design.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

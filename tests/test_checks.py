@@ -23,17 +23,17 @@ def warnings(*, deploy: bool = False) -> set[str]:
         ("llm.example", False),
     ],
 )
-def test_only_loopback_addresses_are_this_machine_s_alone(host: str, expected: bool) -> None:
+def test_only_loopback_addresses_are_private_to_this_machine(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-def test_nothing_is_said_on_ones_own_machine(settings: Settings) -> None:
+def test_a_loopback_address_has_no_warnings(settings: Settings) -> None:
     settings.HOST, settings.DEBUG, settings.API_KEY = "127.0.0.1", True, DEFAULT_API_KEY
 
     assert warnings() == set()
 
 
-def test_debug_and_the_default_key_are_warned_of_where_others_reach_the_service(
+def test_debug_and_the_default_key_have_warnings_if_others_can_reach_the_service(
     settings: Settings,
 ) -> None:
     settings.HOST, settings.DEBUG, settings.API_KEY = "0.0.0.0", True, DEFAULT_API_KEY
@@ -41,19 +41,19 @@ def test_debug_and_the_default_key_are_warned_of_where_others_reach_the_service(
     assert warnings() == {"llmservice.W001", "llmservice.W002"}
 
 
-def test_they_are_warned_of_in_a_deployment_behind_a_loopback_address(settings: Settings) -> None:
+def test_a_deployment_behind_a_loopback_address_has_the_same_warnings(settings: Settings) -> None:
     settings.HOST, settings.DEBUG, settings.API_KEY = "127.0.0.1", True, DEFAULT_API_KEY
 
     assert warnings(deploy=True) == {"llmservice.W001", "llmservice.W002"}
 
 
-def test_a_key_of_ones_own_with_debug_off_is_fine_anywhere(settings: Settings) -> None:
+def test_another_key_without_debug_has_no_warnings_anywhere(settings: Settings) -> None:
     settings.HOST, settings.DEBUG, settings.API_KEY = "0.0.0.0", False, "another-key"
 
     assert warnings(deploy=True) == set()
 
 
-def test_a_warning_does_not_tell_the_key(settings: Settings) -> None:
+def test_a_warning_does_not_contain_the_key(settings: Settings) -> None:
     settings.HOST, settings.API_KEY = "0.0.0.0", DEFAULT_API_KEY
 
     assert not any(DEFAULT_API_KEY in str(message.msg) for message in checks.run_checks())

@@ -1,4 +1,4 @@
-"""What the service's pages let a browser load and run; the browser tests see that they work under it."""
+"""What the pages allow a browser to load and run; the browser tests show that the pages still work."""
 
 import re
 from datetime import timedelta
@@ -26,7 +26,7 @@ def pages() -> list[str]:
     return ["/docs", "/admin/", "/admin/password_change/", "/admin/accounts/apikey/", *actions]
 
 
-def test_every_page_runs_scripts_of_its_own_host_alone_and_holds_nothing_inline(admin_client: Client) -> None:
+def test_pages_run_scripts_of_their_own_host_only_and_contain_nothing_inline(admin_client: Client) -> None:
     for path in pages():
         policy = policy_of(admin_client, path)
         assert policy["default-src"] == "'none'", path
@@ -35,19 +35,19 @@ def test_every_page_runs_scripts_of_its_own_host_alone_and_holds_nothing_inline(
         assert INLINE.findall(admin_client.get(path).content.decode()) == [], path
 
 
-def test_the_login_page_and_the_admin_s_own_errors_have_the_policy_of_pages(client: Client) -> None:
+def test_the_login_page_and_the_errors_of_the_admin_have_the_policy_of_pages(client: Client) -> None:
     for path in ("/admin/login/", "/admin/nothing/here/"):
         assert policy_of(client, path)["script-src"] == "'self'"
 
 
 @pytest.mark.parametrize("path", ["/health", "/generate", "/schema", "/nothing", "/static/admin/js/core.js"])
-def test_what_is_no_page_may_load_nothing(client: Client, path: str) -> None:
+def test_anything_but_a_page_may_load_nothing(client: Client, path: str) -> None:
     policy = policy_of(client, path)
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
     assert "script-src" not in policy
 
 
-def test_an_answer_that_is_given_before_all_else_has_a_policy_as_well(client: Client) -> None:
+def test_a_request_that_is_refused_early_has_a_policy_as_well(client: Client) -> None:
     refused = client.get("/health", headers={"host": "evil.example"})
     assert refused.status_code == 400
     assert "default-src 'none'" in refused.headers["Content-Security-Policy"]

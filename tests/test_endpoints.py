@@ -1,4 +1,4 @@
-"""Every address of the service says who may use it; a new one that does not is found here."""
+"""Every address of the service declares who may use it; these tests find a new one that does not."""
 
 import re
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from tests.problems import problem
 
 # Without a key, and why.
 OPEN = {
-    "home": "leads to the documentation",
+    "home": "redirects to the documentation",
     "docs": "the documentation",
     "schema": "the documentation",
     "health": "for probes",
     "ready": "for probes",
-    "metrics": "asks for a token of its own, or for this machine",
-    "revoke-secret": "for whoever finds a secret",
-    "not-found": "says that there is nothing",
+    "metrics": "has its own token, or answers this machine only",
+    "revoke-secret": "for anyone who finds a secret",
+    "not-found": "reports an unknown address",
 }
 
 
@@ -43,7 +43,7 @@ def api_views() -> dict[str, type[APIView]]:
     }
 
 
-def test_every_view_of_the_api_asks_for_a_key_or_is_known_to_be_open() -> None:
+def test_every_view_of_the_api_requires_a_key_or_is_listed_as_open() -> None:
     for name, view in api_views().items():
         if name in OPEN:
             assert not view.authentication_classes, name
@@ -54,7 +54,7 @@ def test_every_view_of_the_api_asks_for_a_key_or_is_known_to_be_open() -> None:
 
 
 @pytest.mark.django_db
-def test_a_method_that_no_document_has_is_refused_before_a_key_is_asked_for(client: Client) -> None:
+def test_an_undocumented_method_is_refused_before_the_key_is_checked(client: Client) -> None:
     """OPTIONS too."""
     for name in set(api_views()) - {"not-found"}:
         for method in ("OPTIONS", "DELETE", "TRACE", "NONSENSE"):
@@ -70,7 +70,7 @@ def admin_addresses() -> list[str]:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("signed_in", [False, True])
-def test_no_page_of_the_admin_is_for_others_than_its_staff(client: Client, signed_in: bool) -> None:
+def test_only_staff_may_open_the_pages_of_the_admin(client: Client, signed_in: bool) -> None:
     if signed_in:
         client.force_login(User.objects.create_user("nobody"))
     for address in admin_addresses():

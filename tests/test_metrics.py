@@ -23,7 +23,7 @@ def engine() -> Iterator[Engine]:
 
 
 def samples(client: Client, **headers: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Every number of `/metrics`, by its name and labels."""
+    """Every value of `/metrics` by its name and labels."""
     families = text_string_to_metric_families(client.get("/metrics", headers=headers).content.decode())
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
@@ -67,7 +67,7 @@ def test_the_engine_s_load_is_shown(client: Client) -> None:
     assert value(found, "running_requests") == value(found, "queued_requests") == 0
 
 
-def test_what_clients_make_up_makes_no_series(client: Client) -> None:
+def test_paths_and_methods_that_clients_invent_create_no_series(client: Client) -> None:
     client.get("/one/1")
     client.get("/two/2")
     client.generic("BREW", "/health")
@@ -78,13 +78,13 @@ def test_what_clients_make_up_makes_no_series(client: Client) -> None:
     assert not {("route", "/one/1"), ("route", "/two/2"), ("method", "BREW")} & labels
 
 
-def test_without_a_token_only_this_machine_reads_them(client: Client) -> None:
+def test_without_a_token_only_this_machine_may_read_the_metrics(client: Client) -> None:
     assert client.get("/metrics").status_code == 200
     assert client.get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 403
     assert client.get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403
 
 
-def test_with_a_token_whoever_has_it_reads_them(client: Client, settings: Settings) -> None:
+def test_with_a_token_only_its_holders_may_read_the_metrics(client: Client, settings: Settings) -> None:
     settings.METRICS_TOKEN = "good"
 
     assert client.get("/metrics").status_code == 403

@@ -9,7 +9,7 @@ from inference.engine.errors import ModelUnavailable
 from tests.models import save_tiny_model
 
 
-def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "my-model")
     model_source.check(str(folder))
     assert model_source.fetch(str(folder)) == folder
@@ -24,9 +24,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
         ("tokenizer.json", "no tokenizer"),
     ],
 )
-def test_a_folder_that_is_no_model_is_named_with_the_reason(
-    tmp_path: Path, missing: str, reason: str
-) -> None:
+def test_a_folder_without_a_model_is_named_with_the_reason(tmp_path: Path, missing: str, reason: str) -> None:
     folder = save_tiny_model(tmp_path)
     (folder / missing).unlink()
     for look in (model_source.check, model_source.fetch):
@@ -35,18 +33,20 @@ def test_a_folder_that_is_no_model_is_named_with_the_reason(
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./nor/this", "~/nor-that"])
-def test_a_path_is_never_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_hub_is_never_asked_for_a_path(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("asked the hub"))
-    with pytest.raises(ModelUnavailable, match="there is no such folder"):
+    with pytest.raises(ModelUnavailable, match="the folder does not exist"):
         model_source.check(name)
 
 
-def test_a_name_that_is_none_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelUnavailable, match="neither a folder nor a model's name"):
+def test_an_invalid_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelUnavailable, match="neither a folder nor the name of a model"):
         model_source.check("not a model!")
 
 
-def test_a_hub_out_of_reach_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def model_info(*_: object, **__: object) -> None:
         raise ConnectionError("Name or service not known\nand more")
 
@@ -59,7 +59,7 @@ def test_a_hub_out_of_reach_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPa
         assert "\n" not in str(refused.value)
 
 
-def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_never_answers_does_not_block_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_source, "CHECK_TIMEOUT_S", 0.05)
     never = threading.Event()
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: never.wait(60))
@@ -68,7 +68,7 @@ def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     never.set()
 
 
-def test_a_model_on_the_hub_may_start_and_is_downloaded_by_the_worker(
+def test_a_model_on_the_hub_passes_the_check_without_a_download(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: object())
@@ -82,7 +82,7 @@ def not_cached(name: str, *, local_files_only: bool = False, **_: object) -> str
     raise ValueError("not in the cache")
 
 
-def test_a_cached_model_that_cannot_be_read_is_not_asked_of_the_hub(
+def test_the_hub_is_not_asked_for_a_damaged_model_in_the_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = save_tiny_model(tmp_path)
@@ -90,5 +90,5 @@ def test_a_cached_model_that_cannot_be_read_is_not_asked_of_the_hub(
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("asked the hub"))
     monkeypatch.setattr(model_source, "snapshot_download", lambda *_, **__: str(folder))
     for look in (model_source.check, model_source.fetch):
-        with pytest.raises(ModelUnavailable, match=r"model\.safetensors is cut off"):
+        with pytest.raises(ModelUnavailable, match=r"model\.safetensors is truncated"):
             look("openai-community/gpt2-medium")

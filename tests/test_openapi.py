@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, complete, and says what the service does."""
+"""The OpenAPI document is valid, complete and true."""
 
 import json
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from django.test import Client
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
+import llmservice
 from accounts import services
 from inference import runtime
 from inference.api.serializers import GenerateRequestSerializer
@@ -43,7 +44,7 @@ def test_the_document_is_valid(document: dict[str, Any]) -> None:
     assert document["info"]["version"]
 
 
-def test_it_is_made_without_a_warning(tmp_path: Any) -> None:
+def test_generating_the_document_causes_no_warning(tmp_path: Any) -> None:
     call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yaml"))
 
 
@@ -67,7 +68,7 @@ def test_every_operation_declares_its_auth(document: dict[str, Any]) -> None:
         assert operation.get("security", []) == expected, path
 
 
-def test_every_operation_and_answer_is_explained_with_an_example_that_fits(document: dict[str, Any]) -> None:
+def test_every_operation_and_answer_has_a_description_and_valid_examples(document: dict[str, Any]) -> None:
     tags = {tag["name"] for tag in document["tags"]}
     for path, method, operation in operations(document):
         assert operation["summary"], path
@@ -83,7 +84,7 @@ def test_every_operation_and_answer_is_explained_with_an_example_that_fits(docum
                     validator(document, content["schema"]).validate(example["value"])
 
 
-def test_every_field_is_explained_with_its_bounds_and_default(document: dict[str, Any]) -> None:
+def test_every_field_has_a_description_and_its_bounds_and_default(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     for name, schema in schemas.items():
         for field, described in schema.get("properties", {}).items():
@@ -115,7 +116,7 @@ def test_the_service_refuses_what_the_document_refuses(document: dict[str, Any])
     described = validator(document, {"$ref": "#/components/schemas/GenerateRequest"})
     for body, _, reason in INVALID_FIELDS:
         assert not GenerateRequestSerializer(data=body).is_valid()
-        # JSON Schema has no word for characters that a text may not hold.
+        # JSON Schema cannot exclude single characters from a text.
         assert not described.is_valid(body) or reason in {"Null", "Surrogate"}, body
 
 
@@ -162,13 +163,17 @@ def test_every_answer_of_the_service_is_described(
     assert statuses == {200, 400, 403, 409, 413, 415, 422, 429, 503}
 
 
-def test_the_address_itself_leads_to_the_documentation(client: Client) -> None:
+def test_the_root_address_redirects_to_the_documentation(client: Client) -> None:
     response = client.get("/", follow=True)
     assert response.redirect_chain == [("/docs", 302)]
     assert b"swagger-ui" in response.content
 
 
-def test_the_documentation_needs_no_other_host_and_no_inline_script(client: Client) -> None:
+def test_the_documentation_uses_no_other_host_and_no_inline_script(client: Client) -> None:
     page = client.get("/docs").content.decode()
     assert "//" not in page
     assert "<script>" not in page
+
+
+def test_the_document_has_the_version_of_the_package(document: dict[str, Any]) -> None:
+    assert document["info"]["version"] == llmservice.__version__

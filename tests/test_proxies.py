@@ -7,7 +7,7 @@ from llmservice.proxies import TrustedProxiesMiddleware
 
 
 def seen(address: str, **headers: str) -> tuple[str, bool]:
-    """The client's address and whether it came by https, as the service sees a request from `address`."""
+    """The client's address, and whether it uses HTTPS, as the service sees a request from `address`."""
     requests: list[HttpRequest] = []
 
     def view(request: HttpRequest) -> HttpResponse:
@@ -22,11 +22,11 @@ def seen(address: str, **headers: str) -> tuple[str, bool]:
 FORWARDED = {"X-Forwarded-For": "198.51.100.9", "X-Forwarded-Proto": "https"}
 
 
-def test_nobody_is_believed_where_no_proxy_is_named() -> None:
+def test_without_trusted_proxies_the_headers_are_ignored() -> None:
     assert seen("10.0.0.1", **FORWARDED) == ("10.0.0.1", False)
 
 
-def test_a_named_proxy_is_believed_and_others_are_not(settings: Settings) -> None:
+def test_the_headers_of_trusted_proxies_only_are_used(settings: Settings) -> None:
     settings.TRUSTED_PROXIES = ("10.0.0.0/8",)
 
     assert seen("10.0.0.1", **FORWARDED) == ("198.51.100.9", True)
@@ -37,7 +37,7 @@ def test_a_named_proxy_is_believed_and_others_are_not(settings: Settings) -> Non
 @pytest.mark.parametrize(
     ("forwarded_for", "expected"),
     [
-        ("203.0.113.5, 198.51.100.9", "198.51.100.9"),  # the first is the client's own invention
+        ("203.0.113.5, 198.51.100.9", "198.51.100.9"),  # the client forged the first
         ("203.0.113.5, 198.51.100.9, 10.0.0.2", "198.51.100.9"),  # two proxies
         ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
         ("2001:db8::1", "2001:db8::1"),
@@ -45,7 +45,7 @@ def test_a_named_proxy_is_believed_and_others_are_not(settings: Settings) -> Non
         ("", "10.0.0.1"),
     ],
 )
-def test_the_client_is_the_last_address_that_no_proxy_has(
+def test_the_client_is_the_last_address_that_is_not_a_proxy(
     settings: Settings, forwarded_for: str, expected: str
 ) -> None:
     settings.TRUSTED_PROXIES = ("10.0.0.0/8",)

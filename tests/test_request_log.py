@@ -29,7 +29,7 @@ def engine() -> Iterator[Engine]:
 
 
 class Lines(logging.Handler):
-    """Keeps what is logged, as a program reads it."""
+    """Collects the log as a program reads it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def log(settings: Settings) -> Iterator[list[dict[str, Any]]]:
-    """What the service has logged so far, of requests and of errors."""
+    """The log of requests and errors so far."""
     settings.LOG_FORMAT = "json"
     lines = Lines()
     logger = logging.getLogger("llmservice")
@@ -56,7 +56,7 @@ def generate(client: Client, key: str, **fields: object) -> Any:
     return client.post("/generate", body, content_type="application/json", headers={"X-API-Key": key})
 
 
-def test_a_generation_has_a_line_that_tells_all_but_secret_and_prompt(
+def test_the_line_of_a_generation_contains_everything_but_secret_and_prompt(
     client: Client, log: list[dict[str, Any]]
 ) -> None:
     created = services.create_key(name="search")
@@ -78,9 +78,7 @@ def test_a_generation_has_a_line_that_tells_all_but_secret_and_prompt(
     assert "private" not in json.dumps(line)
 
 
-def test_the_prompt_is_shown_where_a_setting_asks_for_it(
-    client: Client, log: list[dict[str, Any]], settings: Settings
-) -> None:
+def test_a_setting_adds_the_prompt(client: Client, log: list[dict[str, Any]], settings: Settings) -> None:
     settings.LOG_PROMPTS = True
 
     generate(client, services.create_key(name="search").plaintext)
@@ -88,7 +86,7 @@ def test_the_prompt_is_shown_where_a_setting_asks_for_it(
     assert log[0]["prompt"] == "a private matter"
 
 
-def test_a_refusal_says_why(client: Client, log: list[dict[str, Any]]) -> None:
+def test_a_refusal_has_its_reason(client: Client, log: list[dict[str, Any]]) -> None:
     generate(client, "not-a-key")
     generate(client, services.create_key(name="search").plaintext, temperature=9)
 
@@ -99,9 +97,7 @@ def test_a_refusal_says_why(client: Client, log: list[dict[str, Any]]) -> None:
     assert "not-a-key" not in json.dumps(log)
 
 
-def test_an_address_that_no_route_has_is_logged_without_its_query(
-    client: Client, log: list[dict[str, Any]]
-) -> None:
+def test_an_unknown_address_is_logged_without_its_query(client: Client, log: list[dict[str, Any]]) -> None:
     client.get("/nothing/here?key=hush")
 
     (line,) = log
@@ -110,14 +106,14 @@ def test_an_address_that_no_route_has_is_logged_without_its_query(
 
 
 @pytest.mark.parametrize("given", ["abc.1", "A-Z_~9", "x" * 128])
-def test_a_sound_id_of_the_client_is_kept(client: Client, log: list[dict[str, Any]], given: str) -> None:
+def test_a_valid_id_of_the_client_is_kept(client: Client, log: list[dict[str, Any]], given: str) -> None:
     answer = client.get("/health", headers={"X-Request-ID": given})
 
     assert answer.headers["X-Request-ID"] == log[0]["request_id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "two words", 'quote"', "ünsound", "x" * 129])
-def test_another_is_replaced(client: Client, given: str) -> None:
+def test_an_invalid_id_is_replaced(client: Client, given: str) -> None:
     first = client.get("/health", headers={"X-Request-ID": given}).headers["X-Request-ID"]
     second = client.get("/health", headers={"X-Request-ID": given}).headers["X-Request-ID"]
 
@@ -125,11 +121,11 @@ def test_another_is_replaced(client: Client, given: str) -> None:
     assert len(first) == 32
 
 
-def test_an_error_that_nobody_foresaw_is_logged_with_its_trace_and_the_request(
+def test_an_unexpected_error_is_logged_with_its_trace_and_the_request(
     client: Client, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
-        raise RuntimeError("foreseen by nobody")
+        raise RuntimeError("unexpected")
 
     monkeypatch.setattr(runtime, "status", fail)
 
@@ -138,13 +134,13 @@ def test_an_error_that_nobody_foresaw_is_logged_with_its_trace_and_the_request(
     assert answer.status_code == 500
     error, line = log
     assert (error["level"], error["request_id"]) == ("ERROR", "abc")
-    assert "foreseen by nobody" in error["trace"]
+    assert "unexpected" in error["trace"]
     assert (line["status"], line["reason"]) == (500, "failed")
 
 
 @pytest.fixture
 def stderr() -> Iterator[io.StringIO]:
-    """What an operator reads, by the service's own handler."""
+    """What the service's own handler writes for the operator."""
     (handler,) = [one for one in logging.getLogger().handlers if one.name == "stderr"]
     assert isinstance(handler, logging.StreamHandler)
     written = io.StringIO()
@@ -153,14 +149,14 @@ def stderr() -> Iterator[io.StringIO]:
     handler.setStream(before)
 
 
-def test_a_post_to_the_admin_that_is_refused_has_no_trace(stderr: io.StringIO) -> None:
+def test_a_refused_post_to_the_admin_has_no_trace(stderr: io.StringIO) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_user("staff", is_staff=True))
     token = {"csrfmiddlewaretoken": re.findall('name="csrf[^>]+ value="(.+?)"', page(client, "/admin/"))[0]}
     add = "/admin/accounts/apikey/add/"
 
     def post(body: object, media_type: str = "application/x-www-form-urlencoded") -> list[str]:
-        """The lines that the log has of it."""
+        """Post the body; returns the log lines of the request."""
         stderr.seek(stderr.truncate(0))
         assert client.post(add, body, content_type=media_type).status_code in {400, 403}
         lines = stderr.getvalue().splitlines()

@@ -68,11 +68,11 @@ def test_a_model_that_cannot_be_had_is_told_to_the_caller(
     runtime.start(on_failure=failed.set)
     assert failed.wait(WAIT_S)
     assert runtime.status().state is State.DEAD
-    assert "there is no such folder" in runtime.status().reason
+    assert "the folder does not exist" in runtime.status().reason
     assert "/no/such/folder cannot be served" in caplog.text
-    with pytest.raises(Unavailable, match="no such folder"):
+    with pytest.raises(Unavailable, match="the folder does not exist"):
         runtime.backend()
-    with pytest.raises(ModelUnavailable, match="no such folder"):
+    with pytest.raises(ModelUnavailable, match="the folder does not exist"):
         runtime.check_model()
 
 

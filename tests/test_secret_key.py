@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from llmservice.secret_key import load_or_create_secret_key
 
 
-def test_the_key_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_the_key_is_created_once_and_stored(tmp_path: Path) -> None:
     path = tmp_path / "var" / "secret_key"
 
     key = load_or_create_secret_key(path)
@@ -19,7 +19,7 @@ def test_the_key_is_made_once_and_kept(tmp_path: Path) -> None:
     assert load_or_create_secret_key(tmp_path / "another") != key
 
 
-def test_only_its_owner_can_read_the_file_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_the_file_and_no_other_file_is_left(tmp_path: Path) -> None:
     path = tmp_path / "secret_key"
 
     load_or_create_secret_key(path)
@@ -28,7 +28,7 @@ def test_only_its_owner_can_read_the_file_and_nothing_is_left_beside_it(tmp_path
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_all_that_start_at_once_get_the_same_key(tmp_path: Path) -> None:
+def test_processes_that_start_at_the_same_time_get_the_same_key(tmp_path: Path) -> None:
     together = Barrier(8)
 
     def start() -> str:
@@ -41,14 +41,14 @@ def test_all_that_start_at_once_get_the_same_key(tmp_path: Path) -> None:
     assert len(set(keys)) == 1
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ImproperlyConfigured, match=r"^The secret key cannot be kept in .*: set SECRET_KEY"):
+    with pytest.raises(ImproperlyConfigured, match=r"^The secret key cannot be stored in .*: set SECRET_KEY"):
         load_or_create_secret_key(tmp_path / "file" / "secret_key")
 
 
-def test_an_empty_file_is_no_key(tmp_path: Path) -> None:
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("\n")
 
     with pytest.raises(ImproperlyConfigured, match="is empty"):

@@ -2,7 +2,7 @@
 
 const root = document.getElementById("swagger-ui");
 
-// Swagger UI has a dark style and leaves it to the page to switch it on.
+// Swagger UI has a dark style, but does not switch it on by itself.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
@@ -17,9 +17,9 @@ SwaggerUIBundle({
   docExpansion: "list",
   tryItOutEnabled: true,
   displayRequestDuration: true,
-  // A key that stays in the browser's storage is one that a later visitor of this browser finds.
+  // A key in the browser's storage would be found by the next person at this browser.
   persistAuthorization: false,
-  // Otherwise the page shows a badge of a validator on the internet, which gets this page's address.
+  // By default the page loads a badge from a public validator, which thereby learns its address.
   validatorUrl: null,
   defaultModelsExpandDepth: 0,
   syntaxHighlight: { theme: "nord" },
