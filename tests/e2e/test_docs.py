@@ -11,12 +11,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 
 from llmservice.environment import BASE_DIR
@@ -84,19 +81,9 @@ def test_the_commands_of_a_page_work_as_they_stand(service: Service, tmp_path: P
         assert RESTORED_KEY.search(printed)
 
 
-@pytest.fixture
-def database_url(postgres_url: str) -> Iterator[str]:
-    """The URL of a fresh PostgreSQL database."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_url, autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"')
-        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
 @pytest.mark.skipif(shutil.which("pg_dump") is None, reason="pg_dump is not installed")
-def test_a_postgresql_database_is_backed_up_and_restored(database_url: str, tmp_path: Path) -> None:
-    environ = service_environ(tmp_path, DATABASE_URL=database_url)
+def test_a_postgresql_database_is_backed_up_and_restored(database: str, tmp_path: Path) -> None:
+    environ = service_environ(tmp_path, DATABASE_URL=database)
     manage(environ, "migrate", "--verbosity=0", "--skip-checks")
     manage(environ, "bootstrap", "--skip-checks")
     folder = tmp_path / "checkout"

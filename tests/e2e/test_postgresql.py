@@ -4,8 +4,6 @@ import socket
 import subprocess
 import threading
 import time
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import psycopg
-import pytest
 
 from llmservice.environment import BASE_DIR
 from tests.e2e.conftest import (
@@ -27,16 +24,6 @@ from tests.e2e.conftest import (
 )
 
 RECOVERS_WITHIN = 20
-
-
-@pytest.fixture
-def database(postgres_url: str) -> Iterator[str]:
-    """The URL of a fresh database."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_url, autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"')
-        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 class Wire:

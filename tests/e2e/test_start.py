@@ -25,6 +25,15 @@ from tests.e2e.conftest import (
 REFUSED_WITHIN_S = 15
 
 
+def failing_setup(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What `manage.py setup` prints when it ends with an error, as it must."""
+    done = subprocess.run(
+        python("manage.py", "setup"), cwd=BASE_DIR, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    return done
+
+
 def refusal(environ: dict[str, str]) -> str:
     """The one line that gunicorn prints, after its own first one, when it does not start."""
     done = subprocess.run(
@@ -94,15 +103,7 @@ def test_an_unreachable_database_stops_the_start(environ: dict[str, str]) -> Non
 def test_the_setup_says_in_one_sentence_why_the_database_cannot_be_used(environ: dict[str, str]) -> None:
     away = f"postgres://u:hush@127.0.0.1:{free_port()}/n"
     for url in (away, "sqlite:////proc/no-such.sqlite3"):
-        done = subprocess.run(
-            python("manage.py", "setup"),
-            cwd=BASE_DIR,
-            env={**environ, "DATABASE_URL": url},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode != 0
+        done = failing_setup({**environ, "DATABASE_URL": url})
         assert "The database cannot be used (" in done.stderr
         assert "Traceback" not in done.stderr
         assert "hush" not in done.stderr
@@ -123,15 +124,7 @@ def test_an_address_of_another_machine_stops_the_start(environ: dict[str, str], 
 
 
 def test_a_folder_that_cannot_be_created_stops_the_setup(environ: dict[str, str]) -> None:
-    done = subprocess.run(
-        python("manage.py", "setup"),
-        cwd=BASE_DIR,
-        env={**environ, "VAR_DIR": "/proc/no-such-folder", "SECRET_KEY": "s" * 50},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
+    done = failing_setup({**environ, "VAR_DIR": "/proc/no-such-folder", "SECRET_KEY": "s" * 50})
     assert done.stderr.startswith("CommandError: The folder /proc/no-such-folder cannot be created (")
     assert len(done.stderr.splitlines()) == 1
 
@@ -182,15 +175,7 @@ def test_the_setup_creates_the_account_that_the_settings_name(environ: dict[str,
 
 
 def test_an_account_without_a_password_stops_the_setup(environ: dict[str, str]) -> None:
-    done = subprocess.run(
-        python("manage.py", "setup"),
-        cwd=BASE_DIR,
-        env={**environ, "DJANGO_SUPERUSER_USERNAME": "ada"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
+    done = failing_setup({**environ, "DJANGO_SUPERUSER_USERNAME": "ada"})
     assert "DJANGO_SUPERUSER_PASSWORD" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
@@ -202,15 +187,7 @@ def test_a_key_that_the_database_does_not_contain_is_not_printed(environ: dict[s
 
 
 def test_a_setup_without_its_model_creates_nothing(environ: dict[str, str]) -> None:
-    done = subprocess.run(
-        python("manage.py", "setup"),
-        cwd=BASE_DIR,
-        env={**environ, "LLM_MODEL": "/no/such/folder"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
+    done = failing_setup({**environ, "LLM_MODEL": "/no/such/folder"})
     assert done.stdout == ""
     assert "/no/such/folder" in done.stderr
     assert len(done.stderr.splitlines()) == 1
