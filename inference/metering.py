@@ -120,10 +120,14 @@ class Metered:
 
     def _outcome(self, error: BaseException | None) -> Outcome:
         """The one place that decides what the account says of the request."""
+        if error is None:
+            # Nobody has read what a generation ended with, but it still decides.
+            outcomes = [generation.outcome for generation in self.generations]
+            error = next((outcome for outcome in outcomes if isinstance(outcome, EngineError)), None)
+            if error is None:
+                return Outcome.CANCELLED if None in outcomes else Outcome.FINISHED
         if isinstance(error, GeneratorExit):
             return Outcome.CANCELLED
-        if error is None:
-            return Outcome.FINISHED if all(g.done for g in self.generations) else Outcome.CANCELLED
         meaning = problems.meaning_of(error)
         return Outcome(meaning.outcome) if meaning is not None else Outcome.FAILED
 

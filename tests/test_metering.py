@@ -1,6 +1,7 @@
 """What a generation costs its key, exact to the token, however it ends; with a real, tiny engine."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -214,10 +215,30 @@ def test_several_texts_of_one_request_have_one_reservation_and_one_account(
 
 
 def test_a_second_text_that_the_engine_has_no_room_for_ends_the_first(engine: Engine, key: APIKey) -> None:
-    threading.Timer(0.2, lambda: [engine.step() for _ in range(2)]).start()
-    with pytest.raises(Overloaded), Metered(key=key, backend=engine, requests=[request(9)] * 3):
-        pass
+    several = Metered(key=key, backend=engine, requests=[request(9)] * 3)
+
+    def step_once_they_are_cancelled() -> None:
+        while not (several.generations and all(one.cancelled for one in several.generations)):
+            time.sleep(0.01)
+        engine.step()
+
+    threading.Thread(target=step_once_they_are_cancelled, daemon=True).start()
+    with pytest.raises(Overloaded):
+        several.admit()
+    assert [type(one.outcome) for one in several.generations] == [Cancelled] * 2
     assert account() == ("overloaded", 0, 0)
+
+
+def test_a_stream_that_nobody_read_is_accounted_for_by_how_it_ended(
+    engine: Engine, key: APIKey, clock: Clock
+) -> None:
+    one = Metered(key=key, backend=engine, requests=[request(timeout_s=10)])
+    one.admit()
+    steps(engine, 2)
+    clock.now = 10
+    engine.step()
+    one.close()
+    assert account() == ("timed_out", PROMPT_TOKENS, 2)
 
 
 def test_a_stream_that_is_never_started_is_settled_when_it_is_closed(
