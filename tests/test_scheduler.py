@@ -106,6 +106,17 @@ def test_a_step_computes_one_token_of_each_running_request_and_a_bounded_part_of
     assert running.load.kv_tokens_used == 0
 
 
+def test_the_prompts_of_a_step_share_its_bound() -> None:
+    model = Counting()
+    shared = engine(model, prefill_tokens=32)
+    for length in (20, 30, 2):
+        submit(shared, "a" * length, new=1)
+    run(shared)
+    shapes = [[len(segment.token_ids) for segment in step] for step in model.steps]
+    assert shapes[0] == [20, 16]
+    assert sum(map(sum, shapes)) == 20 + 30 + 2
+
+
 def test_the_owner_with_the_fewest_running_is_admitted_next() -> None:
     model = Counting()
     shared = engine(model, max_running=2)
