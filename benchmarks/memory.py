@@ -1,7 +1,7 @@
-"""Memory of a process with the engine: while it loads, idle, and with many requests at once.
+"""Memory of a process with the engine: while loading, idle, and with many requests at once.
 
-`python -m benchmarks.memory`: resident anonymous memory, in GB (10^9 bytes). The web server's share is in
-`python -m benchmarks.startup`, which starts the whole service.
+`python -m benchmarks.memory`: resident anonymous memory in GB (10^9 bytes). `python -m benchmarks.startup`
+starts the whole service and so includes the web server.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from benchmarks.contenders import NAMES, OPTIONAL, SERVED, entries
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.process_memory import PeakMemory
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
-from benchmarks.workload import NotHere, Workload
+from benchmarks.workload import CannotRun, NotHere, Workload
 from inference.engine.config import usable_cpus
 
 _NEW_TOKENS = 32
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, help="folder of a GPT-2; made where none is given")
+    parser.add_argument("--model", type=Path, help="folder of a GPT-2; created if not given")
     parser.add_argument("--only", nargs="*", default=["served"], choices=list(NAMES), help="contenders")
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--contexts", nargs="*", type=int, default=[8, 200])
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
     measured: dict[str, dict[str, int]] = {}
+    paths: dict[str, str] = {}
     known = [*entries([peer for peer in OPTIONAL if peer in given.only]), *SERVED]
     for entry in [entry for entry in known if entry.module in given.only]:
         progress(f"{entry.name} ...")
@@ -38,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
             with ContenderProcess(entry, folder, threads=given.threads) as process:
                 with PeakMemory(process.process.pid) as loading:
                     process.wait_ready()
+                paths[entry.name] = process.path
+                progress(f"{entry.name}: {process.path}", last=True)
                 figures = {"peak_loading": loading.peak_bytes, "idle": loading.now_bytes()}
                 for context in given.contexts:
                     with PeakMemory(process.process.pid) as running:
@@ -45,11 +48,11 @@ def main(argv: list[str] | None = None) -> None:
                             Workload(requests=given.requests, prompt_tokens=context, new_tokens=_NEW_TOKENS)
                         )
                     figures[f"running_{context}"] = running.peak_bytes
-        except NotHere as error:
+        except (CannotRun, NotHere) as error:
             progress(f"{entry.name} is left out: {error}", last=True)
             continue
         measured[entry.name] = figures
-    save(given.out, about={"threads": given.threads}, measured={"bytes": measured})
+    save(given.out, about={"threads": given.threads, "paths": paths}, measured={"bytes": measured})
     head = [
         "GB of anonymous memory",
         "peak while loading",

@@ -1,4 +1,4 @@
-"""Throughput and latency against the number of clients, as a picture, from the results of `benchmarks.http`.
+"""Throughput and latency by number of clients as a picture, from the results of `benchmarks.http`.
 
 `python -m benchmarks.plot`.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.results import RESULTS_DIR
 
-# Told apart by colour-blind people too (Okabe and Ito, 2008), and by their markers.
+# Colours that colour-blind people can distinguish (Okabe and Ito, 2008), and a marker each.
 _STYLES = {
     "llmservice": {"color": "#0072B2", "marker": "o", "label": "llmservice"},
     "thread pool": {"color": "#D55E00", "marker": "s", "label": "generate in a thread pool"},
@@ -25,7 +25,7 @@ _STYLES = {
 
 
 def draw(result: dict[str, Any], picture: Path) -> None:
-    """Write the picture, PNG, of a result as `benchmarks.http` saves it."""
+    """Write a PNG picture of a result that `benchmarks.http` saved."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
@@ -68,7 +68,7 @@ def draw(result: dict[str, Any], picture: Path) -> None:
 def _line(
     axes: Any, clients: list[int], rounds: list[list[dict[str, float]]], name: str, style: dict[str, str]
 ) -> None:
-    """The medians of the rounds, and a bar from the least to the most."""
+    """The medians of the rounds, with error bars from minimum to maximum."""
     values = [[sample[name] for sample in samples] for samples in rounds]
     middles = [statistics.median(of) for of in values]
     below = [middle - min(of) for middle, of in zip(middles, values, strict=True)]

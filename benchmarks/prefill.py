@@ -1,7 +1,7 @@
-"""Prompts: how near to the compute limit, and how long a long one makes the others wait.
+"""Prompts: how close their computation comes to the limit, and how long a long one delays other requests.
 
 `python -m benchmarks.prefill`: the time to the first token of a prompt alone, and the longest gap between two
-tokens of requests that run while a long prompt comes in, in units of their normal step.
+tokens of running requests while a long prompt is computed, in units of their normal step.
 """
 
 import argparse
@@ -24,13 +24,13 @@ _POLL_S = 0.001
 _CALM_STEPS = 16
 _RUNNING_PROMPT = 8
 _RUNNING_TOKENS = 400
-"""Enough to go on for as long as the long prompt takes, and to leave it room in the KV cache."""
+"""Enough to run while the long prompt is computed, and few enough to leave it slots in the KV cache."""
 _GREEDY = SamplingParams(do_sample=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """The step of running requests before a long prompt comes, and their longest gap while it is computed."""
+    """The step time of running requests before a long prompt, and their longest gap while it is computed."""
 
     step_s: float
     longest_gap_s: float
@@ -41,7 +41,7 @@ class Disturbance:
 
 
 def disturb(service: Service, *, streams: int, prompt_tokens: int, vocabulary: int) -> Disturbance:
-    """Let a prompt of so many tokens in while `streams` requests generate."""
+    """Submit a prompt of `prompt_tokens` while `streams` requests generate."""
     new_tokens = min(_RUNNING_TOKENS, service.engine.context_length - _RUNNING_PROMPT)
     running = [
         _submit(service, prompt, new_tokens)
@@ -72,7 +72,7 @@ def _submit(service: Service, prompt: list[int], new_tokens: int) -> Generation:
 
 
 def _gaps(running: list[Generation], over: Callable[[], bool]) -> list[float]:
-    """Seconds between two tokens of each request, until `over`; seen from outside, to a millisecond."""
+    """Seconds between two tokens of each request until `over`, observed from outside to a millisecond."""
     gaps: list[float] = []
     began = time.perf_counter()
     seen = [(generation.completion_tokens, began) for generation in running]
@@ -85,7 +85,7 @@ def _gaps(running: list[Generation], over: Callable[[], bool]) -> list[float]:
                 seen[i] = (generation.completion_tokens, now)
                 gaps.append(now - at)
             elif ending:
-                gaps.append(now - at)  # the gap that is still open
+                gaps.append(now - at)  # the gap that is not closed yet
         if ending:
             return gaps
         time.sleep(_POLL_S)
@@ -95,9 +95,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, help="folder of a GPT-2; made where none is given")
+    parser.add_argument("--model", type=Path, help="folder of a GPT-2; created if not given")
     parser.add_argument("--precision", nargs="*", default=["float32", "int8"])
-    parser.add_argument("--prompt", type=int, default=200, help="tokens of the prompt that comes alone")
+    parser.add_argument("--prompt", type=int, default=200, help="tokens of the prompt that is computed alone")
     parser.add_argument("--long-prompt", type=int, default=1000)
     parser.add_argument("--streams", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=3)
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
     meter = Meter(threads=given.threads)
-    rows, measured = [], {}
+    rows, measured, paths = [], {}, {}
     for precision in given.precision:
         try:
             settings = config(precision=precision, threads=given.threads)
@@ -115,6 +115,8 @@ def main(argv: list[str] | None = None) -> None:
             continue
         progress(f"Loading the engine in {precision} ...")
         service = load_with(folder, settings)
+        progress(f"llmservice {precision}: {service.path}", last=True)
+        paths[precision] = service.path
         try:
             figures = measure(service, meter, ModelSize.of_folder(folder), given, precision)
         finally:
@@ -130,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
                 with_spread(figures["longest_gap_steps"]),
             ]
         )
-    save(given.out, about={"threads": given.threads}, measured=measured)
+    save(given.out, about={"threads": given.threads, "paths": paths}, measured=measured)
     head = [
         f"{given.prompt} tokens alone",
         "s to first token",

@@ -1,6 +1,6 @@
-"""Resident anonymous memory of processes: what a process has taken for itself, without mapped files.
+"""Resident anonymous memory of processes, which excludes mapped files.
 
-From `/proc`, so on Linux alone. Pages that processes share after a fork count in each.
+Read from `/proc`, so on Linux only. Pages shared after a fork count in each process.
 """
 
 import threading
@@ -24,7 +24,7 @@ def anonymous_bytes(pid: int) -> int:
 
 
 def family(pid: int) -> list[int]:
-    """The process, and those that it and they have started."""
+    """The process and all its descendants."""
     found = [pid]
     for parent in found:
         try:
@@ -40,7 +40,7 @@ class PeakMemory:
     """Watches a process and its children while the block runs.
 
     Attributes:
-        peak_bytes: the most that they had together, seen every 20 ms.
+        peak_bytes: the highest total, sampled every 20 ms.
     """
 
     def __init__(self, pid: int) -> None:

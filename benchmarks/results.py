@@ -1,4 +1,4 @@
-"""Where results go, in which form, and how far a benchmark is."""
+"""Saving results, formatting them, and reporting progress."""
 
 import json
 import statistics
@@ -14,7 +14,7 @@ RESULTS_DIR = Path(__file__).resolve().parent / "results"
 
 
 def save(path: Path, *, about: dict[str, Any], measured: dict[str, Any]) -> None:
-    """Write a result, with the machine and the time, in place of the last one."""
+    """Write a result with the machine and the time; it replaces the previous one."""
     result = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe(),
@@ -28,7 +28,7 @@ def save(path: Path, *, about: dict[str, Any], measured: dict[str, Any]) -> None
 
 
 def progress(text: str, *, last: bool = False) -> None:
-    """Say on stderr what goes on, in one line of a terminal; `last` keeps the line."""
+    """Report progress on stderr. In a terminal it overwrites its line, unless `last` keeps it."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
     else:
@@ -36,7 +36,7 @@ def progress(text: str, *, last: bool = False) -> None:
 
 
 def with_spread(values: Iterable[float], digits: int = 3) -> str:
-    """The median, and half the range in percent of it where there are several."""
+    """The median and, if there are several values, half their range in percent of it; "-" for no value."""
     found = list(values)
     if not found:
         return "-"
@@ -48,7 +48,7 @@ def with_spread(values: Iterable[float], digits: int = 3) -> str:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table that reads well as it is, too."""
+    """A Markdown table with aligned columns."""
     widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
 

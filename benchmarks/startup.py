@@ -1,7 +1,7 @@
-"""From the start of the process to `/ready`, and the whole service's memory meanwhile and after.
+"""Time from the start of the process to `/ready`, and the whole service's memory until then and afterwards.
 
-`python -m benchmarks.startup`: the real gunicorn on a database that is there. The first start, which also
-fills the page cache, is not counted.
+`python -m benchmarks.startup`: the real gunicorn on an existing database. The first start, which fills the
+page cache, is not counted.
 """
 
 import argparse
@@ -21,9 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--model", type=Path, help="folder of a model; GPT-2 medium's shape where none is given"
-    )
+    parser.add_argument("--model", type=Path, help="folder of a model; GPT-2 medium's shape if not given")
     parser.add_argument("--precision", nargs="*", default=["float32", "int8"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=usable_cpus())
@@ -31,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
     measured: dict[str, list[dict[str, float]]] = {}
+    paths: dict[str, str] = {}
     for precision in given.precision:
         try:
             config(precision=precision, threads=given.threads)
@@ -40,10 +39,13 @@ def main(argv: list[str] | None = None) -> None:
         settings = {} if precision == "float32" else {"LLM_QUANTIZATION": precision}
         for number in range(1 + given.rounds):
             progress(f"{precision}: start {number} of {given.rounds} ...")
-            figures = start_once(folder, threads=given.threads, **settings)
+            figures, path = start_once(folder, threads=given.threads, **settings)
             if number > 0:
                 measured.setdefault(precision, []).append(figures)
-    save(given.out, about={"threads": given.threads}, measured={"starts": measured})
+            else:
+                progress(f"llmservice {precision}: {path}", last=True)
+                paths[precision] = path
+    save(given.out, about={"threads": given.threads, "paths": paths}, measured={"starts": measured})
     rows = [
         [
             precision,
@@ -58,19 +60,20 @@ def main(argv: list[str] | None = None) -> None:
     print(markdown(head, rows))
 
 
-def start_once(folder: Path, *, threads: int, **settings: str) -> dict[str, float]:
-    """Start the service, wait for it, end it."""
+def start_once(folder: Path, *, threads: int, **settings: str) -> tuple[dict[str, float], str]:
+    """Start the service, wait until it is ready, stop it; returns the figures and its path."""
     with (
         tempfile.TemporaryDirectory() as scratch,
         llmservice(folder, Path(scratch), threads=threads, **settings) as server,
         PeakMemory(server.process.pid) as memory,
     ):
         ready_s = server.wait_ready()
-        return {
+        figures = {
             "ready_s": ready_s,
             "peak_bytes": memory.peak_bytes,
             "ready_bytes": memory.now_bytes(),
         }
+        return figures, server.compute_path()
 
 
 if __name__ == "__main__":

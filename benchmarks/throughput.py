@@ -1,7 +1,7 @@
-"""Generated tokens a second of this engine and of its peers, with the same weights, in turn.
+"""Generated tokens per second of this engine and its peers, with the same weights, in turn.
 
-`python -m benchmarks.throughput`, or `make bench`. Each round takes every contender through every load, one
-after the other (A B A B), and measures the machine, so that what the machine does meanwhile hits all alike.
+`python -m benchmarks.throughput`, or `make bench`. Each round runs every contender through every load, one
+after the other (A B A B), and measures the machine, so that other load on the machine affects all alike.
 """
 
 import argparse
@@ -18,19 +18,20 @@ from benchmarks.limit import ModelSize
 from benchmarks.machine import Meter
 from benchmarks.results import RESULTS_DIR, progress, save
 from benchmarks.throughput_table import Load, Round, table
-from benchmarks.workload import NotHere, Workload
+from benchmarks.workload import CannotRun, NotHere, Workload
 from inference.engine.config import usable_cpus
 
 
 def decode_steps(requests: int) -> int:
-    """Fewer for more requests, which take longer: 24 for one, 12 for sixteen."""
+    """Steps to time: 24 for one request, 12 for sixteen, because steps of more requests take longer."""
     return max(8, round(24 / math.pow(requests, 0.25)))
 
 
 def measure_round(
     contenders: list[ContenderProcess], loads: list[Load], meter: Meter, *, sampled: bool, title: str
 ) -> Round:
-    """Every contender at every load, once; one that fails is left out from there on."""
+    """Measure every contender once at every load. A contender whose process ends is left out from then on; a
+    load that it cannot run has no figure."""
     rates: dict[str, dict[Load, float]] = {}
     prefill_s: dict[str, dict[Load, float]] = {}
     power = meter.measure()
@@ -46,6 +47,9 @@ def measure_round(
             )
             try:
                 timing = contender.run(workload)
+            except CannotRun as error:
+                progress(f"{name} cannot run {load}: {error}", last=True)
+                continue
             except NotHere as error:
                 progress(f"{name} is left out: {error}", last=True)
                 contenders.remove(contender)
@@ -56,16 +60,17 @@ def measure_round(
 
 
 def start(chosen: list[Entry], folder: Path, *, threads: int, stack: ExitStack) -> list[ContenderProcess]:
-    """Load the contenders one after the other; one that cannot run here is left out with a word."""
+    """Load the contenders one after the other and report each one's path; leave out those that cannot run."""
     ready = []
     for entry in chosen:
-        progress(f"Loading {entry.name} (the first time, its weights are converted) ...")
+        progress(f"Loading {entry.name} (converts the weights the first time) ...")
         try:
             contender = stack.enter_context(ContenderProcess(entry, folder, threads=threads))
             contender.wait_ready()
         except NotHere as error:
             progress(f"{entry.name} is left out: {error}", last=True)
         else:
+            progress(f"{entry.name}: {contender.path}", last=True)
             ready.append(contender)
     return ready
 
@@ -74,13 +79,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, help="folder of a GPT-2; made where none is given")
-    parser.add_argument("--peers", nargs="*", default=[], choices=list(OPTIONAL), help="further peers")
-    parser.add_argument("--only", nargs="*", choices=list(NAMES), help="leave all others out")
+    parser.add_argument("--model", type=Path, help="folder of a GPT-2; created if not given")
+    parser.add_argument("--peers", nargs="*", default=[], choices=list(OPTIONAL), help="optional peers")
+    parser.add_argument("--only", nargs="*", choices=list(NAMES), help="measure these only")
     parser.add_argument("--requests", nargs="*", type=int, default=[1, 4, 16])
     parser.add_argument("--contexts", nargs="*", type=int, default=[8, 200])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=9, help="begin no round that would end later")
+    parser.add_argument("--minutes", type=float, default=9, help="start no round that would end later")
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--sampled", action="store_true", help="temperature 0.7, top-k 50 instead of greedy")
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "throughput.json")
@@ -98,25 +103,28 @@ def main(argv: list[str] | None = None) -> None:
     with ExitStack() as stack:
         contenders = start(chosen, folder, threads=given.threads, stack=stack)
         versions = {name: version for c in contenders for name, version in c.versions.items()}
+        paths = {c.entry.name: c.path for c in contenders}
         meter = Meter(threads=given.threads)
         longest = 0.0
         try:
             while len(rounds) < given.rounds and contenders:
                 if rounds and time.monotonic() - began + longest > 60 * given.minutes:
-                    progress(f"The time is over after {len(rounds)} rounds.", last=True)
+                    progress(f"Stopped after {len(rounds)} rounds: --minutes is reached.", last=True)
                     break
                 round_began = time.monotonic()
                 title = f"Round {len(rounds) + 1} of {given.rounds}"
                 rounds.append(measure_round(contenders, loads, meter, sampled=given.sampled, title=title))
                 longest = max(longest, time.monotonic() - round_began)
-                # Kept after each round, so that one who interrupts it has what was measured.
-                about = {"threads": given.threads, "sampled": given.sampled, "versions": versions}
+                # Saved after each round, so that an interrupted run keeps its figures.
+                about = {
+                    "threads": given.threads, "sampled": given.sampled, "versions": versions, "paths": paths
+                }  # fmt: skip
                 save(given.out, about=about, measured={"rounds": [r.as_json() for r in rounds]})
         except KeyboardInterrupt:
-            progress("Interrupted: this is what the finished rounds say.", last=True)
+            progress("Interrupted: these are the complete rounds.", last=True)
     if not rounds:
-        sys.exit("Nothing was measured.")
-    progress(f"{given.out} has the figures of each round.", last=True)
+        sys.exit("No round was completed, so there are no figures.")
+    progress(f"The figures of each round are in {given.out}.", last=True)
     print(table(rounds, loads, size))
 
 

@@ -1,4 +1,4 @@
-"""What the rounds of the throughput benchmark come to, in one table."""
+"""The result of the throughput benchmark's rounds, in one table."""
 
 import statistics
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from benchmarks.results import markdown, with_spread
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """So many requests at once, each after a prompt of so many tokens."""
+    """`requests` side by side, each with a prompt of `context` tokens."""
 
     requests: int
     context: int
@@ -23,11 +23,11 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one round measured, by contender and load.
+    """The figures of one round, by contender and load; a load that a contender cannot run is missing.
 
     Attributes:
-        rates: generated tokens a second.
-        prefill_s: seconds until every request had its first token.
+        rates: generated tokens per second.
+        prefill_s: seconds until every request has its first token.
     """
 
     power: Power
@@ -46,8 +46,8 @@ class Round:
 
 
 def table(rounds: list[Round], loads: list[Load], size: ModelSize) -> str:
-    """Tokens a second, then this engine's ratios. A ratio is the median of the rounds' own ratios, since what
-    slows the machine down for a while slows both."""
+    """Tokens per second, then this engine's ratios. A ratio is the median of the ratios of each round,
+    because what slows the machine down for a while slows both contenders."""
     names = list(dict.fromkeys(name for r in rounds for name in r.rates))
     rows = [
         [name, *(with_spread(r.rates[name][load] for r in rounds if _has(r, name, load)) for load in loads)]

@@ -1,6 +1,6 @@
 """One contender in a process of its own: `python -m benchmarks.worker MODULE PRECISION FOLDER THREADS`.
 
-Reads workloads as lines of JSON, answers each with a line of JSON; needs no packages but the contender's.
+Reads workloads as lines of JSON and answers each with a line of JSON. Needs only the contender's packages.
 """
 
 import importlib
@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import Contender, NotHere, Workload
+from benchmarks.workload import CannotRun, Contender, NotHere, Workload
 
 
 def main() -> None:
     module, precision, folder, threads = sys.argv[1:5]
-    # Libraries print: what they print goes to the log, and only answers to standard output.
+    # What libraries print goes to the log; standard output carries the answers only.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -35,9 +35,14 @@ def main() -> None:
     except Exception as error:
         answer({"not_here": f"{type(error).__name__}: {error}"})
         raise
-    answer({"versions": contender.versions})
+    answer({"versions": contender.versions, "path": contender.path})
     for line in sys.stdin:
-        answer(asdict(contender.run(Workload(**json.loads(line)))))
+        try:
+            timing = contender.run(Workload(**json.loads(line)))
+        except CannotRun as error:
+            answer({"cannot_run": str(error)})
+        else:
+            answer(asdict(timing))
 
 
 if __name__ == "__main__":

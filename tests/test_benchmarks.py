@@ -1,4 +1,4 @@
-"""Each benchmark runs to its end at a toy size; how fast anything is, no test says."""
+"""Each benchmark runs to its end at a small size; no test asserts a speed."""
 
 import json
 import math
@@ -8,12 +8,14 @@ import pytest
 
 from benchmarks import memory, plot, prefill, step_profile, throughput
 from benchmarks.contenders import OPTIONAL, entries
-from benchmarks.gpt2_medium import VOCABULARY_SIZE, made_up_vocabulary
+from benchmarks.gpt2_medium import VOCABULARY_SIZE, invented_vocabulary
 from benchmarks.http.load import percentiles
 from benchmarks.limit import ModelSize
 from benchmarks.machine import Power
 from benchmarks.throughput_table import Load, Round, table
 from benchmarks.workload import Timing, Workload
+from inference.engine.compute.path import choose_path
+from inference.engine.config import EngineConfig
 from tests.models import END_OF_TEXT, byte_tokenizer, save_tiny_model
 
 GPT2_MEDIUM = {"n_embd": 1024, "n_layer": 24, "n_head": 16, "vocab_size": VOCABULARY_SIZE}
@@ -48,6 +50,27 @@ def test_throughput_runs_to_its_end(
     printed = capsys.readouterr().out
     assert "llmservice float32 : transformers float32" in printed
     assert "llmservice float32 : limit" in printed
+
+
+@pytest.mark.slow
+def test_throughput_reports_the_path_of_each_contender_and_a_load_that_one_cannot_run_as_a_dash(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "throughput.json"
+    most = EngineConfig().max_running
+    options = ["--only", "service", "--requests", "1", str(most + 1), "--contexts", "4", "--rounds", "1"]
+    throughput.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
+
+    result = json.loads(out.read_text())
+    path = result["paths"]["llmservice float32"]
+    assert path == choose_path(device="auto", quantization="none").description
+    captured = capsys.readouterr()
+    assert f"llmservice float32: {path}" in captured.err
+    assert f"llmservice float32 cannot run {most + 1} at context 4" in captured.err
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in captured.out.splitlines()]
+    (figures,) = [row[1:] for row in rows if row[0] == "llmservice float32"]
+    assert float(figures[0]) > 0
+    assert figures[1] == "-"
 
 
 @pytest.mark.slow
@@ -129,8 +152,8 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     assert (tmp_path / "http.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_made_up_vocabulary_has_gpt2s_size_and_every_merge_makes_a_token() -> None:
-    tokens, merges = made_up_vocabulary()
+def test_the_invented_vocabulary_has_gpt2s_size_and_every_merge_makes_a_token() -> None:
+    tokens, merges = invented_vocabulary()
     assert len(tokens) == VOCABULARY_SIZE
     assert sorted(tokens.values()) == list(range(VOCABULARY_SIZE))
     assert all(left + right in tokens for left, right in merges)

@@ -1,7 +1,7 @@
-"""Everything that generates text with the same weights: one module each.
+"""The contenders, which generate text with the same weights: one module each.
 
-A module has `load(folder, *, precision, threads) -> Contender`, which raises `NotHere` where it cannot run.
-It runs in a process of its own (`benchmarks.worker`), in the virtual environment that its packages are in.
+A module has `load(folder, *, precision, threads) -> Contender`, which raises `NotHere` if it cannot run on
+this machine. It runs in its own process (`benchmarks.worker`), in the virtual environment of its packages.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Entry:
     Attributes:
         module: in this package.
         precision: `float32` or `int8`.
-        environment: the virtual environment it runs in, or None for the service's own.
+        environment: the virtual environment it runs in; None is the service's own.
     """
 
     module: str
@@ -51,11 +51,11 @@ OPTIONAL = {
     "openvino": BENCH_DIR / "venv-openvino",
     "llama_cpp": BENCH_DIR / "venv-llama_cpp",
 }
-"""Peers by request, and the virtual environment that each of them has to itself."""
+"""Peers that `--peers` adds, and the virtual environment of each."""
 
 
 def entries(peers: list[str]) -> list[Entry]:
-    """The contenders of a run, the service's own last."""
+    """The contenders of a run; this project's engine comes last."""
     optional = [
         Entry(module=peer, precision=precision, environment=OPTIONAL[peer])
         for peer in peers

@@ -14,6 +14,7 @@ class CTranslate2:
         from transformers import AutoTokenizer
 
         self.versions = {"ctranslate2": ctranslate2.__version__}
+        self.path = f"CTranslate2's CPU kernels, compute type {precision}"
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._generator = ctranslate2.Generator(str(converted), compute_type=precision, intra_threads=threads)
 
@@ -42,7 +43,7 @@ def load(folder: Path, *, precision: str, threads: int) -> CTranslate2:
     try:
         from ctranslate2.converters import TransformersConverter
     except ImportError as error:
-        raise NotHere("ctranslate2 is not installed: requirements/bench.txt has it.") from error
+        raise NotHere("CTranslate2 is not installed: install requirements/bench.txt.") from error
     converted = folder.with_name(f"{folder.name}-ct2-{precision}")
     if not converted.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import NotHere, Timing, Workload
+from benchmarks.workload import CannotRun, NotHere, Timing, Workload, check_requests
 
 _MAX_RUNNING = 16
 _CONTEXT_TOKENS = 16384
 _STEP_TOKENS = 4096
-# Name of a layer's part in Hugging Face's GPT-2, and in GGUF.
+# Names of a layer's parts in Hugging Face's GPT-2 and in GGUF.
 _LAYER_PARTS = {
     "ln_1": "attn_norm",
     "attn.c_attn": "attn_qkv",
@@ -22,13 +22,14 @@ _LAYER_PARTS = {
 
 
 class LlamaCpp:
-    """Every sequence in one batch a step; keys and values in 16 bits, its default."""
+    """All sequences in one batch per step; keys and values in 16 bits, its default."""
 
     def __init__(self, weights: Path, vocabulary: int, threads: int) -> None:
         import llama_cpp
 
         self.versions = {"llama-cpp-python": llama_cpp.__version__}
         self._lib: Any = llama_cpp.llama_cpp
+        self.path = self._lib.llama_print_system_info().decode().strip(" |")
         self._vocabulary = vocabulary
         self._model = self._lib.llama_model_load_from_file(
             str(weights).encode(), self._lib.llama_model_default_params()
@@ -44,6 +45,9 @@ class LlamaCpp:
         self._batch = self._lib.llama_batch_init(_STEP_TOKENS, 0, 1)
 
     def run(self, workload: Workload) -> Timing:
+        check_requests(workload, _MAX_RUNNING)
+        if workload.requests * workload.prompt_tokens > _STEP_TOKENS:
+            raise CannotRun(f"it computes at most {_STEP_TOKENS} prompt tokens in a step")
         lib = self._lib
         lib.llama_memory_clear(lib.llama_get_memory(self._context), True)
         sampler = self._sampler(sampled=workload.sampled)
@@ -51,15 +55,15 @@ class LlamaCpp:
         ends = []
         began = time.perf_counter()
         rows = [
-            (token, place, sequence, place == len(prompt) - 1)
+            (token, position, sequence, position == len(prompt) - 1)
             for sequence, prompt in enumerate(prompts)
-            for place, token in enumerate(prompt)
+            for position, token in enumerate(prompt)
         ]
         for step in range(workload.new_tokens):
             last_rows = self._decode(rows)
-            place = workload.prompt_tokens + step
+            position = workload.prompt_tokens + step
             rows = [
-                (lib.llama_sampler_sample(sampler, self._context, row), place, sequence, True)
+                (lib.llama_sampler_sample(sampler, self._context, row), position, sequence, True)
                 for sequence, row in enumerate(last_rows)
             ]
             ends.append(time.perf_counter())
@@ -67,11 +71,11 @@ class LlamaCpp:
         return Timing.of_steps(workload, began=began, ends=ends)
 
     def _decode(self, rows: list[tuple[int, int, int, bool]]) -> list[int]:
-        """Compute token, place, sequence of each row; the rows whose logits are wanted."""
+        """Compute rows of token, position, sequence and whether its logits are wanted; returns these rows."""
         batch = self._batch
         batch.n_tokens = len(rows)
-        for i, (token, place, sequence, wanted) in enumerate(rows):
-            batch.token[i], batch.pos[i], batch.logits[i] = token, place, wanted
+        for i, (token, position, sequence, wanted) in enumerate(rows):
+            batch.token[i], batch.pos[i], batch.logits[i] = token, position, wanted
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, sequence
         status = self._lib.llama_decode(self._context, batch)
         if status:
@@ -97,7 +101,7 @@ def load(folder: Path, *, precision: str, threads: int) -> LlamaCpp:
     try:
         import llama_cpp  # noqa: F401
     except ImportError as error:
-        raise NotHere("llama.cpp is not installed: `make bench PEERS=llama_cpp` does that.") from error
+        raise NotHere("llama.cpp is not installed: `make bench PEERS=llama_cpp` installs it.") from error
     config = json.loads((folder / "config.json").read_text())
     written = folder.with_name(f"{folder.name}-{precision}.gguf")
     if not written.exists():
@@ -108,7 +112,7 @@ def load(folder: Path, *, precision: str, threads: int) -> LlamaCpp:
 
 
 def write_gguf(folder: Path, path: Path, config: dict[str, Any], *, int8: bool) -> None:
-    """Write a GPT-2's weights, without its vocabulary: token ids go in and come out."""
+    """Write a GPT-2's weights without its vocabulary: only token ids go in and out."""
     import gguf
     from safetensors.numpy import load_file
 
@@ -126,7 +130,7 @@ def write_gguf(folder: Path, path: Path, config: dict[str, Any], *, int8: bool) 
         tensor = weights[f"transformer.{name}"]
         matrix = tensor.ndim == 2 and not name.startswith(("wte", "wpe"))
         if matrix:
-            tensor = tensor.T.copy()  # Conv1D keeps them the other way round
+            tensor = tensor.T.copy()  # Conv1D stores the transpose
         if int8 and (matrix or name.startswith("wte")):
             kind = gguf.GGMLQuantizationType.Q8_0
             writer.add_tensor(target, gguf.quants.quantize(tensor, kind), raw_dtype=kind)

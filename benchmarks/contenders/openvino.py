@@ -5,19 +5,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import NotHere, Timing, Workload
+from benchmarks.workload import NotHere, Timing, Workload, check_requests
 
 _MAX_RUNNING = 16
 _CACHE_GB = 2
 
 
 class OpenVINO:
-    """Keeps keys and values in 8 bits, its default on CPUs."""
+    """Stores keys and values in 8 bits, its default on CPUs."""
 
     def __init__(self, exported: Path, vocabulary: int, threads: int) -> None:
         import openvino_genai
 
         self.versions = {"openvino-genai": openvino_genai.__version__}
+        self.path = "OpenVINO's CPU plugin, computing in float32"
         self._vocabulary = vocabulary
         scheduling = openvino_genai.SchedulerConfig()
         scheduling.max_num_seqs = _MAX_RUNNING
@@ -29,6 +30,7 @@ class OpenVINO:
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(str(exported), scheduling, "CPU", options)
 
     def run(self, workload: Workload) -> Timing:
+        check_requests(workload, _MAX_RUNNING)
         import numpy
         import openvino
         import openvino_genai
@@ -58,7 +60,7 @@ def load(folder: Path, *, precision: str, threads: int) -> OpenVINO:
     try:
         import openvino_genai  # noqa: F401
     except ImportError as error:
-        raise NotHere("OpenVINO GenAI is not installed: `make bench PEERS=openvino` does that.") from error
+        raise NotHere("OpenVINO GenAI is not installed: `make bench PEERS=openvino` installs it.") from error
     from transformers import AutoConfig
 
     exported = folder.with_name(f"{folder.name}-openvino-{precision}")

@@ -1,6 +1,6 @@
-"""This project's engine with the service's own settings: prompts come in by parts, as `LLM_…` have it.
+"""This project's engine with the service's default settings, which compute prompts in small chunks.
 
-For memory, which larger parts cost more of; for speed see `service`.
+Used to measure memory, because larger chunks take more of it; `service` is used to measure speed.
 """
 
 from pathlib import Path

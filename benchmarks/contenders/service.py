@@ -1,4 +1,4 @@
-"""This project's own engine, as the service runs it, without HTTP."""
+"""This project's engine as the service runs it, without HTTP."""
 
 import time
 from dataclasses import fields
@@ -9,7 +9,8 @@ import torch
 import transformers
 from transformers import AutoConfig
 
-from benchmarks.workload import NotHere, Timing, Workload
+from benchmarks.workload import NotHere, Timing, Workload, check_requests
+from inference.engine.compute.path import choose_path
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.loader import load_engine
@@ -20,13 +21,28 @@ _ALL_AT_ONCE = 1 << 20
 
 
 class Service:
-    def __init__(self, engine: Engine, vocabulary: int) -> None:
+    """The engine of one process.
+
+    Args:
+        path: the path that the engine computes on, in words.
+        max_running: the most requests that it runs side by side.
+        vocabulary: the number of token ids.
+    """
+
+    def __init__(self, engine: Engine, *, path: str, max_running: int, vocabulary: int) -> None:
         self.versions = {"transformers": transformers.__version__, "torch": torch.__version__}
+        self.path = path
         self.engine = engine
+        self._max_running = max_running
         self.vocabulary = vocabulary
 
     def run(self, workload: Workload) -> Timing:
-        """Timed from outside the engine's thread: it is the service's thread and must do nothing else."""
+        """Generate, timed from outside the engine's thread, which does nothing but the service's own work.
+
+        Raises:
+            CannotRun: the engine runs fewer requests side by side.
+        """
+        check_requests(workload, self._max_running)
         sampling = SamplingParams(do_sample=workload.sampled)
         began = time.perf_counter()
         generations = [
@@ -42,7 +58,7 @@ class Service:
         while any(generation.completion_tokens == 0 and not generation.done for generation in generations):
             time.sleep(_POLL_S)
         all_run = time.perf_counter()
-        # Every step from here gives each request one token, until the first of them has all of its own.
+        # From here on, each step gives every request one token, until the first request has all its tokens.
         first = generations[0]
         tokens = first.completion_tokens
         first.result()
@@ -57,25 +73,30 @@ class Service:
 
 
 def config(*, precision: str, threads: int, **limits: int) -> EngineConfig:
-    """The service's default settings but for these.
+    """The service's default settings, except for the given ones.
 
     Raises:
-        NotHere: the engine does not know the precision.
+        NotHere: the engine does not have the precision.
     """
     settings: dict[str, Any] = {"threads": threads, **limits}
     if precision != "float32":
         if "quantization" not in {field.name for field in fields(EngineConfig)}:
-            raise NotHere(f"The engine has no {precision} yet.")
+            raise NotHere(f"the engine has no {precision}.")
         settings["quantization"] = precision
     return EngineConfig(**settings)
 
 
 def load_with(folder: Path, engine_config: EngineConfig) -> Service:
-    engine = load_engine(folder, name=folder.name, config=engine_config)
-    return Service(engine, AutoConfig.from_pretrained(folder).get_text_config().vocab_size)
+    """The engine with this configuration, loaded and warm."""
+    return Service(
+        load_engine(folder, name=folder.name, config=engine_config),
+        path=choose_path(device=engine_config.device, quantization=engine_config.quantization).description,
+        max_running=engine_config.max_running,
+        vocabulary=AutoConfig.from_pretrained(folder).get_text_config().vocab_size,
+    )
 
 
 def load(folder: Path, *, precision: str, threads: int) -> Service:
-    # Prompts in one step, as the peers take them: then all requests run side by side from the first token on.
+    # All prompts in one step, as in the peers, so that all requests run side by side from the first token.
     together = {"prefill_tokens": _ALL_AT_ONCE, "prefill_tokens_shared": _ALL_AT_ONCE}
     return load_with(folder, config(precision=precision, threads=threads, **together))

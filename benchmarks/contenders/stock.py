@@ -1,4 +1,4 @@
-"""transformers' own `generate`, as a service without an engine calls it."""
+"""transformers' `generate`, as a service without an engine calls it."""
 
 import time
 from pathlib import Path
@@ -14,6 +14,7 @@ from benchmarks.workload import NotHere, Timing, Workload
 class StockGenerate:
     def __init__(self, folder: Path) -> None:
         self.versions = {"transformers": transformers.__version__, "torch": torch.__version__}
+        self.path = f"on the CPU ({torch.backends.cpu.get_cpu_capability()}): PyTorch's operators"
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     @torch.inference_mode()
@@ -43,6 +44,6 @@ class StockGenerate:
 
 def load(folder: Path, *, precision: str, threads: int) -> StockGenerate:
     if precision != "float32":
-        raise NotHere("generate is measured in float32 alone.")
+        raise NotHere("generate is measured in float32 only.")
     torch.set_num_threads(threads)
     return StockGenerate(folder)

@@ -1,6 +1,6 @@
 """Over HTTP: this service, a thread pool around `generate`, and this engine without HTTP, in turn.
 
-`python -m benchmarks.http`: tokens a second and times as the clients see them, with 1, 4 and 16 clients.
+`python -m benchmarks.http`: tokens per second and times as the clients see them, with 1, 4 and 16 clients.
 """
 
 import argparse
@@ -19,9 +19,10 @@ from inference.engine.config import usable_cpus
 from inference.engine.engine import Engine
 
 Samples = dict[str, dict[int, list[dict[str, float]]]]
-"""What each round measured, by service and number of clients."""
+"""The figures of each round, by service and number of clients."""
 
 ENGINE = "engine, no HTTP"
+OURS = "llmservice"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,6 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
     samples: Samples = {}
     with services(folder, given) as (servers, engine):
+        paths = {server.name: server.compute_path() for server in servers if server.name == OURS}
+        for name, path in paths.items():
+            progress(f"{name} {given.precision}: {path}", last=True)
         try:
             for number in range(given.rounds):
                 for clients in given.clients:
@@ -46,10 +50,10 @@ def main(argv: list[str] | None = None) -> None:
                             f"Round {number + 1} of {given.rounds}: {clients} clients: {server.name} ..."
                         )
                         _add(samples, server.name, clients, ask(server, clients, given))
-                save_samples(given, samples)
+                save_samples(given, samples, paths)
         except KeyboardInterrupt:
-            progress("Interrupted: this is what there is.", last=True)
-    progress(f"{given.out} has all figures.", last=True)
+            progress("Interrupted: these are the complete measurements.", last=True)
+    progress(f"All figures are in {given.out}.", last=True)
     print(table(samples))
 
 
@@ -57,14 +61,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benchmarks.http", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--model", type=Path, help="folder of a model; GPT-2 medium's shape where none is given"
-    )
+    parser.add_argument("--model", type=Path, help="folder of a model; GPT-2 medium's shape if not given")
     parser.add_argument("--clients", nargs="*", type=int, default=[1, 4, 16])
-    parser.add_argument("--seconds", type=float, default=20, help="for which clients begin new requests")
+    parser.add_argument("--seconds", type=float, default=20, help="in which clients start new requests")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--words", type=int, default=8, help="of a prompt, about a token each")
-    parser.add_argument("--new-tokens", type=int, default=64, help="of an answer, on average")
+    parser.add_argument("--words", type=int, default=8, help="words of a prompt, about a token each")
+    parser.add_argument("--new-tokens", type=int, default=64, help="tokens of an answer, on average")
     parser.add_argument("--precision", default="float32", help="of this service")
     parser.add_argument("--pool", type=int, default=4, help="threads of the thread pool")
     parser.add_argument("--threads", type=int, default=usable_cpus(), help="CPU threads of every contender")
@@ -76,7 +78,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def services(folder: Path, given: argparse.Namespace) -> Iterator[tuple[list[Server], Engine]]:
-    """All of them, loaded, one after the other."""
+    """The services and the engine, loaded one after the other."""
     settings = {} if given.precision == "float32" else {"LLM_QUANTIZATION": given.precision}
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -96,23 +98,23 @@ def services(folder: Path, given: argparse.Namespace) -> Iterator[tuple[list[Ser
 
 
 def ask(server: Server, clients: int, given: argparse.Namespace) -> dict[str, float]:
-    """Have the load generator ask a service."""
+    """Run the load generator against a service."""
     options = ["--words", str(given.words), "--new-tokens", str(given.new_tokens)]
-    if server.name == "llmservice":
+    if server.name == OURS:
         options += ["--path", given.path, *(["--stream"] if given.stream else [])]
     return server.ask(clients, given.seconds, *options)
 
 
-def save_samples(given: argparse.Namespace, samples: Samples) -> None:
+def save_samples(given: argparse.Namespace, samples: Samples, paths: dict[str, str]) -> None:
     about = {
         "threads": given.threads, "precision": given.precision, "pool": given.pool, "words": given.words,
-        "new_tokens": given.new_tokens,
+        "new_tokens": given.new_tokens, "paths": paths,
     }  # fmt: skip
     save(given.out, about=about, measured={"services": samples})
 
 
 def table(samples: Samples) -> str:
-    """A line for each service and number of clients; times in milliseconds."""
+    """A row per service and number of clients; times in milliseconds."""
     times = ["answer_s", "first_token_s", "between_tokens_s", "health_s"]
     head = ["service", "clients", "tokens/s", ": engine", ": thread pool", "errors"]
     head += [f"{name.removesuffix('_s').replace('_', ' ')} p50/p95/p99, ms" for name in times]
@@ -135,7 +137,7 @@ def _percentiles(found: list[dict[str, float]], name: str) -> str:
 
 
 def _ratio(samples: Samples, name: str, other: str, clients: int) -> str:
-    """Median of the rounds' own ratios."""
+    """The median of the ratios of each round."""
     pairs = zip(samples[name][clients], samples.get(other, {}).get(clients, []), strict=False)
     return "-" if name == other else with_spread(a["tokens_per_s"] / b["tokens_per_s"] for a, b in pairs)
 

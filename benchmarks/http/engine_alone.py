@@ -9,7 +9,7 @@ from inference.engine.request import GenerationRequest, SamplingParams
 
 
 def tokens_per_s(engine: Engine, *, clients: int, seconds: float, words: int, new_tokens: int) -> float:
-    """As the load generator counts: clients that ask again as soon as they are answered."""
+    """Counted as the load generator does: each client sends its next request as soon as it has an answer."""
     until = time.perf_counter() + seconds
     lock = threading.Lock()
     tokens = 0

@@ -1,7 +1,7 @@
-"""The load generator: so many clients, each asking again as soon as it is answered.
+"""The load generator: concurrent clients, each sending its next request as soon as it has an answer.
 
-`python -m benchmarks.http.load URL CLIENTS SECONDS …` in a process of its own, so that its work is not the
-service's; prints one line of JSON. Beside the clients, one more asks `/health` all the time.
+`python -m benchmarks.http.load URL CLIENTS SECONDS …` runs in a process of its own and prints one line
+of JSON. One more client requests `/health` all the time.
 """
 
 import argparse
@@ -20,23 +20,23 @@ _TEXT = "the people of a small town by the sea knew that the old ship would come
 
 
 def prompt(words: int, number: int) -> str:
-    """English words, about a token each; another text for another number."""
+    """English words, about a token each; a different text for each number."""
     text = _TEXT.split()
-    return " ".join(text[(number + place) % len(text)] for place in range(words))
+    return " ".join(text[(number + i) % len(text)] for i in range(words))
 
 
 def length(new_tokens: int, number: int) -> int:
-    """From half of `new_tokens` to one and a half, another one for another number.
+    """From 0.5 to 1.5 times `new_tokens`, different for each number.
 
-    Answers of one length would end together, and their clients come back together, each time.
+    Answers of equal length would all end together, and so would the next requests of their clients.
     """
     return max(1, new_tokens // 2 + number * 61 % (new_tokens + 1))
 
 
 @dataclass
 class Measured:
-    """What the clients saw; times in seconds. A stream's first token counts when it comes, any other answer's
-    when all of it has come."""
+    """What the clients observed; times in seconds. The first token of a stream counts when it arrives,
+    that of any other answer when the whole answer has arrived."""
 
     answers: int = 0
     errors: int = 0
@@ -51,9 +51,10 @@ class Clients:
     """Several clients of one service.
 
     Args:
-        path: of generation; with `stream`, server-sent events are asked for, and each counts as a token.
-        words: of a prompt, about a token each.
-        new_tokens: to be generated for it on average.
+        path: of the endpoint that generates.
+        words: words of a prompt, about a token each.
+        new_tokens: tokens to generate on average.
+        stream: request server-sent events; each event counts as a token.
     """
 
     def __init__(self, url: str, key: str, *, path: str, words: int, new_tokens: int, stream: bool) -> None:
@@ -68,7 +69,7 @@ class Clients:
         self.measured = Measured()
 
     def run(self, clients: int, seconds: float) -> dict[str, float]:
-        """Ask for so many seconds; tokens a second count what was answered by the last answer's end."""
+        """Send requests for `seconds`. Tokens per second count until the end of the last answer."""
         until = time.perf_counter() + seconds
         threads = [threading.Thread(target=self._client, args=(n, until)) for n in range(clients)]
         over = threading.Event()
@@ -153,7 +154,7 @@ class Clients:
 
 
 def percentiles(name: str, values: list[float]) -> dict[str, float]:
-    """`<name>_p50`, `_p95` and `_p99`; nothing where there is no value."""
+    """`<name>_p50`, `_p95` and `_p99`; nothing if there is no value."""
     if not values:
         return {}
     if len(values) == 1:
@@ -173,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--stream", action="store_true", help="for a path that answers with server-sent events"
     )
-    parser.add_argument("--words", type=int, default=8, help="of the prompt, about a token each")
+    parser.add_argument("--words", type=int, default=8, help="words of the prompt, about a token each")
     parser.add_argument("--new-tokens", type=int, default=24)
     given = parser.parse_args(argv)
     clients = Clients(

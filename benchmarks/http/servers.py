@@ -1,7 +1,8 @@
-"""Starts the services that the load generator asks: this project's gunicorn, and the thread pool."""
+"""Starts the services that the load generator calls: this project's gunicorn and the thread pool."""
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
 
 GUNICORN = ("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py")
 SERVE = ("manage.py", "serve")
-"""What a container runs: it looks at the database and becomes gunicorn."""
+"""The container's command: checks the database, then becomes gunicorn."""
 
 _READY_WITHIN_S = 300
 _ENDED_WITHIN_S = 60
@@ -26,7 +27,7 @@ _ENDED_WITHIN_S = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A service that has been started, `began` seconds on the monotonic clock."""
+    """A service that was started at `began`, in seconds of the monotonic clock."""
 
     name: str
     url: str
@@ -36,10 +37,10 @@ class Server:
     began: float
 
     def wait_ready(self) -> float:
-        """Wait until it can generate; seconds since its process was started.
+        """Wait until it can generate; returns the seconds since the start of its process.
 
         Raises:
-            RuntimeError: it ended instead, or it takes too long; with the end of its log.
+            RuntimeError: it ended or took too long; the message holds the end of its log.
         """
         while time.monotonic() < self.began + _READY_WITHIN_S and self.process.poll() is None:
             try:
@@ -48,10 +49,15 @@ class Server:
                         return time.monotonic() - self.began
             except (urllib.error.URLError, OSError):
                 time.sleep(0.02)
-        raise RuntimeError(f"{self.name} does not get ready:\n{self.log.read_text()[-2000:]}")
+        raise RuntimeError(f"{self.name} did not become ready:\n{self.log.read_text()[-2000:]}")
+
+    def compute_path(self) -> str:
+        """How it computes on this machine, as its log says; empty if the log does not say it."""
+        found = re.search(r" is ready after [\d.]+ s (.+?)\. It has ", self.log.read_text())
+        return found[1] if found else ""
 
     def ask(self, clients: int, seconds: float, *options: str) -> dict[str, float]:
-        """What so many clients see in so many seconds, by `benchmarks.http.load`, which has the options."""
+        """Run `benchmarks.http.load` with these clients, seconds and options; returns its figures."""
         answer = subprocess.run(
             [sys.executable, "-m", "benchmarks.http.load", self.url, str(clients), str(seconds), *options],
             env=os.environ | {"API_KEY": self.key},
@@ -66,10 +72,10 @@ class Server:
 def llmservice(
     folder: Path, var_dir: Path, *, threads: int, command: Sequence[str] = GUNICORN, **settings: str
 ) -> Iterator[Server]:
-    """The project's real service on a fresh database; what the environment sets for it is left aside.
+    """The project's real service on a fresh database, without the environment's settings.
 
     Args:
-        command: of Python, that starts it once the database is there.
+        command: Python's arguments that start it once the database exists.
     """
     environ = _with_database(var_dir, LLM_MODEL=str(folder), LLM_THREADS=str(threads), **settings)
     command_line = [sys.executable, *command]
@@ -81,7 +87,7 @@ def llmservice(
 def llmservice_in_container(
     image: str, folder: Path, var_dir: Path, *, threads: int, **settings: str
 ) -> Iterator[Server]:
-    """The same in a container of this image, within so many CPUs, as docker-compose.yml has it."""
+    """The same in a container of this image with the limits of docker-compose.yml and `threads` CPUs."""
     environ = _with_database(var_dir, LLM_MODEL=str(folder), **settings)
     inside = {"LLM_MODEL": "/model", "LLM_THREADS": str(threads), **settings}
     command_line = [
@@ -98,7 +104,7 @@ def llmservice_in_container(
 
 
 def _with_database(var_dir: Path, **settings: str) -> dict[str, str]:
-    """The environment of a service whose database is made in `var_dir`."""
+    """The environment of a service whose database is created in `var_dir`."""
     ours = {field.name.upper() for field in fields(Environment)} | {"DJANGO_SETTINGS_MODULE"}
     environ = {name: value for name, value in os.environ.items() if name not in ours} | {
         "VAR_DIR": str(var_dir),
@@ -118,7 +124,7 @@ def _with_database(var_dir: Path, **settings: str) -> dict[str, str]:
 
 @contextmanager
 def thread_pool(folder: Path, var_dir: Path, *, threads: int, workers: int) -> Iterator[Server]:
-    """The service of the usual kind: `model.generate` in a pool of so many threads."""
+    """A service of the usual kind: `model.generate` in a pool of `workers` threads."""
     environ = os.environ | {"PORT": str(free_port()), "API_KEY": DEFAULT_API_KEY}
     command_line = [
         sys.executable, "-m", "benchmarks.http.thread_pool_service", str(folder), str(threads), str(workers)

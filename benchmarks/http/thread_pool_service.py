@@ -1,7 +1,7 @@
-"""A service of the usual kind, to compare with: one key from the environment, `generate` in a thread pool.
+"""A service of the usual kind for comparison: one key from the environment, `generate` in a thread pool.
 
-`PORT=… API_KEY=… python -m benchmarks.http.thread_pool_service FOLDER THREADS WORKERS`. It answers the same
-`/generate`, `/health` and `/ready` as this project, as far as the load generator asks.
+`PORT=… API_KEY=… python -m benchmarks.http.thread_pool_service FOLDER THREADS WORKERS`. It implements as much
+of this project's `/generate`, `/health` and `/ready` as the load generator uses.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 class TextModel:
-    """Stock transformers, called by as many threads at once as the pool has."""
+    """Stock transformers, called by all threads of the pool at once."""
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -67,7 +67,7 @@ def handler(model: TextModel, pool: ThreadPoolExecutor, key: str) -> type[BaseHT
             self.wfile.write(encoded)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """No log: it would cost this service time that the other one does not spend."""
+            """Log nothing: writing a log would slow this service down."""
 
     return Handler
 
