@@ -1,12 +1,12 @@
-# The service with CPU torch, without a model. What only building needs (compiler, pip, the parts of torch that no
-# start reads) stays in the stages before the last.
+# The service with CPU torch, without a model. What only the build needs (the compiler, pip, the parts of torch that
+# the service never loads) stays in the stages before the last.
 
-# --- What builds. The packages want its `strip`.
+# --- The build tools. Trimming the packages needs `strip`.
 FROM python:3.11.14-slim-bookworm AS builder
 
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 
-# --- The native kernels: rebuilt when one of them changes. Python alone is needed, and none of the packages.
+# --- The native kernels: rebuilt when one of them changes. They need Python and no package.
 FROM builder AS kernels
 
 WORKDIR /build/inference/engine/native
@@ -15,11 +15,11 @@ COPY inference/engine/native/*.cpp inference/engine/native/*.h inference/engine/
 WORKDIR /build
 RUN KERNELS_DIR=kernels python -m inference.engine.native --required
 
-# --- The packages, and nothing of the project but its requirements: rebuilt when those change.
+# --- The packages. Only the requirements are copied, so a change of code does not rebuild this stage.
 FROM builder AS packages
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
-# Where PyTorch's index cannot be reached: a folder or page with torch's wheel.
+# A folder or page with torch's wheel, for networks that do not reach PyTorch's index.
 ARG PIP_FIND_LINKS=
 RUN python -m venv --without-pip /opt/venv
 COPY requirements/cpu.txt requirements/base.txt requirements/constraints.txt /build/requirements/
@@ -28,7 +28,7 @@ RUN python -m pip --python /opt/venv/bin/python install -r /build/requirements/b
 COPY docker/trim.sh docker/warm.py /build/docker/
 RUN sh /build/docker/trim.sh /opt/venv/bin/python
 
-# --- The project, with its byte code and the static files of all packages, compressed.
+# --- The project with its byte code and the compressed static files of all packages.
 FROM packages AS project
 
 WORKDIR /app
@@ -40,12 +40,11 @@ RUN mkdir staticfiles \
     && SECRET_KEY=of-the-build VAR_DIR=/tmp /opt/venv/bin/python manage.py collectstatic --no-input --ignore redoc --verbosity 0 \
     && /opt/venv/bin/python -m compileall -q .
 
-# --- What runs.
+# --- The image that runs.
 FROM python:3.11.14-slim-bookworm
 
 LABEL org.opencontainers.image.title="llmservice" \
       org.opencontainers.image.description="Text from a language model over HTTP, on CPUs, behind API keys" \
-      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="MIT"
 
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data llmservice \
@@ -56,7 +55,7 @@ COPY --from=project /app /app
 
 WORKDIR /app
 USER llmservice
-# /data: database (SQLite), secret key. /models: what comes from the Hugging Face hub.
+# /data: the SQLite database and the secret key. /models: models from the Hugging Face hub.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 PORT=8000 VAR_DIR=/data HF_HOME=/models LOG_FORMAT=json KERNELS_DIR=/opt/kernels
 VOLUME ["/data", "/models"]

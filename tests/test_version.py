@@ -5,7 +5,7 @@ import re
 from llmservice import __version__
 from llmservice.environment import BASE_DIR
 
-PATTERNS = ("*.py", "*.toml", "*.yml", "Makefile", "manage.py", "llmservice/**/*.py")
+PATTERNS = ("*.py", "*.toml", "*.yml", "Makefile", "Dockerfile", "manage.py", "llmservice/**/*.py")
 
 
 def test_no_other_file_repeats_the_version() -> None:
@@ -15,9 +15,3 @@ def test_no_other_file_repeats_the_version() -> None:
     found = {str(file.relative_to(BASE_DIR)) for file in files if repeated.search(file.read_text())}
 
     assert found == {"llmservice/__init__.py"}
-
-
-def test_the_image_is_labelled_with_no_other_version() -> None:
-    labels = re.findall(r'image\.version="([^"$]+)"', (BASE_DIR / "Dockerfile").read_text())
-
-    assert set(labels) <= {__version__}
