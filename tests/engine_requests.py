@@ -1,5 +1,6 @@
 """Requests to a tiny engine, as the tests of the engine make them."""
 
+from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.request import Generation, GenerationRequest, SamplingParams
 from tests.models import byte_tokenizer, tiny_engine
@@ -12,6 +13,19 @@ def request(prompt: str = "Hello", *, new: int = 20, seed: int = 1, **more: obje
 
 def submit(engine: Engine, request: GenerationRequest) -> Generation:
     return engine.submit(engine.prepare(request))
+
+
+def stepped_engine() -> Engine:
+    """An engine for four running and four waiting requests that computes only when the test calls `step`."""
+    return tiny_engine(EngineConfig(kv_cache_tokens=2048, max_running=4, max_queued=4), start=False)
+
+
+def full_engine() -> tuple[Engine, list[Generation]]:
+    """The same with four running requests of one owner, "first", whom no test uses."""
+    engine = stepped_engine()
+    running = [submit(engine, request(seed=i, owner="first")) for i in range(4)]
+    engine.step()
+    return engine, running
 
 
 def finish(engine: Engine, *, most: int = 2000) -> None:
