@@ -54,7 +54,7 @@ class Clients:
         path: of the endpoint that generates.
         words: words of a prompt, about a token each.
         new_tokens: tokens to generate on average.
-        stream: request server-sent events; each event counts as a token.
+        stream: request server-sent events; each event before the last counts as a token.
     """
 
     def __init__(self, url: str, key: str, *, path: str, words: int, new_tokens: int, stream: bool) -> None:
@@ -63,7 +63,6 @@ class Clients:
         self._path = path
         self._words = words
         self._new_tokens = new_tokens
-        self._length_field = "max_tokens" if path.startswith("/v1/") else "max_new_tokens"
         self._stream = stream
         self._lock = threading.Lock()
         self.measured = Measured()
@@ -101,7 +100,7 @@ class Clients:
             number += 1
             body: dict[str, object] = {
                 "prompt": prompt(self._words, number),
-                self._length_field: length(self._new_tokens, number),
+                "max_new_tokens": length(self._new_tokens, number),
             }
             if self._stream:
                 body["stream"] = True
@@ -115,15 +114,18 @@ class Clients:
             answer = connection.getresponse()
             pieces: list[float] = []
             if "text/event-stream" in (answer.headers.get("Content-Type") or ""):
+                data = b""
                 for line in answer:
-                    if line.startswith(b"data:") and b"[DONE]" not in line:
+                    if line.startswith(b"data: "):
+                        data = line.removeprefix(b"data: ")
                         pieces.append(time.perf_counter())
-                tokens = len(pieces)
+                pieces.pop()  # the last event is the whole answer
+                content = json.loads(data)
             else:
                 content = json.loads(answer.read())
-                tokens = content["usage"]["completion_tokens"] if answer.status == 200 else 0
             ok = answer.status == 200
-        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            tokens = content["usage"]["completion_tokens"] if ok else 0
+        except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError):
             connection.close()
             ok, tokens, pieces = False, 0, []
         ended = time.perf_counter()

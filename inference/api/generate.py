@@ -1,8 +1,13 @@
 """`POST /generate`: continue a prompt."""
 
 import secrets
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from django.conf import settings
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,9 +15,11 @@ from rest_framework.response import Response
 from accounts.key_views import KeyView
 from accounts.models import Scope
 from inference import runtime
+from inference.api import stream
 from inference.api.disconnect import result_for
 from inference.api.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
-from inference.engine.request import GenerationRequest, SamplingParams
+from inference.api.stream import EventStream
+from inference.engine.request import Completion, Event, GenerationRequest, SamplingParams
 from inference.metering import Metered
 from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
 
@@ -38,6 +45,19 @@ ANSWER = OpenApiExample(
         "usage": {"prompt_tokens": 4, "completion_tokens": 9, "total_tokens": 13},
     },
 )
+STREAMED_REQUEST = OpenApiExample(
+    "Streamed",
+    {"prompt": "Once upon a time", "max_new_tokens": 50, "stream": True},
+    summary="Streamed as server-sent events",
+    request_only=True,
+)
+REQUESTS = [REQUEST, GREEDY_REQUEST, STREAMED_REQUEST]
+EVENTS = OpenApiExample(
+    "Events",
+    'event: text\ndata: {"text": " there"}\n\nevent: text\ndata: {"text": " was"}\n\n'
+    'event: done\ndata: {"generated_text": "Once upon a time there was", …}\n\n',
+    media_type=stream.CONTENT_TYPE,
+)
 
 
 class GenerateView(KeyView):
@@ -52,16 +72,23 @@ class GenerateView(KeyView):
         description=(
             "Returns the prompt followed by the generated text, once it is complete. "
             "A request with the same fields and the same `seed` gives the same text at any load. "
-            "Closing the connection cancels the request; the tokens generated until then are counted."
+            "Closing the connection cancels the request; the tokens generated until then are counted.\n\n"
+            "With `stream`, the answer is a stream of server-sent events: `text` with the next piece of the "
+            "completion, `done` with the same answer as without `stream`, or `error` with a problem document "
+            "if the generation fails after the stream has started. Lines that start with a colon keep the "
+            "connection open."
         ),
         parameters=[RETRY_AFTER, *RATE_LIMIT],
-        request=OpenApiRequest(GenerateRequestSerializer, examples=[REQUEST, GREEDY_REQUEST]),
+        request=OpenApiRequest(GenerateRequestSerializer, examples=REQUESTS),
         responses={
             200: OpenApiResponse(GenerateResponseSerializer, description="The text.", examples=[ANSWER]),
+            (200, stream.CONTENT_TYPE): OpenApiResponse(
+                OpenApiTypes.STR, description="The text.", examples=[EVENTS]
+            ),
             **problems(400, 403, 413, 415, 422, 429, 500, 503, 504),
         },
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         serializer = GenerateRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = serializer.validated_data
@@ -89,20 +116,44 @@ class GenerateView(KeyView):
                 )
             ],
         )
+
+        def answer(completion: Completion) -> dict[str, Any]:
+            return _answer(completion, prompt=fields["prompt"], seed=seed, model=backend.model_name)
+
+        if stream.is_wanted(request, fields["stream"]):
+            return _streamed(request, metered, answer)
         with metered:
             [generation] = metered.generations
             completion = result_for(request, generation)
-        return Response(
-            {
-                "generated_text": fields["prompt"] + completion.text,
-                "completion": completion.text,
-                "finish_reason": completion.finish_reason,
-                "seed": seed,
-                "model": backend.model_name,
-                "usage": {
-                    "prompt_tokens": completion.prompt_tokens,
-                    "completion_tokens": completion.completion_tokens,
-                    "total_tokens": completion.prompt_tokens + completion.completion_tokens,
-                },
-            }
-        )
+        return Response(answer(completion))
+
+
+def _streamed(
+    request: Request, metered: Metered, answer: Callable[[Completion], Mapping[str, Any]]
+) -> StreamingHttpResponse:
+    metered.admit()
+    [generation] = metered.generations
+
+    def pieces(_: int, event: Event) -> Iterator[bytes]:
+        if event.text:
+            yield stream.event("text", {"text": event.text})
+
+    def last() -> Iterator[bytes]:
+        yield stream.event("done", answer(generation.result()))
+
+    return EventStream(request, metered, pieces=pieces, last=last).response()
+
+
+def _answer(completion: Completion, *, prompt: str, seed: int, model: str) -> dict[str, Any]:
+    return {
+        "generated_text": prompt + completion.text,
+        "completion": completion.text,
+        "finish_reason": completion.finish_reason,
+        "seed": seed,
+        "model": model,
+        "usage": {
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+            "total_tokens": completion.prompt_tokens + completion.completion_tokens,
+        },
+    }

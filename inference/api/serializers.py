@@ -88,6 +88,13 @@ class GenerateRequestSerializer(StrictSerializer):
         help_text="Generation ends where one of these strings would appear; it is not part of the answer. "
         "The text of a special token of the model, such as `<|im_start|>`, ends it at that token.",
     )
+    stream = StrictBooleanField(
+        default=None,
+        allow_null=True,
+        help_text="Answer with server-sent events: `text` with each piece as soon as it is final, then "
+        "`done` with the whole answer. If it is null or absent, the header `Accept: text/event-stream` does "
+        "the same.",
+    )
 
 
 class UsageSerializer(serializers.Serializer[Any]):
