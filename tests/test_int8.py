@@ -61,6 +61,12 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
     compute_on(before)
 
 
+def test_a_transposed_weight_gives_what_a_dense_one_gives(kind: Layer) -> None:
+    torch.manual_seed(0)
+    weight, rows = torch.randn(48, 192).t(), torch.randn(5, 48)  # as `Conv1D` keeps it
+    assert torch.equal(kind(weight, None)(rows), kind(weight.contiguous(), None)(rows))
+
+
 def test_a_row_of_zeros_gives_the_bias(kind: Layer) -> None:
     bias = torch.randn(8)
     assert torch.equal(kind(torch.randn(8, 16), bias)(torch.zeros(2, 16)), bias.expand(2, -1))

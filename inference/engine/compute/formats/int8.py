@@ -107,7 +107,9 @@ class Int8Linear(nn.Module):
         self._levels = 127 if self._vnni else 63
         if self._vnni:
             quantised, self._scales = quantise(weight)
-            self._weight = torch.ops.onednn.qlinear_prepack(quantised, [ROWS_HINT, self.in_features])
+            # qlinear_prepack reads a transposed weight, as GPT-2's are, in the wrong order.
+            dense = quantised.contiguous()
+            self._weight = torch.ops.onednn.qlinear_prepack(dense, [ROWS_HINT, self.in_features])
             self._zero_points = torch.zeros(self.out_features, dtype=torch.int64)
         else:
             torch.backends.quantized.engine = "fbgemm"
