@@ -13,7 +13,9 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def tokens(config: EngineConfig, device: torch.device = CPU) -> int:
-    return memory.kv_cache_tokens(tiny_gpt2().config, config, context_length=CONTEXT_LENGTH, device=device)
+    return memory.kv_cache_tokens(
+        tiny_gpt2().config, config, dtype=torch.float32, context_length=CONTEXT_LENGTH, device=device
+    )
 
 
 def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None:

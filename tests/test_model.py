@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 from inference.engine.compute.model import LanguageModel
 from inference.engine.errors import ModelUnavailable
 from inference.engine.segment import Segment
-from tests.models import SHAPES, byte_tokenizer, compute_on, tiny_gpt2, tiny_of_kind
+from tests.models import SHAPES, byte_tokenizer, compute_on, prepared, tiny_gpt2, tiny_of_kind
 
 LENGTHS = (1, 2, 15, 16, 17, 31, 32, 33, 64, 70, 100)
 
@@ -30,8 +30,8 @@ def logits_alone(model: LanguageModel, token_ids: list[int], decoded: int) -> to
     return torch.cat(rows)
 
 
-WAYS = [(shape, threads, torch.float32) for shape in SHAPES for threads in (1, 2, 3)]
-WAYS += [(shape, 2, torch.float16) for shape in SHAPES]
+WAYS = [(shape, threads, "float32") for shape in SHAPES for threads in (1, 2, 3)]
+WAYS += [(shape, 2, "float16") for shape in SHAPES]
 
 
 @pytest.fixture(params=WAYS, ids=str)
@@ -39,7 +39,7 @@ def model(request: pytest.FixtureRequest) -> Iterator[LanguageModel]:
     shape, threads, kv_cache_dtype = request.param
     before = torch.get_num_threads()
     compute_on(threads)
-    yield LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024, kv_cache_dtype=kv_cache_dtype)
+    yield prepared(SHAPES[shape](), kv_cache_tokens=1024, kv_cache_dtype=kv_cache_dtype)
     compute_on(before)
 
 
@@ -91,13 +91,13 @@ def test_logits_are_those_of_the_model_s_own_code() -> None:
         stock, text = make(), texts()[-1]
         with torch.inference_mode():
             expected = stock(input_ids=torch.tensor([text])).logits[0, -1:]
-        model = LanguageModel(make(), name="tiny", kv_cache_tokens=1024)
+        model = prepared(make(), kv_cache_tokens=1024)
         torch.testing.assert_close(logits_alone(model, text, 0), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_logits_of_the_quick_start_model_are_the_same_bits_in_a_batch(quickstart_model: Path) -> None:
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
-    quickstart = LanguageModel(stock, name="quickstart", kv_cache_tokens=1024)
+    quickstart = prepared(stock, kv_cache_tokens=1024)
     prompts = [byte_tokenizer()(text)["input_ids"] for text in ("Once upon a time", "x", "def main():" * 9)]
     alone = [logits_alone(quickstart, prompt, 0) for prompt in prompts]
     segments = [Segment(prompt, 0, quickstart.cache.slots.allocate(len(prompt))) for prompt in prompts]  # type: ignore[arg-type]
@@ -112,8 +112,8 @@ def test_this_machine_keeps_the_promise(model: LanguageModel) -> None:
 def test_a_model_whose_numbers_depend_on_the_batch_is_found(caplog: pytest.LogCaptureFixture) -> None:
     leaking = tiny_gpt2()
     leaking.transformer.ln_f.register_forward_hook(lambda module, args, out: out + out.mean(1, True) * 1e-6)  # type: ignore[union-attr]
-    assert not LanguageModel(leaking, name="tiny", kv_cache_tokens=1024).reproducible
-    assert "differ with the load" in caplog.text
+    assert not prepared(leaking, kv_cache_tokens=1024).reproducible
+    assert "can depend on the load" in caplog.text
 
 
 def test_a_model_whose_attention_is_not_causal_attention_is_refused() -> None:
@@ -121,13 +121,13 @@ def test_a_model_whose_attention_is_not_causal_attention_is_refused() -> None:
     for block in strange.transformer.h:  # type: ignore[union-attr]
         block.attn.register_forward_hook(lambda module, args, output: (output[0] * calls(module), output[1]))
     with pytest.raises(ModelUnavailable, match=r"kind gpt2 cannot be served"):
-        LanguageModel(strange, name="strange", kv_cache_tokens=1024)
+        prepared(strange, kv_cache_tokens=1024)
 
 
 def test_a_model_that_knows_no_attention_interface_is_refused() -> None:
     bloom = BloomForCausalLM(BloomConfig(vocab_size=257, hidden_size=64, n_layer=2, n_head=4))
     with pytest.raises(ModelUnavailable, match=r"kind bloom cannot be served"):
-        LanguageModel(bloom, name="bloom", kv_cache_tokens=1024)
+        prepared(bloom, kv_cache_tokens=1024)
 
 
 def calls(module: torch.nn.Module) -> int:
@@ -139,7 +139,7 @@ def calls(module: torch.nn.Module) -> int:
 def test_a_sliding_window_bounds_the_context() -> None:
     small = tiny_gpt2()
     small.config.sliding_window = 64
-    assert LanguageModel(small, name="tiny", kv_cache_tokens=1024).context_length == 64
+    assert prepared(small, kv_cache_tokens=1024).context_length == 64
 
 
 def test_a_context_ends_where_one_text_would_turn_the_others_otherwise() -> None:
@@ -150,6 +150,6 @@ def test_a_context_ends_where_one_text_would_turn_the_others_otherwise() -> None
         original_max_position_embeddings=128,
         rope_scaling={"rope_type": "longrope", **factors},
     )
-    model = LanguageModel(phi3, name="phi", kv_cache_tokens=256)
+    model = prepared(phi3, kv_cache_tokens=256)
     assert model.context_length == 128
     assert model.reproducible
