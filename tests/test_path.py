@@ -148,18 +148,6 @@ def test_all_tensors_of_a_step_are_on_the_device_and_the_logits_are_not(
     assert {pool.device for pools in model.cache._layers.values() for pool in pools} == {device}
 
 
-def test_a_device_too_small_for_the_model_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-
-    model = SHAPES["gpt2"]()
-    monkeypatch.setattr(model, "to", full)
-    with pytest.raises(
-        ModelUnavailable, match=r"^The memory of cpu is too small for this model: .* LLM_DEVICE=cpu"
-    ):
-        prepared(model, kv_cache_tokens=512)
-
-
 def test_the_log_says_at_the_start_which_path_was_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
