@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
+from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.layer_program.abi import OPERATIONS, Instruction, Step
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.path import cpu_path
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--context", type=int, default=200)
     parser.add_argument("--threads", type=int, default=usable_cpus())
-    parser.add_argument("--quantization", choices=("none", "int8"), default="none")
+    parser.add_argument("--quantization", choices=FORMATS, default="none")
     parser.add_argument("--one-by-one", action="store_true", help="layers called from Python, not recorded")
     parser.add_argument("--model", type=Path)
     options = parser.parse_args(arguments)
