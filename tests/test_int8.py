@@ -72,7 +72,7 @@ def test_a_row_of_zeros_gives_the_bias(kind: Layer) -> None:
 
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
-def test_what_is_no_number_stays_none_and_spoils_no_other_row(kind: Layer, number: float) -> None:
+def test_nan_and_infinity_stay_in_their_row(kind: Layer, number: float) -> None:
     layer = kind(torch.randn(8, 20), None)
     rows = torch.randn(3, 20)
     expected = layer(rows)
@@ -91,7 +91,7 @@ def test_a_model_in_8_bits_keeps_the_promise(shape: str) -> None:
         assert any(isinstance(module, NativeLayers) for module in model._model.modules())
 
 
-def test_the_quick_start_model_in_8_bits_thinks_alike(quickstart_model: Path) -> None:
+def test_the_quick_start_model_in_8_bits_predicts_nearly_the_same(quickstart_model: Path) -> None:
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
     text = list(range(1000, 1040))
     with torch.inference_mode():

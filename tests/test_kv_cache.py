@@ -23,7 +23,7 @@ def test_each_layer_has_pools_of_its_own_shape() -> None:
         ("int8", "float32", torch.float32),
     ],
 )
-def test_keys_and_values_are_kept_in_16_bits_on_request_and_beside_8_bits(
+def test_keys_and_values_are_float16_on_request_and_with_int8_weights(
     quantization: Quantization, asked: KVCacheDtype, kept: torch.dtype
 ) -> None:
     dtype = kv_cache_dtype(asked, FORMATS[quantization])

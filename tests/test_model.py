@@ -1,4 +1,4 @@
-"""The service's promise: a text's logits are the same bits alone, in any batch, prefilled in any pieces."""
+"""The service's promise: a text's logits are the same bits alone, in any batch, prefilled in any chunks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,7 +114,7 @@ def test_a_sliding_window_bounds_the_context() -> None:
     assert prepared(small, kv_cache_tokens=1024).context_length == 64
 
 
-def test_a_context_ends_where_one_text_would_turn_the_others_otherwise() -> None:
+def test_the_context_ends_before_one_text_changes_the_others() -> None:
     factors = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
     phi3 = tiny_of_kind(
         "phi3",

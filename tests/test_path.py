@@ -1,4 +1,4 @@
-"""Where and by whose code the model is computed, and what the operator is told about it."""
+"""Which device and which libraries compute the model, and what the operator is told about them."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cuda")
-def test_cuda_is_taken_where_there_is_one() -> None:
+def test_cuda_is_used_if_it_is_there() -> None:
     path = choose_path(device="auto", quantization="none")
     assert path.device.type == "cuda"
     assert path.description == "on CUDA (NVIDIA L4): float32, by PyTorch's operators"
@@ -41,27 +41,27 @@ def test_cuda_is_taken_where_there_is_one() -> None:
 
 
 @pytest.mark.usefixtures("cuda")
-def test_cuda_s_products_are_in_float32_whatever_the_environment_says() -> None:
+def test_cuda_multiplies_in_float32_whatever_the_environment_says() -> None:
     torch.set_float32_matmul_precision("high")
     choose_path(device="auto", quantization="none")
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.usefixtures("cuda")
-def test_8_bits_are_the_cpu_s() -> None:
+def test_int8_is_computed_on_cpus_only() -> None:
     assert choose_path(device="auto", quantization="int8").device.type == "cpu"
     with pytest.raises(ModelUnavailable, match=r"^Only CPUs compute int8 weights: set LLM_DEVICE=cpu"):
         choose_path(device="cuda", quantization="int8")
 
 
 @pytest.mark.usefixtures("no_cuda")
-def test_cuda_asked_for_and_not_there_is_said() -> None:
+def test_cuda_that_is_asked_for_and_missing_is_reported() -> None:
     with pytest.raises(ModelUnavailable, match=r"^LLM_DEVICE is cuda, but PyTorch finds no CUDA here: "):
         choose_path(device="cuda", quantization="none")
     assert choose_path(device="auto", quantization="none").device.type == "cpu"
 
 
-def test_the_cpu_s_path_says_by_whose_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_of_a_cpu_path_names_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
     monkeypatch.setattr(native, "_generation", lambda: "avx2")
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["fbgemm"])
@@ -74,7 +74,7 @@ def test_the_cpu_s_path_says_by_whose_code(monkeypatch: pytest.MonkeyPatch) -> N
         )
 
 
-def test_pytorch_has_its_threads_where_the_layers_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pytorch_keeps_its_threads_if_it_computes_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = native.load()
     if kernels is None:
         pytest.skip("the native kernels were not built here")
@@ -93,7 +93,7 @@ def test_pytorch_has_its_threads_where_the_layers_are_its_own(monkeypatch: pytes
     compute_on(before)
 
 
-def test_a_cpu_that_has_no_8_bit_products_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_that_cannot_multiply_in_8_bits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["qnnpack"])
@@ -148,9 +148,7 @@ def test_all_tensors_of_a_step_are_on_the_device_and_the_logits_are_not(
     assert {pool.device for pools in model.cache._layers.values() for pool in pools} == {device}
 
 
-def test_the_log_says_at_the_start_which_path_was_taken(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_names_the_path_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     config = EngineConfig(kv_cache_tokens=512, threads=1, device="cpu")
     engine = load_engine(save_tiny_model(tmp_path), name="my-tiny", config=config)

@@ -48,7 +48,7 @@ def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: Co
     expected = _hook(model, path, probe)
     if path.layers.build:
         replace_linears(model, path.layers.build)
-        _check_format(model, path, probe, expected)
+        _check_format(path, probe, expected)
     dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format)
     probe = Probe(model, path, dtype=dtype)
     if path.kernels and path.layers.native:
@@ -100,7 +100,7 @@ def _hook(model: PreTrainedModel, path: ComputePath, probe: Probe) -> torch.Tens
     return expected
 
 
-def _check_format(model: PreTrainedModel, path: ComputePath, probe: Probe, expected: torch.Tensor) -> None:
+def _check_format(path: ComputePath, probe: Probe, expected: torch.Tensor) -> None:
     """Check that the model still computes `expected`, as closely as its weight format allows."""
     weight_format = path.weight_format
     if not _near(probe.logits(), expected, weight_format.tolerance):
