@@ -21,17 +21,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
-from inference.engine.compute.model import LanguageModel, context_length
+from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import cpu_path
+from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
-from inference.engine.kv_cache import kv_cache_dtype
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from inference.quickstart import ensure_model
 
 _VAR_DIR = Path(__file__).resolve().parent.parent / "var"
-_LEAST_PLACES = 256
-"""Of the KV cache, for the engine's own checks of a model."""
 _TOPICS = (
     *("compound", "specialnames", "types", "string-methods", "formatstrings", "typesseq"),
     *("debugger", "typesmapping"),
@@ -109,13 +107,8 @@ class EveryRow:
     def __init__(self, folder: Path, *, window: int, threads: int, quantization: Quantization) -> None:
         torch.set_num_threads(threads)
         stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-        self._model = LanguageModel(
-            stock,
-            name=folder.name,
-            kv_cache_tokens=max(window, _LEAST_PLACES),
-            kv_cache_dtype=kv_cache_dtype(EngineConfig(quantization=quantization)),
-            path=cpu_path(quantization),
-        )
+        config = EngineConfig(kv_cache_tokens=window, quantization=quantization)
+        self._model = prepare(stock, name=folder.name, config=config, path=cpu_path(quantization))
         self._model.use_threads(threads)
         self._logits = torch.empty(0)
         stock.register_forward_pre_hook(_keep_all, with_kwargs=True)

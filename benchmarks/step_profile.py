@@ -14,12 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
+from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.layer_program.abi import OPERATIONS, Instruction, Step
 from inference.engine.compute.layer_program.recorder import NotRecordable
-from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import cpu_path
+from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
-from inference.engine.kv_cache import kv_cache_dtype
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 
@@ -42,13 +42,9 @@ def step_profile(
     torch.set_num_threads(threads)
     progress("Loading ...")
     stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    places = (context + 1) * requests
-    path = cpu_path(quantization)
-    dtype = kv_cache_dtype(EngineConfig(quantization=quantization))
+    config = EngineConfig(kv_cache_tokens=(context + 1) * requests, quantization=quantization)
     with unrecorded() if one_by_one else nullcontext():
-        model = LanguageModel(
-            stock, name="profile", kv_cache_tokens=max(256, places), kv_cache_dtype=dtype, path=path
-        )
+        model = prepare(stock, name="profile", config=config, path=cpu_path(quantization))
     model.use_threads(threads)
     segments = []
     for _ in range(requests):
@@ -77,7 +73,7 @@ def unrecorded() -> Iterator[None]:
     def refuse(*args: object, **kwargs: object) -> None:
         raise NotRecordable("it was asked for")
 
-    with patch("inference.engine.compute.model.replace_layers", refuse):
+    with patch("inference.engine.compute.prepare.replace_layers", refuse):
         yield
 
 
@@ -113,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--context", type=int, default=200)
     parser.add_argument("--threads", type=int, default=usable_cpus())
-    parser.add_argument("--quantization", choices=("none", "int8"), default="none")
+    parser.add_argument("--quantization", choices=FORMATS, default="none")
     parser.add_argument("--one-by-one", action="store_true", help="layers called from Python, not recorded")
     parser.add_argument("--model", type=Path)
     options = parser.parse_args(arguments)

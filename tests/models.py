@@ -21,7 +21,9 @@ from transformers import (
 )
 
 from inference.engine.compute.model import LanguageModel
-from inference.engine.config import EngineConfig
+from inference.engine.compute.path import ComputePath, cpu_path
+from inference.engine.compute.prepare import prepare
+from inference.engine.config import EngineConfig, KVCacheDtype
 from inference.engine.engine import Engine
 from inference.engine.native import kernels as native
 from inference.engine.tokenizer import HuggingFaceTokenizer
@@ -89,6 +91,19 @@ def tiny_of_kind(kind: str, **further: Any) -> PreTrainedModel:
 SHAPES = {"gpt2": tiny_gpt2, "llama": tiny_llama}
 
 
+def prepared(
+    model: PreTrainedModel,
+    *,
+    kv_cache_tokens: int,
+    kv_cache_dtype: KVCacheDtype = "auto",
+    path: ComputePath | None = None,
+    name: str = "tiny",
+) -> LanguageModel:
+    """The model, ready to compute; on the CPU in float32 unless `path` says otherwise."""
+    config = EngineConfig(kv_cache_tokens=kv_cache_tokens, kv_cache_dtype=kv_cache_dtype)
+    return prepare(model, name=name, config=config, path=path or cpu_path())
+
+
 def tiny_engine(
     config: EngineConfig | None = None,
     *,
@@ -104,7 +119,7 @@ def tiny_engine(
     """
     config = replace(config or EngineConfig(kv_cache_tokens=4096), threads=1)
     compute_on(1)  # a second thread only waits, with so small a model
-    model = LanguageModel(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
+    model = prepared(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
     tokens = HuggingFaceTokenizer(tokenizer or byte_tokenizer(), rows=model.vocabulary_size)
     engine = Engine(model, tokens, config, eos_ids=eos_ids, clock=clock)
     if start:

@@ -11,12 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from inference.engine.compute.formats.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.compute.layer_program.module import NativeLayers
-from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
-from tests.models import SHAPES, compute_on
+from tests.models import SHAPES, compute_on, prepared
 
 Layer = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
 
@@ -61,13 +60,19 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
     compute_on(before)
 
 
+def test_a_transposed_weight_gives_what_a_dense_one_gives(kind: Layer) -> None:
+    torch.manual_seed(0)
+    weight, rows = torch.randn(48, 192).t(), torch.randn(5, 48)  # as `Conv1D` keeps it
+    assert torch.equal(kind(weight, None)(rows), kind(weight.contiguous(), None)(rows))
+
+
 def test_a_row_of_zeros_gives_the_bias(kind: Layer) -> None:
     bias = torch.randn(8)
     assert torch.equal(kind(torch.randn(8, 16), bias)(torch.zeros(2, 16)), bias.expand(2, -1))
 
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
-def test_what_is_no_number_stays_none_and_spoils_no_other_row(kind: Layer, number: float) -> None:
+def test_nan_and_infinity_stay_in_their_row(kind: Layer, number: float) -> None:
     layer = kind(torch.randn(8, 20), None)
     rows = torch.randn(3, 20)
     expected = layer(rows)
@@ -80,18 +85,18 @@ def test_what_is_no_number_stays_none_and_spoils_no_other_row(kind: Layer, numbe
 @pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_model_in_8_bits_keeps_the_promise(shape: str) -> None:
-    model = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=1024, path=cpu_path("int8"))
+    model = prepared(SHAPES[shape](), kv_cache_tokens=1024, path=cpu_path("int8"))
     assert model.reproducible
-    if model.path.native_layers:
+    if model.path.layers.native:
         assert any(isinstance(module, NativeLayers) for module in model._model.modules())
 
 
-def test_the_quick_start_model_in_8_bits_thinks_alike(quickstart_model: Path) -> None:
+def test_the_quick_start_model_in_8_bits_predicts_nearly_the_same(quickstart_model: Path) -> None:
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
     text = list(range(1000, 1040))
     with torch.inference_mode():
         expected = stock(input_ids=torch.tensor([text])).logits[0, -1].softmax(0)
-    model = LanguageModel(stock, name="quickstart", kv_cache_tokens=256, path=cpu_path("int8"))
+    model = prepared(stock, kv_cache_tokens=256, path=cpu_path("int8"))
     slots = model.cache.slots.allocate(len(text))
     assert slots
     computed = model.forward([Segment(text, 0, slots)])[0].softmax(0)

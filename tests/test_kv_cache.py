@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from inference.engine.config import EngineConfig, KVCacheDtype, Quantization
+from inference.engine.compute.formats import FORMATS
+from inference.engine.config import KVCacheDtype, Quantization
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
 
 
@@ -22,9 +23,9 @@ def test_each_layer_has_pools_of_its_own_shape() -> None:
         ("int8", "float32", torch.float32),
     ],
 )
-def test_keys_and_values_are_kept_in_16_bits_on_request_and_beside_8_bits(
+def test_keys_and_values_are_float16_on_request_and_with_int8_weights(
     quantization: Quantization, asked: KVCacheDtype, kept: torch.dtype
 ) -> None:
-    dtype = kv_cache_dtype(EngineConfig(quantization=quantization, kv_cache_dtype=asked))
+    dtype = kv_cache_dtype(asked, FORMATS[quantization])
     assert dtype == kept
     assert all(pool.dtype == kept for pool in KVCache(tokens=3, dtype=dtype).pools(0, 1, 4, 4))

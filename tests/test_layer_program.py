@@ -19,7 +19,7 @@ from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 from inference.engine.slots import Slots
-from tests.models import tiny_of_kind
+from tests.models import prepared, tiny_of_kind
 
 WIDTH = 48
 KINDS: dict[str, dict[str, Any]] = {
@@ -60,12 +60,12 @@ def is_recorded(model: LanguageModel) -> bool:
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("kind", KINDS)
 def test_they_compute_what_their_own_code_does(kind: str) -> None:
-    recorded = LanguageModel(tiny_of_kind(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
+    recorded = prepared(tiny_of_kind(kind, **KINDS[kind]), kv_cache_tokens=256)
     assert is_recorded(recorded)
     assert recorded.reproducible
 
     with unrecorded():
-        one_by_one = LanguageModel(tiny_of_kind(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
+        one_by_one = prepared(tiny_of_kind(kind, **KINDS[kind]), kv_cache_tokens=256)
     assert not is_recorded(one_by_one)
     torch.testing.assert_close(logits(recorded), logits(one_by_one), rtol=1e-4, atol=1e-4)
 
@@ -73,7 +73,7 @@ def test_they_compute_what_their_own_code_does(kind: str) -> None:
 @pytest.mark.usefixtures("kernels")
 def test_what_no_program_can_do_is_left_to_the_layers_own_code(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        model = LanguageModel(tiny_of_kind("gpt_neox"), name="x", kv_cache_tokens=256)
+        model = prepared(tiny_of_kind("gpt_neox"), kv_cache_tokens=256)
     assert not is_recorded(model)
     assert model.reproducible
     assert "The layers of this kind of model are called one by one: aten.gelu.default." in caplog.text
@@ -82,7 +82,7 @@ def test_what_no_program_can_do_is_left_to_the_layers_own_code(caplog: pytest.Lo
 
 @pytest.mark.usefixtures("kernels")
 def test_a_model_loaded_while_another_computes_is_recorded_all_the_same() -> None:
-    other = LanguageModel(tiny_of_kind("gpt2"), name="other", kv_cache_tokens=256)
+    other = prepared(tiny_of_kind("gpt2"), kv_cache_tokens=256)
     over = threading.Event()
 
     def compute() -> None:
@@ -92,7 +92,7 @@ def test_a_model_loaded_while_another_computes_is_recorded_all_the_same() -> Non
     computing = threading.Thread(target=compute)
     computing.start()
     try:
-        model = LanguageModel(tiny_of_kind("llama"), name="model", kv_cache_tokens=256)
+        model = prepared(tiny_of_kind("llama"), kv_cache_tokens=256)
     finally:
         over.set()
         computing.join()

@@ -13,7 +13,9 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def tokens(config: EngineConfig, device: torch.device = CPU) -> int:
-    return memory.kv_cache_tokens(tiny_gpt2().config, config, context_length=CONTEXT_LENGTH, device=device)
+    return memory.kv_cache_tokens(
+        tiny_gpt2().config, config, dtype=torch.float32, context_length=CONTEXT_LENGTH, device=device
+    )
 
 
 def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None:
@@ -39,7 +41,7 @@ def test_the_cache_fits_the_memory_that_is_left(monkeypatch: pytest.MonkeyPatch)
     assert many == tokens(EngineConfig(max_running=1000, processes=2))
 
 
-def test_too_little_memory_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "memory_limit", lambda: 50 * MIB)
     with pytest.raises(ModelUnavailable, match=r"0\.1 GB of memory .* LLM_QUANTIZATION=int8"):
         tokens(EngineConfig())

@@ -14,13 +14,12 @@ import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from inference.engine.compute.formats.float32 import NativeLinear
-from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native import build
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
-from tests.models import SHAPES, compute_on
+from tests.models import SHAPES, compute_on, prepared
 
 NONE = torch.empty((0, 4), dtype=torch.int64)
 COMPILER = shutil.which("c++") or shutil.which("g++")
@@ -222,10 +221,10 @@ def test_loading_them_leaves_tiny_numbers_alone(kernels: Kernels) -> None:
 def test_without_them_the_engine_computes_the_same_and_keeps_its_promise(
     shape: str, kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_kernels = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=256)
+    with_kernels = prepared(SHAPES[shape](), kv_cache_tokens=256)
     assert with_kernels.path.kernels
     monkeypatch.setattr(native, "load", lambda: None)
-    without = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=256)
+    without = prepared(SHAPES[shape](), kv_cache_tokens=256)
     assert not without.path.kernels
     assert without.reproducible
     logits = []

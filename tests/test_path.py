@@ -1,4 +1,4 @@
-"""Where and by whose code the model is computed, and what the operator is told about it."""
+"""Which device and which libraries compute the model, and what the operator is told about them."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,13 @@ import torch
 
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import choose_path, cpu_path, stock_path
+from inference.engine.compute.probe import Probe
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.loader import load_engine
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
-from tests.models import SHAPES, compute_on, save_tiny_model
+from tests.models import SHAPES, compute_on, prepared, save_tiny_model
 
 TEXT = [(7 * i + 3) % 256 for i in range(75)]
 
@@ -31,7 +32,7 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cuda")
-def test_cuda_is_taken_where_there_is_one() -> None:
+def test_cuda_is_used_if_it_is_there() -> None:
     path = choose_path(device="auto", quantization="none")
     assert path.device.type == "cuda"
     assert path.description == "on CUDA (NVIDIA L4): float32, by PyTorch's operators"
@@ -40,42 +41,40 @@ def test_cuda_is_taken_where_there_is_one() -> None:
 
 
 @pytest.mark.usefixtures("cuda")
-def test_cuda_s_products_are_in_float32_whatever_the_environment_says() -> None:
+def test_cuda_multiplies_in_float32_whatever_the_environment_says() -> None:
     torch.set_float32_matmul_precision("high")
     choose_path(device="auto", quantization="none")
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.usefixtures("cuda")
-def test_8_bits_are_the_cpu_s() -> None:
+def test_int8_is_computed_on_cpus_only() -> None:
     assert choose_path(device="auto", quantization="int8").device.type == "cpu"
-    with pytest.raises(
-        ModelUnavailable, match=r"^8-bit weights are computed on CPUs alone: set LLM_DEVICE=cpu"
-    ):
+    with pytest.raises(ModelUnavailable, match=r"^Only CPUs compute int8 weights: set LLM_DEVICE=cpu"):
         choose_path(device="cuda", quantization="int8")
 
 
 @pytest.mark.usefixtures("no_cuda")
-def test_cuda_asked_for_and_not_there_is_said() -> None:
-    with pytest.raises(ModelUnavailable, match=r"^LLM_DEVICE=cuda, but PyTorch finds no CUDA here: "):
+def test_cuda_that_is_asked_for_and_missing_is_reported() -> None:
+    with pytest.raises(ModelUnavailable, match=r"^LLM_DEVICE is cuda, but PyTorch finds no CUDA here: "):
         choose_path(device="cuda", quantization="none")
     assert choose_path(device="auto", quantization="none").device.type == "cpu"
 
 
-def test_the_cpu_s_path_says_by_whose_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_of_a_cpu_path_names_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
     monkeypatch.setattr(native, "_generation", lambda: "avx2")
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["fbgemm"])
-    attention = "attention by its operators (the native kernels are not built)"
+    attention = "attention by PyTorch's operators (the native kernels are not built)"
     assert cpu_path().description == f"on the CPU (AVX2): float32 layers by PyTorch's oneDNN, {attention}"
     for vnni, by in ((True, "oneDNN"), (False, "fbgemm")):
         monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda vnni=vnni: vnni)
         assert (
-            cpu_path("int8").description == f"on the CPU (AVX2): 8-bit layers by PyTorch's {by}, {attention}"
+            cpu_path("int8").description == f"on the CPU (AVX2): int8 layers by PyTorch's {by}, {attention}"
         )
 
 
-def test_pytorch_has_its_threads_where_the_layers_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pytorch_keeps_its_threads_if_it_computes_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = native.load()
     if kernels is None:
         pytest.skip("the native kernels were not built here")
@@ -87,14 +86,14 @@ def test_pytorch_has_its_threads_where_the_layers_are_its_own(monkeypatch: pytes
     assert path.description.endswith(", attention by the native kernels")
     before = torch.get_num_threads()
     for taken, threads in ((path, 3), (cpu_path(), 1)):
-        model = LanguageModel(SHAPES["gpt2"](), name="tiny", kv_cache_tokens=256, path=taken)
+        model = prepared(SHAPES["gpt2"](), kv_cache_tokens=256, path=taken)
         model.use_threads(3)
         assert torch.get_num_threads() == threads
         assert kernels.threads == 3
     compute_on(before)
 
 
-def test_a_cpu_that_has_no_8_bit_products_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_that_cannot_multiply_in_8_bits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["qnnpack"])
@@ -106,13 +105,12 @@ def test_a_cpu_that_has_no_8_bit_products_is_said(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_pytorch_s_own_operators_compute_the_same(shape: str) -> None:
-    stock = LanguageModel(
+    stock = prepared(
         SHAPES[shape](),
-        name="tiny",
         kv_cache_tokens=512,
         path=stock_path(torch.device("cpu"), name="the CPU"),
     )
-    fast = LanguageModel(SHAPES[shape](), name="tiny", kv_cache_tokens=512)
+    fast = prepared(SHAPES[shape](), kv_cache_tokens=512)
     torch.testing.assert_close(steps(stock), steps(fast), rtol=1e-4, atol=1e-4)
 
 
@@ -137,10 +135,8 @@ def test_all_tensors_of_a_step_are_on_the_device_and_the_logits_are_not(
     # "meta" stands for a GPU: its tensors hold no numbers, and most operators refuse them beside the CPU's.
     device = torch.device("meta")
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: torch.zeros(self.shape))
-    monkeypatch.setattr(LanguageModel, "_stock_logits", lambda self, ids: torch.zeros(2, 257))
-    model = LanguageModel(
-        SHAPES[shape](), name="tiny", kv_cache_tokens=512, path=stock_path(device, name="a GPU")
-    )
+    monkeypatch.setattr(Probe, "own_logits", lambda self: torch.zeros(2, 257))
+    model = prepared(SHAPES[shape](), kv_cache_tokens=512, path=stock_path(device, name="a GPU"))
     seen: set[torch.device] = set()
 
     def look(module: torch.nn.Module, args: Any, keywords: dict[str, Any]) -> None:
@@ -152,24 +148,10 @@ def test_all_tensors_of_a_step_are_on_the_device_and_the_logits_are_not(
     assert {pool.device for pools in model.cache._layers.values() for pool in pools} == {device}
 
 
-def test_a_device_too_small_for_the_model_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-
-    model = SHAPES["gpt2"]()
-    monkeypatch.setattr(model, "to", full)
-    with pytest.raises(
-        ModelUnavailable, match=r"^The memory of cpu does not hold this model: .* LLM_DEVICE=cpu"
-    ):
-        LanguageModel(model, name="tiny", kv_cache_tokens=512)
-
-
-def test_the_log_says_at_the_start_which_path_was_taken(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_names_the_path_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     config = EngineConfig(kv_cache_tokens=512, threads=1, device="cpu")
     engine = load_engine(save_tiny_model(tmp_path), name="my-tiny", config=config)
     engine.stop()
     assert "my-tiny is ready after " in caplog.text
-    assert f"{cpu_path().description}. It has 1 CPU threads, a context of 256 tokens" in caplog.text
+    assert f"s, {cpu_path().description}. CPU threads: 1. Context: 256 tokens. KV cache: 512" in caplog.text

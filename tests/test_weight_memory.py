@@ -30,9 +30,9 @@ def test_each_tensor_is_kept_as_it_was(shapes: list[tuple[torch.dtype, int, int]
         assert copy.data_ptr() % 64 == 0
 
 
-def test_one_that_is_larger_than_a_block_has_one_of_its_own() -> None:
+def test_a_tensor_that_is_larger_than_a_chunk_gets_its_own() -> None:
     memory = WeightMemory()
-    small, large = torch.arange(10), torch.arange(weight_memory._BLOCK // 8 + 1)
+    small, large = torch.arange(10), torch.arange(weight_memory._CHUNK // 8 + 1)
     first, second, third = (memory.empty(t.shape, t.dtype).copy_(t) for t in (small, large, small))
     assert torch.equal(first, small)
     assert torch.equal(second, large)

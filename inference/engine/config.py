@@ -1,4 +1,4 @@
-"""The engine's limits."""
+"""The engine's configuration."""
 
 import os
 from dataclasses import dataclass
@@ -7,26 +7,30 @@ from pathlib import Path
 from typing import Literal
 
 Quantization = Literal["none", "int8"]
+"""The keys of `compute.formats.FORMATS`, which needs torch; a test holds the two equal."""
+
 Device = Literal["auto", "cpu", "cuda"]
 KVCacheDtype = Literal["auto", "float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """How much the engine takes on at once.
+    """How the engine computes, and how much at once.
 
     Attributes:
-        max_running: sequences in one forward pass at the most.
-        max_queued: requests that may wait; one more is refused with `Overloaded`.
-        kv_cache_tokens: tokens, prompt and generated, that all running sequences may hold together; 0 takes
+        max_running: the most sequences in one forward pass.
+        max_queued: requests that may wait; a further one is refused with `Overloaded`.
+        kv_cache_tokens: tokens, prompt and generated, that all running sequences may have together; 0 takes
             as many as memory allows.
         processes: how many processes share this machine's memory.
         prefill_tokens: prompt tokens computed in one step while no sequence is generating.
-        prefill_tokens_shared: the same while some are: it bounds how long they wait for their next token.
+        prefill_tokens_shared: the same while some are; it limits how long they wait for their next token.
         threads: CPU threads of the forward pass; 0 takes all that this process may use.
-        device: what computes the model; "auto" takes CUDA where there is one, else the CPU.
-        quantization: "int8" keeps and multiplies the weights in 8 bits; "none" in float32.
-        kv_cache_dtype: in what keys and values are kept; "auto" takes float16 beside weights in 8 bits.
+        device: where the model is computed; "auto" takes CUDA if it is there and computes the weight format,
+            otherwise the CPU.
+        quantization: the weight format; "int8" stores and multiplies weights in 8 bits, "none" in float32.
+        kv_cache_dtype: how keys and values are stored; "auto" takes float16 with int8 weights, otherwise
+            float32.
     """
 
     max_running: int = 16
@@ -42,13 +46,13 @@ class EngineConfig:
 
 
 def usable_cpus() -> int:
-    """How many CPUs this process may use: its affinity, or its cgroup's quota where that is less."""
+    """How many CPUs this process may use: its affinity, or the quota of its control group if that is less."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cpus, ceil(_cgroup_cpu_quota() or cpus)))
 
 
 def _cgroup_cpu_quota() -> float | None:
-    """CPUs that the control group allows (v2, then v1), None where it sets no limit."""
+    """CPUs that the control group allows (v2, then v1); None if it sets no limit."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)

@@ -1,23 +1,24 @@
-"""The KV cache: keys and values of all running sequences. Memory is touched only as slots are filled."""
+"""The KV cache: keys and values of all running sequences. Memory is used only as slots are filled."""
 
 import torch
 
-from inference.engine.config import EngineConfig
+from inference.engine.compute.formats.weight_format import WeightFormat
+from inference.engine.config import KVCacheDtype
 from inference.engine.slots import SlotPool
 
 
-def kv_cache_dtype(config: EngineConfig) -> torch.dtype:
-    """In what `config` has keys and values kept."""
-    if config.kv_cache_dtype == "auto":
-        return torch.float16 if config.quantization == "int8" else torch.float32
-    return torch.float16 if config.kv_cache_dtype == "float16" else torch.float32
+def kv_cache_dtype(chosen: KVCacheDtype, weight_format: WeightFormat) -> torch.dtype:
+    """The dtype that the operator chose, or the weight format's own for "auto"."""
+    if chosen == "auto":
+        return weight_format.kv_cache_dtype
+    return torch.float16 if chosen == "float16" else torch.float32
 
 
 class KVCache:
-    """Keys and values of every layer, for `tokens` slots, in float32 or float16.
+    """Keys and values of every layer for `tokens` slots, in float32 or float16.
 
-    Each layer's tensors are `[kv_heads, tokens, head_dim]`: one head's keys lie side by side, as attention
-    reads them. A layer's shapes are told when it is first used, so any model's layers fit.
+    Each layer's tensors are `[kv_heads, tokens, head_dim]`, so one head's keys are contiguous, as attention
+    reads them. They are allocated when the layer is first used, so layers may have different shapes.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class KVCache:
     def pools(
         self, layer: int, heads: int, key_dim: int, value_dim: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The layer's slots for keys and values, `[heads, tokens, dim]` each."""
+        """The layer's keys and values, `[heads, tokens, dim]` each."""
         if layer not in self._layers:
             keys, values = (
                 torch.empty((heads, self.tokens, dim), dtype=self.dtype, device=self._device)

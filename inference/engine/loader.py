@@ -1,4 +1,4 @@
-"""From a folder of model files to an engine that is warm."""
+"""From a folder of model files to a running, warmed-up engine."""
 
 import logging
 import time
@@ -10,13 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import choose_path
+from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
-from inference.engine.kv_cache import KVCache, kv_cache_dtype
-from inference.engine.memory import kv_cache_tokens, return_freed_memory
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.tokenizer import HuggingFaceTokenizer
 from inference.engine.weights_check import check_weights, leave_report_to_check_weights
@@ -24,19 +22,17 @@ from inference.engine.weights_check import check_weights, leave_report_to_check_
 logger = logging.getLogger(__name__)
 
 _WARM_UP_TOKENS = 40
-_PROBE_TOKENS = 256
-"""Enough to try the hooks with, before it is known how much memory is left."""
 
 
 def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
-    """Load the model of `folder`, start its engine and let it generate once; says in the log how far it is.
+    """Load the model of `folder`, start its engine and let it generate once; the log reports the progress.
 
     Raises:
-        ModelUnavailable: the files cannot be read, the engine cannot run this kind of model, or not on the
-            device that `config` asks for.
+        ModelUnavailable: the files cannot be read, the engine cannot run this kind of model, or it cannot on
+            the device that `config` asks for.
     """
-    # In a thread that ends: a thread that has computed keeps its OpenMP threads, and where these and the
-    # engine's are more than the CPUs, OpenMP has all of them sleep between operators (steps of 21 ms for 12).
+    # In a thread that ends, because a thread that has computed keeps its OpenMP threads. If these and the
+    # engine's outnumber the CPUs, OpenMP lets all of them sleep between operators (steps took 21 ms, not 12).
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as thread:
         return thread.submit(_load_engine, folder, name=name, config=config).result()
 
@@ -58,7 +54,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
             dtype=torch.float32,
             attn_implementation="sdpa",
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # check_weights refuses them by name
+            ignore_mismatched_sizes=True,  # check_weights reports them by name
         )
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -67,16 +63,8 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     model, loading_info = read
     check_weights(model, loading_info, folder)
     eos_ids = _eos_ids(model)
-    logger.info("Preparing its weights ...")
-    dtype = kv_cache_dtype(config)
-    language_model = LanguageModel(
-        model, name=name, kv_cache_tokens=_PROBE_TOKENS, kv_cache_dtype=dtype, path=path
-    )
-    return_freed_memory()
-    tokens = kv_cache_tokens(
-        model.config, config, context_length=language_model.context_length, device=path.device
-    )
-    language_model.cache = KVCache(tokens=tokens, dtype=dtype, device=path.device)
+    logger.info("Preparing the weights ...")
+    language_model = prepare(model, name=name, config=config, path=path)
     engine = Engine(
         language_model,
         HuggingFaceTokenizer(tokenizer, rows=language_model.vocabulary_size),
@@ -87,22 +75,22 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     logger.info("Warming up ...")
     _warm_up(engine, vocabulary_size=language_model.vocabulary_size)
     logger.info(
-        "%s is ready after %.1f s %s. It has %d CPU threads, a context of %d tokens and room for %d in all, "
-        "in %s; texts independent of the load: %s.",
+        "%s is ready after %.1f s, %s. CPU threads: %d. Context: %d tokens. KV cache: %d tokens in %s. Texts "
+        "independent of the load: %s.",
         name,
         time.monotonic() - began,
         path.description,
         threads,
         engine.context_length,
-        tokens,
-        str(dtype).removeprefix("torch."),
+        language_model.cache.tokens,
+        str(language_model.cache.dtype).removeprefix("torch."),
         "yes" if language_model.reproducible else "no",
     )
     return engine
 
 
 def _eos_ids(model: PreTrainedModel) -> set[int]:
-    """The tokens that end a text, as `generate` would take them."""
+    """The tokens that end a text, as transformers' `generate` determines them."""
     declared = model.generation_config.eos_token_id if model.generation_config else None
     if declared is None:
         declared = model.config.get_text_config().eos_token_id
@@ -110,7 +98,7 @@ def _eos_ids(model: PreTrainedModel) -> set[int]:
 
 
 def _warm_up(engine: Engine, *, vocabulary_size: int) -> None:
-    """Prefill and decode, so that no client waits for what is only done once."""
+    """Prefill and decode once, so that no client waits for what the first call sets up."""
     length = max(1, min(_WARM_UP_TOKENS, engine.context_length // 2))
     request = GenerationRequest(
         prompt=tuple(i % vocabulary_size for i in range(1, length + 1)),

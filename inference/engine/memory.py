@@ -1,4 +1,4 @@
-"""How large the KV cache may be: what is left of the memory that this process may use, of RAM or of a GPU."""
+"""The size of the KV cache: what the weights leave of the RAM or GPU memory that this process may use."""
 
 import ctypes
 from dataclasses import dataclass
@@ -7,33 +7,41 @@ from typing import Any
 
 import torch
 
-from inference.engine.config import EngineConfig
+from inference.engine.compute.formats import FORMATS
+from inference.engine.config import EngineConfig, Quantization
 from inference.engine.errors import ModelUnavailable
-from inference.engine.kv_cache import kv_cache_dtype
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 _HEADROOM = 0.15
-"""The part of the memory that is left for everything else: a step's own tensors, requests, the page cache."""
+"""The part of the memory reserved for everything else: the tensors of a step, requests, the page cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Memory in bytes: what this process may use in all, and what is left of that for the KV cache."""
+    """Memory in bytes: what this process may use in total, and what of it is left for the KV cache."""
 
     limit: int
     left: int
 
 
 def kv_cache_tokens(
-    model_config: Any, config: EngineConfig, *, context_length: int, device: torch.device
+    model_config: Any,
+    config: EngineConfig,
+    *,
+    dtype: torch.dtype,
+    context_length: int,
+    device: torch.device,
 ) -> int:
-    """The places of the KV cache: `config.kv_cache_tokens`, or where it is 0 as many as memory allows.
+    """The slots of the KV cache: `config.kv_cache_tokens`, or if that is 0 as many as memory allows.
 
-    That is at most a whole context for each running request. To be asked when the weights are in the
-    memory of `device`.
+    Memory allows at most a whole context for each running request. Call it when the weights are in the memory
+    of `device`, because it measures what they leave.
+
+    Args:
+        dtype: of the KV cache.
 
     Raises:
         ModelUnavailable: memory does not allow one context.
@@ -42,25 +50,34 @@ def kv_cache_tokens(
         return config.kv_cache_tokens
     on_gpu = device.type == "cuda"
     budget = gpu_budget(device, config.processes) if on_gpu else ram_budget(config.processes)
-    per_token = bytes_per_token(model_config, kv_cache_dtype(config))
-    tokens = min(budget.left // per_token, config.max_running * context_length)
+    tokens = min(budget.left // bytes_per_token(model_config, dtype), config.max_running * context_length)
     if tokens < context_length:
-        memory, instead = ("GPU memory", "LLM_DEVICE=cpu") if on_gpu else ("memory", "LLM_QUANTIZATION=int8")
+        memory = "GPU memory" if on_gpu else "memory"
+        smaller = ["LLM_DEVICE=cpu"] if on_gpu else _smaller_format(config.quantization)
         raise ModelUnavailable(
-            f"{budget.limit / 1e9:.1f} GB of {memory} do not hold this model with a text of {context_length} "
-            f"tokens: give it more, set {instead}, or set LLM_KV_CACHE_TOKENS to bound its texts."
+            f"{budget.limit / 1e9:.1f} GB of {memory} are too small for this model and a text of "
+            f"{context_length} tokens: provide more, "
+            + "".join(f"set {setting}, " for setting in smaller)
+            + "or limit the length of texts with LLM_KV_CACHE_TOKENS."
         )
     return tokens
 
 
+def _smaller_format(quantization: Quantization) -> list[str]:
+    """The setting that makes the weights smallest, if they can be smaller."""
+    size = FORMATS[quantization].bytes_per_weight
+    formats = sorted(FORMATS.items(), key=lambda item: item[1].bytes_per_weight)
+    return [f"LLM_QUANTIZATION={name}" for name, one in formats if one.bytes_per_weight < size][:1]
+
+
 def ram_budget(processes: int) -> Budget:
-    """What each of `processes` may use of this machine's memory."""
+    """What each of `processes` processes may use of this machine's memory."""
     limit = memory_limit() // processes
     return Budget(limit=limit, left=int(limit * (1 - _HEADROOM)) - anonymous_memory())
 
 
 def gpu_budget(device: torch.device, processes: int) -> Budget:
-    """What each of `processes` may use of the GPU's memory, as far as other programs leave it free."""
+    """What each of `processes` processes may use of the GPU's memory; other programs may leave less."""
     free, total = torch.cuda.mem_get_info(device)
     limit = total // processes
     headroom = int(limit * _HEADROOM)
@@ -69,7 +86,7 @@ def gpu_budget(device: torch.device, processes: int) -> Budget:
 
 
 def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
-    """Memory that one token's keys and values take in all layers, in bytes, if kept in `dtype`."""
+    """The size of one token's keys and values in all layers, in bytes."""
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -77,7 +94,7 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
 
 
 def memory_limit() -> int:
-    """Bytes that this process may use: its control group's limit, or the machine's memory if less."""
+    """Bytes that this process may use: its control group's limit, or the machine's memory if that is less."""
     limits = [_meminfo("MemTotal", Path("/proc/meminfo"))]
     for file in _CGROUP_LIMITS:
         try:
@@ -90,14 +107,14 @@ def memory_limit() -> int:
 
 
 def anonymous_memory() -> int:
-    """Bytes of this process's own memory that are resident: no file could give them again."""
+    """Resident bytes of this process that no file backs, so the system cannot drop them."""
     return _meminfo("RssAnon", Path("/proc/self/status"))
 
 
 def return_freed_memory() -> None:
-    """Give freed memory back to the system, where the C library can (glibc): loading leaves much of it.
+    """Return freed memory to the system if the C library can (glibc): loading leaves much of it.
 
-    A GPU's is given back to it as well.
+    PyTorch's freed GPU memory is returned too.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

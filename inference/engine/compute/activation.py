@@ -1,8 +1,8 @@
-"""The activation hook: the same bits for a row wherever it stands, and one pass over the numbers.
+"""The activation hook: a row has the same bits at any position, and is read and written once.
 
-PyTorch cuts a large tensor among its threads (from 32,768 numbers on, for GELU from 16,385), and computes the
-last few numbers of a piece without vector instructions, which can give other last bits. So where there is no
-native kernel, activations work on pieces of whole rows that are below that size.
+PyTorch divides a large tensor among its threads (from 32,768 elements on, for GELU from 16,385), and computes
+the last few elements of each part without vector instructions, which can give other last bits. So where there
+is no native kernel, activations work on parts of whole rows that are smaller than that.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ from transformers.activations import ACT2CLS, GELUTanh, NewGELUActivation, SiLUA
 
 from inference.engine.native.kernels import Kernels
 
-_MOST = 16_384
+_MOST_ELEMENTS = 16_384
 _CLASSES: list[Any] = [kind[0] if isinstance(kind, tuple) else kind for kind in ACT2CLS.values()]
 _KINDS = tuple(_CLASSES)
 _SILU = (nn.SiLU, SiLUActivation)
 
 
 class NativeActivation(nn.Module):
-    """The native kernel's activation of that name, on `[*, width]`."""
+    """An activation of the native kernels, on `[*, width]`; `name` is "gelu_tanh" or "silu"."""
 
     def __init__(self, kernels: Kernels, name: str) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class NativeActivation(nn.Module):
 
 
 class RowwiseActivation(nn.Module):
-    """`activation`, element by element, on `[*, width]`."""
+    """`activation`, which works element by element, applied to whole rows of `[*, width]`."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -43,15 +43,15 @@ class RowwiseActivation(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         width = hidden.shape[-1]
-        if hidden.numel() <= _MOST:
+        if hidden.numel() <= _MOST_ELEMENTS:
             result: torch.Tensor = self._activation(hidden)
             return result
-        pieces = hidden.reshape(-1, width).split(max(1, _MOST // width))
-        return torch.cat([self._activation(piece) for piece in pieces]).view_as(hidden)
+        parts = hidden.reshape(-1, width).split(max(1, _MOST_ELEMENTS // width))
+        return torch.cat([self._activation(part) for part in parts]).view_as(hidden)
 
 
 def replace_activations(model: nn.Module, kernels: Kernels | None) -> None:
-    """Make every activation of `model` row-wise, in place."""
+    """Replace every activation of `model` in place: by a native kernel if there is one for it."""
     found = [
         (parent, name, child)
         for parent in model.modules()
@@ -63,8 +63,8 @@ def replace_activations(model: nn.Module, kernels: Kernels | None) -> None:
         if kernels and native:
             setattr(parent, name, NativeActivation(kernels, native))
         else:
-            one = nn.GELU(approximate="tanh") if _is_gelu_tanh(child) else child
-            setattr(parent, name, RowwiseActivation(one))
+            own = nn.GELU(approximate="tanh") if _is_gelu_tanh(child) else child
+            setattr(parent, name, RowwiseActivation(own))
 
 
 def _is_gelu_tanh(activation: nn.Module) -> bool:

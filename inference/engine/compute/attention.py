@@ -1,8 +1,8 @@
-"""The attention hook: every running sequence in one packed batch, each attending to its own past alone.
+"""The attention hook: all running sequences in one packed batch, each attending to its own tokens only.
 
-Hugging Face's model code computes queries, keys and values for all rows of the step at once and calls this
-function instead of its own attention. The rows of a sequence are worked on by calls whose shapes depend on
-that sequence only, so its result is the same bit for bit whoever else is in the batch.
+Hugging Face's model code computes queries, keys and values for all rows of the step at once, and calls this
+function instead of its own attention. The shapes of the calls for a sequence depend on that sequence only, so
+its result has the same bits whatever else is in the batch.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from transformers import AttentionInterface
 
 from inference.engine.kv_cache import KVCache
 from inference.engine.native.kernels import Kernels
-from inference.engine.segment import TILE
+from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots
 
 NAME = "packed"
 
 
 @dataclass(frozen=True)
-class Span:
-    """Rows `[row, row + length)` of the step, which are tokens `[start, start + length)` of one sequence."""
+class Tile:
+    """Up to `TILE` rows of the step, from `row` on: tokens `[start, start + length)` of one sequence."""
 
     row: int
     length: int
@@ -32,22 +32,26 @@ class Span:
 
 
 class AttentionBatch:
-    """What attention must know of one step: whose rows are whose, and where their past lies.
+    """What attention needs to know of a step: which rows belong to which sequence, and where its past is.
 
     Args:
-        kernels: None has PyTorch compute it.
+        segments: in the order of their rows.
+        kernels: compute it; None leaves it to PyTorch.
     """
 
-    def __init__(self, cache: KVCache, spans: list[Span], kernels: Kernels | None) -> None:
+    def __init__(self, cache: KVCache, segments: list[Segment], kernels: Kernels | None) -> None:
         self.cache = cache
         self.kernels = kernels
-        self.spans = spans
-        self.blocks = [block for span in spans for block in _blocks(span)]
-        # A block of one row is computed as a generated token is, however the prompt is cut.
-        single = [[b.row, b.slots.start, b.start + 1] for b in self.blocks if b.length == 1]
-        others = [[b.row, b.length, b.slots.start, b.start] for b in self.blocks if b.length > 1]
+        self.tiles: list[Tile] = []
+        row = 0
+        for segment in segments:
+            self.tiles += _tiles(segment, row)
+            row += len(segment.token_ids)
+        # A tile of one row is computed like a generated token, wherever the prompt was cut.
+        single = [[t.row, t.slots.start, t.start + 1] for t in self.tiles if t.length == 1]
+        others = [[t.row, t.length, t.slots.start, t.start] for t in self.tiles if t.length > 1]
         self.single_rows = torch.tensor(single, dtype=torch.int64)
-        self.prompt_blocks = torch.tensor(others, dtype=torch.int64)
+        self.prompt_tiles = torch.tensor(others, dtype=torch.int64)
 
 
 def packed_attention(
@@ -61,11 +65,11 @@ def packed_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention of a step's rows over the KV cache, in the form that transformers calls.
+    """Causal attention of a step's rows over the KV cache, with the signature that transformers expects.
 
     Args:
-        query: `[1, heads, rows, head_dim]`; key and value `[1, kv_heads, rows, head_dim]`, of the new rows.
-        batch: passed through the model's forward call as a keyword. Rows beyond its own are padding.
+        query: `[1, heads, rows, head_dim]`; key and value are `[1, kv_heads, rows, head_dim]`.
+        batch: passed through the model's forward call as a keyword. Rows after its own are padding.
 
     Returns:
         `[1, rows, heads, head_dim]`, and no weights.
@@ -79,43 +83,40 @@ def packed_attention(
         scale = query.shape[3] ** -0.5 if scaling is None else scaling
         batch.kernels.attention(
             *(query, key, value, pools, output),
-            blocks=batch.prompt_blocks,
+            blocks=batch.prompt_tiles,
             rows=batch.single_rows,
             layer=layer,
             scale=scale,
         )
         return output[None], None
     output = query.new_zeros(shape)
-    for span in batch.spans:
-        rows = slice(span.row, span.row + span.length)
-        places = slice(span.slots.start + span.start, span.slots.start + span.start + span.length)
-        keys[:, places], values[:, places] = key[0, :, rows], value[0, :, rows]
-    for block in batch.blocks:
-        rows = slice(block.row, block.row + block.length)
-        known = slice(block.slots.start, block.slots.start + block.start + block.length)
-        known_keys, known_values = (pool[None, :, known].to(query.dtype) for pool in pools)
-        attended = _attend(query[:, :, rows], known_keys, known_values, scaling)
+    for tile in batch.tiles:
+        rows = slice(tile.row, tile.row + tile.length)
+        first, known = tile.slots.start + tile.start, tile.start + tile.length
+        new = slice(first, first + tile.length)
+        keys[:, new], values[:, new] = key[0, :, rows], value[0, :, rows]
+        past = slice(tile.slots.start, tile.slots.start + known)
+        past_keys, past_values = (pool[None, :, past].to(query.dtype) for pool in pools)
+        attended = _attend(query[:, :, rows], past_keys, past_values, scaling)
         output[rows] = attended[0].transpose(0, 1)
     return output[None], None
 
 
-def _blocks(span: Span) -> list[Span]:
-    """The span cut at the multiples of TILE, in tokens of its sequence."""
-    end = span.start + span.length
-    cuts = [span.start, *range((span.start // TILE + 1) * TILE, end, TILE), end]
-    return [
-        Span(span.row + first - span.start, last - first, first, span.slots) for first, last in pairwise(cuts)
-    ]
+def _tiles(segment: Segment, row: int) -> list[Tile]:
+    """The segment, whose first row is `row`, cut at the multiples of `TILE` in its sequence."""
+    start, end = segment.start, segment.start + len(segment.token_ids)
+    cuts = [start, *range((start // TILE + 1) * TILE, end, TILE), end]
+    return [Tile(row + first - start, last - first, first, segment.slots) for first, last in pairwise(cuts)]
 
 
 def _attend(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None
 ) -> torch.Tensor:
-    """Attention of a sequence's last rows over its keys up to and with them: `[1, heads, rows, dim]`."""
+    """Attention of a sequence's last rows over all keys up to their own: `[1, heads, rows, dim]`."""
     _, heads, rows, dim = query.shape
     kv_heads, known = keys.shape[1], keys.shape[2]
     if rows == 1:
-        # Grouped queries share their keys: as rows of one head they need no copies of them, and no mask.
+        # Grouped queries share their keys: as rows of one head, they need neither copies of them nor a mask.
         grouped = query.reshape(1, kv_heads, heads // kv_heads, dim)
         attended = scaled_dot_product_attention(grouped, keys, values, scale=scaling)
         return attended.reshape(1, heads, 1, -1)

@@ -1,6 +1,6 @@
-"""Memory for packed weights: side by side, in huge pages where the system has them for who asks (Linux).
+"""Memory for packed weights: contiguous, and in huge pages if the system gives them on request (Linux).
 
-Every step reads all weights, and in small pages looking up where they are takes a part of its time.
+Every step reads all weights, and with small pages address translation takes a part of its time.
 """
 
 import math
@@ -11,33 +11,33 @@ from contextlib import suppress
 import torch
 
 _HUGE_PAGE = 1 << 21
-_BLOCK = 32 * _HUGE_PAGE
+_CHUNK = 32 * _HUGE_PAGE
 _LINE = 64
-"""Bytes of a line of the cache."""
+"""Bytes of a cache line."""
 
 
 class WeightMemory:
-    """Gives tensors places one after the other, in blocks that live as long as a tensor in them does."""
+    """Allocates tensors one after the other, in chunks. A chunk is freed with the last tensor in it."""
 
     def __init__(self) -> None:
-        self._block = torch.empty(0, dtype=torch.uint8)
+        self._chunk = torch.empty(0, dtype=torch.uint8)
         self._used = 0
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        """A dense tensor that holds anything."""
+        """A dense tensor with undefined content."""
         size = math.prod(shape) * dtype.itemsize
-        if self._used + size > len(self._block):
-            self._block, self._used = _new_block(max(size, _BLOCK)), 0
-        place = self._block[self._used : self._used + size]
+        if self._used + size > len(self._chunk):
+            self._chunk, self._used = _new_chunk(max(size, _CHUNK)), 0
+        allocated = self._chunk[self._used : self._used + size]
         self._used += -(-size // _LINE) * _LINE
-        return place.view(dtype).view(shape)
+        return allocated.view(dtype).view(shape)
 
 
-def _new_block(size: int) -> torch.Tensor:
-    """At least `size` bytes, beginning with a huge page; taken from the system as they are written."""
+def _new_chunk(size: int) -> torch.Tensor:
+    """At least `size` bytes, aligned to a huge page. The system provides them as they are written."""
     pages = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a system that has none
+        with suppress(OSError):  # the system has no huge pages
             pages.madvise(mmap.MADV_HUGEPAGE)
-    block = torch.frombuffer(pages, dtype=torch.uint8)
-    return block[-block.data_ptr() % _HUGE_PAGE :]
+    chunk = torch.frombuffer(pages, dtype=torch.uint8)
+    return chunk[-chunk.data_ptr() % _HUGE_PAGE :]

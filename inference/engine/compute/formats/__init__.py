@@ -1,1 +1,9 @@
-"""One file per weight format."""
+"""The weight formats, one file each. A format is added by a file and an entry in `FORMATS`."""
+
+from inference.engine.compute.formats.float32 import FLOAT32
+from inference.engine.compute.formats.int8 import INT8
+from inference.engine.compute.formats.weight_format import WeightFormat
+from inference.engine.config import Quantization
+
+FORMATS: dict[Quantization, WeightFormat] = {"none": FLOAT32, "int8": INT8}
+"""All weight formats, by the value of LLM_QUANTIZATION that selects them."""

@@ -1,35 +1,28 @@
-"""The linear hook: weights packed once, and results that do not depend on the batch.
+"""Linear layers in float32: weights packed once, and results that do not depend on the batch.
 
-PyTorch's own matrix products choose another order of summation for another number of rows, so the same row
-gets other last bits in another batch. The native kernel does not. Where it was not built, oneDNN with packed
-weights does not either, except for a row that is alone: with AVX-512 it has a kernel of its own. So with it
-every step has LEAST_ROWS rows, padding included.
+PyTorch's own matrix products choose the order of summation by the number of rows, so the same row gets other
+last bits in another batch. The native kernel always adds in one order. Where it was not built, oneDNN with
+packed weights does too, except for a single row: with AVX-512 it has a separate kernel for that. So with
+oneDNN every step has at least `LEAST_ROWS` rows, padding included.
 """
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
-from torch.nn.functional import pad
-from transformers.pytorch_utils import Conv1D
 
+from inference.engine.compute.formats.panels import PANEL, in_panels, whole_panels
+from inference.engine.compute.formats.weight_format import ROWS_HINT, LinearLayers, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
-from inference.engine.memory import return_freed_memory
 from inference.engine.native.kernels import Kernels
 
-PANEL = 16
-"""Output channels whose weights the native kernels read together (`native/panels.h`)."""
-
-ROWS_HINT = 16
-"""The number of rows for which oneDNN lays the weights out."""
-
 LEAST_ROWS = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2
-"""The fewest rows of a step with oneDNN: two or more for equal bits, and six where it takes longer for fewer
-(with AVX-512, all layers of GPT-2 medium took 59 ms for 2 rows and 43 ms for 6)."""
+"""The fewest rows of a step with oneDNN. Two give equal bits. With AVX-512, fewer than six take longer: all
+layers of GPT-2 medium took 59 ms for 2 rows and 43 ms for 6."""
 
 
 class NativeLinear(nn.Module):
-    """A linear layer `[*, in] -> [*, out]` in float32, its weights in the native kernel's own layout alone.
+    """A linear layer `[*, in] -> [*, out]` that keeps its weights in the native kernel's layout only.
 
     Args:
         memory: for the weights.
@@ -45,7 +38,7 @@ class NativeLinear(nn.Module):
         self._kernels = kernels
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
         self._weight = memory.empty((len(self._bias) // PANEL, self.in_features, PANEL), torch.float32)
-        whole = self.out_features // PANEL  # those that are filled up are turned apart: that takes a copy
+        whole = self.out_features // PANEL  # a padded panel is written separately, because padding copies
         self._weight[:whole] = in_panels(weight[: whole * PANEL])
         if whole < len(self._weight):
             self._weight[whole:] = in_panels(weight[whole * PANEL :])
@@ -56,24 +49,10 @@ class NativeLinear(nn.Module):
         return out
 
 
-def in_panels(weight: torch.Tensor) -> torch.Tensor:
-    """`[out, in]` as `[panels, in, PANEL]`, the last panel filled up with zeros; not dense."""
-    panels: torch.Tensor = whole_panels(weight).unflatten(0, (-1, PANEL))
-    return panels.transpose(1, 2)
-
-
-def whole_panels(channels: torch.Tensor) -> torch.Tensor:
-    """`[out, ...]` with zeros after it, up to whole panels; a copy."""
-    missing = -channels.shape[0] % PANEL
-    if not missing:
-        return channels.clone() if channels.dim() == 1 else channels
-    return pad(channels, (*[0, 0] * (channels.dim() - 1), 0, missing))
-
-
 class PackedLinear(nn.Module):
-    """A linear layer `[*, in] -> [*, out]` in float32 that holds its weights in oneDNN's own layout alone.
+    """A linear layer `[*, in] -> [*, out]` that keeps its weights in oneDNN's layout only.
 
-    From LEAST_ROWS rows on, a row's result is the same bits whatever the others.
+    With at least `LEAST_ROWS` rows, a row's result has the same bits whatever the others are.
 
     Args:
         weight: `[out, in]`.
@@ -94,28 +73,21 @@ class PackedLinear(nn.Module):
         return out.view(*hidden.shape[:-1], self.out_features)
 
 
-def packing_available() -> bool:
-    """Whether this build of torch has oneDNN's packed linear layers for this CPU."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def _layers(kernels: Kernels | None) -> LinearLayers:
+    if kernels:
+        build = partial(NativeLinear, kernels, WeightMemory())
+        return LinearLayers(library="the native kernels", build=build, native=True)
+    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return LinearLayers(library="PyTorch's oneDNN", build=PackedLinear, least_rows=LEAST_ROWS)
+    return LinearLayers(library="PyTorch's operators", least_rows=LEAST_ROWS)
 
 
-def replace_linears(model: nn.Module, layer: Callable[[torch.Tensor, torch.Tensor | None], nn.Module]) -> int:
-    """Replace every linear layer of `model` (`nn.Linear`, `Conv1D`) by `layer(weight, bias)`, in place.
-
-    Each weight, `[out, in]`, is freed as soon as it is replaced, but for one that is tied to the embeddings.
-
-    Returns:
-        The number of layers replaced.
-    """
-    found = [
-        (parent, name)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.Linear | Conv1D)
-    ]
-    for parent, name in found:
-        child: nn.Linear | Conv1D = getattr(parent, name)
-        weight = child.weight.detach()
-        setattr(parent, name, layer(weight.t() if isinstance(child, Conv1D) else weight, child.bias))
-        return_freed_memory()  # what a layer's packing took would pile up in the C library
-    return len(found)
+FLOAT32 = WeightFormat(
+    name="float32",
+    layers=_layers,
+    on_gpu=True,
+    bytes_per_weight=4.0,
+    kv_cache_dtype=torch.float32,
+    tolerance=1e-3,
+    program_tolerance=1e-4,  # measured: 2e-6
+)

@@ -1,36 +1,40 @@
 """Linear layers in 8 bits: a quarter of the memory to read, and results that do not depend on the batch.
 
-Weights are quantised once, each output channel by its own largest value; inputs at every call, each row by
-its own largest value (per-token dynamic quantisation; Yao et al., 2022, ZeroQuant), so that no row changes
-another. The native kernel takes one for every 32 inputs: a few inputs of real models are many times as large
-as the others, and would leave these few levels. Sums of 8-bit products are exact in any order.
+Weights are quantised once, each output channel by its own largest value. Inputs are quantised at every call,
+each row by its own largest value (per-token dynamic quantisation; Yao et al., 2022, ZeroQuant), so no row
+changes another. The native kernel quantises every 32 inputs by their own largest value, because real models
+have a few inputs that are many times larger than the rest and would leave the rest only a few levels. Sums of
+8-bit products are exact in any order.
 """
+
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from inference.engine.compute.formats.float32 import PANEL, ROWS_HINT, in_panels, whole_panels
+from inference.engine.compute.formats.panels import PANEL, in_panels, whole_panels
+from inference.engine.compute.formats.weight_format import ROWS_HINT, LinearLayers, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native.kernels import Kernels
 
-_GROUP = 4
+_DOT_INPUTS = 4
 """Inputs that one instruction multiplies and adds up."""
 
-_RUN, _HEAD_RUN = 32, 16
-"""Inputs that share a scale, in most layers and in the LM head, whose errors no later layer evens out. Fewer
-are more exact and take longer; `python -m benchmarks.perplexity` says what they come to."""
+_GROUP, _HEAD_GROUP = 32, 16
+"""Inputs of a quantisation group, which share a scale: in most layers, and in the LM head, whose errors no
+later layer evens out. Smaller groups are more exact and slower (`python -m benchmarks.perplexity`)."""
 
-_AT_ONCE = 256 * PANEL
-"""Output channels that are quantised at a time: an LM head's together would take its size many times over."""
+_CHANNELS_AT_ONCE = 256 * PANEL
+"""Output channels that are quantised at a time: for a whole LM head it would take several times its size."""
 
-_HEAD = 16
-"""A layer with so many times more outputs than inputs is the LM head."""
+_HEAD_RATIO = 16
+"""A layer whose outputs are more than so many times its inputs is the LM head."""
 
 
 class NativeInt8Linear(nn.Module):
-    """A linear layer `[*, in] -> [*, out]` by the native kernel, which `kernels.has_int8` must have.
+    """A linear layer `[*, in] -> [*, out]` of the native kernel. It needs `kernels.has_int8`.
 
     Args:
         memory: for the weights.
@@ -44,55 +48,32 @@ class NativeInt8Linear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._kernels = kernels
-        self._run = _HEAD_RUN if self.out_features > _HEAD * self.in_features else _RUN
+        self._group = _HEAD_GROUP if self.out_features > _HEAD_RATIO * self.in_features else _GROUP
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
         self._scales = torch.zeros_like(self._bias)
-        groups = -(-self.in_features // _GROUP)
-        self._weight = memory.empty((len(self._bias) // PANEL, groups, PANEL, _GROUP), torch.uint8)
-        for first in range(0, self.out_features, _AT_ONCE):
-            quantised, scales = quantise(weight[first : first + _AT_ONCE])
+        dots = -(-self.in_features // _DOT_INPUTS)
+        self._weight = memory.empty((len(self._bias) // PANEL, dots, PANEL, _DOT_INPUTS), torch.uint8)
+        for first in range(0, self.out_features, _CHANNELS_AT_ONCE):
+            quantised, scales = quantise(weight[first : first + _CHANNELS_AT_ONCE])
             self._scales[first:][: len(scales)] = scales
-            shifted = quantised.view(torch.uint8).bitwise_xor_(128)  # 128 more, without signs
-            panels = in_panels(pad(shifted, (0, -self.in_features % _GROUP)).unflatten(1, (-1, _GROUP)))
+            shifted = quantised.view(torch.uint8).bitwise_xor_(128)  # unsigned: 128 is added
+            padded = pad(shifted, (0, -self.in_features % _DOT_INPUTS))
+            panels = in_panels(padded.unflatten(1, (-1, _DOT_INPUTS)))
             self._weight[first // PANEL :][: len(panels)] = panels
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
         self._kernels.int8_linear(
-            self._weight, self._scales, self._bias, hidden.contiguous(), out, run=self._run
+            self._weight, self._scales, self._bias, hidden.contiguous(), out, run=self._group
         )
         return out
 
 
-def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`weight`, `[out, in]`, as int8, and of what each channel's whole numbers are multiples, `[out]`."""
-    scales = (torch.linalg.vector_norm(weight, ord=torch.inf, dim=1) / 127).clamp_(
-        min=torch.finfo(torch.float32).tiny
-    )
-    return (weight / scales[:, None]).round_().to(torch.int8), scales
-
-
-def int8_operators() -> str:
-    """By whose 8-bit products `Int8Linear` computes here.
-
-    Raises:
-        ModelUnavailable: PyTorch has none for this CPU that give a row the same bits in any batch.
-    """
-    if torch.cpu._is_vnni_supported():
-        return "oneDNN"
-    if "fbgemm" in torch.backends.quantized.supported_engines:
-        return "fbgemm"
-    raise ModelUnavailable(
-        "On this kind of CPU 8-bit weights need the native kernels: build them with a C++ compiler "
-        "(python -m inference.engine.native), or set LLM_QUANTIZATION=none."
-    )
-
-
 class Int8Linear(nn.Module):
-    """The same by PyTorch's own operators, where the native kernel is not to be had.
+    """A linear layer `[*, in] -> [*, out]` of PyTorch's own 8-bit operators.
 
-    With VNNI the products are oneDNN's, inputs in 8 bits. Without it two products can exceed the 16 bits that
-    they are added in, so inputs are taken in 7 bits; fbgemm is the faster one there.
+    With VNNI, oneDNN multiplies, with inputs in 8 bits. Without it, the sum of two products can overflow 16
+    bits, so inputs have 7 bits, and fbgemm multiplies, which is faster there.
 
     Args:
         weight: `[out, in]`, float32.
@@ -103,11 +84,13 @@ class Int8Linear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._bias = None if bias is None else bias.detach().clone()
-        self._vnni = int8_operators() == "oneDNN"
+        self._vnni = torch.cpu._is_vnni_supported()
         self._levels = 127 if self._vnni else 63
         if self._vnni:
             quantised, self._scales = quantise(weight)
-            self._weight = torch.ops.onednn.qlinear_prepack(quantised, [ROWS_HINT, self.in_features])
+            # qlinear_prepack reads a transposed weight, as GPT-2's are, in the wrong order.
+            dense = quantised.contiguous()
+            self._weight = torch.ops.onednn.qlinear_prepack(dense, [ROWS_HINT, self.in_features])
             self._zero_points = torch.zeros(self.out_features, dtype=torch.int64)
         else:
             torch.backends.quantized.engine = "fbgemm"
@@ -124,14 +107,14 @@ class Int8Linear(nn.Module):
         rows = hidden.reshape(-1, self.in_features)
         scales = rows.abs().amax(dim=1, keepdim=True).div_(self._levels)
         scales.clamp_(min=torch.finfo(torch.float32).tiny)
-        # Separate steps: fused, a product and its sum would be rounded once or twice, depending on the place.
+        # Separate steps: a fused multiply-add would round once or twice, depending on the row's position.
         out = self._product(rows / scales).mul_(scales)
         if self._bias is not None:
             out.add_(self._bias)
         return out.view(*hidden.shape[:-1], self.out_features)
 
     def _product(self, rows: torch.Tensor) -> torch.Tensor:
-        """Products with rows that are to be rounded to whole numbers within the levels: `[rows, out]`."""
+        """Products with rows that are within the levels and not yet rounded: `[rows, out]`."""
         product: torch.Tensor
         if self._vnni:
             product = torch.ops.onednn.qlinear_pointwise(
@@ -144,3 +127,36 @@ class Int8Linear(nn.Module):
                 rows, 1.0, 64, self._weight
             )
         return product
+
+
+def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`weight`, `[out, in]`, as int8, and the scale of each output channel, `[out]`."""
+    scales = (torch.linalg.vector_norm(weight, ord=torch.inf, dim=1) / 127).clamp_(
+        min=torch.finfo(torch.float32).tiny
+    )
+    return (weight / scales[:, None]).round_().to(torch.int8), scales
+
+
+def _layers(kernels: Kernels | None) -> LinearLayers:
+    if kernels and kernels.has_int8:
+        build = partial(NativeInt8Linear, kernels, WeightMemory())
+        return LinearLayers(library="the native kernels", build=build, native=True)
+    if torch.cpu._is_vnni_supported():
+        return LinearLayers(library="PyTorch's oneDNN", build=Int8Linear)
+    if "fbgemm" in torch.backends.quantized.supported_engines:
+        return LinearLayers(library="PyTorch's fbgemm", build=Int8Linear)
+    raise ModelUnavailable(
+        "On this kind of CPU int8 weights need the native kernels: build them with a C++ compiler "
+        "(python -m inference.engine.native), or set LLM_QUANTIZATION=none."
+    )
+
+
+INT8 = WeightFormat(
+    name="int8",
+    layers=_layers,
+    on_gpu=False,
+    bytes_per_weight=1.0,
+    kv_cache_dtype=torch.float16,
+    tolerance=0.5,  # measured: 0.02 with the native kernel, 0.2 with fbgemm; noise has 1.4
+    program_tolerance=0.05,  # measured: 0.012, because the last bits of a norm decide how inputs are rounded
+)

@@ -62,8 +62,8 @@ class NativeLayers(nn.Module):
                 halves=batch.cache.dtype is torch.float16,
                 single_rows=batch.single_rows.data_ptr(),
                 single_count=len(batch.single_rows),
-                blocks=batch.prompt_blocks.data_ptr(),
-                block_count=len(batch.prompt_blocks),
+                blocks=batch.prompt_tiles.data_ptr(),
+                block_count=len(batch.prompt_tiles),
             ),
         )
         first = program.output * rows

@@ -1,0 +1,125 @@
+"""From a Hugging Face model to a `LanguageModel`: hooks, checks, weights, the layer program."""
+
+import logging
+
+import torch
+from transformers import PreTrainedModel
+
+from inference.engine.compute import attention
+from inference.engine.compute.activation import replace_activations
+from inference.engine.compute.layer_program.module import replace_layers
+from inference.engine.compute.layer_program.recorder import NotRecordable
+from inference.engine.compute.linear import replace_linears
+from inference.engine.compute.model import LanguageModel
+from inference.engine.compute.model_limits import context_length, vocabulary_size
+from inference.engine.compute.path import ComputePath
+from inference.engine.compute.probe import Probe
+from inference.engine.config import EngineConfig
+from inference.engine.errors import ModelUnavailable
+from inference.engine.kv_cache import KVCache, kv_cache_dtype
+from inference.engine.memory import kv_cache_tokens, return_freed_memory
+from inference.engine.native.kernels import Kernels
+
+logger = logging.getLogger(__name__)
+
+_HOOKS_TOLERANCE = 1e-3
+"""The greatest difference between hooked logits and the model's own, relative to their norm."""
+
+
+def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: ComputePath) -> LanguageModel:
+    """Make a model ready to serve. It is changed in place.
+
+    The KV cache is allocated once, after the weights have their final form: what they leave of the memory
+    decides its size.
+
+    Args:
+        model: any Hugging Face causal LM, in float32.
+        name: the name of the model that clients see.
+        config: size and dtype of the KV cache.
+        path: how to compute it.
+
+    Raises:
+        ModelUnavailable: hooked, or with these weights, this architecture would not compute what its own code
+            does; or the device has too little memory.
+    """
+    vocabulary, context = vocabulary_size(model), context_length(model.config)
+    _move(model.eval(), path.device)
+    probe = Probe(model, path)
+    expected = _hook(model, path, probe)
+    if path.layers.build:
+        replace_linears(model, path.layers.build)
+        _check_format(path, probe, expected)
+    dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format)
+    probe = Probe(model, path, dtype=dtype)
+    if path.kernels and path.layers.native:
+        _record_layers(model, path, path.kernels, probe)
+    reproducible = probe.rows_are_independent()
+    if not reproducible:
+        logger.warning(
+            "With this model on this machine, a text can depend on the load: its logits do not have the same "
+            "bits alone and in a batch."
+        )
+    return_freed_memory()
+    tokens = kv_cache_tokens(model.config, config, dtype=dtype, context_length=context, device=path.device)
+    return LanguageModel(
+        model,
+        name=name,
+        context_length=context,
+        vocabulary_size=vocabulary,
+        cache=KVCache(tokens=tokens, dtype=dtype, device=path.device),
+        path=path,
+        reproducible=reproducible,
+    )
+
+
+def _move(model: PreTrainedModel, device: torch.device) -> None:
+    try:
+        model.to(device)  # type: ignore[arg-type]
+    except torch.OutOfMemoryError as error:
+        raise ModelUnavailable(
+            f"The memory of {device} is too small for this model: free some of it, or set LLM_DEVICE=cpu."
+        ) from error
+
+
+def _hook(model: PreTrainedModel, path: ComputePath, probe: Probe) -> torch.Tensor:
+    """Hook attention and activations; returns the logits of the model's own code, which stay the same."""
+    kind = model.config.model_type
+    try:
+        expected = probe.own_logits()
+        model.set_attn_implementation(attention.NAME)
+        if path.layers.build:
+            replace_activations(model, path.kernels)
+        computed = probe.logits()
+    except Exception as error:
+        raise ModelUnavailable(f"Models of the kind {kind} cannot be served: {error!r}") from error
+    if not _near(computed, expected, _HOOKS_TOLERANCE):
+        raise ModelUnavailable(
+            f"Models of the kind {kind} cannot be served: with this engine's attention they do not compute "
+            "what their own code does."
+        )
+    return expected
+
+
+def _check_format(path: ComputePath, probe: Probe, expected: torch.Tensor) -> None:
+    """Check that the model still computes `expected`, as closely as its weight format allows."""
+    weight_format = path.weight_format
+    if not _near(probe.logits(), expected, weight_format.tolerance):
+        raise ModelUnavailable(
+            f"This model cannot be served with {weight_format.name} weights by {path.layers.library}: its "
+            "logits are too far from those of its own code. Set another LLM_QUANTIZATION."
+        )
+
+
+def _record_layers(model: PreTrainedModel, path: ComputePath, kernels: Kernels, probe: Probe) -> None:
+    """Replace the layers by one native call, if a layer program can do what they do."""
+    count = model.config.get_text_config().num_hidden_layers
+    tolerance = path.weight_format.program_tolerance
+    try:
+        replace_layers(model, count, kernels, probe.pass_of, tolerance=tolerance)
+    except NotRecordable as reason:
+        logger.info("The layers of this kind of model are called one by one: %s.", reason)
+
+
+def _near(computed: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+    """Whether the difference is within the tolerance, relative to the norm; NaN never is."""
+    return float((computed - expected).norm()) <= tolerance * max(1.0, float(expected.norm()))

@@ -1,0 +1,144 @@
+"""The list of weight formats: each entry can be chosen, computes the model, and is near its own code."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import nn
+
+from inference.engine import config, memory
+from inference.engine.compute.formats import FORMATS
+from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
+from inference.engine.compute.path import choose_path, cpu_path
+from inference.engine.compute.prepare import prepare
+from inference.engine.config import EngineConfig
+from inference.engine.errors import ModelUnavailable
+from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
+from inference.engine.segment import Segment
+from tests.models import CONTEXT_LENGTH, SHAPES, prepared, tiny_gpt2
+
+TEXT = list(range(60))
+
+
+def test_the_settings_choices_are_the_list_of_formats() -> None:
+    assert get_args(config.Quantization) == tuple(FORMATS)
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_format_computes_nearly_what_the_model_s_own_code_does(shape: str, quantization: Any) -> None:
+    stock = SHAPES[shape]()
+    with torch.inference_mode():
+        expected = stock(input_ids=torch.tensor([TEXT])).logits[0, -1:]
+    model = prepared(stock, kv_cache_tokens=256, path=cpu_path(quantization))
+    slots = model.slots.allocate(len(TEXT))
+    assert slots
+    difference = model.forward([Segment(TEXT, 0, slots)]) - expected
+    assert float(difference.norm() / expected.norm()) < FORMATS[quantization].tolerance / 2
+
+
+class HalfLinear(nn.Module):
+    """A linear layer with its weight in bfloat16."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self._weight = weight.to(torch.bfloat16)
+        self._bias = None if bias is None else bias.detach().clone()
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(hidden, self._weight.float(), self._bias)
+
+
+def half_layers(kernels: Kernels | None) -> LinearLayers:
+    return LinearLayers(library="this test", build=HalfLinear, least_rows=8)
+
+
+HALF = WeightFormat(
+    name="bfloat16",
+    layers=half_layers,
+    on_gpu=False,
+    bytes_per_weight=0.5,  # fewer than any other format's
+    kv_cache_dtype=torch.float16,
+    tolerance=0.1,
+    program_tolerance=0.01,
+)
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> Callable[[WeightFormat], Any]:
+    """Adds a format to the list, and to nothing else, and returns the value of the setting."""
+
+    def add(weight_format: WeightFormat) -> Any:
+        monkeypatch.setitem(FORMATS, "new", weight_format)  # type: ignore[misc]
+        return "new"
+
+    return add
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_format_that_is_added_to_the_list_alone_can_be_used(
+    added: Callable[[WeightFormat], Any], kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernels:
+        monkeypatch.setattr(native, "load", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    new = added(HALF)
+    path = choose_path(device="auto", quantization=new)  # it is not computed on GPUs
+    assert ": bfloat16 layers by this test, attention by " in path.description
+    settings = EngineConfig(kv_cache_tokens=256, quantization=new)
+    model = prepare(tiny_gpt2(), name="tiny", config=settings, path=path)
+    assert model.cache.dtype is torch.float16
+    assert any(isinstance(module, HalfLinear) for module in model._model.modules())
+    rows: list[int] = []
+    model._model.register_forward_pre_hook(
+        lambda _, args, kw: rows.append(kw["input_ids"].numel()), with_kwargs=True
+    )
+    slots = model.slots.allocate(len(TEXT) + 1)
+    assert slots
+    model.forward([Segment(TEXT, 0, slots)])
+    assert model.forward([Segment([7], len(TEXT), slots)]).shape == (1, 257)
+    assert rows == [len(TEXT), 8]
+
+
+def test_a_format_that_is_for_cpus_only_is_not_computed_on_cuda(added: Callable[[WeightFormat], Any]) -> None:
+    with pytest.raises(ModelUnavailable, match=r"^Only CPUs compute bfloat16 weights: set LLM_DEVICE=cpu"):
+        choose_path(device="cuda", quantization=added(HALF))
+
+
+def test_too_little_memory_names_the_smallest_format(
+    added: Callable[[WeightFormat], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "memory_limit", lambda: 50 * 1024 * 1024)
+
+    def refusal(quantization: Any) -> str:
+        with pytest.raises(ModelUnavailable) as refused:
+            memory.kv_cache_tokens(
+                tiny_gpt2().config,
+                EngineConfig(quantization=quantization),
+                dtype=torch.float32,
+                context_length=CONTEXT_LENGTH,
+                device=torch.device("cpu"),
+            )
+        return str(refused.value)
+
+    assert "LLM_QUANTIZATION=int8" in refusal("none")
+    assert "LLM_QUANTIZATION" not in refusal("int8")
+    new = added(HALF)
+    assert "LLM_QUANTIZATION=new" in refusal("int8")
+    assert "LLM_QUANTIZATION" not in refusal(new)
+
+
+def test_weights_that_are_read_wrong_are_not_served(added: Callable[[WeightFormat], Any]) -> None:
+    class Misread(HalfLinear):
+        def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+            super().__init__(weight.flip(0), bias)
+
+    def layers(kernels: Kernels | None) -> LinearLayers:
+        return LinearLayers(library="this test", build=Misread)
+
+    path = cpu_path(added(replace(HALF, layers=layers)))
+    with pytest.raises(ModelUnavailable, match=r"with bfloat16 weights by this test: its logits are too far"):
+        prepared(tiny_gpt2(), kv_cache_tokens=256, path=path)

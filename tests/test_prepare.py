@@ -1,0 +1,97 @@
+"""What a model goes through before it runs, and what is said when it cannot be served."""
+
+import pytest
+import torch
+from transformers import BloomConfig, BloomForCausalLM
+
+from inference.engine.compute.path import cpu_path
+from inference.engine.compute.prepare import prepare
+from inference.engine.config import EngineConfig
+from inference.engine.errors import ModelUnavailable
+from tests.models import CONTEXT_LENGTH, prepared, tiny_gpt2
+
+
+def test_a_model_whose_attention_is_not_causal_attention_is_refused() -> None:
+    strange = tiny_gpt2()
+    for layer in strange.transformer.h:  # type: ignore[union-attr]
+        layer.attn.register_forward_hook(lambda module, args, output: (output[0] * calls(module), output[1]))
+    with pytest.raises(ModelUnavailable, match=r"^Models of the kind gpt2 cannot be served: .* attention"):
+        prepared(strange, kv_cache_tokens=256)
+
+
+def calls(module: torch.nn.Module) -> int:
+    """How often the module has run: makes its result depend on more than its input."""
+    module.calls = getattr(module, "calls", 0) + 1  # type: ignore[assignment]
+    return int(module.calls)  # type: ignore[arg-type]
+
+
+def test_a_model_that_knows_no_attention_interface_is_refused() -> None:
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=257, hidden_size=64, n_layer=2, n_head=4))
+    with pytest.raises(ModelUnavailable, match=r"^Models of the kind bloom cannot be served"):
+        prepared(bloom, kv_cache_tokens=256)
+
+
+def test_a_model_whose_code_fails_with_the_hooks_is_refused_with_the_reason() -> None:
+    model = tiny_gpt2()
+
+    def fail(module: torch.nn.Module, args: object) -> None:
+        if model.config._attn_implementation != "sdpa":
+            raise ValueError("only sdpa is implemented")
+
+    model.transformer.h[1].attn.register_forward_pre_hook(fail)  # type: ignore[index,union-attr]
+    with pytest.raises(ModelUnavailable, match=r"kind gpt2 cannot be served: .*only sdpa is implemented"):
+        prepared(model, kv_cache_tokens=256)
+
+
+def test_a_model_that_computes_nan_is_refused() -> None:
+    broken = tiny_gpt2()
+    with torch.no_grad():
+        broken.get_output_embeddings().weight.fill_(torch.nan)
+    with pytest.raises(ModelUnavailable, match=r"^Models of the kind gpt2 cannot be served"):
+        prepared(broken, kv_cache_tokens=256)
+
+
+def test_a_device_that_is_too_small_for_the_model_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    model = tiny_gpt2()
+    monkeypatch.setattr(model, "to", full)
+    with pytest.raises(
+        ModelUnavailable, match=r"^The memory of cpu is too small for this model: .* LLM_DEVICE=cpu"
+    ):
+        prepared(model, kv_cache_tokens=256)
+
+
+def test_memory_too_small_for_the_cache_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.engine.memory.memory_limit", lambda: 50 * 1024 * 1024)
+    with pytest.raises(ModelUnavailable, match=r"too small for this model and a text of 256 tokens"):
+        prepare(tiny_gpt2(), name="tiny", config=EngineConfig(), path=cpu_path())
+
+
+def test_the_cache_is_sized_when_the_weights_have_their_final_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_gpt2()
+    own_layers: list[int] = []
+
+    def measured() -> int:
+        own_layers.append(sum(type(module).__name__ == "Conv1D" for module in model.modules()))
+        return 0
+
+    monkeypatch.setattr("inference.engine.memory.anonymous_memory", measured)
+    served = prepare(model, name="tiny", config=EngineConfig(max_running=3), path=cpu_path())
+    assert own_layers == [0]
+    assert served.cache.tokens == 3 * CONTEXT_LENGTH
+    assert served.slots.free == served.cache.tokens
+
+
+def test_a_cache_smaller_than_a_tile_is_enough() -> None:
+    assert prepared(tiny_gpt2(), kv_cache_tokens=3).slots.size == 3
+
+
+def test_a_model_whose_logits_depend_on_the_batch_is_served_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    leaking = tiny_gpt2()
+    leaking.transformer.ln_f.register_forward_hook(lambda module, args, out: out + out.mean(1, True) * 1e-6)  # type: ignore[union-attr]
+    assert not prepared(leaking, kv_cache_tokens=1024).reproducible
+    assert "can depend on the load" in caplog.text
