@@ -53,7 +53,7 @@ class Server:
 
     def compute_path(self) -> str:
         """How it computes on this machine, as its log says; empty if the log does not say it."""
-        found = re.search(r" is ready after [\d.]+ s (.+?)\. It has ", self.log.read_text())
+        found = re.search(r" is ready after [\d.]+ s, (.+?)\. CPU threads: ", self.log.read_text())
         return found[1] if found else ""
 
     def ask(self, clients: int, seconds: float, *options: str) -> dict[str, float]:

@@ -20,7 +20,9 @@ def test_http_runs_to_its_end(tiny_model: Path, tmp_path: Path, capsys: pytest.C
     options = ["--clients", "1", "2", "--seconds", "1", "--rounds", "1", "--words", "3", "--new-tokens", "4"]
     benchmark_http(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
 
-    services = json.loads(out.read_text())["services"]
+    result = json.loads(out.read_text())
+    assert result["paths"]["llmservice"].startswith("on the CPU")
+    services = result["services"]
     assert set(services) == {"engine, no HTTP", "thread pool", "llmservice"}
     for name in ("thread pool", "llmservice"):
         for clients in ("1", "2"):
@@ -36,6 +38,8 @@ def test_startup_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "startup.json"
     options = ["--precision", "float32", "--rounds", "1"]
     startup.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
-    (start,) = json.loads(out.read_text())["starts"]["float32"]
+    result = json.loads(out.read_text())
+    assert result["paths"]["float32"].startswith("on the CPU")
+    (start,) = result["starts"]["float32"]
     assert start["ready_s"] > 0
     assert start["peak_bytes"] >= start["ready_bytes"] * 0.5 > 0
