@@ -6,12 +6,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import APIKey, KeyEvent
-from accounts.templatetags.keys import event_badge, event_details
+from accounts.templatetags.keys import event_badge, event_details, exact
 
 if TYPE_CHECKING:
     EventModelAdmin = admin.ModelAdmin[KeyEvent]
@@ -45,7 +44,7 @@ class KeyEventAdmin(EventModelAdmin):
 
     @admin.display(description="when", ordering="at")
     def when(self, event: KeyEvent) -> str:
-        return f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S}"
+        return exact(event.at)
 
     @admin.display(description="key", ordering="key__name")
     def key_link(self, event: KeyEvent) -> SafeString:
