@@ -95,9 +95,14 @@ def update_key(*, key: APIKey, fields: Collection[str], by: Actor = SYSTEM) -> N
             (EventKind.LIMITS_CHANGED, "limits", limits),
             (EventKind.CHANGED, "fields", others),
         ):
-            if changed:
-                values = {name: _as_json(_values(key, changed)), "before": _as_json(_values(before, changed))}
-                record(kind, key=key, by=by, **values)
+            if new := {
+                field: value
+                for field, value in _values(key, changed).items()
+                if value != getattr(before, field)
+            }:
+                record(
+                    kind, key=key, by=by, **{name: _as_json(new), "before": _as_json(_values(before, new))}
+                )
 
 
 def create_first_key(*, secret: str) -> APIKey | None:

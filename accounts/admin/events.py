@@ -28,7 +28,7 @@ class WhenFilter(admin.DateFieldListFilter):
 
 @admin.register(KeyEvent)
 class KeyEventAdmin(EventModelAdmin):
-    list_display = ("when", "key_link", "what", "secret", "actor", "address", "details_display")
+    list_display = ("when", "key_link", "what", "details_display", "secret", "actor_and_address")
     list_display_links = None
     list_filter = ("kind", ("at", WhenFilter))
     show_facets = admin.ShowFacets.NEVER
@@ -54,6 +54,11 @@ class KeyEventAdmin(EventModelAdmin):
     @admin.display(description="event", ordering="kind")
     def what(self, event: KeyEvent) -> SafeString:
         return event_badge(event)
+
+    @admin.display(description="by", ordering="actor")
+    def actor_and_address(self, event: KeyEvent) -> SafeString:
+        address = format_html('<span class="key-line key-quiet">from {}</span>', event.address)
+        return format_html("{}{}", event.actor, address if event.address else "")
 
     @admin.display(description="details")
     def details_display(self, event: KeyEvent) -> str:

@@ -34,6 +34,14 @@ DEFAULT_LIMITS = {
 }
 
 
+def limit_text(name: str, key: APIKey) -> str:
+    """The limit that applies to the key, and whether it is the default from the settings."""
+    setting, zero = DEFAULT_LIMITS[name]
+    own = getattr(key, name)
+    applies = getattr(settings, setting) if own is None else own
+    return (f"{applies:,}" if applies else zero) + (" (the service's default)" if own is None else "")
+
+
 class NetworksField(forms.CharField):
     """Edits a list of networks as text, one per line or separated by commas."""
 
