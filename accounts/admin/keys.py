@@ -87,7 +87,7 @@ class APIKeyAdmin(BulkActionsAdmin):
     def limits_display(self, key: APIKey) -> SafeString:
         limits = Limits.of(key)
         lines = [
-            limits.rate and f"{compact(limits.rate.per_minute)} requests/min",
+            limits.rate and f"{compact(limits.rate.per_minute)}/min",
             limits.tokens_per_day and f"{compact(limits.tokens_per_day)} tokens/day",
             limits.max_concurrent and f"{compact(limits.max_concurrent)} at a time",
         ]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Permission, User
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts import secret_use, services
@@ -14,6 +14,11 @@ from accounts.events import Actor
 from accounts.models import APIKey, DailyUsage
 from tests.e2e.browser import browsing, log_in, needs_browser
 
+window_and_theme = pytest.mark.parametrize(
+    ("width", "dark"),
+    [(1280, False), (1280, True), (390, False), (390, True)],
+    ids=["wide-light", "wide-dark", "narrow-light", "narrow-dark"],
+)
 pytestmark = [needs_browser, pytest.mark.django_db(transaction=True)]
 
 ADMIN = "/admin/"
@@ -82,15 +87,14 @@ def staff() -> Iterator[str]:
     return "staff"
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_axe_finds_nothing_on_any_page(
+@window_and_theme
+def test_axe_finds_nothing_on_any_page_of_the_admin(
     live_server: LiveServer, key: APIKey, staff: str, width: int, dark: bool
 ) -> None:
     pages = (
         *(ADMIN, KEYS, f"{KEYS}?q=nothing", f"{KEYS}add/"),
         *(f"{KEYS}{key.pk}/{page}/" for page in ("change", "rotate", "end_grace", "disable", "revoke")),
-        *(EVENTS, f"{EVENTS}?key__id__exact={key.pk}", USAGE, f"{USAGE}{key.pk}/", "/docs"),
+        *(EVENTS, f"{EVENTS}?key__id__exact={key.pk}", USAGE, f"{USAGE}{key.pk}/"),
     )
     found: list[str] = []
     with browsing(live_server.url, width=width, dark=dark) as window:
@@ -112,3 +116,41 @@ def test_axe_finds_nothing_on_any_page(
             look(address)
         assert window.complaints == []
     assert found == [], "\n".join(found)
+
+
+@window_and_theme
+def test_axe_finds_nothing_in_the_documentation_whatever_is_opened(
+    live_server: LiveServer, width: int, dark: bool
+) -> None:
+    with browsing(live_server.url, width=width, dark=dark) as window:
+        page = window.new_page()
+        page.goto("/docs")
+        operations = page.locator(".opblock-summary-control")
+        expect(operations).to_have_count(6)
+        found = list(violations(page))
+        for operation in operations.all():
+            operation.click()
+        expect(page.locator(".opblock.is-open")).to_have_count(6)
+        page.locator("#operations-Service-health .execute").click()
+        expect(page.locator(".live-responses-table .response")).to_be_visible()
+        page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
+        found += violations(page)
+        page.get_by_role("button", name="Authorize").click()
+        found += violations(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert window.complaints == []
+    assert found == [], "\n".join(found)
+
+
+def test_an_operation_of_the_documentation_is_at_most_five_screens_long(live_server: LiveServer) -> None:
+    with browsing(live_server.url, width=390) as window:
+        page = window.new_page()
+        page.goto("/docs#/Generation/generate")
+        refusal = page.locator("summary", has_text="A limit of the API key does not allow this request now")
+        expect(refusal).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollHeight") <= 5 * 900
+        expect(page.get_by_text("Retry-After")).to_have_count(2)
+        expect(page.get_by_text("Retry-After").first).to_be_hidden()
+        refusal.click()
+        page.locator(".docs-refusal details[open]").get_by_text("Headers", exact=True).click()
+        expect(page.get_by_text("Retry-After").first).to_be_visible()
