@@ -38,9 +38,8 @@ def record_refusal(*, secret: APIKeySecret, now: datetime, address: str | None =
 
 def _first_use(secret: APIKeySecret) -> EventKind:
     """Tells the successor of a rotation from all others: its first use is a reason to end a grace period."""
-    others = APIKeySecret.objects.filter(key=secret.key_id)
-    made_by_rotation = others.filter(pk__lt=secret.pk).exists()
-    replaced = others.filter(pk__gt=secret.pk).exists()
+    made_by_rotation = secret.created_at > secret.key.created_at
+    replaced = secret.expires_at is not None
     return EventKind.SUCCESSOR_USED if made_by_rotation and not replaced else EventKind.FIRST_USED
 
 

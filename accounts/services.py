@@ -91,18 +91,16 @@ def update_key(*, key: APIKey, fields: Collection[str], by: Actor = SYSTEM) -> N
     with _refused_if_name_in_use(key.name), transaction.atomic():
         before = APIKey.objects.select_for_update().get(pk=key.pk)
         key.save(update_fields=fields)
-        for kind, name, changed in (
+        for kind, name, saved in (
             (EventKind.LIMITS_CHANGED, "limits", limits),
             (EventKind.CHANGED, "fields", others),
         ):
-            if new := {
-                field: value
-                for field, value in _values(key, changed).items()
-                if value != getattr(before, field)
-            }:
-                record(
-                    kind, key=key, by=by, **{name: _as_json(new), "before": _as_json(_values(before, new))}
-                )
+            if changed := [field for field in saved if getattr(key, field) != getattr(before, field)]:
+                details: dict[str, Any] = {
+                    name: _as_json(_values(key, changed)),
+                    "before": _as_json(_values(before, changed)),
+                }
+                record(kind, key=key, by=by, **details)
 
 
 def create_first_key(*, secret: str) -> APIKey | None:

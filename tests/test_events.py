@@ -103,6 +103,7 @@ def test_a_successor_that_was_replaced_before_its_first_use_is_not_told_as_new()
     key = services.create_key(name="search").key
     second = services.rotate(key=key, grace=timedelta(0))
     services.rotate(key=second.key, grace=HOUR)
+    second.secret.refresh_from_db()
     secret_use.record_use(secret=second.secret, now=timezone.now())
     assert kinds(key)[-1] == EventKind.FIRST_USED
     assert last(key).get_kind_display() == "Secret first used"

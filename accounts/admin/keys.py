@@ -67,7 +67,7 @@ class APIKeyAdmin(BulkActionsAdmin):
         tokens = used.order_by().values("key").annotate(sum=Sum(TOKENS)).values("sum")
         return keys.annotate(last_use=Max("secrets__last_used_at"), used_tokens=Coalesce(Subquery(tokens), 0))
 
-    def get_list_display(self, request: HttpRequest) -> list[str]:
+    def get_list_display(self, request: HttpRequest) -> Any:
         may_see_usage = request.user.has_perm(USAGE_PERMISSION)
         return [name for name in self.list_display if name != "usage_display" or may_see_usage]
 

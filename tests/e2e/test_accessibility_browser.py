@@ -1,10 +1,10 @@
 """axe-core finds nothing on any page, in either theme, in a wide and in a narrow window."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from django.contrib.auth.models import Permission, User
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
@@ -81,7 +81,7 @@ def violations(page: Page) -> Sequence[str]:
 
 
 @pytest.fixture
-def staff() -> Iterator[str]:
+def staff() -> str:
     user = User.objects.create_user("staff", password="password", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_apikey"))
     return "staff"
