@@ -15,7 +15,7 @@ from accounts.events import address_of
 from accounts.limits import attempts
 from accounts.limits.attempts import Purpose
 from accounts.models import APIKey, APIKeySecret, KeyState
-from llmservice.http import networks
+from llmservice.http import networks, request_record
 
 HEADER = "X-API-Key"
 
@@ -48,6 +48,8 @@ class APIKeyAuthentication(BaseAuthentication):
             if tokens.is_acceptable(plaintext):
                 attempts.count(Purpose.AUTHENTICATION, address)
             raise AuthenticationFailed(INVALID)
+        if (record := request_record.current()) is not None:
+            record.key_id = secret.key_id
         now = timezone.now()
         if (reason := refusal(secret, now)) is not None:
             if secret.key.state_at(now) in {KeyState.ACTIVE, KeyState.EXPIRED}:

@@ -20,7 +20,7 @@ def record_use(*, secret: APIKeySecret, now: datetime, address: str | None = Non
     if secret.last_used_at is None:
         with transaction.atomic():
             if same.filter(last_used_at__isnull=True).update(**used):
-                _record(EventKind.FIRST_USED, secret, now, address)
+                _record(_first_use(secret), secret, now, address)
     elif secret.last_used_at <= (stale := now - USED_RESOLUTION):
         same.filter(last_used_at__lte=stale).update(**used)
 
@@ -34,6 +34,13 @@ def record_refusal(*, secret: APIKeySecret, now: datetime, address: str | None =
     with transaction.atomic():
         if APIKeySecret.objects.filter(due, pk=secret.pk).update(refused_at=now):
             _record(EventKind.REFUSED_EXPIRED, secret, now, address)
+
+
+def _first_use(secret: APIKeySecret) -> EventKind:
+    """Tells the successor of a rotation from all others: its first use is a reason to end a grace period."""
+    made_by_rotation = secret.created_at > secret.key.created_at
+    replaced = secret.expires_at is not None
+    return EventKind.SUCCESSOR_USED if made_by_rotation and not replaced else EventKind.FIRST_USED
 
 
 def _record(kind: EventKind, secret: APIKeySecret, now: datetime, address: str | None) -> None:

@@ -89,11 +89,18 @@ def update_key(*, key: APIKey, fields: Collection[str], by: Actor = SYSTEM) -> N
         key.allowed_networks = networks.parse(key.allowed_networks)
         key.scopes = checked_scopes(key.scopes)
     with _refused_if_name_in_use(key.name), transaction.atomic():
+        before = APIKey.objects.select_for_update().get(pk=key.pk)
         key.save(update_fields=fields)
-        if limits:
-            record(EventKind.LIMITS_CHANGED, key=key, by=by, limits=_as_json(_values(key, limits)))
-        if others:
-            record(EventKind.CHANGED, key=key, by=by, fields=_as_json(_values(key, others)))
+        for kind, name, saved in (
+            (EventKind.LIMITS_CHANGED, "limits", limits),
+            (EventKind.CHANGED, "fields", others),
+        ):
+            if changed := [field for field in saved if getattr(key, field) != getattr(before, field)]:
+                details: dict[str, Any] = {
+                    name: _as_json(_values(key, changed)),
+                    "before": _as_json(_values(before, changed)),
+                }
+                record(kind, key=key, by=by, **details)
 
 
 def create_first_key(*, secret: str) -> APIKey | None:

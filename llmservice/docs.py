@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import Resolver404, resolve, reverse
@@ -10,6 +11,8 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
+from inference import model_source
+from llmservice import __version__
 from llmservice.http.views import OwnMethodsView
 
 
@@ -28,10 +31,15 @@ class _Page(OwnMethodsView):
 
 
 class DocsView(_Page):
-    """Swagger UI, loaded from this host only."""
+    """Swagger UI, loaded from this host only, under a head that names the base URL and the model."""
 
     def get(self, request: Request) -> HttpResponse:
-        return render(request, "llmservice/docs.html")
+        context = {
+            "version": __version__,
+            "base_url": request.build_absolute_uri("/").rstrip("/"),
+            "model": model_source.public_name(settings.LLM_MODEL),
+        }
+        return render(request, "llmservice/docs.html", context)
 
 
 class HomeView(_Page):

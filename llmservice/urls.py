@@ -18,6 +18,6 @@ urlpatterns = [
 ]
 
 handler400 = "llmservice.http.problems.bad_request"
-handler403 = "llmservice.http.problems.permission_denied"
+handler403 = "accounts.admin.forbidden.permission_denied"
 handler404 = "llmservice.http.problems.page_not_found"
 handler500 = "llmservice.http.problems.server_error"

@@ -17,8 +17,8 @@ def url(page: str, key: APIKey) -> str:
 
 
 def create(client: Client, **fields: Any) -> Any:
-    empty = {"expires_at_0": "", "expires_at_1": ""}
-    return client.post(f"{LIST}add/", {"name": "search", "scopes": ["generate", "usage"], **empty, **fields})
+    filled = {"name": "search", "scopes": ["generate", "usage"], "expiry": "never"}
+    return client.post(f"{LIST}add/", {**filled, **fields})
 
 
 def change(client: Client, key: APIKey, **fields: Any) -> Any:

@@ -1,7 +1,7 @@
 """The admin's list of keys, and its pages to create and edit a key."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -13,11 +13,12 @@ from pytest_django import Settings
 
 from accounts import secret_use, services
 from accounts.events import Actor
-from accounts.models import APIKey, APIKeySecret, EventKind, KeyEvent, KeyState
+from accounts.models import APIKey, APIKeySecret, DailyUsage, EventKind, KeyEvent, KeyState
 from tests.admin_pages import LIST, change, create, shown_secret, text, url
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
 ADA = Actor(name="ada", address="192.0.2.1")
 
 pytestmark = pytest.mark.django_db
@@ -92,7 +93,7 @@ def test_the_form_shows_the_default_of_each_limit(admin_client: Client, settings
 
 
 def test_the_curl_example_uses_the_host_of_the_request(admin_client: Client) -> None:
-    form = {"name": "search", "scopes": ["generate"]}
+    form = {"name": "search", "scopes": ["generate"], "expiry": "never"}
     response = admin_client.post(f"{LIST}add/", form, headers={"host": "localhost:8123"})
     assert "curl http://localhost:8123/generate" in text(response)
 
@@ -116,8 +117,45 @@ def test_no_page_shows_a_secret_again(admin_client: Client) -> None:
 
 
 def test_an_expiry_in_the_past_is_refused(admin_client: Client) -> None:
-    response = create(admin_client, expires_at_0="2020-01-01", expires_at_1="00:00:00")
+    response = create(admin_client, expiry="custom", expires_at_0="2020-01-01", expires_at_1="00:00:00")
     assert "This is in the past" in text(response)
+    assert not APIKey.objects.exists()
+
+
+@pytest.mark.parametrize("days", [30, 90, 365])
+def test_a_new_key_expires_after_the_chosen_days_on_the_day_shown(admin_client: Client, days: int) -> None:
+    ends = timezone.now() + days * DAY
+    page = text(admin_client.get(f"{LIST}add/"))
+    shown = re.search(rf"In {days} days: (\d{{4}}-\d\d-\d\d \d\d:\d\d) UTC", page)
+    assert shown is not None
+    assert abs(datetime.fromisoformat(f"{shown[1]}+00:00") - ends) < 2 * MINUTE
+    created = create(admin_client, expiry=str(days), expires_at_0="nonsense", expires_at_1="")
+    key = APIKey.objects.get()
+    assert key.expires_at is not None
+    assert abs(key.expires_at - ends) < MINUTE
+    assert f"on {key.expires_at:%Y-%m-%d %H:%M} UTC" in text(created)
+
+
+def test_a_new_key_expires_never_or_at_any_other_time(admin_client: Client) -> None:
+    create(admin_client, expiry="never", expires_at_0="2099-01-01", expires_at_1="12:00:00")
+    create(admin_client, name="other", expiry="custom", expires_at_0="2099-01-01", expires_at_1="12:00:00")
+    assert APIKey.objects.get(name="search").expires_at is None
+    assert APIKey.objects.get(name="other").expires_at == datetime(2099, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"expiry": ""}, "Choose when the key expires"),
+        ({"expiry": "31"}, "Choose when the key expires"),
+        ({"expiry": "custom"}, "Enter the day and the time"),
+        ({"expiry": "custom", "expires_at_0": "soon", "expires_at_1": "noon"}, "Enter a valid date"),
+    ],
+)
+def test_an_expiry_that_is_not_one_is_refused(
+    admin_client: Client, fields: dict[str, str], message: str
+) -> None:
+    assert message in text(create(admin_client, **fields))
     assert not APIKey.objects.exists()
 
 
@@ -130,6 +168,50 @@ def test_the_list_shows_state_prefix_owner_and_last_use(admin_client: Client) ->
     page = text(admin_client.get(LIST))
     for shown in ("search", "Ada", "Active", f"{issued.secret.prefix}…", "5\xa0minutes ago"):
         assert shown in page
+
+
+def row_of(page: str, name: str) -> str:
+    """The text of the row of the key's name in the list."""
+    rows = re.findall(r"<tr>(.*?)</tr>", page, flags=re.DOTALL)
+    (row,) = [row for row in rows if f">{name}</a>" in row]
+    return " ".join(re.sub(r"<[^>]+>", " ", row).split())
+
+
+def test_the_list_shows_limits_usage_and_creation(admin_client: Client, settings: Settings) -> None:
+    settings.LLM_KEY_REQUESTS_PER_MINUTE = 90
+    limits = {"tokens_per_day": 2_500_000, "max_concurrent": 4}
+    limited = services.create_key(name="limited", limits=limits).key
+    services.create_key(name="unlimited", limits={"requests_per_minute": 0})
+    APIKey.objects.filter(pk=limited.pk).update(created_at=timezone.now() - 40 * DAY)
+    today = timezone.now().date()
+    for days_ago, tokens in ((0, 1_000), (29, 200), (30, 50_000)):
+        day = today - days_ago * DAY
+        DailyUsage.objects.create(key=limited, day=day, prompt_tokens=tokens, completion_tokens=34)
+    page = text(admin_client.get(LIST))
+    shown = "90/min 2.5M tokens/day 4 at a time 1.27k never 1 month ago never"
+    assert shown in row_of(page, "limited")
+    assert "unlimited 0 never just now never" in row_of(page, "unlimited")
+
+
+def test_the_usage_in_the_list_needs_its_permission(client: Client, key: APIKey) -> None:
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_apikey"))
+    client.force_login(viewer)
+    page = text(client.get(LIST))
+    assert ">search</a>" in page
+    assert "usage_display" not in page
+
+
+def test_an_empty_list_offers_to_create_a_key_and_a_search_without_result_to_show_all(
+    admin_client: Client,
+) -> None:
+    page = text(admin_client.get(LIST))
+    assert "There are no API keys yet" in page
+    assert f'href="{LIST}add/">Create the first key</a>' in page
+    services.create_key(name="search")
+    page = text(admin_client.get(LIST, {"q": "nothing"}))
+    assert 'No API key matches. <a href="?">Show all API keys</a>' in page
+    assert "There are no API keys yet" not in page
 
 
 @pytest.fixture
@@ -260,10 +342,20 @@ def test_the_page_says_by_whom_and_why_a_key_was_disabled_or_revoked(
 
 def test_the_page_shows_the_events_of_the_key(admin_client: Client, key: APIKey) -> None:
     services.rotate(key=key, grace=HOUR, reason="Quarterly", by=ADA)
-    key.tokens_per_day = 5000
-    services.update_key(key=key, fields=["tokens_per_day"], by=ADA)
     page = text(admin_client.get(url("change", key)))
-    for shown in ("Rotated", "grace period of 1 hour; “Quarterly”", "192.0.2.1", "tokens per day: 5000"):
+    for shown in ("Rotated", "grace period of 1 hour; “Quarterly”", "192.0.2.1"):
+        assert shown in page
+
+
+def test_a_change_is_shown_with_the_old_and_the_new_values(admin_client: Client, key: APIKey) -> None:
+    change(admin_client, key, tokens_per_day="5000", burst="0", owner="Ada")
+    change(admin_client, key, tokens_per_day="0", name="find", owner="Ada")
+    page = text(admin_client.get(url("change", key)))
+    for shown in (
+        "burst: default → as many as per minute; tokens per day: default → 5,000",
+        "burst: as many as per minute → default; tokens per day: 5,000 → unlimited",
+        "name: search → find",
+    ):
         assert shown in page
 
 
@@ -274,6 +366,19 @@ def test_a_revoked_key_shows_its_networks_and_scopes_as_text(admin_client: Clien
     assert "10.0.0.0/8" in page
     assert "See its own limits and usage" in page
     assert key.state is KeyState.REVOKED
+
+
+def test_a_read_only_key_shows_the_limits_that_apply(admin_client: Client, settings: Settings) -> None:
+    settings.LLM_KEY_REQUESTS_PER_MINUTE, settings.LLM_KEY_MAX_CONCURRENT = 90, 0
+    key = services.create_key(name="search", limits={"burst": 0, "tokens_per_day": 2_500_000}).key
+    services.revoke(key=key)
+    shown = re.findall(r'<div class="readonly">([^<]*)</div>', text(admin_client.get(url("change", key))))
+    assert shown[-4:] == [
+        "90 (the service&#x27;s default)",
+        "as many as per minute",
+        "2,500,000",
+        "unlimited (the service&#x27;s default)",
+    ]
 
 
 def test_events_and_usage_are_shown_only_with_their_permissions(client: Client, key: APIKey) -> None:

@@ -1,5 +1,6 @@
 """The admin's actions on one key: their effects, their permissions, and what is stored."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -96,14 +97,22 @@ def test_submitting_a_rotation_again_is_refused_with_a_message(admin_client: Cli
     assert APIKeySecret.objects.filter(key=key).live().count() == 2
 
 
-def test_a_third_live_secret_is_announced_and_refused(admin_client: Client, key: APIKey) -> None:
+def test_during_a_grace_period_only_what_works_is_offered(admin_client: Client, key: APIKey) -> None:
+    offered = r'name="grace" value="(\w+)"'
+    assert len(re.findall(offered, text(admin_client.get(url("rotate", key))))) == 5
     rotate(admin_client, key)
-    assert "This key already has two live secrets. Rotate without a grace period" in text(
-        admin_client.get(url("rotate", key))
-    )
-    refused = rotate(admin_client, key, rotations=1)
-    assert "This key already has two live secrets" in text(refused)
+    page = text(admin_client.get(url("rotate", key)))
+    assert re.findall(offered, page) == ["0"]
+    assert f'href="{url("end_grace", key)}">End grace first…</a>' in page
+    assert 'name="hours"' not in page
+    assert "This key already has two live secrets" in text(rotate(admin_client, key, rotations=1))
     assert is_shown(rotate(admin_client, key, grace="0", rotations=1))
+
+
+def test_after_the_grace_period_was_ended_every_choice_is_offered(admin_client: Client, key: APIKey) -> None:
+    rotate(admin_client, key)
+    act(admin_client, "end_grace", key)
+    assert is_shown(rotate(admin_client, key, grace="86400", rotations=1))
 
 
 def test_opening_a_form_changes_nothing(admin_client: Client, key: APIKey) -> None:

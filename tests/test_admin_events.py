@@ -56,6 +56,25 @@ def test_the_list_shows_the_actor_the_address_and_the_reason_of_each_event(admin
         assert shown in page
 
 
+@pytest.mark.usefixtures("keys")
+def test_the_times_of_the_list_name_their_zone(admin_client: Client) -> None:
+    times = re.findall(r'field-when">([^<]*)<', text(admin_client.get(LIST)))
+    assert len(times) == 4
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", time) for time in times)
+
+
+def test_a_change_of_an_earlier_version_is_shown_without_old_values(
+    admin_client: Client, keys: tuple[APIKey, APIKey]
+) -> None:
+    details = {"limits": {"tokens_per_day": 5000}}
+    KeyEvent.objects.create(key=keys[0], kind=EventKind.LIMITS_CHANGED, actor="ada", details=details)
+    details = {"fields": {"expires_at": "2027-01-31T00:00:00+00:00", "allowed_networks": []}}
+    KeyEvent.objects.create(key=keys[0], kind=EventKind.CHANGED, actor="ada", details=details)
+    page = text(admin_client.get(LIST))
+    assert ">tokens per day: 5,000<" in page
+    assert ">allowed networks: all; expires at: 2027-01-31 00:00:00 UTC<" in page
+
+
 def test_the_list_can_be_filtered_by_kind_and_key_and_searched(
     admin_client: Client, keys: tuple[APIKey, APIKey]
 ) -> None:

@@ -91,6 +91,35 @@ def test_keys_after_the_first_five_are_one_series(admin_client: Client) -> None:
     assert [str(today()), "1,000", "999", "998", "997", "996", "2,982", "7,972"] in table_rows(page)
 
 
+def test_a_sixth_key_is_a_series_of_its_own_name(admin_client: Client) -> None:
+    for index in range(6):
+        use(make_key(f"key-{index}"), finished=1, completion_tokens=1000 - index)
+    page = text(admin_client.get(OVERVIEW))
+    head = next(row for row in table_rows(page) if row[:1] == ["Day"])
+    assert head == ["Day", "key-0", "key-1", "key-2", "key-3", "key-4", "key-5", "Total"]
+
+
+def test_revoked_keys_do_not_count_as_in_use(admin_client: Client) -> None:
+    used, revoked = make_key("used"), make_key("revoked")
+    make_key("unused")
+    for key in (used, revoked):
+        use(key, finished=1, completion_tokens=5)
+    assert '<dd>2</dd><dd class="usage-small">of 3 in use</dd>' in text(admin_client.get(OVERVIEW))
+    services.revoke(key=revoked, reason="Leaked")
+    page = text(admin_client.get(OVERVIEW))
+    assert '<dd>1</dd><dd class="usage-small">of 2 in use, and 1 revoked since</dd>' in page
+
+
+def test_refused_requests_are_shown_by_outcome(admin_client: Client) -> None:
+    key = make_key("search")
+    use(key, finished=3, refused=4, forbidden=5, invalid=6)
+    rows = table_rows(text(admin_client.get(key_page(key))))
+    assert ["Day", "Finished", "Refused", "Forbidden", "Invalid", "Total"] in rows
+    assert [str(today()), "3", "4", "5", "6", "18"] in rows
+    (row,) = rows_of(admin_client.get(CSV))
+    assert (row["refused"], row["forbidden"], row["invalid"]) == ("4", "5", "6")
+
+
 def test_daily_limits_are_shown_with_used_and_reserved_tokens(admin_client: Client) -> None:
     tight, wide, unlimited = (
         make_key("tight", tokens_per_day=100),

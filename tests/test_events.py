@@ -47,7 +47,8 @@ def test_the_events_of_a_key_are_recorded_in_order() -> None:
     assert {(event.actor, event.address) for event in key.events.all()} == {("ada", "192.0.2.7")}
     assert last(key).details == {"reason": "the project is over"}
     assert key.events.get(kind=EventKind.ROTATED).details == {"grace_s": 3600, "reason": "yearly"}
-    assert key.events.get(kind=EventKind.LIMITS_CHANGED).details == {"limits": {"burst": 5}}
+    limits = key.events.get(kind=EventKind.LIMITS_CHANGED).details
+    assert limits == {"limits": {"burst": 5}, "before": {"burst": None}}
     assert (key.revoked_by, key.revoked_reason) == ("ada", "the project is over")
 
 
@@ -56,7 +57,7 @@ def test_changes_of_limits_and_of_other_fields_are_separate_events() -> None:
     key.name, key.tokens_per_day = "find", 100
     services.update_key(key=key, fields=["name", "tokens_per_day"], by=ADA)
     assert kinds(key) == [EventKind.CREATED, EventKind.LIMITS_CHANGED, EventKind.CHANGED]
-    assert last(key).details == {"fields": {"name": "find"}}
+    assert last(key).details == {"fields": {"name": "find"}, "before": {"name": "search"}}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,27 @@ def test_the_first_use_of_a_secret_is_recorded_once_with_its_address(client: Cli
     assert event.actor == f"the holder of {issued.secret}"
     secret = APIKeySecret.objects.get()
     assert secret.last_used_from == "192.0.2.1"
+
+
+def test_only_the_successor_of_a_rotation_is_told_as_new_when_it_is_first_used() -> None:
+    first = services.create_key(name="search")
+    second = services.rotate(key=first.key, grace=HOUR)
+    now = timezone.now()
+    secret_use.record_use(secret=first.secret, now=now)
+    assert kinds(first.key)[-1] == EventKind.FIRST_USED
+    secret_use.record_use(secret=second.secret, now=now)
+    assert kinds(first.key)[-1] == EventKind.SUCCESSOR_USED
+    assert last(first.key).get_kind_display() == "New secret first used"
+
+
+def test_a_successor_that_was_replaced_before_its_first_use_is_not_told_as_new() -> None:
+    key = services.create_key(name="search").key
+    second = services.rotate(key=key, grace=timedelta(0))
+    services.rotate(key=second.key, grace=HOUR)
+    second.secret.refresh_from_db()
+    secret_use.record_use(secret=second.secret, now=timezone.now())
+    assert kinds(key)[-1] == EventKind.FIRST_USED
+    assert last(key).get_kind_display() == "Secret first used"
 
 
 def test_attempts_with_an_expired_secret_are_recorded_once_a_day() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.core.management import call_command
 from django.test import Client
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
+from pytest_django import Settings
 
 import llmservice
 from accounts import services
@@ -171,8 +173,26 @@ def test_the_root_address_redirects_to_the_documentation(client: Client) -> None
 
 def test_the_documentation_uses_no_other_host_and_no_inline_script(client: Client) -> None:
     page = client.get("/docs").content.decode()
-    assert "//" not in page
+    assert "//" not in page.replace("http://testserver", "")
     assert "<script>" not in page
+
+
+def test_the_documentation_names_the_base_url_and_the_model(client: Client, settings: Settings) -> None:
+    settings.LLM_MODEL = "openai-community/gpt2-medium"
+    page = client.get("/docs", headers={"host": "localhost:8123"}).content.decode()
+    assert "<code>http://localhost:8123</code>" in page
+    assert "<code>openai-community/gpt2-medium</code>" in page
+
+
+def test_the_documentation_does_not_name_the_folder_of_a_model(
+    client: Client, settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "our-model"
+    folder.mkdir()
+    settings.LLM_MODEL = str(folder)
+    page = client.get("/docs").content.decode()
+    assert "<code>our-model</code>" in page
+    assert str(tmp_path) not in page
 
 
 def test_the_document_has_the_version_of_the_package(document: dict[str, Any]) -> None:

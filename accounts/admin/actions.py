@@ -119,7 +119,7 @@ class KeyActionsAdmin(KeyModelAdmin):
         live = key.secrets.live()
         full = live.count() >= services.MAX_LIVE_SECRETS
         initial = {"rotations": key.rotations} | ({"grace": NO_GRACE} if full else {})
-        form = RotateForm(request.POST or None, initial=initial)
+        form = RotateForm(request.POST or None, initial=initial, full=full)
         if request.method == "POST" and form.is_valid():
             # The count from when the form was rendered: submitting the form twice does not rotate twice.
             key.rotations = form.cleaned_data["rotations"]

@@ -6,12 +6,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import APIKey, KeyEvent
-from accounts.templatetags.keys import event_badge, event_details
+from accounts.templatetags.keys import event_badge, event_details, exact
 
 if TYPE_CHECKING:
     EventModelAdmin = admin.ModelAdmin[KeyEvent]
@@ -29,7 +28,7 @@ class WhenFilter(admin.DateFieldListFilter):
 
 @admin.register(KeyEvent)
 class KeyEventAdmin(EventModelAdmin):
-    list_display = ("when", "key_link", "what", "secret", "actor", "address", "details_display")
+    list_display = ("when", "key_link", "what", "details_display", "secret", "actor_and_address")
     list_display_links = None
     list_filter = ("kind", ("at", WhenFilter))
     show_facets = admin.ShowFacets.NEVER
@@ -45,7 +44,7 @@ class KeyEventAdmin(EventModelAdmin):
 
     @admin.display(description="when", ordering="at")
     def when(self, event: KeyEvent) -> str:
-        return f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S}"
+        return exact(event.at)
 
     @admin.display(description="key", ordering="key__name")
     def key_link(self, event: KeyEvent) -> SafeString:
@@ -55,6 +54,11 @@ class KeyEventAdmin(EventModelAdmin):
     @admin.display(description="event", ordering="kind")
     def what(self, event: KeyEvent) -> SafeString:
         return event_badge(event)
+
+    @admin.display(description="by", ordering="actor")
+    def actor_and_address(self, event: KeyEvent) -> SafeString:
+        address = format_html('<span class="key-line key-quiet">from {}</span>', event.address)
+        return format_html("{}{}", event.actor, address if event.address else "")
 
     @admin.display(description="details")
     def details_display(self, event: KeyEvent) -> str:

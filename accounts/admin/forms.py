@@ -34,6 +34,14 @@ DEFAULT_LIMITS = {
 }
 
 
+def limit_text(name: str, key: APIKey) -> str:
+    """The limit that applies to the key, and whether it is the default from the settings."""
+    setting, zero = DEFAULT_LIMITS[name]
+    own = getattr(key, name)
+    applies = getattr(settings, setting) if own is None else own
+    return (f"{applies:,}" if applies else zero) + (" (the service's default)" if own is None else "")
+
+
 class NetworksField(forms.CharField):
     """Edits a list of networks as text, one per line or separated by commas."""
 
@@ -118,7 +126,10 @@ class ReasonForm(forms.Form):
 
 
 class RotateForm(ReasonForm):
-    """The grace period of the old secret, the reason, and the rotation count that the administrator saw."""
+    """The grace period of the old secret, the reason, and the rotation count that the administrator saw.
+
+    With `full`, the key has as many live secrets as it may have, so the only grace period offered is none.
+    """
 
     field_order = ("grace", "hours", "reason", "rotations")
 
@@ -139,6 +150,10 @@ class RotateForm(ReasonForm):
     )
     rotations = forms.IntegerField(widget=forms.HiddenInput)
 
+    def __init__(self, *args: Any, full: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.full = full
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = self.cleaned_data
         if cleaned.get("grace") != OTHER_GRACE:
@@ -155,6 +170,10 @@ class RotateForm(ReasonForm):
 
     def grace_options(self) -> Collection[tuple[forms.boundfield.BoundWidget, str]]:
         """Pair each radio button with a hint on when to choose it, for the template."""
+        if self.full:
+            return [
+                (self["grace"][0], "Both live secrets stop working at once. Choose this if one has leaked.")
+            ]
         hints = [
             *(hint for _, _, hint in GRACES.values()),
             f"A whole number of hours up to {LONGEST_GRACE_HOURS} ({LONGEST_GRACE_HOURS // 24} days).",

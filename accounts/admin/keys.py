@@ -3,35 +3,48 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Max, QuerySet
+from django.db.models import Max, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts import services
-from accounts.admin.actions import KeyActionsAdmin
+from accounts.admin.bulk import BulkActionsAdmin
 from accounts.admin.events import events_url
 from accounts.admin.filters import StateFilter
-from accounts.admin.forms import KeyForm
+from accounts.admin.forms import DEFAULT_LIMITS, KeyForm, limit_text
+from accounts.admin.new_key_form import NewKeyForm
 from accounts.admin.usage import USAGE_PERMISSION
+from accounts.admin.usage_figures import TOKENS, Period
 from accounts.conditions import conditions_at
 from accounts.events import Actor
 from accounts.key_fields import LIMITS
+from accounts.limits.policy import Limits, day_of
 from accounts.models import APIKey, APIKeySecret, KeyState, Scope
-from accounts.templatetags.keys import ago, condition_tag, left, state_badge
+from accounts.templatetags.keys import ago, compact, condition_tag, left, state_badge
 
 EVENTS_SHOWN = 8
-# On a read-only page, lists are shown as plain text.
-SHOWN_AS_TEXT: dict[Any, str] = {"allowed_networks": "networks_text", "scopes": "scopes_text"}
+USAGE_DAYS = 30
+# On a read-only page, lists and limits are shown as plain text, the limits as they apply.
+SHOWN_AS_TEXT: dict[Any, str] = {
+    "allowed_networks": "networks_text",
+    "scopes": "scopes_text",
+    **{name: f"{name}_text" for name in DEFAULT_LIMITS},
+}
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(KeyActionsAdmin):
+class APIKeyAdmin(BulkActionsAdmin):
     form = KeyForm
-    list_display = ("name", "state_display", "owner", "secrets_display", "last_used", "expires")
+    list_display = (
+        *("name", "state_display", "owner", "secrets_display", "limits_display", "usage_display"),
+        *("last_used", "created", "expires"),
+    )
     list_filter = (StateFilter,)
     show_facets = admin.ShowFacets.ALWAYS
     search_fields = ("name", "owner", "note", "secrets__prefix")
@@ -50,7 +63,13 @@ class APIKeyAdmin(KeyActionsAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[APIKey]:
         keys = super().get_queryset(request).prefetch_related("secrets")
-        return keys.annotate(last_use=Max("secrets__last_used_at"))
+        used = Period(today=day_of(timezone.now()), length=USAGE_DAYS).usage().filter(key=OuterRef("pk"))
+        tokens = used.order_by().values("key").annotate(sum=Sum(TOKENS)).values("sum")
+        return keys.annotate(last_use=Max("secrets__last_used_at"), used_tokens=Coalesce(Subquery(tokens), 0))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        may_see_usage = request.user.has_perm(USAGE_PERMISSION)
+        return [name for name in self.list_display if name != "usage_display" or may_see_usage]
 
     @admin.display(description="state")
     def state_display(self, key: APIKey) -> SafeString:
@@ -64,9 +83,30 @@ class APIKeyAdmin(KeyActionsAdmin):
             "", '<code class="key-prefix">{}</code> ', ((str(secret),) for secret in live)
         )
 
+    @admin.display(description="limits")
+    def limits_display(self, key: APIKey) -> SafeString:
+        limits = Limits.of(key)
+        lines = [
+            limits.rate and f"{compact(limits.rate.per_minute)}/min",
+            limits.tokens_per_day and f"{compact(limits.tokens_per_day)} tokens/day",
+            limits.max_concurrent and f"{compact(limits.max_concurrent)} at a time",
+        ]
+        if limits.unlimited:
+            return format_html('<span class="key-quiet">{}</span>', "unlimited")
+        return format_html_join("", '<span class="key-line">{}</span>', ((line,) for line in lines if line))
+
+    @admin.display(description=f"tokens, {USAGE_DAYS} days", ordering="used_tokens")
+    def usage_display(self, key: APIKey) -> SafeString:
+        url = reverse("admin:accounts_dailyusage_key", args=[key.pk])
+        return format_html('<a href="{}">{}</a>', url, compact(key.used_tokens))  # type: ignore[attr-defined]
+
     @admin.display(description="last used", ordering="last_use")
     def last_used(self, key: APIKey) -> SafeString:
         return ago(key.last_used_at)
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, key: APIKey) -> SafeString:
+        return ago(key.created_at)
 
     @admin.display(description="expires", ordering="expires_at")
     def expires(self, key: APIKey) -> str:
@@ -87,7 +127,10 @@ class APIKeyAdmin(KeyActionsAdmin):
         return not revoked and super().has_change_permission(request, obj)
 
     def get_fieldsets(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
-        if obj is None or self.has_change_permission(request, obj):
+        if obj is None:
+            (title, use) = self.fieldsets[1]
+            return (self.fieldsets[0], (title, {"fields": ("expiry", *use["fields"])}), self.fieldsets[2])
+        if self.has_change_permission(request, obj):
             return self.fieldsets
         return [
             (title, {"fields": [SHOWN_AS_TEXT.get(name, name) for name in options["fields"]]})
@@ -105,7 +148,30 @@ class APIKeyAdmin(KeyActionsAdmin):
     def scopes_text(self, key: APIKey) -> str:
         return ", ".join(Scope(scope).label for scope in key.scopes)
 
+    @admin.display(description="requests per minute")
+    def requests_per_minute_text(self, key: APIKey) -> str:
+        return limit_text("requests_per_minute", key)
+
+    @admin.display(description="burst")
+    def burst_text(self, key: APIKey) -> str:
+        return limit_text("burst", key)
+
+    @admin.display(description="tokens per day")
+    def tokens_per_day_text(self, key: APIKey) -> str:
+        return limit_text("tokens_per_day", key)
+
+    @admin.display(description="concurrent requests")
+    def max_concurrent_text(self, key: APIKey) -> str:
+        return limit_text("max_concurrent", key)
+
     # Creating and changing a key
+
+    def get_form(
+        self, request: HttpRequest, obj: APIKey | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        return super().get_form(
+            request, obj, change, **({"form": NewKeyForm} if obj is None else {}) | kwargs
+        )
 
     def changeform_view(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from accounts.admin.charts import Series
@@ -38,13 +38,17 @@ class Period:
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """Sums over keys and days; `finished` counts the requests that got their whole text."""
+    """Sums over keys and days; `finished` counts the requests that got their whole text.
+
+    `keys` counts the keys that are not revoked, `revoked_keys` the others.
+    """
 
     requests: int
     finished: int
     prompt_tokens: int
     completion_tokens: int
     keys: int
+    revoked_keys: int
 
     @property
     def tokens(self) -> int:
@@ -102,14 +106,16 @@ def totals(usage: QuerySet[DailyUsage]) -> Totals:
         completion_tokens=Sum("completion_tokens"),
         **{outcome: Sum(outcome) for outcome in OUTCOMES},
     )
-    keys = usage.values("key").distinct().count()
+    revoked = Count("key", filter=Q(key__revoked_at__isnull=False), distinct=True)
+    counted |= usage.aggregate(all_keys=Count("key", distinct=True), revoked_keys=revoked)
     counts = {name: value or 0 for name, value in counted.items()}
     return Totals(
         requests=sum(counts[outcome] for outcome in OUTCOMES),
         finished=counts["finished"],
         prompt_tokens=counts["prompt_tokens"],
         completion_tokens=counts["completion_tokens"],
-        keys=keys,
+        keys=counts["all_keys"] - counts["revoked_keys"],
+        revoked_keys=counts["revoked_keys"],
     )
 
 
@@ -152,7 +158,8 @@ def tokens_by_key(usage: QuerySet[DailyUsage], days: Sequence[date], top: Sequen
     ]
     rest = [everyone.get(day, 0) - sum(one.values[index] for one in series) for index, day in enumerate(days)]
     if any(rest) or not series:
-        series.append(Series(label="Other keys" if series else "Tokens", colour="series-rest", values=rest))
+        label = "Tokens" if not series else top[-1].name if len(top) == TOP_KEYS + 1 else "Other keys"
+        series.append(Series(label=label, colour="series-rest", values=rest))
     return series
 
 

@@ -13,7 +13,9 @@ class EventKind(models.TextChoices):
     CHANGED = "changed", "Changed"
     LIMITS_CHANGED = "limits_changed", "Limits changed"
     ROTATED = "rotated", "Rotated"
-    FIRST_USED = "first_used", "New secret first used"
+    FIRST_USED = "first_used", "Secret first used"
+    # Of a secret that a rotation made, while it is the key's newest.
+    SUCCESSOR_USED = "successor_used", "New secret first used"
     GRACE_ENDED = "grace_ended", "Grace period ended"
     SECRET_REVOKED = "secret_revoked", "Secret revoked"
     REFUSED_EXPIRED = "refused_expired", "Refused after expiry"

@@ -16,6 +16,10 @@ class Outcome(models.TextChoices):
     OVERLOADED = "overloaded", "Overloaded"
     # A limit of the key refused it.
     REFUSED = "refused", "Refused"
+    # The key may not be used for it: its state, its scopes, or the address it came from.
+    FORBIDDEN = "forbidden", "Forbidden"
+    # The request itself was wrong or too large.
+    INVALID = "invalid", "Invalid"
     # The process was killed, so nothing reported how it ended.
     LOST = "lost", "Lost"
 
@@ -31,6 +35,9 @@ class DailyUsage(models.Model):
     timed_out = models.PositiveBigIntegerField(default=0)
     overloaded = models.PositiveBigIntegerField(default=0)
     refused = models.PositiveBigIntegerField(default=0)
+    # With a default in the database, because workers of an earlier version do not write these two.
+    forbidden = models.PositiveBigIntegerField(default=0, db_default=0)
+    invalid = models.PositiveBigIntegerField(default=0, db_default=0)
     lost = models.PositiveBigIntegerField(default=0)
     prompt_tokens = models.PositiveBigIntegerField(default=0)
     completion_tokens = models.PositiveBigIntegerField(default=0)

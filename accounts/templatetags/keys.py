@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
 from accounts.conditions import Condition
+from accounts.key_fields import LIMITS
 from accounts.models import APIKey, KeyEvent
 
 register = template.Library()
@@ -41,23 +42,48 @@ def event_details(event: KeyEvent) -> str:
 
 def _details(details: dict[str, Any]) -> Iterator[str]:
     # Sorted, with the reason last, because PostgreSQL does not keep the order of JSON objects.
+    before = details.get("before", {})
     for name, value in sorted(details.items(), key=lambda detail: (detail[0] == "reason", detail[0])):
         if name == "grace_s":
             yield f"grace period of {duration(timedelta(seconds=value))}" if value else "no grace period"
         elif name == "reason":
             yield f"“{value}”"
-        elif isinstance(value, dict):
-            yield from (
-                f"{field.replace('_', ' ')}: {_detail(detail)}" for field, detail in sorted(value.items())
-            )
-        else:
-            yield f"{name.replace('_', ' ')}: {_detail(value)}"
+        elif name in ("limits", "fields"):
+            yield from (_change(field, before, new) for field, new in sorted(value.items()))
+        elif name != "before":
+            yield f"{_words(name)}: {_detail(name, value)}"
 
 
-def _detail(value: Any) -> str:
+def _change(field: str, before: dict[str, Any], new: Any) -> str:
+    """The old and the new value of a field; the events of earlier versions have only the new one."""
+    old = f"{_detail(field, before[field])} → " if field in before else ""
+    return f"{_words(field)}: {old}{_detail(field, new)}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _detail(field: str, value: Any) -> str:
+    if field in LIMITS:
+        return limit(field, value)
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(map(str, value)) or ("all" if field == "allowed_networks" else "none")
+    if field == "expires_at":
+        return "never" if value is None else exact(datetime.fromisoformat(value))
     return "none" if value in (None, "") else str(value)
+
+
+def limit(name: str, value: int | None) -> str:
+    """The stored value of a limit in words: None is the service's default, 0 is no limit."""
+    if value is None:
+        return "default"
+    return f"{value:,}" if value else ("as many as per minute" if name == "burst" else "unlimited")
+
+
+def exact(moment: datetime) -> str:
+    """A time to the second with its zone: `2026-11-25 13:40:05 UTC`."""
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def duration(length: timedelta) -> str:
@@ -116,7 +142,5 @@ def compact(value: float) -> str:
 
 
 def _time(moment: datetime, words: str) -> SafeString:
-    exact = timezone.localtime(moment)
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', exact.isoformat(), f"{exact:%Y-%m-%d %H:%M:%S %Z}", words
-    )
+    iso = timezone.localtime(moment).isoformat()
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, exact(moment), words)

@@ -158,10 +158,10 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
         "Grace period ended",
         "Limits changed",
         "New secret first used",
-        "New secret first used",
         "Refused after expiry",
         "Revoked",
         "Rotated",
+        "Secret first used",
     ]
     assert window.complaints == []
 

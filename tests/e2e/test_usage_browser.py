@@ -54,7 +54,14 @@ def addresses(keys: list[APIKey]) -> list[str]:
     return [f"{page}?days={days}" for page in (overview, f"{overview}{keys[0].pk}/") for days in (7, 30, 90)]
 
 
-@pytest.mark.parametrize("width", [360, 768, 1440])
+CUT_OFF = """() => [...document.querySelectorAll(".usage-bars :is(td, th)")]
+  .map(cell => [cell, cell.closest(".usage-rows")].map(box => box.getBoundingClientRect().right).concat(cell))
+  .filter(([right, end, cell]) => cell.offsetWidth > 0 && right > end + 1)
+  .map(([right, end, cell]) => cell)
+  .map(cell => cell.textContent.trim())"""
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1440])
 def test_pages_fit_the_window_and_labels_do_not_overlap(
     live_server: LiveServer, addresses: list[str], width: int
 ) -> None:
@@ -65,6 +72,7 @@ def test_pages_fit_the_window_and_labels_do_not_overlap(
             page.goto(address)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, address
             assert page.evaluate(OVERLAPS) == [], address
+            assert page.evaluate(CUT_OFF) == [], address
             assert page.locator(".usage-day:visible").count() >= 2 * 4, address
         assert window.complaints == []
 
