@@ -15,7 +15,7 @@ from accounts import services
 from inference import runtime
 from inference.api.serializers import GenerateRequestSerializer
 from tests.models import tiny_engine
-from tests.test_generate import INVALID_FIELDS
+from tests.test_generate_fields import INVALID_FIELDS
 
 WITHOUT_A_KEY = {"/health", "/ready", "/keys/revoke"}
 
