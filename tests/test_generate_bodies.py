@@ -7,7 +7,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from inference.api.serializers import GenerateRequestSerializer
+from llmservice.http.problems import FieldError, invalid
 from tests.problems import problem
+
+LONGEST_ANSWER = 8192
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,20 @@ json_values = st.recursive(
     lambda children: st.lists(children, max_size=5) | st.dictionaries(st.text(), children, max_size=5),
     max_leaves=10,
 )
-bodies = json_values | st.dictionaries(st.sampled_from(NAMES), json_values, max_size=5)
+# Repeated: the answer must not grow with the body.
+long_values = st.builds(
+    lambda value, times: value * times,
+    st.text(min_size=1, max_size=5) | st.lists(st.none(), min_size=1, max_size=2),
+    st.integers(1, 300),
+)
+many_names = st.builds(
+    lambda name, count: {f"{name}{i}": i for i in range(count)},
+    st.text(max_size=20),
+    st.integers(1, 40),
+)
+bodies = (
+    json_values | many_names | st.dictionaries(st.sampled_from(NAMES), json_values | long_values, max_size=5)
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -95,6 +112,7 @@ def test_no_json_makes_the_service_fail(generate: Any, body: Any) -> None:
     response = generate(json.dumps(body))
     if response.status_code != 200:
         problem(response, 422)
+        assert len(response.content) <= LONGEST_ANSWER
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -102,4 +120,54 @@ def test_no_json_makes_the_service_fail(generate: Any, body: Any) -> None:
 def test_no_bytes_make_the_service_fail(generate: Any, body: bytes) -> None:
     response = generate(body)
     if response.status_code != 200:
+        problem(response, response.status_code)
         assert response.status_code in {400, 422}
+        assert len(response.content) <= LONGEST_ANSWER
+
+
+# --- How long the answer to a wrong body is
+
+MEGABYTE = 1_000_000
+LONG_BODIES: dict[str, Any] = {
+    "a list of wrong stop strings": {"prompt": "a", "stop": [1] * 300_000},
+    "a list of long stop strings": {"prompt": "a", "stop": ["x" * 1000] * 900},
+    "unknown fields of any script": {"\U0001f600" * 70 + f"{i}": i for i in range(1000)},
+    "unknown fields of control characters": {"\x00\x1b" * 40 + f"{i}": i for i in range(1000)},
+    "unknown fields of surrogates": {"\ud800" * 70 + f"{i}": i for i in range(1000)},
+    "every field wrong, and many unknown": {
+        **{name: {} for name in GenerateRequestSerializer().fields},
+        **{"\U0001f600" * 70 + f"{i}": i for i in range(500)},
+    },
+    "a prompt of every surrogate": {"prompt": "".join(map(chr, range(0xD800, 0xE000))) * 50},
+    "a prompt of null characters": {"prompt": "\0" * 100_000},
+    "a long prompt": {"prompt": "word " * 200_000},
+    "a long number": '{"prompt": "a", "seed": ' + "9" * MEGABYTE + "}",
+    "a long fraction": '{"prompt": "a", "temperature": 9.' + "9" * MEGABYTE + "}",
+    "a list for an object": [[]] * 200_000,
+    "a name twice": '{"' + "\U0001f600" * 100_000 + '": 1, "' + "\U0001f600" * 100_000 + '": 2}',
+    "deep lists": "[" * MEGABYTE,
+    "deep objects": '{"a":' * 200_000,
+    "not a number": '{"prompt": ' + "NaN," * 200_000,
+    "one long word": "x" * MEGABYTE,
+}
+
+
+@pytest.mark.parametrize("body", LONG_BODIES.values(), ids=LONG_BODIES.keys())
+def test_the_answer_to_a_long_wrong_body_is_short(generate: Any, body: Any) -> None:
+    response = generate(body)
+    assert response.status_code in {400, 422}
+    document = problem(response, response.status_code)
+    assert len(response.content) <= LONGEST_ANSWER
+    assert all(error["detail"] for error in document.get("errors", []))
+
+
+def test_the_length_of_a_list_is_checked_before_its_items(generate: Any) -> None:
+    document = problem(generate({"prompt": "a", "stop": [1] * 5}), 422)
+    assert document["errors"] == [{"field": "stop", "detail": "Must have at most 4 items."}]
+
+
+def test_errors_beyond_those_that_are_named_are_counted() -> None:
+    document = json.loads(invalid([FieldError(f"field{i}", "Wrong.") for i in range(50)]).response().content)
+    assert document["errors"][0] == {"field": "field0", "detail": "Wrong."}
+    assert document["errors"][-1] == {"field": "", "detail": "And 33 more errors."}
+    assert document["detail"].endswith("field16: Wrong. And 33 more errors.")

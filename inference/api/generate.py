@@ -1,6 +1,9 @@
 """`POST /generate`: continue a prompt."""
 
 import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
@@ -8,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.key_views import KeyView
+from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference import runtime
 from inference.api.disconnect import result_for
@@ -62,34 +66,12 @@ class GenerateView(KeyView):
         },
     )
     def post(self, request: Request) -> Response:
-        serializer = GenerateRequestSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = serializer.validated_data
-        seed = secrets.randbelow(MAX_SEED + 1) if fields["seed"] is None else fields["seed"]
-
-        backend = runtime.backend()
-        metered = Metered(
-            key=self.key,
-            backend=backend,
-            requests=[
-                GenerationRequest(
-                    prompt=fields["prompt"],
-                    max_new_tokens=fields["max_new_tokens"],
-                    sampling=SamplingParams(
-                        do_sample=fields["do_sample"],
-                        temperature=fields["temperature"],
-                        top_k=fields["top_k"],
-                        top_p=fields["top_p"],
-                        repetition_penalty=fields["repetition_penalty"],
-                        seed=seed,
-                    ),
-                    stop=tuple(fields["stop"]),
-                    owner=str(self.key.pk),
-                    timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
-                )
-            ],
-        )
-        with metered:
+        with ExitStack() as running:
+            with refusals_count(self.key):
+                fields = self._fields(request)
+                backend = runtime.backend()
+                metered = Metered(key=self.key, backend=backend, requests=[self._generation(fields)])
+                running.enter_context(metered)
             [generation] = metered.generations
             completion = result_for(request, generation)
         return Response(
@@ -97,7 +79,7 @@ class GenerateView(KeyView):
                 "generated_text": fields["prompt"] + completion.text,
                 "completion": completion.text,
                 "finish_reason": completion.finish_reason,
-                "seed": seed,
+                "seed": fields["seed"],
                 "model": backend.model_name,
                 "usage": {
                     "prompt_tokens": completion.prompt_tokens,
@@ -105,4 +87,29 @@ class GenerateView(KeyView):
                     "total_tokens": completion.prompt_tokens + completion.completion_tokens,
                 },
             }
+        )
+
+    def _fields(self, request: Request) -> dict[str, Any]:
+        serializer = GenerateRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields: dict[str, Any] = serializer.validated_data
+        if fields["seed"] is None:
+            fields["seed"] = secrets.randbelow(MAX_SEED + 1)
+        return fields
+
+    def _generation(self, fields: Mapping[str, Any]) -> GenerationRequest:
+        return GenerationRequest(
+            prompt=fields["prompt"],
+            max_new_tokens=fields["max_new_tokens"],
+            sampling=SamplingParams(
+                do_sample=fields["do_sample"],
+                temperature=fields["temperature"],
+                top_k=fields["top_k"],
+                top_p=fields["top_p"],
+                repetition_penalty=fields["repetition_penalty"],
+                seed=fields["seed"],
+            ),
+            stop=tuple(fields["stop"]),
+            owner=str(self.key.pk),
+            timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
         )

@@ -10,6 +10,15 @@ from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from llmservice.http.codes import INVALID_JSON
+from llmservice.http.excerpt import excerpt
+
+
+class NotJSON(ParseError):
+    """The body is not JSON, or not as strict as RFC 8259 asks."""
+
+    default_code = INVALID_JSON.name
+
 
 class StrictJSONParser(JSONParser):
     """Reads JSON as RFC 8259 defines it: UTF-8 whatever the charset says, no NaN, no duplicate names.
@@ -30,20 +39,20 @@ class StrictJSONParser(JSONParser):
                 object_pairs_hook=_unique_names,
             )
         except UnicodeDecodeError:
-            raise ParseError("The body is not valid UTF-8, as JSON must be.") from None
+            raise NotJSON("The body is not valid UTF-8, as JSON must be.") from None
         except RecursionError:
-            raise ParseError("The body is nested too deeply.") from None
+            raise NotJSON("The body is nested too deeply.") from None
         except json.JSONDecodeError as error:
-            raise ParseError(
+            raise NotJSON(
                 f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
             ) from None
         except ValueError:
             # Python's limit on the digits of an integer; no other ValueError remains here.
-            raise ParseError("The body contains a number with too many digits.") from None
+            raise NotJSON("The body contains a number with too many digits.") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ParseError(f"The body is not JSON: {name} is not a JSON number.")
+    raise NotJSON(f"The body is not JSON: {name} is not a JSON number.")
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -51,7 +60,7 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(names) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ParseError(f'The body names "{twice[:64]}" more than once.')
+        raise NotJSON(f'The body names "{excerpt(twice)}" more than once.')
     return names
 
 
@@ -62,7 +71,7 @@ class AlwaysAnswer(DefaultContentNegotiation):
         parser = super().select_parser(request, parsers)
         if parser is None:
             sent = (
-                f"not as {request.content_type[:64]}"
+                f"not as {excerpt(request.content_type)}"
                 if request.content_type
                 else "which names no Content-Type"
             )

@@ -30,10 +30,10 @@ def _network(text: str) -> str:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
-            f"“{text[:64]}” is no address and no network such as 10.0.0.0/8 or 2001:db8::/32."
+            f"“{text[:64]}” is not an address or a network such as 10.0.0.0/8 or 2001:db8::/32."
         ) from None
     if network.network_address != ipaddress.ip_interface(text).ip:
-        raise ValueError(f"“{text[:64]}” is an address inside of a network: did you mean {network}?")
+        raise ValueError(f"“{text[:64]}” is an address within a network: did you mean {network}?")
     return str(network)
 
 
