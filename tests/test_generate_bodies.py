@@ -24,13 +24,27 @@ LONGEST_ANSWER = 8192
         ('{"prompt": "a", "temperature": -Infinity}', "Infinity"),
         ('{"prompt": "a", "prompt": "b"}', "more than once"),
         ('{"prompt": "a", "seed": 1' + "0" * 5000 + "}", "number"),
-        ("[" * 100_000, "deep"),
-        ('{"prompt": ' * 50_000, "deep"),
+        ("[" * 9_000, "deep"),
+        ('{"prompt": ' * 4_000, "deep"),
     ],
     ids=range(9),
 )
 def test_a_body_that_is_no_json_is_400(generate: Any, body: str | bytes, reason: str) -> None:
     assert reason in problem(generate(body), 400)["detail"]
+
+
+def test_a_body_of_many_lists_is_refused_before_it_is_read(generate: Any) -> None:
+    for body in (
+        f"[{'[],' * 20_000}[]]",
+        '{"prompt": "' + '\\"' * 10 + '", "stop": [' + "{}," * 20_000 + "{}]}",
+    ):
+        document = problem(generate(body), 400)
+        assert document["detail"] == "The body has more than 10000 lists, objects and names."
+
+
+def test_brackets_within_a_string_are_text(generate: Any) -> None:
+    body = {"prompt": 'a "[{:' * 20_000, "temperature": 9}
+    assert problem(generate(body), 422)["detail"] == "temperature: Must be at most 2.0."
 
 
 def test_no_body_at_all_is_an_empty_object(generate: Any) -> None:

@@ -94,7 +94,7 @@ _GENERAL = {
     )
 }
 
-INVALID_JSON = Code("invalid_json", 400, "The body is not valid JSON.")
+INVALID_JSON = Code("invalid_json", 400, "The body is not valid JSON, or more of it than the service reads.")
 INCOMPLETE_BODY = Code("incomplete_body", 400, "The body ended before it was complete.")
 UNKNOWN_HOST = Code("unknown_host", 400, "The `Host` header names a host that is not in `ALLOWED_HOSTS`.")
 DATABASE_UNAVAILABLE = Code("database_unavailable", 503, "The database cannot be used.")
