@@ -50,7 +50,7 @@ def test_what_else_a_failed_login_records_is_bounded(client: Client) -> None:
     long = "x" * 5000
     response = client.post(
         f"{LOGIN}?{long}={long}",
-        {"username": "ada", "password": "a guess", long: long},
+        {"username": "ada", "password": "a guess", "more": long},
         headers={"User-Agent": long, "Accept": long},
         REMOTE_ADDR=ZONED,
     )
