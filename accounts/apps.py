@@ -7,4 +7,5 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts import schema  # noqa: F401 — importing it registers the security scheme
+        # Importing them registers the security scheme and the codes.
+        from accounts import codes, schema  # noqa: F401

@@ -10,25 +10,34 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import secret_use, services, tokens
+from accounts import codes, secret_use, services, tokens
 from accounts.events import address_of
 from accounts.limits import attempts
 from accounts.limits.attempts import Purpose
 from accounts.models import APIKey, APIKeySecret, KeyState
 from llmservice.http import networks, request_record
+from llmservice.http.codes import Code
 
 HEADER = "X-API-Key"
 
 MISSING = f"Missing API key: send it in the {HEADER} header."
+BEARER = f"Missing API key: send it in the {HEADER} header, not as Authorization: Bearer."
 # One message for every kind of wrong key, so that it does not reveal how close a guess came.
 INVALID = "Invalid API key."
 REFUSED_STATES = {
-    KeyState.REVOKED: "This API key has been revoked.",
-    KeyState.EXPIRED: "This API key has expired.",
-    KeyState.DISABLED: "This API key is disabled.",
+    KeyState.REVOKED: (codes.KEY_REVOKED, "This API key has been revoked."),
+    KeyState.EXPIRED: (codes.KEY_EXPIRED, "This API key has expired."),
+    KeyState.DISABLED: (codes.KEY_DISABLED, "This API key is disabled."),
 }
 REPLACED = "This secret has expired: a newer secret of this API key has replaced it."
 LEAKED = "This secret has been revoked because it was reported as leaked."
+
+
+class KeyRefused(AuthenticationFailed):
+    """The request may not be sent with this secret; the text says why to whoever sent it."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(detail, code.name)
 
 
 class APIKeyAuthentication(BaseAuthentication):
@@ -40,23 +49,26 @@ class APIKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[APIKey, APIKeySecret]:
         plaintext = request.headers.get(HEADER)
         if plaintext is None:
-            raise AuthenticationFailed(MISSING)
+            scheme = request.headers.get("Authorization", "").partition(" ")[0]
+            raise KeyRefused(codes.KEY_MISSING, BEARER if scheme.lower() == "bearer" else MISSING)
         secret = services.find_secret(plaintext)
         address = address_of(request)
         if secret is None:
             # Text that cannot be a secret is no guess: it needs no query and is not counted.
             if tokens.is_acceptable(plaintext):
                 attempts.count(Purpose.AUTHENTICATION, address)
-            raise AuthenticationFailed(INVALID)
+            raise KeyRefused(codes.KEY_INVALID, INVALID)
         if (record := request_record.current()) is not None:
             record.key_id = secret.key_id
         now = timezone.now()
-        if (reason := refusal(secret, now)) is not None:
+        if (refused := refusal(secret, now)) is not None:
             if secret.key.state_at(now) in {KeyState.ACTIVE, KeyState.EXPIRED}:
                 secret_use.record_refusal(secret=secret, now=now, address=address)
-            raise AuthenticationFailed(reason)
+            raise refused
         if not networks.contain(secret.key.allowed_networks, address):
-            raise AuthenticationFailed(f"This API key may not be used from the address {address}.")
+            raise KeyRefused(
+                codes.ADDRESS_NOT_ALLOWED, f"This API key may not be used from the address {address}."
+            )
         secret_use.record_use(secret=secret, now=now, address=address)
         return secret.key, secret
 
@@ -67,10 +79,12 @@ def is_accepted(plaintext: str) -> bool:
     return secret is not None and refusal(secret, timezone.now()) is None
 
 
-def refusal(secret: APIKeySecret, now: datetime) -> str | None:
-    """Return why this secret is refused at `now`, as a message for its holder; None if it is accepted."""
-    if (reason := REFUSED_STATES.get(secret.key.state_at(now))) is not None:
-        return reason
+def refusal(secret: APIKeySecret, now: datetime) -> KeyRefused | None:
+    """Return why this secret is refused at `now`; None if it is accepted."""
+    if (refused := REFUSED_STATES.get(secret.key.state_at(now))) is not None:
+        return KeyRefused(*refused)
     if secret.is_live_at(now):
         return None
-    return REPLACED if secret.revoked_at is None else LEAKED
+    if secret.revoked_at is None:
+        return KeyRefused(codes.SECRET_EXPIRED, REPLACED)
+    return KeyRefused(codes.SECRET_REVOKED, LEAKED)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 
 from accounts.models import APIKey, APIKeySecret, EventKind, KeyEvent
+from llmservice.http import networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ SYSTEM = Actor(name="the service")
 
 def address_of(request: HttpRequest | Request) -> str | None:
     """The address that the request came from; None on a Unix socket."""
-    return request.META.get("REMOTE_ADDR") or None
+    return networks.canonical(request.META.get("REMOTE_ADDR"))
 
 
 def record(

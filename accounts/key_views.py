@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.codes import SCOPE_MISSING
 from accounts.limits import admission, headers
 from accounts.limits.policy import Limits
 from accounts.models import APIKey, Scope
@@ -19,6 +20,7 @@ class HasScope(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         assert isinstance(view, KeyView)  # noqa: S101
+        self.code = SCOPE_MISSING.name
         self.message = f"This API key may not be used for this request: it lacks the scope “{view.scope}”."
         return view.scope is None or view.scope in view.key.scopes
 

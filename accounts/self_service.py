@@ -7,7 +7,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import services
+from accounts import codes, services
 from accounts.events import Actor, address_of
 from accounts.key_views import KeyView
 from accounts.limits import admission, attempts
@@ -34,6 +34,7 @@ class Conflict(APIException):
     """The present state of the key does not allow the request."""
 
     status_code = 409
+    default_code = codes.KEY_CONFLICT.name
 
 
 class OwnKeyView(KeyView):
@@ -169,7 +170,7 @@ class RotateView(KeyView):
         assert isinstance(secret, APIKeySecret)  # noqa: S101
         # An old secret that leaked must not be enough to get a new one.
         if secret.expires_at is not None:
-            raise Conflict(REPLACED)
+            raise Conflict(REPLACED, codes.SECRET_NOT_NEWEST.name)
         grace = timedelta(seconds=serializer.validated_data["grace_s"])
         by = Actor.holder(secret, address=address_of(request))
         try:

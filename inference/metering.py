@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class Metered:
     """The generations of one HTTP request, under one reservation of the key's limits.
 
-    `admit` reserves and starts them, `close` settles what they used; the context manager does both. `close`
+    `admit` reserves and starts them; `close`, or the end of a `with` block, settles what they used. `close`
     may be called any number of times, and settles also when no event was ever read: a stream whose body is
     never started costs what was generated until then.
 
@@ -53,7 +53,7 @@ class Metered:
         """The prompts as text, without special tokens; one line for each where there are several."""
         return "\n".join(self._backend.prompt_text(prepared) for prepared in self._prepared)
 
-    def admit(self) -> None:
+    def admit(self) -> Self:
         """Reserve what the requests may use, and start them.
 
         Raises:
@@ -72,6 +72,7 @@ class Metered:
         except BaseException as error:
             self.close(error)
             raise
+        return self
 
     def events(self, timeout_s: float | None = None) -> Generator[tuple[int, Event] | None, None, None]:
         """The events of all generations as they come, each with its generation's index; settles at the end.
@@ -110,7 +111,6 @@ class Metered:
         self._record(outcome, counted, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
     def __enter__(self) -> Self:
-        self.admit()
         return self
 
     def __exit__(

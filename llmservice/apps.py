@@ -5,4 +5,9 @@ class LLMServiceConfig(AppConfig):
     name = "llmservice"
 
     def ready(self) -> None:
+        from django.contrib import admin
+
         from llmservice import checks  # noqa: F401  (registers the system checks)
+        from llmservice.login import LoginForm
+
+        admin.site.login_form = LoginForm

@@ -8,6 +8,7 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 
+from llmservice.http import codes
 from llmservice.http.problems import Problem
 
 
@@ -26,18 +27,21 @@ class IntakeMiddleware:
             request.get_host()
         except DisallowedHost:
             # Django would answer with its own page, in debug mode with a trace.
-            return Problem(status=400, detail="The Host header names a host that is not allowed.").response()
+            detail = "The Host header names a host that is not allowed."
+            return Problem(code=codes.UNKNOWN_HOST, detail=detail).response()
         limit: int = settings.MAX_BODY_BYTES
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not length.isdecimal():
-            return Problem(status=400, detail="The Content-Length header is not a number.").response()
+            detail = "The Content-Length header is not a number."
+            return Problem(code=codes.MALFORMED_REQUEST, detail=detail).response()
         if int(length[:20]) > limit:
             return _too_large(limit)
         if isinstance(request, WSGIRequest) and _is_chunked(request):
             try:
                 body = request.environ["wsgi.input"].read(limit + 1)
             except Exception:  # Each WSGI server raises its own errors.
-                return Problem(status=400, detail="The chunked body is malformed or incomplete.").response()
+                detail = "The chunked body is malformed or incomplete."
+                return Problem(code=codes.INCOMPLETE_BODY, detail=detail).response()
             if len(body) > limit:
                 return _too_large(limit)
             read = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
@@ -56,5 +60,5 @@ def _is_chunked(request: WSGIRequest) -> bool:
 
 def _too_large(limit: int) -> HttpResponse:
     return Problem(
-        status=413, detail=f"The body is larger than the {limit} bytes that are accepted."
+        code=codes.BODY_TOO_LARGE, detail=f"The body is larger than the {limit} bytes that are accepted."
     ).response()

@@ -1,6 +1,5 @@
 """The client's address and scheme of a request that a trusted proxy has forwarded."""
 
-import ipaddress
 from collections.abc import Callable
 
 from django.conf import settings
@@ -31,8 +30,9 @@ class TrustedProxiesMiddleware:
 def _client(forwarded_for: str) -> str | None:
     """The last address that is not a trusted proxy's; the client may have forged what precedes it."""
     client = None
-    for hop in reversed([hop.strip() for hop in forwarded_for.split(",")]):
-        if not _is_address(hop):
+    for text in reversed(forwarded_for.split(",")):
+        hop = networks.canonical(text.strip())
+        if hop is None:
             break
         client = hop
         if not _trusted(hop):
@@ -42,11 +42,3 @@ def _client(forwarded_for: str) -> str | None:
 
 def _trusted(address: str) -> bool:
     return bool(settings.TRUSTED_PROXIES) and networks.contain(settings.TRUSTED_PROXIES, address)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -11,7 +11,6 @@ from django.conf import settings
 from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 
-from accounts.models import APIKey
 from llmservice import metrics
 from llmservice.http import request_record
 from llmservice.http.request_record import RequestRecord
@@ -21,6 +20,8 @@ HEADER = "X-Request-ID"
 VALID_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 LONGEST_PATH = 256
+# A page loads a dozen of them.
+QUIET_ROUTES = frozenset({settings.STATIC_URL, "/favicon.ico"})
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,6 @@ class RequestLogMiddleware:
     def process_view(self, request: HttpRequest, view: object, args: object, kwargs: object) -> None:
         record, match = request_record.current(), request.resolver_match
         if record is not None and match is not None:
-            record.request = request  # `IntakeMiddleware` replaces the request if the body was chunked
             record.route = None if match.url_name == "not-found" else f"/{match.route}"
 
 
@@ -60,11 +60,8 @@ def _write(**signal: Any) -> None:
     if record is None:
         return
     elapsed_s = record.elapsed_s
-    user = getattr(record.request, "user", None)
-    # isinstance would evaluate the lazy user of the admin's session, with a query.
-    if type(user) is APIKey:
-        record.key_id = user.pk
     metrics.count_request(record, elapsed_s)
+    level = logging.DEBUG if record.route in QUIET_ROUTES and record.status < 400 else logging.INFO
     line = f'{record.address} "{record.method} {record.path}" {record.status} {elapsed_s * 1000:.0f} ms'
     details = {
         "key_id": record.key_id,
@@ -86,9 +83,9 @@ def _write(**signal: Any) -> None:
             "status": record.status,
             "elapsed_s": _rounded(elapsed_s),
         }
-        logger.info("%s", line, extra={"fields": common | known})
+        logger.log(level, "%s", line, extra={"fields": common | known})
     else:
-        logger.info("%s", " ".join([line, *(f"{name}={value!r}" for name, value in known.items())]))
+        logger.log(level, "%s", " ".join([line, *(f"{name}={value!r}" for name, value in known.items())]))
     request_record.end()
 
 

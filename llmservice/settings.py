@@ -100,6 +100,7 @@ SECURE_REDIRECT_EXEMPT = ["^health$", "^ready$", "^metrics$"]
 CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.csrf_trusted_origins)
 # HSTS for subdomains and preloading concern the whole domain, which is not this service's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+SESSION_ENGINE = "llmservice.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 CSRF_COOKIE_HTTPONLY = True
 

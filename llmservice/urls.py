@@ -3,6 +3,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from llmservice.docs import DocsView, HomeView, NotFoundView, SchemaView
+from llmservice.favicon import FaviconView
 from llmservice.metrics import MetricsView
 
 urlpatterns = [
@@ -12,6 +13,7 @@ urlpatterns = [
     path("docs", DocsView.as_view(), name="docs"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("metrics", MetricsView.as_view(), name="metrics"),
+    path("favicon.ico", FaviconView.as_view()),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     re_path("", NotFoundView.as_view(), name="not-found"),

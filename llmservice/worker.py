@@ -12,6 +12,8 @@ from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
+from llmservice.http import codes
+
 # All other parse errors are answered with 400.
 STATUSES: dict[type[errors.ParseException], int] = {
     errors.LimitRequestLine: 414,
@@ -49,7 +51,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 def _answer(status: HTTPStatus, *, reason: str) -> bytes:
     detail = DETAILS[status].format(reason=reason)
-    problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+    problem = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status,
+        "code": codes.of_status(status).name,
+        "detail": detail,
+    }
     body = json.dumps(problem).encode()
     head = (
         f"HTTP/1.1 {status} {status.phrase}\r\nConnection: close\r\n"

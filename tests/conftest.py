@@ -1,13 +1,20 @@
 """What all tests share: the quick-start model, PostgreSQL, and how they are divided among processes."""
 
+import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from django.test import Client
 
 from inference.quickstart import ensure_model
 from llmservice.environment import BASE_DIR
+
+if TYPE_CHECKING:
+    from inference.engine.engine import Engine
 
 POSTGRES_URLS = (
     "postgres://llmservice:llmservice@127.0.0.1:5432/llmservice",
@@ -56,3 +63,39 @@ def postgres_url() -> str:
     if IN_CI:
         pytest.fail("No PostgreSQL server lets the tests in, and in CI one has to: set TEST_POSTGRES_URL.")
     pytest.skip("no PostgreSQL server lets the tests in")
+
+
+@pytest.fixture(scope="module")
+def engine() -> "Iterator[Engine]":
+    """An engine with a tiny model, which the service serves."""
+    # Imported here: most tests need no torch, which takes seconds.
+    from inference import runtime
+    from tests.models import tiny_engine
+
+    engine = tiny_engine()
+    runtime.install(engine)
+    yield engine
+    runtime.stop()
+
+
+@pytest.fixture
+def key(db: None) -> str:
+    """The secret of a key without limits."""
+    from accounts import services
+
+    return services.create_key(name="tests").plaintext
+
+
+@pytest.fixture
+def generate(client: Client, key: str, engine: "Engine") -> Callable[..., Any]:
+    """Posts a body to `/generate`, as JSON unless it is text already, with a valid key and other headers."""
+
+    def post(body: Any, **headers: str) -> Any:
+        return client.post(
+            "/generate",
+            body if isinstance(body, str | bytes) else json.dumps(body),
+            content_type=headers.pop("content_type", "application/json"),
+            headers={"X-API-Key": key, **headers},
+        )
+
+    return post

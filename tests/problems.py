@@ -4,6 +4,8 @@ import json
 from http import HTTPStatus
 from typing import Any
 
+from llmservice.http import codes
+
 
 def problem(response: Any, status: int) -> dict[str, Any]:
     """Checks that the response is this status as a problem document, and returns the document."""
@@ -13,6 +15,9 @@ def problem(response: Any, status: int) -> dict[str, Any]:
     assert document["status"] == status
     assert document["title"] == HTTPStatus(status).phrase
     assert document["type"] == "about:blank"
+    code = codes.named(document["code"])
+    assert code is not None, "clients decide by the code, so each has to be declared"
+    assert code.status == status
     assert isinstance(document["detail"], str)
     assert document["detail"]
     assert "Traceback" not in response.content.decode()

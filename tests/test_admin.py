@@ -59,9 +59,9 @@ def test_a_new_key_has_the_networks_scopes_and_limits_of_the_form(admin_client: 
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("10.0.0.0/8\nour office", "“our” is no address and no network such as 10.0.0.0/8"),
-        ("10.0.0.300", "“10.0.0.300” is no address and no network"),
-        ("10.1.2.3/8", "“10.1.2.3/8” is an address inside of a network: did you mean 10.0.0.0/8?"),
+        ("10.0.0.0/8\nour office", "“our” is not an address or a network such as 10.0.0.0/8"),
+        ("10.0.0.300", "“10.0.0.300” is not an address or a network"),
+        ("10.1.2.3/8", "“10.1.2.3/8” is an address within a network: did you mean 10.0.0.0/8?"),
     ],
 )
 def test_an_invalid_network_is_named(admin_client: Client, typed: str, message: str) -> None:

@@ -57,6 +57,16 @@ def test_without_the_header_the_answer_names_it(client: Client) -> None:
     assert detail(client, None) == MISSING
 
 
+def test_a_key_that_is_sent_as_a_bearer_token_is_told_the_right_header(client: Client) -> None:
+    secret = services.create_key(name="search").plaintext
+    for scheme in ("Bearer", "bearer"):
+        document = client.get("/me", headers={"Authorization": f"{scheme} {secret}"}).json()
+        assert document["code"] == "key_missing"
+        assert "send it in the X-API-Key header, not as Authorization: Bearer" in document["detail"]
+        assert secret not in document["detail"]
+    assert client.get("/me", headers={"Authorization": "Basic eDp5"}).json()["detail"] == MISSING
+
+
 @pytest.mark.parametrize(
     "secret",
     [

@@ -11,6 +11,7 @@ import inference.urls
 from accounts import tokens
 from inference.api.serializers import GenerateRequestSerializer
 from llmservice.environment import BASE_DIR
+from llmservice.http import codes
 from tests.markdown import BLOCK, PAGES
 
 README = (BASE_DIR / "README.md").read_text()
@@ -55,6 +56,11 @@ def test_the_api_page_lists_every_field_of_generate_with_its_default() -> None:
         (name, "required" if field.required else json.dumps(field.default)) for name, field in fields.items()
     ]
     assert table[: len(expected)] == expected
+
+
+def test_the_api_page_lists_every_code_of_a_problem_with_its_status_and_meaning() -> None:
+    table = re.findall(r"^\| `(\w+)` \| (\d{3}) \| (.+) \|$", API, flags=re.MULTILINE)
+    assert table == [(code.name, str(code.status), code.meaning) for code in codes.declared()]
 
 
 def test_the_expression_for_secret_scanners_finds_secrets_and_not_what_is_like_them() -> None:

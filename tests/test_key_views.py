@@ -108,11 +108,11 @@ def test_too_many_concurrent_requests_give_429(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", ["{", {}, {"prompt": "word " * 500}])
-def test_an_invalid_request_uses_nothing_and_reports_the_limits(client: Client, body: Any) -> None:
-    secret = services.create_key(name="search", limits={"requests_per_minute": 60}).plaintext
+def test_an_invalid_request_uses_one_request_and_no_tokens(client: Client, body: Any) -> None:
+    secret = services.create_key(name="search", limits={"requests_per_minute": 1}).plaintext
     response = generate(client, secret, body)
     assert response.status_code in {400, 422}
-    assert members(response["RateLimit"])["requests"]["r"] == "60"
+    assert members(response["RateLimit"])["requests"]["r"] == "0"
     assert not DailyUsage.objects.exists()
 
 

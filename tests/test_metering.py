@@ -77,7 +77,7 @@ def steps(engine: Engine, count: int) -> None:
 
 @contextmanager
 def metered(key: APIKey, engine: Engine, request: GenerationRequest) -> Iterator[Generation]:
-    with Metered(key=key, backend=engine, requests=[request]) as one:
+    with Metered(key=key, backend=engine, requests=[request]).admit() as one:
         yield one.generations[0]
 
 
@@ -205,7 +205,7 @@ def test_one_beyond_the_limits_never_reaches_the_engine(engine: Engine, key: API
 def test_several_texts_of_one_request_have_one_reservation_and_one_account(
     engine: Engine, key: APIKey
 ) -> None:
-    with Metered(key=key, backend=engine, requests=[request(2), request(3)]) as both:
+    with Metered(key=key, backend=engine, requests=[request(2), request(3)]).admit() as both:
         assert Reservation.objects.get().tokens == 2 * PROMPT_TOKENS + 5
         while engine.step():
             pass

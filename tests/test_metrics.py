@@ -52,7 +52,7 @@ def test_a_generation_and_a_refusal_are_counted(client: Client) -> None:
 
     assert grown("requests_total", method="POST", route="/generate", status="200") == 1
     assert grown("requests_total", method="POST", route="/generate", status="403") == 1
-    assert grown("refusals_total", reason="authentication") == 1
+    assert grown("refusals_total", reason="key_invalid") == 1
     assert grown("prompt_tokens_total") == 4
     assert grown("completion_tokens_total") == 3
     for histogram in ("time_to_first_token_seconds", "queue_wait_seconds", "generation_seconds"):

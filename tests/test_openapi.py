@@ -16,8 +16,9 @@ import llmservice
 from accounts import services
 from inference import runtime
 from inference.api.serializers import GenerateRequestSerializer
+from llmservice.http import codes
 from tests.models import tiny_engine
-from tests.test_generate import INVALID_FIELDS
+from tests.test_generate_fields import INVALID_FIELDS
 
 WITHOUT_A_KEY = {"/health", "/ready", "/keys/revoke"}
 
@@ -163,6 +164,14 @@ def test_every_answer_of_the_service_is_described(
         validator(document, schema).validate(json.loads(answer.content))
         assert set(described.get("headers", {})) <= set(answer.headers)
     assert statuses == {200, 400, 403, 409, 413, 415, 422, 429, 503}
+
+
+def test_the_codes_of_problems_are_an_enumeration(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    [reference] = schemas["Problem"]["properties"]["code"]["allOf"]
+    enumeration = schemas[reference["$ref"].rpartition("/")[2]]["enum"]
+    assert enumeration == [code.name for code in codes.declared()]
+    assert {"key_missing", "prompt_too_long", "not_found"} <= set(enumeration)
 
 
 def test_the_root_address_redirects_to_the_documentation(client: Client) -> None:

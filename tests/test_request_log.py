@@ -2,16 +2,19 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts import services
+from accounts.models import APIKey
 from inference import runtime
 from inference.engine.engine import Engine
 from llmservice.logs import JSONFormatter
@@ -91,10 +94,88 @@ def test_a_refusal_has_its_reason(client: Client, log: list[dict[str, Any]]) -> 
     generate(client, services.create_key(name="search").plaintext, temperature=9)
 
     assert [(line["status"], line["reason"]) for line in log] == [
-        (403, "authentication"),
-        (422, "invalid"),
+        (403, "key_invalid"),
+        (422, "invalid_fields"),
     ]
     assert "not-a-key" not in json.dumps(log)
+
+
+def expire_key(issued: services.IssuedSecret) -> None:
+    APIKey.objects.filter(pk=issued.key.pk).update(expires_at=timezone.now())
+
+
+@pytest.mark.parametrize(
+    ("refuse", "reason"),
+    [
+        (lambda issued: services.disable(key=issued.key), "key_disabled"),
+        (lambda issued: services.revoke(key=issued.key), "key_revoked"),
+        (expire_key, "key_expired"),
+        (lambda issued: services.rotate(key=issued.key, grace=timedelta()), "secret_expired"),
+        (lambda issued: services.revoke_secret(secret=issued.secret), "secret_revoked"),
+        (
+            lambda issued: APIKey.objects.filter(pk=issued.key.pk).update(allowed_networks=["10.0.0.0/8"]),
+            "address_not_allowed",
+        ),
+        (lambda issued: APIKey.objects.filter(pk=issued.key.pk).update(scopes=["usage"]), "scope_missing"),
+    ],
+)
+def test_a_refused_key_is_logged_with_its_number_and_the_reason(
+    client: Client,
+    log: list[dict[str, Any]],
+    refuse: Callable[[services.IssuedSecret], object],
+    reason: str,
+) -> None:
+    issued = services.create_key(name="search")
+    refuse(issued)
+
+    document = generate(client, issued.plaintext).json()
+
+    assert (log[-1]["status"], log[-1]["key_id"]) == (403, issued.key.pk)
+    assert log[-1]["reason"] == document["code"] == reason
+
+
+def test_a_request_that_is_refused_before_any_view_has_its_reason(
+    client: Client, log: list[dict[str, Any]]
+) -> None:
+    client.get("/health", headers={"Host": "elsewhere.example"})
+    client.post("/generate", "{}", content_type="application/json", CONTENT_LENGTH="9" * 12)
+
+    assert [line["reason"] for line in log] == ["unknown_host", "body_too_large"]
+
+
+def test_static_files_and_the_icon_are_logged_for_debugging_only(
+    client: Client, log: list[dict[str, Any]]
+) -> None:
+    logger = logging.getLogger("llmservice.request_log")
+    paths = ("/static/llmservice/docs.css", "/favicon.ico")
+    for path in paths:
+        assert list(client.get(path))  # the line is written when the answer has been read
+    assert log == []
+
+    logger.setLevel(logging.DEBUG)
+    try:
+        for path in paths:
+            assert list(client.get(path))
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert [line["level"] for line in log] == ["DEBUG", "DEBUG"]
+
+    client.get("/static/nothing.css")
+    assert log[-1]["level"] == "INFO"
+
+
+def test_a_failure_is_logged_on_one_line_whatever_the_address_contains(
+    client: Client, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: str) -> None:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr("llmservice.docs.resolve", fail)
+    client.get("/nothing%0aforged%1b[31m" + "x" * 1000)
+
+    assert "\n" not in log[0]["message"]
+    assert "\x1b" not in log[0]["message"]
+    assert len(log[0]["message"]) < 400
 
 
 def test_an_unknown_address_is_logged_without_its_query(client: Client, log: list[dict[str, Any]]) -> None:
@@ -135,7 +216,7 @@ def test_an_unexpected_error_is_logged_with_its_trace_and_the_request(
     error, line = log
     assert (error["level"], error["request_id"]) == ("ERROR", "abc")
     assert "unexpected" in error["trace"]
-    assert (line["status"], line["reason"]) == (500, "failed")
+    assert (line["status"], line["reason"]) == (500, "internal_error")
 
 
 @pytest.fixture
@@ -170,9 +251,9 @@ def test_a_refused_post_to_the_admin_has_no_trace(stderr: io.StringIO) -> None:
     assert "WARNING" in wrong_token
     too_many, line = post("&".join(["hush=1"] * 1001))
     assert "DATA_UPLOAD_MAX_NUMBER_FIELDS" in too_many
-    assert line.endswith("reason='malformed'")
+    assert line.endswith("reason='malformed_request'")
     (line,) = post("hush", "multipart/form-data")
-    assert line.endswith("reason='malformed'")
+    assert line.endswith("reason='malformed_request'")
 
 
 def page(client: Client, address: str) -> str:

@@ -67,7 +67,7 @@ def admit(*, key: APIKey, tokens: int, timeout_s: float, now: datetime | None = 
             reservation_id = ledger.reserve(key.pk, day=day, tokens=tokens, deadline=deadline)
             return Admission(reservation_id=reservation_id, key_id=key.pk, day=day, decided_at=now)
         ledger.account(key.pk, day, Outcome.REFUSED)
-    raise LimitExceeded(refusal.detail, wait_s=refusal.wait_s, decided_at=now)
+    raise LimitExceeded(refusal.detail, code=refusal.code, wait_s=refusal.wait_s, decided_at=now)
 
 
 def settle(

@@ -9,9 +9,10 @@ from datetime import datetime
 from django.conf import settings
 from django.db import connection, models, transaction
 
+from accounts.codes import ADDRESS_LIMIT
 from accounts.limits import clock
 from accounts.limits.gcra import Rate, microseconds, whole_seconds
-from accounts.limits.policy import LimitExceeded
+from accounts.limits.policy import LimitExceeded, in_words
 from accounts.models import AddressAllowance
 from llmservice.http import networks
 
@@ -55,7 +56,8 @@ def _check(rate: Rate, row: AddressAllowance | None, purpose: Purpose, now: date
     if wait_us:
         wait_s = whole_seconds(wait_us)
         raise LimitExceeded(
-            f"Too many {purpose.label} from this address: try again in {wait_s} seconds.",
+            f"Too many {purpose.label} from this address: try again in {in_words(wait_s)}.",
+            code=ADDRESS_LIMIT,
             wait_s=wait_s,
             decided_at=now,
         )

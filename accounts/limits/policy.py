@@ -8,8 +8,10 @@ from django.conf import settings
 from rest_framework.exceptions import Throttled, ValidationError
 from rest_framework.settings import api_settings
 
+from accounts import codes
 from accounts.limits.gcra import Rate, microseconds, whole_seconds
 from accounts.models import APIKey
+from llmservice.http.codes import Code
 
 DAY_S = 86400
 
@@ -17,14 +19,16 @@ DAY_S = 86400
 class LimitExceeded(Throttled):
     """A limit refused the request at `decided_at`; it would be admitted after `wait` whole seconds."""
 
-    def __init__(self, detail: str, *, wait_s: int, decided_at: datetime) -> None:
-        super().__init__(detail=detail)
+    def __init__(self, detail: str, *, code: Code, wait_s: int, decided_at: datetime) -> None:
+        super().__init__(detail=detail, code=code.name)
         self.wait = wait_s
         self.decided_at = decided_at
 
 
 class NeverWithinLimit(ValidationError):
     """The request asks for more tokens than its key may use in a day, so waiting does not help."""
+
+    default_code = codes.EXCEEDS_DAY.name
 
     def __init__(self, detail: str) -> None:
         super().__init__({api_settings.NON_FIELD_ERRORS_KEY: [detail]})
@@ -49,6 +53,7 @@ class Standing:
 class Refusal:
     """Why a request is refused, and the whole seconds after which it would be admitted."""
 
+    code: Code
     detail: str
     wait_s: int
 
@@ -117,7 +122,8 @@ class Limits:
             return None
         wait_s = whole_seconds(wait_us)
         limit = f"{_count(self.rate.per_minute, 'request')} a minute, {self.rate.burst} at once"
-        return Refusal(detail=f"This API key may make {limit}: {_try_again(wait_s)}.", wait_s=wait_s)
+        detail = f"This API key may make {limit}: try again in {in_words(wait_s)}."
+        return Refusal(code=codes.REQUESTS_LIMIT, detail=detail, wait_s=wait_s)
 
     def _tokens_refusal(self, standing: Standing, tokens: int) -> Refusal | None:
         left = self.tokens_left(standing)
@@ -127,9 +133,9 @@ class Limits:
         detail = (
             f"This API key may use {self.tokens_per_day} tokens a day (UTC): {standing.used_tokens} are used "
             f"and {standing.reserved_tokens} reserved by running requests; this request may use {tokens}. "
-            f"{_try_again(wait_s).capitalize()}, when the next day begins."
+            f"Try again at 00:00 UTC (in {in_words(wait_s)})."
         )
-        return Refusal(detail=detail, wait_s=wait_s)
+        return Refusal(code=codes.TOKENS_LIMIT, detail=detail, wait_s=wait_s)
 
     def _concurrency_refusal(self, standing: Standing, place_free_at: datetime | None) -> Refusal | None:
         if self.slots_left(standing) != 0:
@@ -138,9 +144,9 @@ class Limits:
         wait_s = max(1, whole_seconds(free_us - standing.now_us))
         detail = (
             f"This API key may have {_count(self.max_concurrent or 0, 'request')} running or waiting at the "
-            f"same time: try again when one has ended, in at most {_count(wait_s, 'second')}."
+            f"same time: try again when one has ended, in at most {in_words(wait_s)}."
         )
-        return Refusal(detail=detail, wait_s=wait_s)
+        return Refusal(code=codes.CONCURRENCY_LIMIT, detail=detail, wait_s=wait_s)
 
 
 def day_of(moment: datetime) -> date:
@@ -161,5 +167,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _try_again(wait_s: int) -> str:
-    return f"try again in {_count(wait_s, 'second')}"
+def in_words(wait_s: int) -> str:
+    """A time to wait as people say it, rounded up to minutes if it is longer than two of them."""
+    if wait_s <= 120:
+        return _count(wait_s, "second")
+    hours, minutes = divmod(-(-wait_s // 60), 60)
+    return " ".join(f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min")) if number)

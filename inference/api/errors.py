@@ -13,22 +13,32 @@ from inference.engine.errors import (
     TokenWithoutEmbedding,
     Unavailable,
 )
-from llmservice.http.problems import CLIENT_CLOSED_REQUEST, Meaning
+from llmservice.http.codes import CLIENT_CLOSED, Code
+from llmservice.http.problems import Meaning
+
+PROMPT_EMPTY = Code("prompt_empty", 422, "The model's tokenizer finds no tokens in the prompt.")
+PROMPT_TOKEN = Code("prompt_token", 422, "The prompt contains a token that the model cannot compute.")
+PROMPT_TOO_LONG = Code("prompt_too_long", 422, "Prompt and `max_new_tokens` exceed the model's context.")
+INVALID_CHAT = Code("invalid_chat", 422, "The model's chat template cannot lay out the conversation.")
+OVERLOADED = Code("overloaded", 503, "The queue is full.")
+UNAVAILABLE = Code("unavailable", 503, "The model is loading, or the service is shutting down.")
+INTERRUPTED = Code("interrupted", 503, "The service stopped before the text was complete.")
+TIME_LIMIT = Code("time_limit", 504, "The text was not complete within `LLM_REQUEST_TIMEOUT_S`.")
+GENERATION_FAILED = Code("generation_failed", 500, "The model failed on this request.")
 
 MEANINGS: dict[type[Exception], Meaning] = {
-    EmptyPrompt: Meaning(status=422, reason="invalid", field="prompt"),
-    TokenWithoutEmbedding: Meaning(status=422, reason="invalid", field="prompt"),
-    PromptTooLong: Meaning(status=422, reason="invalid", field="prompt"),
-    InvalidChat: Meaning(status=422, reason="invalid", field="messages"),
-    Overloaded: Meaning(status=503, reason="overloaded", outcome=Outcome.OVERLOADED),
-    Unavailable: Meaning(status=503, reason="unavailable", outcome=Outcome.OVERLOADED),
-    Interrupted: Meaning(status=503, reason="unavailable", outcome=Outcome.FAILED),
-    DeadlineExceeded: Meaning(status=504, reason="deadline", outcome=Outcome.TIMED_OUT),
+    EmptyPrompt: Meaning(code=PROMPT_EMPTY, field="prompt"),
+    TokenWithoutEmbedding: Meaning(code=PROMPT_TOKEN, field="prompt"),
+    PromptTooLong: Meaning(code=PROMPT_TOO_LONG, field="prompt"),
+    InvalidChat: Meaning(code=INVALID_CHAT, field="messages"),
+    Overloaded: Meaning(code=OVERLOADED, outcome=Outcome.OVERLOADED),
+    Unavailable: Meaning(code=UNAVAILABLE, outcome=Outcome.OVERLOADED),
+    Interrupted: Meaning(code=INTERRUPTED, outcome=Outcome.FAILED),
+    DeadlineExceeded: Meaning(code=TIME_LIMIT, outcome=Outcome.TIMED_OUT),
     Cancelled: Meaning(
-        status=CLIENT_CLOSED_REQUEST,
-        reason="disconnected",
+        code=CLIENT_CLOSED,
         outcome=Outcome.CANCELLED,
         detail="The client closed the connection.",
     ),
-    EngineError: Meaning(status=500, reason="failed", outcome=Outcome.FAILED, fault=True),
+    EngineError: Meaning(code=GENERATION_FAILED, outcome=Outcome.FAILED, fault=True),
 }

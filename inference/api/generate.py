@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.key_views import KeyView
+from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference import runtime
 from inference.api import stream
@@ -89,36 +90,13 @@ class GenerateView(KeyView):
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        serializer = GenerateRequestSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = serializer.validated_data
-        seed = secrets.randbelow(MAX_SEED + 1) if fields["seed"] is None else fields["seed"]
-
-        backend = runtime.backend()
-        metered = Metered(
-            key=self.key,
-            backend=backend,
-            requests=[
-                GenerationRequest(
-                    prompt=fields["prompt"],
-                    max_new_tokens=fields["max_new_tokens"],
-                    sampling=SamplingParams(
-                        do_sample=fields["do_sample"],
-                        temperature=fields["temperature"],
-                        top_k=fields["top_k"],
-                        top_p=fields["top_p"],
-                        repetition_penalty=fields["repetition_penalty"],
-                        seed=seed,
-                    ),
-                    stop=tuple(fields["stop"]),
-                    owner=str(self.key.pk),
-                    timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
-                )
-            ],
-        )
+        with refusals_count(self.key):
+            fields = self._fields(request)
+            backend = runtime.backend()
+            metered = Metered(key=self.key, backend=backend, requests=[self._generation(fields)]).admit()
 
         def answer(completion: Completion) -> dict[str, Any]:
-            return _answer(completion, prompt=fields["prompt"], seed=seed, model=backend.model_name)
+            return _answer(completion, fields, model=backend.model_name)
 
         if stream.is_wanted(request, fields["stream"]):
             return _streamed(request, metered, answer)
@@ -127,11 +105,35 @@ class GenerateView(KeyView):
             completion = result_for(request, generation)
         return Response(answer(completion))
 
+    def _fields(self, request: Request) -> dict[str, Any]:
+        serializer = GenerateRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields: dict[str, Any] = serializer.validated_data
+        if fields["seed"] is None:
+            fields["seed"] = secrets.randbelow(MAX_SEED + 1)
+        return fields
+
+    def _generation(self, fields: Mapping[str, Any]) -> GenerationRequest:
+        return GenerationRequest(
+            prompt=fields["prompt"],
+            max_new_tokens=fields["max_new_tokens"],
+            sampling=SamplingParams(
+                do_sample=fields["do_sample"],
+                temperature=fields["temperature"],
+                top_k=fields["top_k"],
+                top_p=fields["top_p"],
+                repetition_penalty=fields["repetition_penalty"],
+                seed=fields["seed"],
+            ),
+            stop=tuple(fields["stop"]),
+            owner=str(self.key.pk),
+            timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
+        )
+
 
 def _streamed(
     request: Request, metered: Metered, answer: Callable[[Completion], Mapping[str, Any]]
 ) -> StreamingHttpResponse:
-    metered.admit()
     [generation] = metered.generations
 
     def pieces(_: int, event: Event) -> Iterator[bytes]:
@@ -144,12 +146,12 @@ def _streamed(
     return EventStream(request, metered, pieces=pieces, last=last).response()
 
 
-def _answer(completion: Completion, *, prompt: str, seed: int, model: str) -> dict[str, Any]:
+def _answer(completion: Completion, fields: Mapping[str, Any], *, model: str) -> dict[str, Any]:
     return {
-        "generated_text": prompt + completion.text,
+        "generated_text": fields["prompt"] + completion.text,
         "completion": completion.text,
         "finish_reason": completion.finish_reason,
-        "seed": seed,
+        "seed": fields["seed"],
         "model": model,
         "usage": {
             "prompt_tokens": completion.prompt_tokens,

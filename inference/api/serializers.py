@@ -9,6 +9,7 @@ from llmservice.http.fields import (
     StrictCharField,
     StrictFloatField,
     StrictIntegerField,
+    StrictListField,
     StrictSerializer,
 )
 
@@ -77,14 +78,11 @@ class GenerateRequestSerializer(StrictSerializer):
         help_text="The same request with the same seed gives the same text. "
         "If it is null or absent, the service chooses one and returns it.",
     )
-    stop = serializers.ListField(
+    stop = StrictListField(
         child=StrictCharField(min_length=1, max_length=MAX_STOP_LENGTH),
         default=[],
         max_length=MAX_STOP_STRINGS,
-        error_messages={
-            "not_a_list": "Must be a list of strings.",
-            "max_length": "Must have at most {max_length} items.",
-        },
+        error_messages={"not_a_list": "Must be a list of strings."},
         help_text="Generation ends where one of these strings would appear; it is not part of the answer. "
         "The text of a special token of the model, such as `<|im_start|>`, ends it at that token.",
     )

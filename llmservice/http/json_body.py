@@ -1,6 +1,7 @@
 """JSON bodies: read strictly, and always answered in JSON."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import IO, Any, NoReturn
 
@@ -9,6 +10,21 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+
+from llmservice.http.codes import INVALID_JSON
+from llmservice.http.excerpt import excerpt
+
+# RFC 8259 lets a reader limit what it reads. Each list, object and name is an object for Python's garbage
+# collector: a megabyte of them takes seconds.
+MAX_PARTS = 10_000
+# A string that does not end counts as one, so that the search stays linear.
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+
+class NotJSON(ParseError):
+    """The body is not JSON as RFC 8259 defines it, or more of it than this service reads."""
+
+    default_code = INVALID_JSON.name
 
 
 class StrictJSONParser(JSONParser):
@@ -23,27 +39,38 @@ class StrictJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
+        body = stream.read()
+        _check_parts(body)
         try:
             return json.loads(
-                stream.read().decode("utf-8-sig"),
+                body.decode("utf-8-sig"),
                 parse_constant=_refuse_constant,
                 object_pairs_hook=_unique_names,
             )
         except UnicodeDecodeError:
-            raise ParseError("The body is not valid UTF-8, as JSON must be.") from None
+            raise NotJSON("The body is not valid UTF-8, as JSON must be.") from None
         except RecursionError:
-            raise ParseError("The body is nested too deeply.") from None
+            raise NotJSON("The body is nested too deeply.") from None
         except json.JSONDecodeError as error:
-            raise ParseError(
+            raise NotJSON(
                 f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
             ) from None
         except ValueError:
             # Python's limit on the digits of an integer; no other ValueError remains here.
-            raise ParseError("The body contains a number with too many digits.") from None
+            raise NotJSON("The body contains a number with too many digits.") from None
+
+
+def _check_parts(body: bytes) -> None:
+    if _parts(body) > MAX_PARTS and _parts(STRING.sub(b"", body)) > MAX_PARTS:
+        raise NotJSON(f"The body has more than {MAX_PARTS} lists, objects and names.")
+
+
+def _parts(body: bytes) -> int:
+    return sum(map(body.count, (b"[", b"{", b":")))
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ParseError(f"The body is not JSON: {name} is not a JSON number.")
+    raise NotJSON(f"The body is not JSON: {name} is not a JSON number.")
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -51,7 +78,7 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(names) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ParseError(f'The body names "{twice[:64]}" more than once.')
+        raise NotJSON(f'The body names "{excerpt(twice)}" more than once.')
     return names
 
 
@@ -62,7 +89,7 @@ class AlwaysAnswer(DefaultContentNegotiation):
         parser = super().select_parser(request, parsers)
         if parser is None:
             sent = (
-                f"not as {request.content_type[:64]}"
+                f"not as {excerpt(request.content_type)}"
                 if request.content_type
                 else "which names no Content-Type"
             )

@@ -17,6 +17,12 @@ def contain(networks: Collection[str], address: str | None) -> bool:
     return host is not None and any(host in ipaddress.ip_network(network) for network in networks)
 
 
+def canonical(address: str | None) -> str | None:
+    """The address as the database stores it, without an IPv6 zone; None if it is not an address."""
+    host = _host(address)
+    return None if host is None else str(host)
+
+
 def neighbourhood(address: str | None) -> str:
     """What an address is counted under: in IPv6 its /64, since one customer has all of it."""
     host = _host(address)
@@ -30,10 +36,10 @@ def _network(text: str) -> str:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
-            f"“{text[:64]}” is no address and no network such as 10.0.0.0/8 or 2001:db8::/32."
+            f"“{text[:64]}” is not an address or a network such as 10.0.0.0/8 or 2001:db8::/32."
         ) from None
     if network.network_address != ipaddress.ip_interface(text).ip:
-        raise ValueError(f"“{text[:64]}” is an address inside of a network: did you mean {network}?")
+        raise ValueError(f"“{text[:64]}” is an address within a network: did you mean {network}?")
     return str(network)
 
 
@@ -42,6 +48,8 @@ def _host(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address 
         host = ipaddress.ip_address(address or "")
     except ValueError:
         return None
-    # An IPv4 client of a server that listens on IPv6.
-    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
-    return mapped or host
+    if isinstance(host, ipaddress.IPv4Address):
+        return host
+    # An IPv4 client of a server that listens on IPv6 is itself. A zone, which is any text, names an interface
+    # of this host.
+    return host.ipv4_mapped or ipaddress.IPv6Address(int(host))

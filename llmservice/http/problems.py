@@ -4,27 +4,32 @@ Each app registers what its own exceptions mean (`register`); those of Django an
 here. The admin keeps its own HTML pages.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
-from rest_framework.exceptions import APIException, AuthenticationFailed, Throttled, ValidationError
+from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
-from llmservice.http import request_record
+from llmservice.http import codes, request_record
+from llmservice.http.codes import Code
+from llmservice.http.excerpt import excerpt
 
 CONTENT_TYPE = "application/problem+json"
 # Long enough for a restart or a short peak to pass.
 RETRY_AFTER_S = 5
-# No standard has a status for a client that has left; the log and the metrics use nginx's.
-CLIENT_CLOSED_REQUEST = 499
+# A body may contain any number of mistakes, and be wrong in long words; an answer has a few kilobytes.
+MAX_ERRORS = 17
+LONGEST_DETAIL = 2000
+LONGEST_ERROR = 300
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +39,14 @@ class Meaning:
     """What an exception of an app stands for.
 
     Attributes:
-        status: of the answer.
-        reason: why the request was refused or failed, in a word, for the log and the metrics.
+        code: of the problem; it has the status as well.
         outcome: what the account of the key says of the request.
         field: the field of the body that it is about, if any.
         detail: what the client reads in place of the exception's own text.
         fault: whether it is a fault of the service, whose trace belongs in the log.
     """
 
-    status: int
-    reason: str
+    code: Code
     outcome: str = "failed"
     field: str = ""
     detail: str | None = None
@@ -55,6 +58,7 @@ _meanings: dict[type[Exception], Meaning] = {}
 
 def register(meanings: Mapping[type[Exception], Meaning]) -> None:
     """Add what an app's exceptions mean; a subclass that is not listed means what its base means."""
+    codes.declare(meaning.code for meaning in meanings.values())
     _meanings.update(meanings)
 
 
@@ -78,43 +82,45 @@ class FieldError:
 class Problem:
     """What a client is told when its request fails; `detail` is a sentence for people."""
 
-    status: int
+    code: Code
     detail: str
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> HttpResponse:
-        title = title_of(self.status)
+        """The answer; its code becomes the reason of the request in the log and the metrics."""
+        _record_reason(self.code)
         body: dict[str, Any] = {
             "type": "about:blank",
-            "title": title,
-            "status": self.status,
-            "detail": self.detail,
+            "title": self.code.title,
+            "status": self.code.status,
+            "code": self.code.name,
+            "detail": _cut(self.detail, LONGEST_DETAIL),
         }
         if self.errors:
-            body["errors"] = [{"field": error.field, "detail": error.detail} for error in self.errors]
-        return JsonResponse(
-            body,
-            status=self.status,
-            reason=title,
+            body["errors"] = [
+                {"field": error.field, "detail": _cut(error.detail, LONGEST_ERROR)} for error in self.errors
+            ]
+        return HttpResponse(
+            # A surrogate that comes from the client has no UTF-8.
+            json.dumps(body, ensure_ascii=False).encode(errors="replace"),
+            status=self.code.status,
+            reason=self.code.title,
             content_type=CONTENT_TYPE,
             headers=dict(self.headers),
         )
 
 
-def title_of(status: int) -> str:
-    """The status in words."""
-    return "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
+def invalid(errors: Sequence[FieldError], *, code: Code = codes.INVALID_FIELDS) -> Problem:
+    """The 422 for a body that is valid JSON with invalid contents: the first errors, and how many more."""
+    if (more := len(errors) - MAX_ERRORS) > 0:
+        errors = [*errors[:MAX_ERRORS], FieldError("", f"And {more} more errors.")]
+    return Problem(code=code, detail=" ".join(map(str, errors)), errors=errors)
 
 
-def invalid(errors: Sequence[FieldError]) -> Problem:
-    """The 422 for a body that is valid JSON with invalid contents."""
-    return Problem(status=422, detail=" ".join(map(str, errors)), errors=errors)
-
-
-def unavailable(detail: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
+def unavailable(detail: str, *, code: Code, retry_after_s: int = RETRY_AFTER_S) -> Problem:
     """The 503 for what is temporary: the same request may be sent again after `retry_after_s` seconds."""
-    return Problem(status=503, detail=detail, headers={"Retry-After": str(retry_after_s)})
+    return Problem(code=code, detail=detail, headers={"Retry-After": str(retry_after_s)})
 
 
 def problem_for(exc: Exception) -> Problem:
@@ -123,59 +129,46 @@ def problem_for(exc: Exception) -> Problem:
         return _registered(exc, meaning)
     match exc:
         case ValidationError():
-            return invalid(list(field_errors(exc.detail)))
+            return invalid(list(field_errors(exc.detail)), code=_code_of(exc))
         case Throttled():
             wait = getattr(exc, "wait", None)
             headers = {} if wait is None else {"Retry-After": str(wait)}
-            return Problem(status=429, detail=str(exc.detail), headers=headers)
+            return Problem(code=_code_of(exc), detail=str(exc.detail), headers=headers)
         case APIException():
-            return Problem(status=exc.status_code, detail=str(exc.detail))
+            return Problem(code=_code_of(exc), detail=str(exc.detail))
         case Http404():
-            return Problem(status=404, detail="There is nothing at this address.")
+            return Problem(code=codes.NOT_FOUND, detail="There is nothing at this address.")
         case PermissionDenied():
-            return Problem(status=403, detail="This is not allowed.")
+            return Problem(code=codes.FORBIDDEN, detail="This is not allowed.")
         case RequestDataTooBig():
-            return Problem(status=413, detail="The body is larger than this service accepts.")
+            return Problem(code=codes.BODY_TOO_LARGE, detail="The body is larger than this service accepts.")
         case UnreadablePostError():
-            return Problem(status=400, detail="The body ended before it was complete.")
+            return Problem(code=codes.INCOMPLETE_BODY, detail="The body ended before it was complete.")
         case SuspiciousOperation():
-            return Problem(status=400, detail="The request is malformed.")
+            return Problem(code=codes.MALFORMED_REQUEST, detail="The request is malformed.")
         case OperationalError() | InterfaceError():
-            return unavailable("The database did not answer; try again in a few seconds.")
+            return unavailable(
+                "The database did not answer; try again in a few seconds.", code=codes.DATABASE_UNAVAILABLE
+            )
         case _:
-            return Problem(status=500, detail="The service failed on this request; its log says why.")
+            return Problem(code=codes.INTERNAL_ERROR, detail=codes.INTERNAL_ERROR.meaning)
 
 
 def _registered(exc: Exception, meaning: Meaning) -> Problem:
     detail = meaning.detail or str(exc)
     if meaning.field:
-        return replace(invalid([FieldError(meaning.field, detail)]), status=meaning.status)
-    if meaning.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return unavailable(detail, retry_after_s=getattr(exc, "retry_after_s", RETRY_AFTER_S))
-    return Problem(status=meaning.status, detail=detail)
+        return invalid([FieldError(meaning.field, detail)], code=meaning.code)
+    if meaning.code.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        retry_after_s = getattr(exc, "retry_after_s", RETRY_AFTER_S)
+        return unavailable(detail, code=meaning.code, retry_after_s=retry_after_s)
+    return Problem(code=meaning.code, detail=detail)
 
 
-def reason_for(exc: Exception) -> str:
-    """Why a request was refused or failed, in a word, for the log and the metrics."""
-    if (meaning := meaning_of(exc)) is not None:
-        return meaning.reason
-    match exc:
-        case ValidationError():
-            return "invalid"
-        case Throttled():
-            return "limit"
-        case AuthenticationFailed():
-            return "authentication"
-        case APIException(status_code=status):
-            return HTTPStatus(status).name.lower()
-        case Http404():
-            return "not_found"
-        case PermissionDenied():
-            return "forbidden"
-        case OperationalError() | InterfaceError():
-            return "database"
-        case _:
-            return "malformed" if problem_for(exc).status < 500 else "failed"
+def _code_of(exc: APIException) -> Code:
+    """The code that the exception was raised with, or the general one of its status."""
+    if isinstance(exc, ValidationError):
+        return codes.named(exc.default_code) or codes.INVALID_FIELDS
+    return codes.named(exc.get_codes()) or codes.of_status(exc.status_code)
 
 
 def field_errors(detail: Any, path: str = "") -> Iterator[FieldError]:
@@ -199,24 +192,27 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     """Django REST framework's `EXCEPTION_HANDLER`; it answers every exception, so that Django does not."""
     set_rollback()
     problem = problem_for(exc)
-    _record_reason(exc)
     meaning = meaning_of(exc)
-    if meaning.fault if meaning is not None else problem.status >= 500:
+    if meaning.fault if meaning is not None else problem.code.status >= 500:
         request = context["request"]
-        logger.error("%s %s failed", request.method, request.path, exc_info=exc)
+        logger.error("%s %s failed", excerpt(request.method), excerpt(request.path, 256), exc_info=exc)
     return problem.response()
 
 
-def _record_reason(exc: Exception) -> None:
+def _record_reason(code: Code) -> None:
     if (record := request_record.current()) is not None:
-        record.reason = reason_for(exc)
+        record.reason = code.name
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _handler(page: Callable[..., HttpResponse], exc: Exception) -> Callable[..., HttpResponse]:
     problem = problem_for(exc)
 
     def handle(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        _record_reason(exc)
+        _record_reason(problem.code)
         if request.path.startswith("/admin/"):
             return page(request, *args, **kwargs)
         return problem.response()

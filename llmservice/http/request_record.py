@@ -6,7 +6,6 @@ The logging configuration imports this module, so it must not import Django.
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(kw_only=True)
@@ -17,11 +16,10 @@ class RequestRecord:
         id: the client's own `X-Request-ID`, or a random one.
         address: where it came from.
         route: the pattern that its path fits, without what varies.
-        key_id: the number of the API key.
-        reason: why it was refused or failed, in a word.
+        key_id: the number of the API key whose secret was sent, accepted or not.
+        reason: the code of the problem, if it was refused or failed.
         outcome: how its generation ended.
         queued_s, first_token_s, generated_s: of its generation.
-        request: what the view was given.
     """
 
     id: str
@@ -40,7 +38,6 @@ class RequestRecord:
     first_token_s: float | None = None
     generated_s: float | None = None
     prompt: str | None = None
-    request: Any = field(default=None, repr=False)
 
     @property
     def elapsed_s(self) -> float:

@@ -209,7 +209,7 @@ def test_a_client_that_goes_away_ends_its_generation_and_pays_for_what_was_gener
     assert today["reserved_tokens"] == 0
     assert 0 < today["completion_tokens"] < 6 * 200
     assert len(told) == today["requests"]["cancelled"]
-    assert all('"POST /generate" 499' in line and "reason='disconnected'" in line for line in told)
+    assert all('"POST /generate" 499' in line and "reason='client_closed_request'" in line for line in told)
 
 
 def test_one_connection_serves_request_after_request(service: Service) -> None:

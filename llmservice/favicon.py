@@ -1,0 +1,23 @@
+"""The icon that browsers ask every site for, at an address of their choice."""
+
+from pathlib import Path
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from llmservice.http.views import OwnMethodsView
+
+ICON = (Path(__file__).parent / "static" / "llmservice" / "favicon.svg").read_bytes()
+
+
+class FaviconView(OwnMethodsView):
+    """The service's icon, for pages that name none."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None
+
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(
+            ICON, content_type="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"}
+        )
