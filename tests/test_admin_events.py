@@ -66,7 +66,7 @@ def test_the_times_of_the_list_name_their_zone(admin_client: Client) -> None:
 def test_a_change_of_an_earlier_version_is_shown_without_old_values(
     admin_client: Client, keys: tuple[APIKey, APIKey]
 ) -> None:
-    details = {"limits": {"tokens_per_day": 5000}}
+    details: dict[str, dict[str, object]] = {"limits": {"tokens_per_day": 5000}}
     KeyEvent.objects.create(key=keys[0], kind=EventKind.LIMITS_CHANGED, actor="ada", details=details)
     details = {"fields": {"expires_at": "2027-01-31T00:00:00+00:00", "allowed_networks": []}}
     KeyEvent.objects.create(key=keys[0], kind=EventKind.CHANGED, actor="ada", details=details)
