@@ -14,12 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
-from inference.engine.compute.layer_program.abi import OPERATIONS, Instruction, Step
-from inference.engine.compute.layer_program.recorder import NotRecordable
+from inference.engine.compute.layer_program.module import layer_program_off
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
 from inference.engine.kv_cache import kv_cache_dtype
+from inference.engine.native.abi import OPERATIONS, Instruction, Step
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 
@@ -45,7 +45,7 @@ def step_profile(
     places = (context + 1) * requests
     path = cpu_path(quantization)
     dtype = kv_cache_dtype(EngineConfig(quantization=quantization))
-    with unrecorded() if one_by_one else nullcontext():
+    with layer_program_off() if one_by_one else nullcontext():
         model = LanguageModel(
             stock, name="profile", kv_cache_tokens=max(256, places), kv_cache_dtype=dtype, path=path
         )
@@ -68,17 +68,6 @@ def step_profile(
     table = measured.key_averages().table(sort_by="self_cpu_time_total", row_limit=_LINES)
     step = f"{sorted(seconds)[_STEPS // 2] * 1000:.1f} ms a step, the median of {_STEPS}; {_STEPS} of them:"
     return f"{step}\n{table}"
-
-
-@contextmanager
-def unrecorded() -> Iterator[None]:
-    """Have the layers called one by one, as where no program can do what they do."""
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise NotRecordable("it was asked for")
-
-    with patch("inference.engine.compute.model.replace_layers", refuse):
-        yield
 
 
 @contextmanager

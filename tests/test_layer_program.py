@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.step_profile import unrecorded
 from inference.engine.compute.attention import AttentionBatch
-from inference.engine.compute.layer_program.module import NativeLayers, replace_layers
+from inference.engine.compute.layer_program.module import NativeLayers, layer_program_off, replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.model import LanguageModel
 from inference.engine.kv_cache import KVCache
@@ -64,7 +63,7 @@ def test_they_compute_what_their_own_code_does(kind: str) -> None:
     assert is_recorded(recorded)
     assert recorded.reproducible
 
-    with unrecorded():
+    with layer_program_off():
         one_by_one = LanguageModel(tiny_of_kind(kind, **KINDS[kind]), name=kind, kv_cache_tokens=256)
     assert not is_recorded(one_by_one)
     torch.testing.assert_close(logits(recorded), logits(one_by_one), rtol=1e-4, atol=1e-4)
@@ -165,6 +164,13 @@ def test_every_operator_is_pytorch_s_and_a_row_the_same_bits_among_others(
             computed = program(*rows_of(rows))
             torch.testing.assert_close(computed, own(*rows_of(rows)))
             assert torch.equal(computed[:, :7], alone[:, :rows])
+
+
+def test_they_are_replaced_again_after_the_layer_program_was_off(kernels: Kernels) -> None:
+    layers: list[nn.Module] = [Layer(), Layer()]
+    with layer_program_off(), pytest.raises(NotRecordable, match="turned off"):
+        replaced(layers, kernels)
+    assert isinstance(replaced(layers, kernels).layers[0], NativeLayers)
 
 
 def in_place(hidden: torch.Tensor) -> torch.Tensor:

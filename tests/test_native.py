@@ -60,10 +60,10 @@ def attend(
     kernels: Kernels,
     *tensors: Any,
     scale: float,
-    blocks: torch.Tensor = NONE,
-    rows: torch.Tensor = NONE,
+    tiles: torch.Tensor = NONE,
+    single_rows: torch.Tensor = NONE,
 ) -> None:
-    kernels.attention(*tensors, blocks=blocks, rows=rows, layer=0, scale=scale)
+    kernels.attention(*tensors, tiles=tiles, single_rows=single_rows, layer=0, scale=scale)
 
 
 KV_DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -83,7 +83,7 @@ def test_attention_is_pytorch_s_for_every_kind_of_cpu(
     spans = torch.tensor([[i, s, n] for i, (s, n) in enumerate(zip(starts, lengths, strict=True))])
     for kernels in generations():
         output = torch.full((4, heads, dim), torch.nan)
-        attend(kernels, query, key, value, pools, output, rows=spans, scale=0.3)
+        attend(kernels, query, key, value, pools, output, single_rows=spans, scale=0.3)
         for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
             keys, values = (pool[:, start : start + length] for pool in pools)
             assert torch.equal(keys[:, -1], key[0, :, i].to(dtype))
@@ -105,11 +105,11 @@ def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(
     pools = (torch.randn(kv_heads, 300, dim).to(dtype), torch.randn(kv_heads, 300, dim).to(dtype))
     query = torch.randn(1, 16 + 5 + 2, heads, dim).transpose(1, 2)
     key, value = (torch.randn(1, 16 + 5 + 2, kv_heads, dim).transpose(1, 2) for _ in range(2))
-    blocks = torch.tensor([[0, 16, 3, 64], [16, 5, 200, 0], [21, 2, 120, 30]])
+    tiles = torch.tensor([[0, 16, 3, 64], [16, 5, 200, 0], [21, 2, 120, 30]])
     for kernels in generations():
         output = torch.full((23, heads, dim), torch.nan)
-        attend(kernels, query, key, value, pools, output, blocks=blocks, scale=0.3)
-        for row, rows, start, first in blocks.tolist():
+        attend(kernels, query, key, value, pools, output, tiles=tiles, scale=0.3)
+        for row, rows, start, first in tiles.tolist():
             keys, values = (pool[None, :, start : start + first + rows] for pool in pools)
             assert torch.equal(keys[:, :, first:], key[:, :, row : row + rows].to(dtype))
             assert torch.equal(values[:, :, first:], value[:, :, row : row + rows].to(dtype))
@@ -143,7 +143,16 @@ def test_numbers_of_16_bits_are_ieee_s_for_every_kind_of_cpu() -> None:
         span = torch.tensor([[0, 0, 1]])
         for row, rounded in zip(numbers[::97], expected[::97], strict=True):
             new = row.view(1, 1, 1, 7)
-            attend(kernels, query, torch.zeros_like(new), new, (keys, values), output, rows=span, scale=1.0)
+            attend(
+                kernels,
+                query,
+                torch.zeros_like(new),
+                new,
+                (keys, values),
+                output,
+                single_rows=span,
+                scale=1.0,
+            )
             torch.testing.assert_close(values[0], rounded, rtol=0, atol=0, equal_nan=True)
             torch.testing.assert_close(output[0], rounded.float(), rtol=0, atol=0, equal_nan=True)
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_COMPILE = ["-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp-simd", "-pthread"]
+_COMPILE = ["-O3", "-std=c++20", "-shared", "-fPIC", "-fopenmp-simd", "-pthread"]
 # What -ffast-math would allow, but for what takes "not a number" for a number: sums may be done in vectors.
 _ARITHMETIC = [
     *("-ffp-contract=fast", "-fassociative-math", "-fno-signed-zeros"),

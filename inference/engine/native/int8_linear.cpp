@@ -4,13 +4,14 @@
 // its run its precision, and not the row. Products of a run are added up in 32 bits, exactly, in any order; runs in
 // float32, in their order.
 
+#include "abi.h"
 #if defined(__AVX512VNNI__)
 #include "int8_vnni.h"
 #elif defined(__aarch64__)
 #include "int8_neon.h"
 #endif
 
-#if defined(__AVX512VNNI__) || defined(__aarch64__)
+#if defined(HAS_INT8)
 
 namespace {
 
@@ -126,12 +127,14 @@ constexpr auto kByRows = by_rows(std::make_integer_sequence<int, kTileRows>{});
 
 }  // namespace
 
-// weights, scales, bias: as in Layer. x: [rows][depth], out: [rows][width].
-extern "C" void int8_linear(const uint8_t* weights, const float* scales, const float* bias, int64_t depth,
-                            int64_t width, int64_t run, const float* x, int64_t rows, int threads, float* out) {
+extern "C" void int8_linear(const Int8LinearCall* call) {
+    const int64_t rows = call->rows, depth = call->depth, width = call->width, threads = call->threads;
+    const int64_t run = call->group_size;
+    const float* const x = call->x;
+    float* const out = call->out;
     thread_local std::vector<int32_t> groups_buffer, corrections_buffer;
     thread_local std::vector<float> scales_buffer;
-    const Layer layer{weights, scales, bias, (depth + kGroup - 1) / kGroup, width, run};
+    const Layer layer{call->weights, call->scales, call->bias, (depth + kGroup - 1) / kGroup, width, run};
     const Blocks blocks(rows, kTileRows, kTileRows);
     const int64_t runs = (depth + run - 1) / run;
     groups_buffer.resize(std::max<size_t>(groups_buffer.size(), rows * layer.groups));
@@ -140,7 +143,7 @@ extern "C" void int8_linear(const uint8_t* weights, const float* scales, const f
     int32_t *const groups = groups_buffer.data(), *const corrections = corrections_buffer.data();
     float* const run_scales = scales_buffer.data();
     // Shared by runs and not by rows: threads must not write to the same lines of the cache.
-    const int quantisers = rows * depth < kWorthThreads ? 1 : threads;
+    const int64_t quantisers = rows * depth < kWorthThreads ? 1 : threads;
     const Parts shares(runs, quantisers);
     pool::for_each(shares.size(), quantisers, [&](int64_t part) {
         for (int64_t block = 0; block < blocks.count; ++block) {
@@ -159,7 +162,7 @@ extern "C" void int8_linear(const uint8_t* weights, const float* scales, const f
     const int64_t together = int8_panels_in_tile(static_cast<int>(std::min<int64_t>(rows, kTileRows)));
     for_each_share(blocks, count, together, threads, [&](int64_t block, Share share) {
         const int64_t first = blocks.first(block);
-        Ahead next{weights, 0};
+        Ahead next{layer.weights, 0};
         if (blocks.count > 1) {
             const int64_t lines = std::min(together, count - share.last) * panel_lines, tiles = blocks.count * runs;
             next.lines = (lines + tiles - 1) / tiles;

@@ -1,6 +1,6 @@
 // A linear layer in float32: out = x * weights^T + bias.
 
-#include "kernels.h"
+#include "abi.h"
 #include "panels.h"
 
 namespace {
@@ -96,11 +96,12 @@ constexpr auto kByRows = by_rows(std::make_integer_sequence<int, kMostRows>{});
 
 }  // namespace
 
-// x: [rows][depth], out: [rows][width].
-extern "C" void linear(const float* weights, const float* bias, int64_t depth, int64_t width, const float* x,
-                       int64_t rows, int threads, float* out) {
+extern "C" void linear(const LinearCall* call) {
+    const int64_t rows = call->rows, depth = call->depth, width = call->width, threads = call->threads;
+    const float* const x = call->x;
+    float* const out = call->out;
     thread_local std::vector<float> buffer;
-    const Layer layer{weights, bias, depth, width};
+    const Layer layer{call->weights, call->bias, depth, width};
     const Blocks blocks(rows, kMostRows, kManyRows);
     buffer.resize(std::max<size_t>(buffer.size(), rows * depth));
     float* turned = buffer.data();  // each block of rows as [depth][rows]

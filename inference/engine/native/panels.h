@@ -51,7 +51,7 @@ struct Share {
 // small ones, with which those that are early make up for those that are late.
 class Parts {
   public:
-    Parts(int64_t count, int threads) : count_(count), threads_(threads), large_(count * 5 / 8 / threads) {
+    Parts(int64_t count, int64_t threads) : count_(count), threads_(threads), large_(count * 5 / 8 / threads) {
         if (threads == 1) large_ = count;
         const int64_t left = count - large_ * threads;
         small_ = std::max<int64_t>(1, (left + 4 * threads - 1) / (4 * threads));
@@ -71,7 +71,7 @@ class Parts {
 // Calls function(block, share) for every block of rows and every panel. Where there are several blocks, `together`
 // panels at a time for all of them: they stay in the cache meanwhile.
 template <typename Function>
-void for_each_share(const Blocks& blocks, int64_t panels, int64_t together, int threads, Function function) {
+void for_each_share(const Blocks& blocks, int64_t panels, int64_t together, int64_t threads, Function function) {
     const Parts parts((panels + together - 1) / together, threads);
     pool::for_each(parts.size(), threads, [&](int64_t part) {
         const Share all{parts[part].first * together, std::min(panels, parts[part].last * together)};

@@ -1,4 +1,4 @@
-"""From what was recorded of a model's layers to a program for any number of rows (`native/program.cpp`)."""
+"""Compiles what was recorded of a model's layers to a program for any number of rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,15 +6,8 @@ from typing import Any
 
 import torch
 
-from inference.engine.compute.layer_program.abi import (
-    DIMENSIONS,
-    OPERATIONS,
-    Extent,
-    Instruction,
-    Operand,
-    Place,
-)
 from inference.engine.compute.layer_program.recorder import Call, NotRecordable, Recorder, View
+from inference.engine.native.abi import DIMENSIONS, Extent, Instruction, Memory, Operand
 
 _FLOAT_BYTES = 4
 _LINE = 16
@@ -72,7 +65,7 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
     if not all(map(torch.equal, few.recorder.constants, many.recorder.constants)):
         raise NotRecordable("they take other numbers for other numbers of rows")
     extents = _Extents(few.rows, many.rows)
-    places, floats_per_row = _lay_out(few, many, extents)
+    begins, floats_per_row = _lay_out(few, many, extents)
     inputs = [view.storage for view in many.inputs]
     addresses = list(many.recorder.storages)
     kept = many.recorder.constants
@@ -82,44 +75,39 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         if len(b.sizes) > DIMENSIONS:
             raise NotRecordable(f"tensors of {len(b.sizes)} dimensions")
         offset = extents.of(a.offset, b.offset)
-        if b.storage in places:
-            place, base = Place.WORKSPACE, 0
-            offset = Extent(offset.fixed, offset.per_row + _FLOAT_BYTES * places[b.storage])
+        if b.storage in begins:
+            memory, base = Memory.WORKSPACE, 0
+            offset = Extent(offset.fixed, offset.per_row + _FLOAT_BYTES * begins[b.storage])
         elif b.storage in inputs:
-            place, base = Place.INPUT, inputs.index(b.storage)
+            memory, base = Memory.INPUT, inputs.index(b.storage)
             offset = extents.of(a.offset - few.inputs[base].offset, b.offset - many.inputs[base].offset)
         elif addresses[b.storage] in fixed:
-            place, base = Place.FIXED, addresses[b.storage]
+            memory, base = Memory.FIXED, addresses[b.storage]
         else:
             raise NotRecordable("they read a tensor that comes from elsewhere")
         missing = DIMENSIONS - len(b.sizes)
         sizes = [Extent(1, 0)] * missing + list(map(extents.of, a.sizes, b.sizes))
         strides = [Extent(0, 0)] * missing + list(map(extents.of, a.strides, b.strides))
-        return Operand(place, base, offset, tuple(sizes), tuple(strides))
+        return Operand(memory=memory, base=base, offset=offset, sizes=tuple(sizes), strides=tuple(strides))
 
     instructions = (Instruction * len(pairs))()
     attentions: list[tuple[int, int, int, int]] = []
-    for instruction, (a, b) in zip(instructions, pairs, strict=True):
-        instruction.operation = OPERATIONS.index(b.operation)
-        for i, views in enumerate(zip(a.views, b.views, strict=True)):
-            instruction.operands[i] = operand(*views)
+    for i, (a, b) in enumerate(pairs):
+        operands = {name: operand(a.operands[name], view) for name, view in b.operands.items()}
+        numbers = dict(b.numbers)
         if b.operation == "attention":
-            layer, instruction.number = int(b.numbers[0]), b.numbers[1]
-            instruction.whole = len(attentions)
-            _, key, value, _ = b.views
-            attentions.append((layer, key.sizes[1], key.sizes[3], value.sizes[3]))
-        elif b.operation == "int8_linear":
-            instruction.whole = int(b.numbers[0])
-        elif b.numbers:
-            instruction.number = b.numbers[0]
+            key, value = b.operands["key"], b.operands["value"]
+            numbers["pool_pair"] = len(attentions)
+            attentions.append((int(numbers.pop("layer")), key.sizes[1], key.sizes[3], value.sizes[3]))
+        instructions[i] = Instruction.of(b.operation, **operands, **numbers)
     width = many.output.sizes[-1]
-    if many.output.storage not in places or not all(_dense(p.output, p.rows, width) for p in (few, many)):
+    if many.output.storage not in begins or not all(_dense(p.output, p.rows, width) for p in (few, many)):
         raise NotRecordable("the last layer does not give what it computed as it is")
     return Program(
         instructions=instructions,
         attentions=attentions,
         floats_per_row=floats_per_row,
-        output=places[many.output.storage],
+        output=begins[many.output.storage],
         width=width,
         constants=kept,
     )
@@ -147,26 +135,29 @@ def _same(few: Call, many: Call) -> bool:
     return (
         few.operation == many.operation
         and few.numbers == many.numbers
-        and [view.storage for view in few.views] == [view.storage for view in many.views]
-        and [len(view.sizes) for view in few.views] == [len(view.sizes) for view in many.views]
+        and few.operands.keys() == many.operands.keys()
+        and all(
+            few.operands[name].storage == view.storage and len(few.operands[name].sizes) == len(view.sizes)
+            for name, view in many.operands.items()
+        )
     )
 
 
 def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], int]:
     """Where in the workspace each storage begins that the passes made, and its size: in floats a row.
 
-    One that is read no more leaves its place to others.
+    The memory of one that is not read again is given to others.
     """
     calls = many.recorder.calls
-    last = {view.storage: i for i, call in enumerate(calls) for view in call.views}
+    last = {view.storage: i for i, call in enumerate(calls) for view in call.operands.values()}
     last[many.output.storage] = len(calls)
-    places: dict[int, int] = {}
+    begins: dict[int, int] = {}
     used: list[tuple[int, int, int]] = []  # begin, end, and the call that reads it last
     size = 0
     for i, call in enumerate(calls):
         used = [taken for taken in used if taken[2] >= i]
-        for view in call.views:
-            if view.storage in places or view.storage not in many.recorder.made:
+        for view in call.operands.values():
+            if view.storage in begins or view.storage not in many.recorder.made:
                 continue
             floats = extents.of(few.recorder.floats[view.storage], many.recorder.floats[view.storage])
             if floats.fixed < 0 or floats.per_row < 0:
@@ -174,9 +165,9 @@ def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], 
             needed = -(-(floats.fixed + floats.per_row) // _LINE) * _LINE
             begin = next(gap for gap in _gaps(used) if all(not _meet(gap, needed, taken) for taken in used))
             used.append((begin, begin + needed, last[view.storage]))
-            places[view.storage] = begin
+            begins[view.storage] = begin
             size = max(size, begin + needed)
-    return places, size
+    return begins, size
 
 
 def _gaps(used: list[tuple[int, int, int]]) -> Iterator[int]:

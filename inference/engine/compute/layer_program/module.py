@@ -6,8 +6,9 @@ program (`program`) that the native library runs for any number of rows.
 """
 
 import ctypes
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,9 +16,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from inference.engine.compute.attention import AttentionBatch
-from inference.engine.compute.layer_program.abi import Step
 from inference.engine.compute.layer_program.compiler import Pass, Program, compile_passes
 from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
+from inference.engine.native.abi import Step
 from inference.engine.native.kernels import Kernels
 
 _RECORDED_ROWS, _TRIED_ROWS = (3, 5), (1, 37)
@@ -58,16 +59,32 @@ class NativeLayers(nn.Module):
                 workspace=self._workspace.data_ptr(),
                 inputs=_addresses(inputs),
                 pools=self._pools,
-                places=batch.cache.tokens,
-                halves=batch.cache.dtype is torch.float16,
+                slots=batch.cache.tokens,
+                float16=batch.cache.dtype is torch.float16,
+                tiles=batch.prompt_blocks.data_ptr(),
+                tile_count=len(batch.prompt_blocks),
                 single_rows=batch.single_rows.data_ptr(),
                 single_count=len(batch.single_rows),
-                blocks=batch.prompt_blocks.data_ptr(),
-                block_count=len(batch.prompt_blocks),
             ),
         )
         first = program.output * rows
         return self._workspace[first : first + program.width * rows].view(1, rows, program.width)
+
+
+_off = ContextVar("layer program off", default=False)
+
+
+@contextmanager
+def layer_program_off() -> Iterator[None]:
+    """Models that are loaded meanwhile, by this thread, keep their layers, which Python calls one by one.
+
+    It shows what a layer program is worth, and whether it is what goes wrong.
+    """
+    token = _off.set(True)
+    try:
+        yield
+    finally:
+        _off.reset(token)
 
 
 def replace_layers(
@@ -86,8 +103,11 @@ def replace_layers(
             last bits of a norm decide how numbers are rounded (measured: 0.012; 2e-6 in float32).
 
     Raises:
-        NotRecordable: the layers do what no program can do; they are as they were.
+        NotRecordable: the layers do what no program can do, or layer programs are off; the layers are as they
+            were.
     """
+    if _off.get():
+        raise NotRecordable("layer programs are turned off")
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
         raise NotRecordable("they are in no list")
@@ -127,7 +147,7 @@ def _record(
 
         def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs.extend(recorder.view(tensor) for tensor in _inputs(args, kwargs))
-            kernels.listener = recorder.kernel
+            kernels.listener = recorder.call
             recording.callback(setattr, kernels, "listener", None)
             recording.enter_context(recorder)
 

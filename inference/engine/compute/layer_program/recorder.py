@@ -6,7 +6,7 @@ trace. Two passes of different numbers of rows show which numbers depend on the 
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -38,18 +38,25 @@ class View:
 
 @dataclass(frozen=True)
 class Call:
-    """An operation on tensors, whose result is the last one, with the numbers that it takes besides."""
+    """An operation.
+
+    Attributes:
+        operands: its tensors by their names in `native/abi.h`; the result is `out`.
+        numbers: what it takes besides, by their names.
+    """
 
     operation: str
-    views: tuple[View, ...]
-    numbers: tuple[float, ...] = ()
+    operands: dict[str, View]
+    numbers: dict[str, float] = field(default_factory=dict)
 
 
-_ELEMENTWISE = {
+_BINARY = {
     aten.add.Tensor: "add",
     aten.sub.Tensor: "subtract",
     aten.mul.Tensor: "multiply",
     aten.div.Tensor: "divide",
+}
+_UNARY = {
     aten.neg.default: "negate",
     aten.rsqrt.default: "inverse_root",
     aten.relu.default: "relu",
@@ -91,13 +98,14 @@ class Recorder(TorchDispatchMode):
         offset = int(tensor.storage_offset()) * tensor.element_size()
         return View(number, offset, tuple(tensor.shape), tensor.stride())
 
-    def kernel(
-        self, operation: str, tensors: Iterable[torch.Tensor], numbers: tuple[float, ...] = ()
+    def call(
+        self, operation: str, tensors: dict[str, torch.Tensor], numbers: dict[str, float] | None = None
     ) -> None:
-        """A native kernel is called, with its result last."""
+        """Record an operation whose tensors lie as the program has to find them, as a native kernel's do."""
         if threading.get_ident() != self._thread:
             return  # another model's, which computes meanwhile
-        self.calls.append(Call(operation, tuple(self.view(tensor) for tensor in tensors), numbers))
+        operands = {name: self.view(tensor) for name, tensor in tensors.items()}
+        self.calls.append(Call(operation, operands, numbers or {}))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -121,12 +129,14 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> None:
-        if func in _ELEMENTWISE and kwargs.keys() <= {"memory_format"}:
-            self._append(_ELEMENTWISE[func], *args, out=out)
+        if func in _UNARY and kwargs.keys() <= {"memory_format"}:
+            self._append(_UNARY[func], x=args[0], out=out)
+        elif func in _BINARY and len(args) == 2 and not kwargs:
+            self._append(_BINARY[func], left=args[0], right=args[1], out=out)
         elif func is aten.pow.Tensor_Scalar and args[1] == 2:
-            self._append("multiply", args[0], args[0], out=out)
+            self._append("multiply", left=args[0], right=args[0], out=out)
         elif func is aten.mean.dim and not kwargs and _over_last(*args):
-            self.calls.append(Call("mean", (self.view(args[0]), self.view(out))))
+            self.call("mean", {"x": args[0], "out": out})
         elif func is aten.cat.default:
             sizes = [tensor.shape[args[1] if len(args) > 1 else 0] for tensor in args[0]]
             self._append_parts(args[0], out.split(sizes, *args[1:]))
@@ -138,19 +148,18 @@ class Recorder(TorchDispatchMode):
             bias = self._constant(torch.zeros(shape)) if bias is None else bias
             if not (weight.is_contiguous() and bias.is_contiguous()):
                 raise NotRecordable("a norm whose weights are not dense")
-            self.calls.append(
-                Call("layer_norm", tuple(self.view(t) for t in (x, weight, bias, out)), (epsilon,))
-            )
+            tensors = {"x": x, "weight": weight, "bias": bias, "out": out}
+            self.call("layer_norm", tensors, {"epsilon": epsilon})
         else:
             raise NotRecordable(f"{func}")
 
-    def _append(self, operation: str, *inputs: torch.Tensor | float, out: torch.Tensor) -> None:
-        views = (*(self._operand(value, out) for value in inputs), self._operand(out, out))
-        self.calls.append(Call(operation, views))
+    def _append(self, operation: str, *, out: torch.Tensor, **inputs: torch.Tensor | float) -> None:
+        operands = {name: self._operand(value, out) for name, value in inputs.items()}
+        self.calls.append(Call(operation, operands | {"out": self._operand(out, out)}))
 
     def _append_parts(self, tensors: Iterable[torch.Tensor], parts: Iterable[torch.Tensor]) -> None:
         for tensor, part in zip(tensors, parts, strict=True):
-            self._append("copy", tensor, out=part)
+            self._append("copy", x=tensor, out=part)
 
     def _operand(self, value: torch.Tensor | float, out: torch.Tensor) -> View:
         """As a view that has `out`'s shape, numbers and dimensions of one repeated."""
