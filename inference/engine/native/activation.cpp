@@ -2,7 +2,7 @@
 
 #include "abi.h"
 #include "exponential.h"
-#include "panels.h"
+#include "parts.h"
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "abi.h"
-#include "panels.h"
+#include "parts.h"
 
 namespace {
 
@@ -42,11 +42,8 @@ struct Tensor {
 
 template <typename Function>
 void for_each_line(const Tensor& out, int64_t width, int64_t threads, Function function) {
-    const int64_t lines = out.lines();
-    const int64_t sharing = lines * width < kWorthThreads ? 1 : threads;
-    const Parts parts(lines, sharing);
-    pool::for_each(parts.size(), sharing, [&](int64_t part) {
-        for (int64_t line = parts[part].first; line < parts[part].last; ++line) function(line);
+    for_each_part(out.lines(), out.lines() * width, threads, [&](Range lines) {
+        for (int64_t line = lines.first; line < lines.last; ++line) function(line);
     });
 }
 
