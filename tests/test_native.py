@@ -1,12 +1,8 @@
 """The native kernels against PyTorch's own operators, which take their place where there is no compiler."""
 
-import os
-import platform
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +17,10 @@ from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on
+from tests.native_sources import needs_compiler
 
 NONE = torch.empty((0, 4), dtype=torch.int64)
-COMPILER = shutil.which("c++") or shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler is here")
+pytestmark = needs_compiler
 
 
 @pytest.fixture
@@ -244,72 +240,3 @@ def test_without_them_the_engine_computes_the_same_and_keeps_its_promise(
         model.forward([Segment(list(range(40)), 0, slots)])
         logits.append(model.forward([Segment([40], 40, slots)]))
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The sources, with nothing compiled beside them."""
-    copied = shutil.copytree(build._FOLDER, tmp_path / "native", ignore=shutil.ignore_patterns("*.so"))
-    monkeypatch.setattr(build, "_FOLDER", copied)
-    monkeypatch.delenv("KERNELS_DIR", raising=False)
-    return copied
-
-
-def test_no_compiler_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert build.build() == []
-    assert native.load() is None
-
-
-@pytest.mark.slow
-def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
-    built = {library.name.split("-")[1] for library in build.build()}
-    expected = {"any"}
-    if platform.machine() == "x86_64":
-        expected |= {"avx2", "avx512", "avx512_vnni"}
-    if platform.machine() == "aarch64":
-        expected |= {"arm_dotprod"}
-    assert built == expected
-
-
-@pytest.mark.slow
-def test_kernels_of_other_sources_are_not_used_and_give_way_to_new_ones(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    build.build()
-    with (folder / "panels.h").open("a") as source:
-        source.write("// another line\n")
-    assert build.built("any") is None
-
-    (library,) = build.build()
-    assert list(folder.glob("*.so")) == [library]
-
-
-@pytest.mark.slow
-def test_kernels_are_used_however_old_their_files_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    (library,) = build.build()
-    os.utime(library, (0, 0))
-    assert build.built("any") == library
-
-
-@pytest.mark.slow
-def test_kernels_may_be_in_another_folder_than_their_sources(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    monkeypatch.setenv("KERNELS_DIR", str(tmp_path / "elsewhere"))
-    (library,) = build.build()
-    assert library.parent == tmp_path / "elsewhere"
-    assert not list(folder.glob("*.so"))
-
-
-@pytest.mark.slow
-def test_sources_that_do_not_compile_are_said_and_the_engine_goes_without(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    (folder / "linear.cpp").write_text("this is no C++")
-    assert build.build() == []
-    assert "The compiler refused the kernels for any" in capsys.readouterr().err

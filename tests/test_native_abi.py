@@ -1,7 +1,6 @@
 """Python and the kernels agree on the layout of what they pass to each other, or the kernels are not used."""
 
 import logging
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,22 +8,18 @@ import pytest
 from inference.engine.native import build
 from inference.engine.native import kernels as native
 from inference.engine.native.abi import OPERATIONS, Instruction, Operand
-
-COMPILER = shutil.which("c++") or shutil.which("g++")
+from tests.native_sources import copy_sources, needs_compiler
 
 
 @pytest.fixture
 def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A copy of the kernels' sources, which are built for any CPU."""
-    copied = shutil.copytree(build._FOLDER, tmp_path / "native", ignore=shutil.ignore_patterns("*.so"))
-    monkeypatch.setattr(build, "_FOLDER", copied)
     monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    monkeypatch.delenv("KERNELS_DIR", raising=False)
-    return copied
+    return copy_sources(monkeypatch, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler is here")
+@needs_compiler
 @pytest.mark.parametrize(
     ("change", "difference"),
     [

@@ -1,7 +1,7 @@
-"""The bindings of the native kernels: what PyTorch's operators are slow at for few rows.
+"""The bindings of the native kernels, which replace the PyTorch operators that are slow for few rows.
 
-Without the kernels, where no C++ compiler was found at set-up, the engine runs on PyTorch's own operators:
-slower, and as exact.
+Without the kernels, for example if no C++ compiler was found at set-up, the engine uses PyTorch's operators:
+slower, and equally exact.
 """
 
 import ctypes
@@ -37,14 +37,14 @@ Listener = Callable[[str, dict[str, torch.Tensor], dict[str, float]], None]
 
 
 class Kernels:
-    """The kernels for this CPU. Tensors are dense float32 on the CPU where nothing else is said.
+    """The kernels for this CPU. Tensors are dense, float32 and on the CPU unless stated otherwise.
 
-    Every result is the same bits whatever the number of rows, of sequences and of threads.
+    Every result has the same bits whatever the number of rows, sequences and threads.
 
     Attributes:
-        threads: how many compute, the calling one among them.
-        listener: is told the operation, its tensors and its numbers at each call, both by their names in
-            `abi.py`; not of `run`.
+        threads: how many threads compute, including the calling one.
+        listener: is called with each operation, its tensors and its numbers, by their names in `abi.py`.
+            `run` does not call it.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -64,7 +64,7 @@ class Kernels:
 
     @property
     def has_int8(self) -> bool:
-        """There is `int8_linear` for this CPU: one with AVX-512 VNNI, or 64-bit ARM."""
+        """Whether this CPU has `int8_linear`: with AVX-512 VNNI, or 64-bit ARM."""
         return self._int8_linear is not None
 
     def attention(
@@ -83,8 +83,8 @@ class Kernels:
         """Store keys and values in the pools, and fill these rows of `out`.
 
         Args:
-            query: `[1, heads, rows, dim]`, its last dimension dense; as are key and value,
-                `[1, kv_heads, rows, dim]`.
+            query: `[1, heads, rows, dim]`, its last dimension dense.
+            key, value: `[1, kv_heads, rows, dim]`, their last dimension dense.
             pools: the layer's keys and values, `[kv_heads, slots, dim]`, in float32 or float16.
             out: `[rows, heads, value_dim]`.
             tiles: int64 `[tiles, 4]`, each an `abi.PromptTile` of consecutive rows of a sequence: its first
@@ -230,12 +230,12 @@ _GENERATIONS = {
 
 
 def cpu_name() -> str:
-    """What kind of CPU this is, as far as it matters here."""
+    """The generation of this CPU, for the log."""
     return _GENERATIONS.get(_generation(), platform.machine())
 
 
 def load() -> Kernels | None:
-    """The kernels, if they were built for these sources and this machine can run them."""
+    """The kernels, if they were built from these sources and this machine can run them."""
     library = built(_generation())
     return None if library is None else _open(library)
 
@@ -276,7 +276,7 @@ def _strides(tensor: torch.Tensor) -> Strides:
 
 
 def _generation() -> str:
-    """The generation of CPUs that this one belongs to, as `build.GENERATIONS` names it."""
+    """The generation of this CPU, as `build.GENERATIONS` names it."""
     capability = torch.backends.cpu.get_cpu_capability()
     if capability == "AVX512" and torch.cpu._is_vnni_supported():
         return "avx512_vnni"
@@ -286,7 +286,7 @@ def _generation() -> str:
 
 
 def _hardware() -> int:
-    """What the CPU can do, as Linux tells every program (AT_HWCAP); nothing where it does not."""
+    """The CPU's capabilities that Linux reports (AT_HWCAP); 0 on other systems."""
     tell = getattr(ctypes.CDLL(None), "getauxval", None)
     if tell is None:
         return 0

@@ -1,4 +1,4 @@
-"""Compiles what was recorded of a model's layers to a program for any number of rows."""
+"""Compiles two recorded passes of a model's layers to a program for any number of rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from inference.engine.native.abi import DIMENSIONS, Extent, Instruction, Memory,
 
 _FLOAT_BYTES = 4
 _LINE = 16
-"""Floats in a line of the cache: no two tensors share one."""
+"""Floats of a cache line. No two tensors of the workspace share a line."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A recorded pass of so many rows.
+    """A recorded pass.
 
     Attributes:
-        inputs: what the layers were given, in order.
-        output: the last layer's.
+        inputs: the tensors that the layers were given, in order.
+        output: the last layer's result.
     """
 
     rows: int
@@ -35,11 +35,12 @@ class Program:
 
     Attributes:
         instructions: an array of `Instruction`.
-        attentions: of each attention, what `KVCache.pools` wants to know: its layer, the heads of its keys,
-            and the dimensions of keys and values.
-        floats_per_row: of the workspace.
-        output: where in the workspace the result begins, in floats a row; it has `width` floats a row.
-        constants: tensors that the instructions read and nobody else keeps.
+        attentions: the arguments of `KVCache.pools` for each attention: its layer, the heads of its keys, and
+            the dimensions of keys and values.
+        floats_per_row: size of the workspace.
+        output: where the result begins in the workspace, in floats per row.
+        width: floats per row of the result.
+        constants: tensors that the instructions read and nothing else keeps alive.
     """
 
     instructions: Any
@@ -51,19 +52,20 @@ class Program:
 
 
 def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
-    """The program that does for any rows what two passes did for theirs.
+    """The program that does for any number of rows what the two passes did for theirs.
 
     Args:
-        constants: addresses of the storages that may be read though no pass made them or was given them.
+        constants: addresses of the storages that a program may read although they are neither inputs nor made
+            in the pass.
 
     Raises:
-        NotRecordable: it would not do the same.
+        NotRecordable: no program would do the same.
     """
     pairs = list(zip(few.recorder.calls, many.recorder.calls, strict=False))
     if len(few.recorder.calls) != len(many.recorder.calls) or any(not _same(a, b) for a, b in pairs):
-        raise NotRecordable("they do something else for other numbers of rows")
+        raise NotRecordable("they do something different for another number of rows")
     if not all(map(torch.equal, few.recorder.constants, many.recorder.constants)):
-        raise NotRecordable("they take other numbers for other numbers of rows")
+        raise NotRecordable("they use different constants for another number of rows")
     extents = _Extents(few.rows, many.rows)
     begins, floats_per_row = _lay_out(few, many, extents)
     inputs = [view.storage for view in many.inputs]
@@ -84,7 +86,7 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         elif addresses[b.storage] in fixed:
             memory, base = Memory.FIXED, addresses[b.storage]
         else:
-            raise NotRecordable("they read a tensor that comes from elsewhere")
+            raise NotRecordable("they read a tensor that is neither an input nor their own")
         missing = DIMENSIONS - len(b.sizes)
         sizes = [Extent(1, 0)] * missing + list(map(extents.of, a.sizes, b.sizes))
         strides = [Extent(0, 0)] * missing + list(map(extents.of, a.strides, b.strides))
@@ -102,7 +104,7 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         instructions[i] = Instruction.of(b.operation, **operands, **numbers)
     width = many.output.sizes[-1]
     if many.output.storage not in begins or not all(_dense(p.output, p.rows, width) for p in (few, many)):
-        raise NotRecordable("the last layer does not give what it computed as it is")
+        raise NotRecordable("the last layer does not return a dense tensor that it computed")
     return Program(
         instructions=instructions,
         attentions=attentions,
@@ -118,7 +120,7 @@ def _dense(view: View, rows: int, width: int) -> bool:
 
 
 class _Extents:
-    """How numbers depend on the rows, from what they are for two numbers of rows."""
+    """How a number depends on the rows, from its values for two numbers of rows."""
 
     def __init__(self, few: int, many: int) -> None:
         self._few, self._many = few, many
@@ -126,12 +128,12 @@ class _Extents:
     def of(self, few: int, many: int) -> Extent:
         per_row, left = divmod(many - few, self._many - self._few)
         if left:
-            raise NotRecordable("a size that does not grow with the rows")
+            raise NotRecordable("a size that does not grow linearly with the rows")
         return Extent(few - per_row * self._few, per_row)
 
 
 def _same(few: Call, many: Call) -> bool:
-    """Whether both do the same, with the same tensors."""
+    """Whether both do the same operation with the same storages."""
     return (
         few.operation == many.operation
         and few.numbers == many.numbers
@@ -144,9 +146,9 @@ def _same(few: Call, many: Call) -> bool:
 
 
 def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], int]:
-    """Where in the workspace each storage begins that the passes made, and its size: in floats a row.
+    """Where each storage made in the passes begins in the workspace, and the size of the workspace.
 
-    The memory of one that is not read again is given to others.
+    Both are in floats per row. The memory of a storage that is not read again is used for others.
     """
     calls = many.recorder.calls
     last = {view.storage: i for i, call in enumerate(calls) for view in call.operands.values()}
@@ -161,9 +163,11 @@ def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], 
                 continue
             floats = extents.of(few.recorder.floats[view.storage], many.recorder.floats[view.storage])
             if floats.fixed < 0 or floats.per_row < 0:
-                raise NotRecordable("a tensor that grows otherwise than with the rows")
+                raise NotRecordable("a tensor that does not grow linearly with the rows")
             needed = -(-(floats.fixed + floats.per_row) // _LINE) * _LINE
-            begin = next(gap for gap in _gaps(used) if all(not _meet(gap, needed, taken) for taken in used))
+            begin = next(
+                gap for gap in _gaps(used) if all(not _overlap(gap, needed, taken) for taken in used)
+            )
             used.append((begin, begin + needed, last[view.storage]))
             begins[view.storage] = begin
             size = max(size, begin + needed)
@@ -171,9 +175,9 @@ def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], 
 
 
 def _gaps(used: list[tuple[int, int, int]]) -> Iterator[int]:
-    """Where a gap may begin, from the front."""
+    """Where a gap may begin, in ascending order."""
     yield from sorted({0, *(end for _, end, _ in used)})
 
 
-def _meet(begin: int, size: int, taken: tuple[int, int, int]) -> bool:
+def _overlap(begin: int, size: int, taken: tuple[int, int, int]) -> bool:
     return begin < taken[1] and taken[0] < begin + size

@@ -1,7 +1,7 @@
 """What the layers of a model do in a step, recorded while their own code runs.
 
-A tensor is seen as its storage and how it lies in it, so what only makes another view of a tensor leaves no
-trace. Two passes of different numbers of rows show which numbers depend on the rows, and how.
+A tensor is recorded as its storage and its layout in it, so an operator that only makes another view leaves
+no trace. Two passes with different numbers of rows show which sizes and offsets depend on the rows, and how.
 """
 
 import threading
@@ -17,12 +17,12 @@ aten = torch.ops.aten
 
 
 class NotRecordable(Exception):
-    """The layers do something that no program can do again; the message says what."""
+    """The layers do something that a program cannot repeat; the message says what."""
 
 
 @dataclass(frozen=True)
 class View:
-    """How a tensor lies in its storage.
+    """The layout of a tensor in its storage.
 
     Attributes:
         storage: the storage's number.
@@ -66,19 +66,19 @@ _WITHOUT_CONTENT = {aten.empty.memory_format, aten.new_empty.default, aten.empty
 
 
 def _over_last(x: torch.Tensor, dims: list[int] | None, keepdim: bool = False) -> bool:
-    """Whether a mean goes over dense numbers of the last dimension, which it keeps."""
+    """Whether a mean is over the last dimension alone, which is dense and kept."""
     return dims is not None and list(dims) in ([-1], [x.dim() - 1]) and keepdim and x.stride(-1) == 1
 
 
 class Recorder(TorchDispatchMode):
-    """Records all operators of PyTorch, and the native kernels, that run while it is entered.
+    """Records all PyTorch operators and native kernels that run while it is entered.
 
     Attributes:
         calls: what was recorded, in order.
-        storages: the number of each storage, by its address; in the order of the numbers.
-        made: the numbers of those that were made meanwhile.
-        floats: how many numbers each of these holds.
-        constants: tensors that hold numbers which are no tensor's in the layers' code.
+        storages: the number of each storage by its address, in ascending order.
+        made: the numbers of the storages that were created while recording.
+        floats: how many floats each of these holds.
+        constants: tensors created here for the plain numbers in the layers' code.
     """
 
     def __init__(self) -> None:
@@ -89,10 +89,10 @@ class Recorder(TorchDispatchMode):
         self.floats: dict[int, int] = {}
         self.constants: list[torch.Tensor] = []
         self._thread = threading.get_ident()
-        self._kept: list[torch.Tensor] = []  # no storage's memory is used again while it is recorded
+        self._kept: list[torch.Tensor] = []  # so that no address is reused while recording
 
     def view(self, tensor: torch.Tensor) -> View:
-        """How the tensor lies in its storage."""
+        """The layout of the tensor in its storage."""
         self._kept.append(tensor)
         number = self.storages.setdefault(tensor.untyped_storage().data_ptr(), len(self.storages))
         offset = int(tensor.storage_offset()) * tensor.element_size()
@@ -101,9 +101,9 @@ class Recorder(TorchDispatchMode):
     def call(
         self, operation: str, tensors: dict[str, torch.Tensor], numbers: dict[str, float] | None = None
     ) -> None:
-        """Record an operation whose tensors lie as the program has to find them, as a native kernel's do."""
+        """Record an operation on tensors of any shapes, such as a native kernel."""
         if threading.get_ident() != self._thread:
-            return  # another model's, which computes meanwhile
+            return  # of another model that is computing
         operands = {name: self.view(tensor) for name, tensor in tensors.items()}
         self.calls.append(Call(operation, operands, numbers or {}))
 
@@ -116,7 +116,7 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         out = result[0] if isinstance(result, tuple | list) else result
         if not isinstance(out, torch.Tensor):
-            raise NotRecordable(f"{func} gives no tensor")
+            raise NotRecordable(f"{func} returns no tensor")
         view = self.view(out)
         if func._schema.is_mutable:
             raise NotRecordable(f"{func} changes its input")
@@ -147,7 +147,7 @@ class Recorder(TorchDispatchMode):
             weight = self._constant(torch.ones(shape)) if weight is None else weight
             bias = self._constant(torch.zeros(shape)) if bias is None else bias
             if not (weight.is_contiguous() and bias.is_contiguous()):
-                raise NotRecordable("a norm whose weights are not dense")
+                raise NotRecordable("a norm with weights that are not dense")
             tensors = {"x": x, "weight": weight, "bias": bias, "out": out}
             self.call("layer_norm", tensors, {"epsilon": epsilon})
         else:
@@ -162,10 +162,10 @@ class Recorder(TorchDispatchMode):
             self._append("copy", x=tensor, out=part)
 
     def _operand(self, value: torch.Tensor | float, out: torch.Tensor) -> View:
-        """As a view that has `out`'s shape, numbers and dimensions of one repeated."""
+        """As a view of `out`'s shape: a number, or a dimension of size one, is repeated."""
         tensor = value if isinstance(value, torch.Tensor) else self._constant(torch.tensor(float(value)))
         if tensor.dtype is not torch.float32:
-            raise NotRecordable(f"numbers that are {tensor.dtype}")
+            raise NotRecordable(f"numbers of type {tensor.dtype}")
         return self.view(tensor.expand(out.shape))
 
     def _constant(self, tensor: torch.Tensor) -> torch.Tensor:
