@@ -21,9 +21,10 @@ say = @printf '\033[1m%s\033[0m\n' $(1)
 WORKERS ?= 2
 PYTEST := $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup
 NATIVE := inference/engine/native
+CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)
 CLANG_FORMAT := $(VENV)/bin/clang-format
 
-.PHONY: help run test test-fast test-postgresql coverage check format bench
+.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench
 
 help:
 	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
@@ -31,6 +32,7 @@ help:
 	@echo 'make test-fast   run the tests that need no server, browser or model, in under a minute'
 	@echo 'make test-postgresql   run the tests that use the database on the PostgreSQL server at TEST_POSTGRES_URL'
 	@echo 'make coverage    measure which lines the tests run (without the end-to-end tests)'
+	@echo 'make sanitize    run the kernels with the address, undefined-behaviour and thread sanitizers of GCC'
 	@echo 'make check       lint, format, types, imports, missing migrations, deployment settings'
 	@echo 'make format      format the Python and C++ sources'
 	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
@@ -56,11 +58,31 @@ coverage: $(VENV)/.dev $(VENV)/.native
 	@$(MANAGE) quickstart_model > /dev/null
 	@$(PYTEST) --ignore tests/e2e --cov --cov-report term:skip-covered $(ARGS)
 
+# The thread pool has a program of its own, because the thread sanitizer would report PyTorch's threads, which it cannot
+# see. Python loads the kernels of the other run, so the sanitizer's library has to be loaded before it; what Python
+# itself leaks is not looked for. Output is not captured: a finding ends the process.
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+SANITIZED := $(CURDIR)/var/sanitize
+
+sanitize: $(VENV)/.dev
+	@mkdir -p $(SANITIZED)
+	$(call say,'The thread pool ...')
+	@$(CXX) -std=c++20 -pthread $(SANITIZE) -fsanitize=thread -I $(NATIVE) -o $(SANITIZED)/pool_threads \
+		tests/pool_threads.cpp $(NATIVE)/*.cpp
+	@$(SANITIZED)/pool_threads
+	$(call say,'The kernels (compiling takes some minutes) ...')
+	@export KERNELS_DIR=$(SANITIZED) KERNELS_FLAGS='$(SANITIZE) -fsanitize=address,undefined,float-cast-overflow'; \
+	$(PYTHON) -m inference.engine.native --required; \
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(PYTHON) -m pytest --capture sys -m 'not slow' $(ARGS) \
+		tests/test_native*.py tests/test_layer_program*.py tests/test_int8.py
+
 check: $(VENV)/.dev
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy .
-	@$(CLANG_FORMAT) --dry-run --Werror $(NATIVE)/*.cpp $(NATIVE)/*.h
+	@$(CLANG_FORMAT) --dry-run --Werror $(CXX_SOURCES)
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
 	@$(MANAGE) makemigrations --check --dry-run
 	@$(MANAGE) check --deploy
@@ -68,7 +90,7 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	@$(PYTHON) -m ruff check --fix-only .
 	@$(PYTHON) -m ruff format .
-	@$(CLANG_FORMAT) -i $(NATIVE)/*.cpp $(NATIVE)/*.h
+	@$(CLANG_FORMAT) -i $(CXX_SOURCES)
 
 bench: $(VENV)/.bench $(VENV)/.native $(patsubst %,var/bench/venv-%/.ready,$(PEERS))
 	@$(PYTHON) -m benchmarks.throughput $(if $(PEERS),--peers $(PEERS)) $(ARGS)

@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
 from inference.engine.compute.formats import FORMATS
-from inference.engine.compute.layer_program.abi import OPERATIONS, Instruction, Step
-from inference.engine.compute.layer_program.recorder import NotRecordable
+from inference.engine.compute.layer_program.module import layer_program_off
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, Quantization, usable_cpus
+from inference.engine.native.abi import OPERATIONS, Instruction, Step
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 
@@ -43,7 +43,7 @@ def step_profile(
     progress("Loading ...")
     stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     config = EngineConfig(kv_cache_tokens=(context + 1) * requests, quantization=quantization)
-    with unrecorded() if one_by_one else nullcontext():
+    with layer_program_off() if one_by_one else nullcontext():
         model = prepare(stock, name="profile", config=config, path=cpu_path(quantization))
     model.use_threads(threads)
     segments = []
@@ -64,17 +64,6 @@ def step_profile(
     table = measured.key_averages().table(sort_by="self_cpu_time_total", row_limit=_LINES)
     step = f"{sorted(seconds)[_STEPS // 2] * 1000:.1f} ms a step, the median of {_STEPS}; {_STEPS} of them:"
     return f"{step}\n{table}"
-
-
-@contextmanager
-def unrecorded() -> Iterator[None]:
-    """Have the layers called one by one, as where no program can do what they do."""
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise NotRecordable("it was asked for")
-
-    with patch("inference.engine.compute.prepare.replace_layers", refuse):
-        yield
 
 
 @contextmanager

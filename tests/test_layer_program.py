@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.step_profile import unrecorded
 from inference.engine.compute.attention import AttentionBatch
-from inference.engine.compute.layer_program.module import NativeLayers, replace_layers
+from inference.engine.compute.layer_program.module import NativeLayers, layer_program_off, replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.model import LanguageModel
 from inference.engine.kv_cache import KVCache
@@ -64,7 +63,7 @@ def test_they_compute_what_their_own_code_does(kind: str) -> None:
     assert is_recorded(recorded)
     assert recorded.reproducible
 
-    with unrecorded():
+    with layer_program_off():
         one_by_one = prepared(tiny_of_kind(kind, **KINDS[kind]), kv_cache_tokens=256)
     assert not is_recorded(one_by_one)
     torch.testing.assert_close(logits(recorded), logits(one_by_one), rtol=1e-4, atol=1e-4)
@@ -167,6 +166,13 @@ def test_every_operator_is_pytorch_s_and_a_row_the_same_bits_among_others(
             assert torch.equal(computed[:, :7], alone[:, :rows])
 
 
+def test_they_are_replaced_again_after_the_layer_program_was_off(kernels: Kernels) -> None:
+    layers: list[nn.Module] = [Layer(), Layer()]
+    with layer_program_off(), pytest.raises(NotRecordable, match="turned off"):
+        replaced(layers, kernels)
+    assert isinstance(replaced(layers, kernels).layers[0], NativeLayers)
+
+
 def in_place(hidden: torch.Tensor) -> torch.Tensor:
     return hidden.clone().add_(1)
 
@@ -246,20 +252,20 @@ ELSEWHERE = torch.ones(WIDTH)
     ("function", "reason"),
     [
         (in_place, "changes its input"),
-        (depends_on_the_count, "something else for other numbers of rows"),
-        (takes_the_count, "other numbers for other numbers of rows"),
+        (depends_on_the_count, "something different for another number of rows"),
+        (takes_the_count, "different constants for another number of rows"),
         (adds_rows_up, "aten.mean.dim"),
         (adds_all_up, "aten.mean"),
-        (pairs_of_rows, "grows otherwise than with the rows"),
+        (pairs_of_rows, "does not grow linearly with the rows"),
         (mean_of_what_is_not_dense, "aten.mean.dim"),
-        (norm_by_one_number, "a norm whose weights are not dense"),
-        (reads_from_elsewhere, "read a tensor that comes from elsewhere"),
-        (gives_two, "something else than one tensor"),
-        (gives_its_input, "does not give what it computed as it is"),
-        (gives_a_part, "does not give what it computed as it is"),
-        (passes, "other numbers for other numbers of rows"),
+        (norm_by_one_number, "a norm with weights that are not dense"),
+        (reads_from_elsewhere, "read a tensor that is neither an input nor their own"),
+        (gives_two, "something other than one tensor"),
+        (gives_its_input, "does not return a dense tensor that it computed"),
+        (gives_a_part, "does not return a dense tensor that it computed"),
+        (passes, "different constants for another number of rows"),
         (casts, "aten._to_copy"),
-        (far_rows_differ, "a program computes something else"),
+        (far_rows_differ, "the program computes something else"),
     ],
 )
 def test_layers_that_no_program_can_do_are_refused_and_left_as_they_were(
@@ -290,6 +296,6 @@ def test_a_model_whose_code_wants_more_of_its_layers_keeps_them(kernels: Kernels
 
     layers: list[nn.Module] = [Layer(), Layer()]
     stack = Curious(layers)
-    with torch.no_grad(), pytest.raises(NotRecordable, match="the model's code wants more of them"):
+    with torch.no_grad(), pytest.raises(NotRecordable, match="the model's code uses more of them"):
         replace_layers(stack, 2, kernels, lambda rows: stack(*rows_of(rows)), tolerance=1e-4)
     assert list(stack.layers) == layers

@@ -1,12 +1,8 @@
 """The native kernels against PyTorch's own operators, which take their place where there is no compiler."""
 
-import os
-import platform
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +16,10 @@ from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on, prepared
+from tests.native_sources import needs_compiler
 
 NONE = torch.empty((0, 4), dtype=torch.int64)
-COMPILER = shutil.which("c++") or shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler is here")
+pytestmark = needs_compiler
 
 
 @pytest.fixture
@@ -59,10 +55,10 @@ def attend(
     kernels: Kernels,
     *tensors: Any,
     scale: float,
-    blocks: torch.Tensor = NONE,
-    rows: torch.Tensor = NONE,
+    tiles: torch.Tensor = NONE,
+    single_rows: torch.Tensor = NONE,
 ) -> None:
-    kernels.attention(*tensors, blocks=blocks, rows=rows, layer=0, scale=scale)
+    kernels.attention(*tensors, tiles=tiles, single_rows=single_rows, layer=0, scale=scale)
 
 
 KV_DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -82,7 +78,7 @@ def test_attention_is_pytorch_s_for_every_kind_of_cpu(
     spans = torch.tensor([[i, s, n] for i, (s, n) in enumerate(zip(starts, lengths, strict=True))])
     for kernels in generations():
         output = torch.full((4, heads, dim), torch.nan)
-        attend(kernels, query, key, value, pools, output, rows=spans, scale=0.3)
+        attend(kernels, query, key, value, pools, output, single_rows=spans, scale=0.3)
         for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
             keys, values = (pool[:, start : start + length] for pool in pools)
             assert torch.equal(keys[:, -1], key[0, :, i].to(dtype))
@@ -104,11 +100,11 @@ def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(
     pools = (torch.randn(kv_heads, 300, dim).to(dtype), torch.randn(kv_heads, 300, dim).to(dtype))
     query = torch.randn(1, 16 + 5 + 2, heads, dim).transpose(1, 2)
     key, value = (torch.randn(1, 16 + 5 + 2, kv_heads, dim).transpose(1, 2) for _ in range(2))
-    blocks = torch.tensor([[0, 16, 3, 64], [16, 5, 200, 0], [21, 2, 120, 30]])
+    tiles = torch.tensor([[0, 16, 3, 64], [16, 5, 200, 0], [21, 2, 120, 30]])
     for kernels in generations():
         output = torch.full((23, heads, dim), torch.nan)
-        attend(kernels, query, key, value, pools, output, blocks=blocks, scale=0.3)
-        for row, rows, start, first in blocks.tolist():
+        attend(kernels, query, key, value, pools, output, tiles=tiles, scale=0.3)
+        for row, rows, start, first in tiles.tolist():
             keys, values = (pool[None, :, start : start + first + rows] for pool in pools)
             assert torch.equal(keys[:, :, first:], key[:, :, row : row + rows].to(dtype))
             assert torch.equal(values[:, :, first:], value[:, :, row : row + rows].to(dtype))
@@ -142,7 +138,16 @@ def test_numbers_of_16_bits_are_ieee_s_for_every_kind_of_cpu() -> None:
         span = torch.tensor([[0, 0, 1]])
         for row, rounded in zip(numbers[::97], expected[::97], strict=True):
             new = row.view(1, 1, 1, 7)
-            attend(kernels, query, torch.zeros_like(new), new, (keys, values), output, rows=span, scale=1.0)
+            attend(
+                kernels,
+                query,
+                torch.zeros_like(new),
+                new,
+                (keys, values),
+                output,
+                single_rows=span,
+                scale=1.0,
+            )
             torch.testing.assert_close(values[0], rounded, rtol=0, atol=0, equal_nan=True)
             torch.testing.assert_close(output[0], rounded.float(), rtol=0, atol=0, equal_nan=True)
 
@@ -234,72 +239,3 @@ def test_without_them_the_engine_computes_the_same_and_keeps_its_promise(
         model.forward([Segment(list(range(40)), 0, slots)])
         logits.append(model.forward([Segment([40], 40, slots)]))
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The sources, with nothing compiled beside them."""
-    copied = shutil.copytree(build._FOLDER, tmp_path / "native", ignore=shutil.ignore_patterns("*.so"))
-    monkeypatch.setattr(build, "_FOLDER", copied)
-    monkeypatch.delenv("KERNELS_DIR", raising=False)
-    return copied
-
-
-def test_no_compiler_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert build.build() == []
-    assert native.load() is None
-
-
-@pytest.mark.slow
-def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
-    built = {library.name.split("-")[1] for library in build.build()}
-    expected = {"any"}
-    if platform.machine() == "x86_64":
-        expected |= {"avx2", "avx512", "avx512_vnni"}
-    if platform.machine() == "aarch64":
-        expected |= {"arm_dotprod"}
-    assert built == expected
-
-
-@pytest.mark.slow
-def test_kernels_of_other_sources_are_not_used_and_give_way_to_new_ones(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    build.build()
-    with (folder / "panels.h").open("a") as source:
-        source.write("// another line\n")
-    assert build.built("any") is None
-
-    (library,) = build.build()
-    assert list(folder.glob("*.so")) == [library]
-
-
-@pytest.mark.slow
-def test_kernels_are_used_however_old_their_files_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    (library,) = build.build()
-    os.utime(library, (0, 0))
-    assert build.built("any") == library
-
-
-@pytest.mark.slow
-def test_kernels_may_be_in_another_folder_than_their_sources(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    monkeypatch.setenv("KERNELS_DIR", str(tmp_path / "elsewhere"))
-    (library,) = build.build()
-    assert library.parent == tmp_path / "elsewhere"
-    assert not list(folder.glob("*.so"))
-
-
-@pytest.mark.slow
-def test_sources_that_do_not_compile_are_said_and_the_engine_goes_without(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(build, "GENERATIONS", {"any": []})
-    (folder / "linear.cpp").write_text("this is no C++")
-    assert build.build() == []
-    assert "The compiler refused the kernels for any" in capsys.readouterr().err

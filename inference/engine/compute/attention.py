@@ -83,8 +83,8 @@ def packed_attention(
         scale = query.shape[3] ** -0.5 if scaling is None else scaling
         batch.kernels.attention(
             *(query, key, value, pools, output),
-            blocks=batch.prompt_tiles,
-            rows=batch.single_rows,
+            tiles=batch.prompt_tiles,
+            single_rows=batch.single_rows,
             layer=layer,
             scale=scale,
         )

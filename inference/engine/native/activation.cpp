@@ -1,16 +1,18 @@
 // Activations, element by element. A row is computed by itself, so its neighbours change no bit of it.
 
+#include "abi.h"
 #include "exponential.h"
-#include "kernels.h"
-#include "panels.h"
+#include "parts.h"
 
 namespace {
 
 template <typename Function>
-void each(const float* x, int64_t rows, int64_t width, int threads, float* out, Function function) {
-    pool::for_each(rows, rows * width < kWorthThreads ? 1 : threads, [&](int64_t row) {
-        const float* from = x + row * width;
-        float* to = out + row * width;
+void each(const ActivationCall& call, Function function) {
+    const int64_t threads = call.rows * call.width < kWorthThreads ? 1 : call.threads;
+    pool::for_each(call.rows, threads, [&](int64_t row) {
+        const float* from = call.x + row * call.width;
+        float* to = call.out + row * call.width;
+        const int64_t width = call.width;
 #pragma omp simd
         for (int64_t i = 0; i < width; ++i) to[i] = function(from[i]);
     });
@@ -20,15 +22,12 @@ inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
 }  // namespace
 
-// x, out: [rows][width].
-
 // The GELU of Hendrycks and Gimpel (2016) by its approximation with tanh, which is x * sigmoid(2u).
-extern "C" void gelu_tanh(const float* x, int64_t rows, int64_t width, int threads, float* out) {
+extern "C" void gelu_tanh(const ActivationCall* call) {
     constexpr float kTwice = 2 * 0.7978845608f, kCubic = 0.044715f;
-    each(x, rows, width, threads, out,
-         [](float value) { return value * sigmoid(kTwice * (value + kCubic * value * value * value)); });
+    each(*call, [](float value) { return value * sigmoid(kTwice * (value + kCubic * value * value * value)); });
 }
 
-extern "C" void silu(const float* x, int64_t rows, int64_t width, int threads, float* out) {
-    each(x, rows, width, threads, out, [](float value) { return value * sigmoid(value); });
+extern "C" void silu(const ActivationCall* call) {
+    each(*call, [](float value) { return value * sigmoid(value); });
 }

@@ -1,11 +1,9 @@
-// Attention of a step's rows over the KV cache: of blocks of prompts, and of single tokens.
+// Attention of a step's rows over the KV cache: of tiles of prompts, and of single rows.
 
-#include "kernels.h"
+#include "attention.h"
 
-extern "C" void attention(const NewRows* rows, const Cache* cache, const Block* blocks, int64_t block_count,
-                          const Span* spans, int64_t span_count, const Shape* shape, float scale, int threads,
-                          float* output) {
-    // Prompts first: their last block can be a single row, which attends to the others.
-    if (block_count > 0) prompt_attention(*rows, *cache, blocks, block_count, *shape, scale, threads, output);
-    if (span_count > 0) decode_attention(*rows, *cache, spans, span_count, *shape, scale, threads, output);
+extern "C" void attention(const AttentionCall* call) {
+    // Prompts first: their last tile can be a single row, which attends to the others.
+    if (call->tile_count > 0) prompt_attention(*call);
+    if (call->single_count > 0) decode_attention(*call);
 }

@@ -1,4 +1,4 @@
-"""Compiling the native kernels, once for each generation of CPUs: an image runs on other machines as well.
+"""Compiles the native kernels once for each generation of CPUs, because an image also runs on other machines.
 
 A library's name holds a digest of the sources and options that it was compiled from. File times would not do:
 an image's cached layer is older than a fresh checkout of the same sources.
@@ -7,6 +7,7 @@ an image's cached layer is older than a fresh checkout of the same sources.
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,8 @@ import tempfile
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_COMPILE = ["-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp-simd", "-pthread"]
-# What -ffast-math would allow, but for what takes "not a number" for a number: sums may be done in vectors.
+_COMPILE = ["-O3", "-std=c++20", "-shared", "-fPIC", "-fopenmp-simd", "-pthread"]
+# What -ffast-math allows, except what breaks NaN and infinity: sums may be vectorised.
 _ARITHMETIC = [
     *("-ffp-contract=fast", "-fassociative-math", "-fno-signed-zeros"),
     *("-fno-trapping-math", "-fno-math-errno"),
@@ -29,7 +30,7 @@ if platform.machine().lower() in {"x86_64", "amd64"}:
 
 
 def build() -> list[Path]:
-    """Compile the libraries that are missing or of other sources; nothing where there is no compiler.
+    """Compile the libraries that are missing or older than the sources, if there is a compiler.
 
     Returns:
         The libraries of these sources.
@@ -47,6 +48,7 @@ def build() -> list[Path]:
                 *_COMPILE,
                 *_ARITHMETIC,
                 *options,
+                *_further_options(),
                 "-o",
                 str(compiled),
                 *map(str, _sources()),
@@ -54,7 +56,7 @@ def build() -> list[Path]:
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode:
                 print(
-                    f"The compiler refused the kernels for {generation}: {done.stderr.strip()}",
+                    f"The compiler failed on the kernels for {generation}: {done.stderr.strip()}",
                     file=sys.stderr,
                 )
                 continue
@@ -65,7 +67,7 @@ def build() -> list[Path]:
 
 
 def built(generation: str) -> Path | None:
-    """The library for a generation of CPUs, if it was compiled from these sources."""
+    """The library for a generation of CPUs, if it was built from these sources."""
     if generation not in GENERATIONS:
         return None
     library = _library(generation)
@@ -73,7 +75,8 @@ def built(generation: str) -> Path | None:
 
 
 def _library(generation: str) -> Path:
-    digest = hashlib.sha256(repr([_COMPILE, _ARITHMETIC, GENERATIONS[generation]]).encode())
+    options = [_COMPILE, _ARITHMETIC, GENERATIONS[generation], _further_options()]
+    digest = hashlib.sha256(repr(options).encode())
     for source in [*_sources(), *sorted(_FOLDER.glob("*.h"))]:
         digest.update(f"{source.name}\n".encode())
         digest.update(source.read_bytes())
@@ -81,11 +84,16 @@ def _library(generation: str) -> Path:
 
 
 def _libraries() -> Path:
-    """The libraries' folder: `KERNELS_DIR`, or the sources' own.
+    """The folder of the libraries: `KERNELS_DIR`, or that of the sources.
 
-    The image sets it, so that a working tree mounted over the sources does not hide the libraries.
+    The image sets `KERNELS_DIR`, so that a working tree mounted over the sources does not hide the libraries.
     """
     return Path(os.environ.get("KERNELS_DIR") or _FOLDER)
+
+
+def _further_options() -> list[str]:
+    """Additional compiler options from `KERNELS_FLAGS`, which `make sanitize` sets."""
+    return shlex.split(os.environ.get("KERNELS_FLAGS", ""))
 
 
 def _sources() -> list[Path]:

@@ -8,8 +8,8 @@
 #include <limits>
 #include <vector>
 
+#include "attention.h"
 #include "exponential.h"
-#include "kernels.h"
 #include "kv_rows.h"
 #include "pool.h"
 
@@ -118,40 +118,42 @@ void attend(const Heads& heads, const Rows& keys, const Rows& values, int64_t st
     }
 }
 
-// Each span's new key and value stored as its last, then attention to all of them.
+// Each row's new key and value stored as its sequence's last, then attention to all of them.
 template <typename Rows>
-void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Span* spans, int64_t count, const Shape& shape,
-                float scale, int threads, float* output) {
+void attend_all(const AttentionCall& call, const Pools<Rows>& pools) {
+    const NewRows& rows = call.rows;
+    const Shape& shape = call.shape;
+    const float scale = static_cast<float>(call.scale);
     const int64_t groups = shape.heads / shape.kv_heads;
     const bool same = shape.dim == shape.value_dim;
     const auto attend_here = same && shape.dim == 64    ? attend<64, Rows>
                              : same && shape.dim == 128 ? attend<128, Rows>
                                                         : attend<0, Rows>;
     // A part is a head of several sequences: while one is computed, the next is fetched.
-    const int64_t slices = std::clamp<int64_t>((4 * threads + shape.kv_heads - 1) / shape.kv_heads, 1, count);
-    pool::for_each(shape.kv_heads * slices, threads, [&](int64_t part) {
+    const int64_t count = call.single_count;
+    const int64_t slices = std::clamp<int64_t>((4 * call.threads + shape.kv_heads - 1) / shape.kv_heads, 1, count);
+    pool::for_each(shape.kv_heads * slices, call.threads, [&](int64_t part) {
         const int64_t h = part / slices, slice = part % slices, end = count * (slice + 1) / slices;
         for (int64_t s = count * slice / slices; s < end; ++s) {
-            const Span span = spans[s];
+            const SingleRow single = call.single_rows[s];
             if (s + 1 < end) {
-                const int64_t next = h * pools.places + spans[s + 1].start;
-                fetch(pools.keys, next, spans[s + 1].length - 1);
-                fetch(pools.values, next, spans[s + 1].length - 1);
+                const SingleRow& next = call.single_rows[s + 1];
+                const int64_t first = h * pools.slots + next.first_slot;
+                fetch(pools.keys, first, next.length - 1);
+                fetch(pools.values, first, next.length - 1);
             }
-            const int64_t start = h * pools.places + span.start, last = start + span.length - 1;
-            pools.keys.store(last, rows.keys + span.row * rows.key.row + h * rows.key.head);
-            pools.values.store(last, rows.values + span.row * rows.value.row + h * rows.value.head);
-            const Heads heads{groups, rows.queries + span.row * rows.query.row + h * groups * rows.query.head,
-                              rows.query.head, output + (span.row * shape.heads + h * groups) * shape.value_dim};
-            attend_here(heads, pools.keys, pools.values, start, span.length, scale);
+            const int64_t first = h * pools.slots + single.first_slot, last = first + single.length - 1;
+            pools.keys.store(last, rows.keys + single.row * rows.key.row + h * rows.key.head);
+            pools.values.store(last, rows.values + single.row * rows.value.row + h * rows.value.head);
+            const Heads heads{groups, rows.queries + single.row * rows.query.row + h * groups * rows.query.head,
+                              rows.query.head, call.out + (single.row * shape.heads + h * groups) * shape.value_dim};
+            attend_here(heads, pools.keys, pools.values, first, single.length, scale);
         }
     });
 }
 
 }  // namespace
 
-void decode_attention(const NewRows& rows, const Cache& cache, const Span* spans, int64_t count, const Shape& shape,
-                      float scale, int threads, float* output) {
-    with_pools(cache, shape,
-               [&](const auto& pools) { attend_all(rows, pools, spans, count, shape, scale, threads, output); });
+void decode_attention(const AttentionCall& call) {
+    with_pools(call.cache, call.shape, [&](const auto& pools) { attend_all(call, pools); });
 }

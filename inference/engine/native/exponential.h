@@ -24,7 +24,8 @@ inline float exponential(float x) {
     sum = sum * r + 0.5f;
     sum = sum * r + 1.0f;
     sum = sum * r + 1.0f;
-    const int32_t exponent = (static_cast<int32_t>(n) + 127) << 23;
+    // NaN stays in `sum`: as an integer it would be undefined.
+    const int32_t exponent = (static_cast<int32_t>(n == n ? n : 0.0f) + 127) << 23;
     float power;
     std::memcpy(&power, &exponent, sizeof power);
     return sum * power;

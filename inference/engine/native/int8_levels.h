@@ -1,4 +1,4 @@
-// The numbers of 8 bits that inputs are rounded to.
+// The 8-bit levels that inputs are rounded to.
 
 #pragma once
 
@@ -7,12 +7,12 @@
 
 namespace {
 
-constexpr int kGroup = 4;  // inputs that one instruction multiplies and adds
-constexpr int kMostRun = 64;
+constexpr int kQuad = 4;        // inputs that one instruction multiplies and adds
+constexpr int kMostGroup = 64;  // inputs of a quantisation group
 constexpr float kMostLevel = 127.0f;
 
-// For a run whose largest input, without its sign, is `largest`: inputs times `factor` are levels, and levels times
-// `scale` are inputs. The scale is no number if the largest is none that is finite.
+// For a quantisation group whose largest absolute input is `largest`: inputs times `factor` are levels, and levels
+// times `scale` are inputs. The scale is NaN if the largest input is not finite.
 struct Levels {
     float factor, scale;
 

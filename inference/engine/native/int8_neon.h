@@ -1,4 +1,4 @@
-// What the linear layer in 8 bits is made of on 64-bit ARM; int8_vnni.h says what each function is.
+// The building blocks of the 8-bit linear layer on 64-bit ARM; int8_vnni.h describes each function.
 
 #pragma once
 
@@ -13,7 +13,7 @@ typedef int8x16_t Bytes;
 typedef int32x4_t Sums;
 typedef float32x4_t Totals;
 
-// The instructions want signs on both sides: weights get theirs again, and nothing is left to correct.
+// The instructions multiply signed bytes, so the weights' shift is undone here and needs no correction.
 inline Bytes load(const uint8_t* weights) { return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(128))); }
 
 inline Sums first_sums(int32_t) { return vdupq_n_s32(0); }
@@ -30,7 +30,7 @@ inline void add_products(Sums& sums, Bytes weights, Bytes inputs) {
 #endif
 }
 
-inline void add_run(Totals& totals, Sums sums, float scale) {
+inline void add_group(Totals& totals, Sums sums, float scale) {
     totals = vfmaq_n_f32(totals, vcvtq_f32_s32(sums), scale);
 }
 
@@ -48,17 +48,17 @@ struct Channels {
     }
 };
 
-inline void quantise(const float* row, int64_t k, int64_t depth, int64_t run, int32_t* groups, int64_t stride,
+inline void quantise(const float* row, int64_t k, int64_t depth, int64_t group_size, int32_t* quads, int64_t stride,
                      float* scale, int32_t* correction) {
-    float inputs[kMostRun] = {};
-    std::copy_n(row + k, std::min(run, depth - k), inputs);
-    float32x4_t largest = vdupq_n_f32(0.0f);  // vmaxq_f32 keeps what is no number
-    for (int64_t i = 0; i < run; i += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(inputs + i)));
+    float inputs[kMostGroup] = {};
+    std::copy_n(row + k, std::min(group_size, depth - k), inputs);
+    float32x4_t largest = vdupq_n_f32(0.0f);  // vmaxq_f32 propagates NaN
+    for (int64_t i = 0; i < group_size; i += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(inputs + i)));
     const Levels levels(vmaxvq_f32(largest));
-    for (int64_t i = 0; i < std::min(run, depth - k); i += kGroup) {
+    for (int64_t i = 0; i < std::min(group_size, depth - k); i += kQuad) {
         const int16x4_t rounded = vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(inputs + i), levels.factor)));
         const int8x8_t bytes = vmovn_s16(vcombine_s16(rounded, rounded));
-        groups[i / kGroup * stride] = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
+        quads[i / kQuad * stride] = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
     }
     *scale = levels.scale;
     *correction = 0;

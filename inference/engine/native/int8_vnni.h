@@ -1,4 +1,4 @@
-// What the linear layer in 8 bits is made of on x86, with AVX-512 VNNI.
+// The building blocks of the 8-bit linear layer on x86, with AVX-512 VNNI.
 
 #pragma once
 
@@ -11,13 +11,13 @@
 
 namespace {
 
-typedef __m512i Bytes;  // a group for each channel
-typedef __m512i Sums;   // one for each channel, as are
-typedef __m512 Totals;
+typedef __m512i Bytes;  // a quad for each channel
+typedef __m512i Sums;   // a quantisation group's sum for each channel
+typedef __m512 Totals;  // the sum over the groups for each channel
 
 inline Bytes load(const uint8_t* weights) {
     Bytes loaded = _mm512_loadu_si512(weights);
-    asm("" : "+v"(loaded));  // stays in a register: GCC 12 would read the weights again for a second row
+    asm("" : "+v"(loaded));  // keeps it in a register: GCC 12 would read the weights again for a second row
     return loaded;
 }
 
@@ -25,17 +25,17 @@ inline Bytes for_each_channel(int32_t inputs) { return _mm512_set1_epi32(inputs)
 
 inline Sums first_sums(int32_t correction) { return _mm512_set1_epi32(correction); }
 
-// _mm512_dpbusd_epi32, which takes weights without signs. GCC 12 surrounds that one with moves between registers, which
-// took half of the time.
+// As _mm512_dpbusd_epi32, which takes unsigned weights. GCC 12 surrounds the intrinsic with moves between registers
+// that took half of the time.
 inline void add_products(Sums& sums, Bytes weights, Bytes inputs) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(weights), "v"(inputs));
 }
 
-inline void add_run(Totals& totals, Sums sums, float scale) {
+inline void add_group(Totals& totals, Sums sums, float scale) {
     totals = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(scale), totals);
 }
 
-// Makes results of totals, and writes those of the first `left` channels.
+// Turns totals into results, and writes those of the first `left` channels.
 struct Channels {
     __m512 scales, bias;
     __mmask16 mask;
@@ -50,19 +50,19 @@ struct Channels {
     }
 };
 
-// Sixteen inputs from place `k` of a row on, zeros beyond its end.
+// Sixteen inputs from input `k` of a row on; zeros after its end.
 inline __m512 load(const float* row, int64_t k, int64_t depth) {
     const int64_t left = std::max<int64_t>(0, depth - k);
     return _mm512_maskz_loadu_ps(left >= 16 ? 0xffff : static_cast<__mmask16>((1 << left) - 1), row + k);
 }
 
-// Quantises the run of a row that begins at place `k`: its groups, `stride` apart, its scale and its correction.
-inline void quantise(const float* row, int64_t k, int64_t depth, int64_t run, int32_t* groups, int64_t stride,
+// Quantises the group of a row that begins at input `k`: its quads, `stride` apart, its scale and its correction.
+inline void quantise(const float* row, int64_t k, int64_t depth, int64_t group_size, int32_t* quads, int64_t stride,
                      float* scale, int32_t* correction) {
-    // As whole numbers, floats without a sign are in the same order, and what is no number is above all.
+    // The bits of non-negative floats compare as integers in the same order, with NaN above all others.
     __m512i largest = _mm512_setzero_si512();
-    __m512 inputs[kMostRun / 16];
-    for (int i = 0; i < run / 16; ++i) {
+    __m512 inputs[kMostGroup / 16];
+    for (int i = 0; i < group_size / 16; ++i) {
         inputs[i] = load(row, k + i * 16, depth);
         largest = _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(inputs[i])));
     }
@@ -72,14 +72,14 @@ inline void quantise(const float* row, int64_t k, int64_t depth, int64_t run, in
     const Levels levels(highest);
     const __m512 factor = _mm512_set1_ps(levels.factor);
     __m512i sum = _mm512_setzero_si512();
-    for (int i = 0; i < run / 16; ++i) {
+    for (int i = 0; i < group_size / 16; ++i) {
         const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(inputs[i], factor));
         sum = _mm512_add_epi32(sum, rounded);
-        alignas(16) int32_t packed[16 / kGroup];
+        alignas(16) int32_t packed[16 / kQuad];
         _mm_store_si128(reinterpret_cast<__m128i*>(packed), _mm512_cvtepi32_epi8(rounded));
-        for (int j = 0; j < 16 / kGroup; ++j) {
-            const int64_t place = i * 16 + j * kGroup;
-            if (k + place < depth) groups[place / kGroup * stride] = packed[j];
+        for (int j = 0; j < 16 / kQuad; ++j) {
+            const int64_t input = i * 16 + j * kQuad;
+            if (k + input < depth) quads[input / kQuad * stride] = packed[j];
         }
     }
     *scale = levels.scale;

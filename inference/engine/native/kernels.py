@@ -1,91 +1,70 @@
-"""The bindings of the native kernels: what PyTorch's operators are slow at for few rows.
+"""The bindings of the native kernels, which replace the PyTorch operators that are slow for few rows.
 
-Without the kernels, where no C++ compiler was found at set-up, the engine runs on PyTorch's own operators:
-slower, and as exact.
+Without the kernels, for example if no C++ compiler was found at set-up, the engine uses PyTorch's operators:
+slower, and equally exact.
 """
 
 import ctypes
+import logging
 import platform
 from collections.abc import Callable
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 
-from inference.engine.compute.layer_program.abi import Step
 from inference.engine.config import usable_cpus
+from inference.engine.native.abi import (
+    ActivationCall,
+    AttentionCall,
+    Cache,
+    Instruction,
+    Int8LinearCall,
+    LinearCall,
+    NewRows,
+    Shape,
+    Step,
+    Strides,
+    layout,
+)
 from inference.engine.native.build import GENERATIONS, built
 
+logger = logging.getLogger(__name__)
 
-class _Strides(ctypes.Structure):
-    _fields_ = [("row", ctypes.c_int64), ("head", ctypes.c_int64)]
-
-    @classmethod
-    def of(cls, tensor: torch.Tensor) -> Self:
-        return cls(tensor.stride(2), tensor.stride(1))
-
-
-class _NewRows(ctypes.Structure):
-    _fields_ = [
-        *(("queries", ctypes.c_void_p), ("query", _Strides)),
-        *(("keys", ctypes.c_void_p), ("key", _Strides)),
-        *(("values", ctypes.c_void_p), ("value", _Strides)),
-    ]
-
-
-class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("heads", "kv_heads", "dim", "value_dim")]
-
-
-class _Cache(ctypes.Structure):
-    _fields_ = [
-        *(("keys", ctypes.c_void_p), ("values", ctypes.c_void_p)),
-        *(("places", ctypes.c_int64), ("halves", ctypes.c_int64)),
-    ]
-
-
-Listener = Callable[[str, tuple[torch.Tensor, ...], tuple[float, ...]], None]
+Listener = Callable[[str, dict[str, torch.Tensor], dict[str, float]], None]
 
 
 class Kernels:
-    """The kernels for this CPU. Tensors are dense float32 on the CPU where nothing else is said.
+    """The kernels for this CPU. Tensors are dense, float32 and on the CPU unless stated otherwise.
 
-    Every result is the same bits whatever the number of rows, of sequences and of threads.
+    Every result has the same bits whatever the number of rows, sequences and threads.
 
     Attributes:
-        threads: how many compute, the calling one among them.
-        listener: told the name, the tensors (the result last) and the numbers of each call, but for `run`.
+        threads: how many threads compute, including the calling one.
+        listener: is called with each operation, its tensors and its numbers, by their names in `abi.py`.
+            `run` does not call it.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.threads = usable_cpus()
         self.listener: Listener | None = None
-        pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-        self._attention = library.attention
-        self._attention.argtypes = [
-            *(ctypes.POINTER(_NewRows), ctypes.POINTER(_Cache), pointer, size, pointer, size),
-            *(ctypes.POINTER(_Shape), ctypes.c_float, number, pointer),
-        ]
-        self._linear = library.linear
-        self._linear.argtypes = [pointer, pointer, size, size, pointer, size, number, pointer]
-        self._activations = {name: getattr(library, name) for name in ("gelu_tanh", "silu")}
-        for activation in self._activations.values():
-            activation.argtypes = [pointer, size, size, number, pointer]
-            activation.restype = None
-        self._int8_linear = getattr(library, "int8_linear", None)
-        if self._int8_linear is not None:
-            self._int8_linear.argtypes = [*[pointer] * 3, *[size] * 3, pointer, size, number, pointer]
+        self._linear = _bound(library.linear, LinearCall)
+        self._int8_linear = (
+            _bound(library.int8_linear, Int8LinearCall) if hasattr(library, "int8_linear") else None
+        )
+        self._activations = {
+            name: _bound(getattr(library, name), ActivationCall) for name in ("gelu_tanh", "silu")
+        }
+        self._attention = _bound(library.attention, AttentionCall)
         self._run = library.run_program
-        self._run.argtypes = [pointer, size, ctypes.POINTER(Step)]
+        self._run.argtypes = [ctypes.POINTER(Instruction), ctypes.c_int64, ctypes.POINTER(Step)]
         self._run.restype = None
-        for kernel in (self._attention, self._linear, self._int8_linear):
-            if kernel is not None:
-                kernel.restype = None
 
     @property
     def has_int8(self) -> bool:
-        """There is `int8_linear` for this CPU: one with AVX-512 VNNI, or 64-bit ARM."""
+        """Whether this CPU has `int8_linear`: with AVX-512 VNNI, or 64-bit ARM."""
         return self._int8_linear is not None
 
     def attention(
@@ -94,100 +73,124 @@ class Kernels:
         key: torch.Tensor,
         value: torch.Tensor,
         pools: tuple[torch.Tensor, torch.Tensor],
-        output: torch.Tensor,
+        out: torch.Tensor,
         *,
-        blocks: torch.Tensor,
-        rows: torch.Tensor,
+        tiles: torch.Tensor,
+        single_rows: torch.Tensor,
         layer: int,
         scale: float,
     ) -> None:
-        """Store keys and values in the pools, and fill these rows of `output`.
+        """Store keys and values in the pools, and fill these rows of `out`.
 
         Args:
-            query: `[1, heads, rows, dim]`, its last dimension dense; as are key and value,
-                `[1, kv_heads, rows, dim]`.
-            pools: the layer's keys and values, `[kv_heads, places, dim]`, in float32 or float16.
-            output: `[rows, heads, value_dim]`.
-            blocks: int64 `[blocks, 4]`, of consecutive rows of a sequence: first row, rows (up to 16), the
-                sequence's first place, and how many of its tokens come before the block.
-            rows: int64 `[sequences, 3]`, of single ones: row, the sequence's first place, its tokens with it.
+            query: `[1, heads, rows, dim]`, its last dimension dense.
+            key, value: `[1, kv_heads, rows, dim]`, their last dimension dense.
+            pools: the layer's keys and values, `[kv_heads, slots, dim]`, in float32 or float16.
+            out: `[rows, heads, value_dim]`.
+            tiles: int64 `[tiles, 4]`, each an `abi.PromptTile` of consecutive rows of a sequence: its first
+                row, its rows (up to 16), the sequence's first slot, and how many of its tokens come before.
+            single_rows: int64 `[rows, 3]`, each an `abi.SingleRow`: row, the sequence's first slot, and the
+                sequence's length with it.
         """
         if self.listener:
-            self.listener("attention", (query, key, value, output), (layer, scale))
+            tensors = {"query": query, "key": key, "value": value, "out": out}
+            self.listener("attention", tensors, {"layer": layer, "scale": scale})
         keys, values = pools
         self._attention(
-            _NewRows(
-                *(query.data_ptr(), _Strides.of(query)),
-                *(key.data_ptr(), _Strides.of(key)),
-                *(value.data_ptr(), _Strides.of(value)),
-            ),
-            _Cache(keys.data_ptr(), values.data_ptr(), keys.shape[1], keys.dtype is torch.float16),
-            *(blocks.data_ptr(), len(blocks), rows.data_ptr(), len(rows)),
-            _Shape(query.shape[1], keys.shape[0], keys.shape[2], values.shape[2]),
-            scale,
-            self.threads,
-            output.data_ptr(),
+            AttentionCall(
+                rows=NewRows(
+                    queries=query.data_ptr(),
+                    query=_strides(query),
+                    keys=key.data_ptr(),
+                    key=_strides(key),
+                    values=value.data_ptr(),
+                    value=_strides(value),
+                ),
+                cache=Cache(
+                    keys=keys.data_ptr(),
+                    values=values.data_ptr(),
+                    slots=keys.shape[1],
+                    float16=keys.dtype is torch.float16,
+                ),
+                shape=Shape(
+                    heads=query.shape[1],
+                    kv_heads=keys.shape[0],
+                    dim=keys.shape[2],
+                    value_dim=values.shape[2],
+                ),
+                tiles=tiles.data_ptr(),
+                tile_count=len(tiles),
+                single_rows=single_rows.data_ptr(),
+                single_count=len(single_rows),
+                scale=scale,
+                out=out.data_ptr(),
+                threads=self.threads,
+            )
         )
 
-    def linear(self, weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> None:
+    def linear(self, weights: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> None:
         """`out = x @ weights^T + bias`.
 
         Args:
-            weight: in panels, `[ceil(width / 16), depth, 16]`.
+            weights: in panels, `[ceil(width / 16), depth, 16]`.
             bias: `[panels * 16]`.
             x: `[*, depth]`.
             out: `[*, width]`.
         """
         if self.listener:
-            self.listener("linear", (weight, bias, x, out), ())
-        depth, width = x.shape[-1], out.shape[-1]
-        rows = x.numel() // depth
+            self.listener("linear", {"weights": weights, "bias": bias, "x": x, "out": out}, {})
+        depth = x.shape[-1]
         self._linear(
-            weight.data_ptr(),
-            bias.data_ptr(),
-            depth,
-            width,
-            x.data_ptr(),
-            rows,
-            self.threads,
-            out.data_ptr(),
+            LinearCall(
+                weights=weights.data_ptr(),
+                bias=bias.data_ptr(),
+                x=x.data_ptr(),
+                out=out.data_ptr(),
+                rows=x.numel() // depth,
+                depth=depth,
+                width=out.shape[-1],
+                threads=self.threads,
+            )
         )
 
     def int8_linear(
         self,
-        weight: torch.Tensor,
+        weights: torch.Tensor,
         scales: torch.Tensor,
         bias: torch.Tensor,
         x: torch.Tensor,
         out: torch.Tensor,
         *,
-        run: int,
+        group_size: int,
     ) -> None:
-        """`out = x @ (weights * scales)^T + bias`, each `run` inputs rounded to 8 bits of their largest one.
+        """`out = x @ (weights * scales)^T + bias`, each group of inputs quantised by its own largest value.
 
         Args:
-            weight: uint8, 128 more than the weights, in panels of groups of four inputs,
+            weights: uint8, 128 more than the weights, in panels that hold four inputs of a channel together,
                 `[ceil(width / 16), ceil(depth / 4), 16, 4]`.
             scales, bias: `[panels * 16]`.
             x: `[*, depth]`.
             out: `[*, width]`.
-            run: 16, 32, 48 or 64.
+            group_size: inputs of a quantisation group: 16, 32, 48 or 64.
         """
         assert self._int8_linear is not None  # noqa: S101
         if self.listener:
-            self.listener("int8_linear", (weight, scales, bias, x, out), (run,))
-        depth, width = x.shape[-1], out.shape[-1]
+            tensors = {"weights": weights, "scales": scales, "bias": bias, "x": x, "out": out}
+            self.listener("int8_linear", tensors, {"group_size": group_size})
+        depth = x.shape[-1]
         self._int8_linear(
-            weight.data_ptr(),
-            scales.data_ptr(),
-            bias.data_ptr(),
-            depth,
-            width,
-            run,
-            x.data_ptr(),
-            x.numel() // depth,
-            self.threads,
-            out.data_ptr(),
+            Int8LinearCall(
+                weights=weights.data_ptr(),
+                scales=scales.data_ptr(),
+                bias=bias.data_ptr(),
+                x=x.data_ptr(),
+                out=out.data_ptr(),
+                rows=x.numel() // depth,
+                depth=depth,
+                width=out.shape[-1],
+                group_size=group_size,
+                threads=self.threads,
+            )
         )
 
     def activation(self, name: str, x: torch.Tensor, out: torch.Tensor) -> None:
@@ -197,13 +200,20 @@ class Kernels:
             name: "gelu_tanh" or "silu".
         """
         if self.listener:
-            self.listener(name, (x, out), ())
+            self.listener(name, {"x": x, "out": out}, {})
         width = x.shape[-1]
-        rows = x.numel() // width
-        self._activations[name](x.data_ptr(), rows, width, self.threads, out.data_ptr())
+        self._activations[name](
+            ActivationCall(
+                x=x.data_ptr(),
+                out=out.data_ptr(),
+                rows=x.numel() // width,
+                width=width,
+                threads=self.threads,
+            )
+        )
 
     def run(self, instructions: Any, step: Step) -> None:
-        """Run a program, an array of `program.Instruction`, for a step's rows."""
+        """Run a layer program, an array of `abi.Instruction`, for a step's rows."""
         step.threads = self.threads
         self._run(instructions, len(instructions), step)
 
@@ -220,26 +230,53 @@ _GENERATIONS = {
 
 
 def cpu_name() -> str:
-    """What kind of CPU this is, as far as it matters here."""
+    """The generation of this CPU, for the log."""
     return _GENERATIONS.get(_generation(), platform.machine())
 
 
 def load() -> Kernels | None:
-    """The kernels, if they were built for these sources and this machine can run them."""
+    """The kernels, if they were built from these sources and this machine can run them."""
     library = built(_generation())
     return None if library is None else _open(library)
 
 
 @cache
-def _open(library: Path) -> Kernels | None:
+def _open(path: Path) -> Kernels | None:
+    """The kernels of a library; None, with a warning, if it cannot be loaded or has another layout."""
     try:
-        return Kernels(ctypes.CDLL(str(library)))
-    except (OSError, AttributeError):
-        return None
+        library = ctypes.CDLL(str(path))
+        difference = _difference(library)
+    except (OSError, AttributeError) as error:
+        reason = f"cannot be loaded ({error}): delete it, then run python -m inference.engine.native"
+    else:
+        if difference is None:
+            return Kernels(library)
+        reason = f"{difference}: make abi.h and abi.py agree, then run python -m inference.engine.native"
+    logger.warning("The native kernels are not used, so the engine is slower: %s %s.", path, reason)
+    return None
+
+
+def _difference(library: ctypes.CDLL) -> str | None:
+    """The first structure of which the library has another layout than `abi.py`, or None."""
+    library.abi_layout.restype = ctypes.c_char_p
+    reported = library.abi_layout().decode().splitlines()
+    for theirs, ours in zip_longest(reported, layout(), fillvalue="nothing"):
+        if theirs != ours:
+            return f"has the layout {theirs!r} where abi.py has {ours!r}"
+    return None
+
+
+def _bound(function: Any, call: Any) -> Any:
+    function.argtypes, function.restype = [ctypes.POINTER(call)], None
+    return function
+
+
+def _strides(tensor: torch.Tensor) -> Strides:
+    return Strides(row=tensor.stride(2), head=tensor.stride(1))
 
 
 def _generation() -> str:
-    """The generation of CPUs that this one belongs to, as `build.GENERATIONS` names it."""
+    """The generation of this CPU, as `build.GENERATIONS` names it."""
     capability = torch.backends.cpu.get_cpu_capability()
     if capability == "AVX512" and torch.cpu._is_vnni_supported():
         return "avx512_vnni"
@@ -249,7 +286,7 @@ def _generation() -> str:
 
 
 def _hardware() -> int:
-    """What the CPU can do, as Linux tells every program (AT_HWCAP); nothing where it does not."""
+    """The CPU's capabilities that Linux reports (AT_HWCAP); 0 on other systems."""
     tell = getattr(ctypes.CDLL(None), "getauxval", None)
     if tell is None:
         return 0

@@ -4,8 +4,8 @@
 
 #include <vector>
 
+#include "abi.h"
 #include "half.h"
-#include "kernels.h"
 #include "vectors.h"
 
 namespace {
@@ -38,21 +38,21 @@ struct Halves {
     int64_t row_bytes() const { return dim * static_cast<int64_t>(sizeof *numbers); }
 };
 
-// Keys [kv_heads, places, dim] and values [kv_heads, places, value_dim]: `places` rows for each head.
+// Keys [kv_heads, slots, dim] and values [kv_heads, slots, value_dim]: `slots` rows for each head.
 template <typename Rows>
 struct Pools {
     Rows keys, values;
-    int64_t places;
+    int64_t slots;
 };
 
 template <typename Function>
 void with_pools(const Cache& cache, const Shape& shape, Function function) {
-    if (cache.halves) {
+    if (cache.float16) {
         const auto pool = [](void* numbers, int64_t dim) { return Halves{static_cast<uint16_t*>(numbers), dim}; };
-        function(Pools<Halves>{pool(cache.keys, shape.dim), pool(cache.values, shape.value_dim), cache.places});
+        function(Pools<Halves>{pool(cache.keys, shape.dim), pool(cache.values, shape.value_dim), cache.slots});
     } else {
         const auto pool = [](void* numbers, int64_t dim) { return Floats{static_cast<float*>(numbers), dim}; };
-        function(Pools<Floats>{pool(cache.keys, shape.dim), pool(cache.values, shape.value_dim), cache.places});
+        function(Pools<Floats>{pool(cache.keys, shape.dim), pool(cache.values, shape.value_dim), cache.slots});
     }
 }
 

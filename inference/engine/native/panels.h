@@ -1,10 +1,21 @@
-// How the kernels of linear layers cut their work.
+// How a linear layer cuts its work, in any weight format.
 //
 // Weights `[out, in]` are kept in panels of 16 output channels, `[panel][in][16]`, so that a panel is read from
 // memory from its first byte to its last, once. A tile is some rows of the input times some panels, its sums held
 // in registers (Goto and van de Geijn, 2008, "Anatomy of High-Performance Matrix Multiplication"). Each sum goes
 // over the inputs in their order, one fused multiply-add after the other: how many rows a tile has, and how the
 // panels are shared among threads, changes no bit of it.
+//
+// A format is a class `Layer`:
+//
+//     static constexpr int kMostRows;                  // of a tile
+//     static constexpr int kManyRows;                  // of a tile where the rows need several
+//     static constexpr int panels_in_tile(int rows);   // at the most; 1 or more
+//     int64_t width;                                   // output channels
+//     struct Inputs;                                   // a row tile, in the form that `tile` takes
+//
+//     // Fills R rows of `out`, `[R][width]`, from channel `16 * panel` on; more: another tile follows.
+//     template <int R, int P> void tile(const Inputs& x, int64_t panel, bool more, float* out) const;
 
 #pragma once
 
@@ -12,9 +23,8 @@
 #include <array>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
-#include "pool.h"
+#include "parts.h"
 #include "vectors.h"
 
 namespace {
@@ -23,8 +33,8 @@ constexpr int kPanel = 16;
 constexpr int kVectors = kPanel / kLanes;  // in a row of a panel
 
 // How far ahead of row `k` of a panel of `depth` rows to fetch weights, in rows: about as long as memory takes to
-// answer, and that is more rows for a tile that takes longer for each. Beyond the panel's end comes the panel that
-// is next in the same place of a tile, if there is a next tile. Measured on Zen 5; far less or more costs a tenth.
+// answer, and that is more rows for a tile that takes longer for each. After the panel's end comes the panel that
+// takes its place in the next tile, if there is a next tile. Measured on Zen 5; far less or more costs a tenth.
 template <int R, int P>
 int64_t rows_ahead(int64_t k, int64_t depth, bool more) {
     constexpr int64_t kAhead = R > 4 ? 128 : 24;
@@ -32,58 +42,56 @@ int64_t rows_ahead(int64_t k, int64_t depth, bool more) {
     return more ? kAhead + (P - 1) * depth : 0;
 }
 
-// The rows of a step, cut into blocks that are as even as can be.
-struct Blocks {
+// The rows of a step, cut into row tiles that are as even as can be.
+struct RowTiles {
     int64_t rows;
     int64_t count;
 
-    // One block for up to `most` rows, and else blocks of up to `many`.
-    Blocks(int64_t all, int64_t most, int64_t many) : rows(all), count(all > most ? (all + many - 1) / many : 1) {}
-    int64_t first(int64_t block) const { return rows * block / count; }
-    int64_t size(int64_t block) const { return first(block + 1) - first(block); }
+    // One tile for up to `most` rows, and otherwise tiles of up to `many`.
+    RowTiles(int64_t all, int64_t most, int64_t many) : rows(all), count(all > most ? (all + many - 1) / many : 1) {}
+    int64_t first(int64_t tile) const { return rows * tile / count; }
+    int64_t size(int64_t tile) const { return first(tile + 1) - first(tile); }
 };
 
-struct Share {
-    int64_t first, last;
-};
-
-// `count` things as parts for `threads` threads: a large one for each, which is read from memory in one go, and then
-// small ones, with which those that are early make up for those that are late.
-class Parts {
-  public:
-    Parts(int64_t count, int threads) : count_(count), threads_(threads), large_(count * 5 / 8 / threads) {
-        if (threads == 1) large_ = count;
-        const int64_t left = count - large_ * threads;
-        small_ = std::max<int64_t>(1, (left + 4 * threads - 1) / (4 * threads));
-        size_ = (large_ > 0 ? threads : 0) + (left + small_ - 1) / small_;
+template <typename Layer, int R>
+void multiply_panels(const Layer& layer, const typename Layer::Inputs& x, Range panels, float* out) {
+    constexpr int P = Layer::panels_in_tile(R);
+    int64_t panel = panels.first;
+    for (; panel + P <= panels.last; panel += P) {
+        layer.template tile<R, P>(x, panel, panel + 2 * P <= panels.last, out);
     }
-    int64_t size() const { return size_; }
-    Share operator[](int64_t part) const {
-        if (large_ > 0 && part < threads_) return {part * large_, (part + 1) * large_};
-        const int64_t first = large_ * threads_ + (part - (large_ > 0 ? threads_ : 0)) * small_;
-        return {first, std::min(count_, first + small_)};
+    if constexpr (P > 2) {
+        for (; panel + 2 <= panels.last; panel += 2) layer.template tile<R, 2>(x, panel, false, out);
     }
+    for (; panel < panels.last; ++panel) layer.template tile<R, 1>(x, panel, false, out);
+}
 
-  private:
-    int64_t count_, threads_, large_, small_, size_;
-};
+template <typename Layer, int... R>
+constexpr auto multiply_by_rows(std::integer_sequence<int, R...>) {
+    return std::array{multiply_panels<Layer, R + 1>...};
+}
 
-// Calls function(block, share) for every block of rows and every panel. Where there are several blocks, `together`
-// panels at a time for all of them: they stay in the cache meanwhile.
-template <typename Function>
-void for_each_share(const Blocks& blocks, int64_t panels, int64_t together, int threads, Function function) {
+// Multiplies every row tile with every panel. Where there are several row tiles, a tile's panels at a time meet all of
+// them, and stay in the cache meanwhile.
+//
+// inputs(tile, next): the Inputs of a row tile, of which `next` are the panels that follow.
+template <typename Layer, typename MakeInputs>
+void multiply(const Layer& layer, const RowTiles& tiles, int64_t threads, float* out, MakeInputs inputs) {
+    static constexpr auto kByRows = multiply_by_rows<Layer>(std::make_integer_sequence<int, Layer::kMostRows>{});
+    const int64_t panels = (layer.width + kPanel - 1) / kPanel;
+    const int64_t together = Layer::panels_in_tile(static_cast<int>(tiles.count > 1 ? Layer::kManyRows : tiles.rows));
     const Parts parts((panels + together - 1) / together, threads);
     pool::for_each(parts.size(), threads, [&](int64_t part) {
-        const Share all{parts[part].first * together, std::min(panels, parts[part].last * together)};
-        const int64_t step = blocks.count > 1 ? together : all.last - all.first;
+        const Range all{parts[part].first * together, std::min(panels, parts[part].last * together)};
+        const int64_t step = tiles.count > 1 ? together : all.last - all.first;
         for (int64_t panel = all.first; panel < all.last; panel += step) {
-            const Share share{panel, std::min(all.last, panel + step)};
-            for (int64_t block = 0; block < blocks.count; ++block) function(block, share);
+            const Range now{panel, std::min(all.last, panel + step)};
+            const Range next{now.last, std::min(panels, now.last + together)};
+            for (int64_t tile = 0; tile < tiles.count; ++tile) {
+                kByRows[tiles.size(tile) - 1](layer, inputs(tile, next), now, out + tiles.first(tile) * layer.width);
+            }
         }
     });
 }
-
-// Fewer numbers than these are not worth the threads' while.
-constexpr int64_t kWorthThreads = 16384;
 
 }  // namespace

@@ -29,7 +29,7 @@ struct Job {
 
 class Pool {
   public:
-    void run(int64_t parts, int threads, Work work, void* context) {
+    void run(int64_t parts, int64_t threads, Work work, void* context) {
         std::unique_lock<std::mutex> only(busy_, std::try_to_lock);
         if (!only || parts < 2 || threads < 2) {
             for (int64_t part = 0; part < parts; ++part) work(context, part);
@@ -102,7 +102,7 @@ class Pool {
 
 }  // namespace
 
-void run(int64_t parts, int threads, Work work, void* context) {
+void run(int64_t parts, int64_t threads, Work work, void* context) {
     static Pool* const pool = new Pool;  // never destroyed: its threads sleep in it until the process ends
     pool->run(parts, threads, work, context);
 }

@@ -15,10 +15,10 @@ using Work = void (*)(void* context, int64_t part);
 
 // Calls work(context, part) once for each part of [0, parts), on up to `threads` threads, this one among them; one
 // that is called while another call is at work does all of it on its own thread.
-void run(int64_t parts, int threads, Work work, void* context);
+void run(int64_t parts, int64_t threads, Work work, void* context);
 
 template <typename Function>
-void for_each(int64_t parts, int threads, Function function) {
+void for_each(int64_t parts, int64_t threads, Function function) {
     run(parts, threads, [](void* context, int64_t part) { (*static_cast<Function*>(context))(part); }, &function);
 }
 

@@ -6,8 +6,8 @@
 
 #include <limits>
 
+#include "attention.h"
 #include "exponential.h"
-#include "kernels.h"
 #include "kv_rows.h"
 #include "panels.h"
 
@@ -79,42 +79,44 @@ Vector* room(std::vector<Vector>& buffer, int64_t rows) {
 }
 
 template <typename Rows>
-void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Block* blocks, int64_t count, const Shape& shape,
-                float scale, int threads, float* output) {
-    const int64_t groups = shape.heads / shape.kv_heads;
-    pool::for_each(count * shape.kv_heads, threads, [&](int64_t part) {
-        const Block block = blocks[part / shape.kv_heads];
-        const int64_t h = part % shape.kv_heads, place = h * pools.places + block.start + block.first;
-        for (int64_t r = 0; r < block.rows; ++r) {
-            pools.keys.store(place + r, rows.keys + (block.row + r) * rows.key.row + h * rows.key.head);
-            pools.values.store(place + r, rows.values + (block.row + r) * rows.value.row + h * rows.value.head);
+void attend_all(const AttentionCall& call, const Pools<Rows>& pools) {
+    const NewRows& rows = call.rows;
+    const Shape& shape = call.shape;
+    const float scale = static_cast<float>(call.scale);
+    const int64_t count = call.tile_count, groups = shape.heads / shape.kv_heads;
+    pool::for_each(count * shape.kv_heads, call.threads, [&](int64_t part) {
+        const PromptTile tile = call.tiles[part / shape.kv_heads];
+        const int64_t h = part % shape.kv_heads, slot = h * pools.slots + tile.first_slot + tile.past;
+        for (int64_t r = 0; r < tile.rows; ++r) {
+            pools.keys.store(slot + r, rows.keys + (tile.row + r) * rows.key.row + h * rows.key.head);
+            pools.values.store(slot + r, rows.values + (tile.row + r) * rows.value.row + h * rows.value.head);
         }
     });
-    pool::for_each(count * shape.heads, threads, [&](int64_t part) {
+    pool::for_each(count * shape.heads, call.threads, [&](int64_t part) {
         thread_local std::vector<Vector> turned, scored, summed;
         thread_local std::vector<float> widened;
-        const Block block = blocks[count - 1 - part / shape.heads];  // the longest first
+        const PromptTile tile = call.tiles[count - 1 - part / shape.heads];  // the longest first
         const int64_t head = part % shape.heads;
-        const int64_t tokens = block.first + block.rows;
+        const int64_t tokens = tile.past + tile.rows;
         float* queries = reinterpret_cast<float*>(room(turned, shape.dim));  // [dim][kRows]
         for (int64_t d = 0; d < shape.dim; ++d) {
             for (int64_t r = 0; r < kRows; ++r) {
-                const float* from = rows.queries + (block.row + r) * rows.query.row + head * rows.query.head;
-                queries[d * kRows + r] = r < block.rows ? from[d] : 0.0f;
+                const float* from = rows.queries + (tile.row + r) * rows.query.row + head * rows.query.head;
+                queries[d * kRows + r] = r < tile.rows ? from[d] : 0.0f;
             }
         }
-        const int64_t place = head / groups * pools.places + block.start;
-        const float* keys = pools.keys.rows(place, tokens, widened);
+        const int64_t slot = head / groups * pools.slots + tile.first_slot;
+        const float* keys = pools.keys.rows(slot, tokens, widened);
         Vector* scores = room(scored, tokens);
         multiply_all(keys, 1, shape.dim, turned.data(), shape.dim, tokens, scores);
         float totals[kRows];
-        softmax(reinterpret_cast<float*>(scores), tokens, block.first + 1, scale, totals);
-        const float* values = pools.values.rows(place, tokens, widened);
+        softmax(reinterpret_cast<float*>(scores), tokens, tile.past + 1, scale, totals);
+        const float* values = pools.values.rows(slot, tokens, widened);
         Vector* sums = room(summed, shape.value_dim);
         multiply_all(values, shape.value_dim, 1, scores, tokens, shape.value_dim, sums);
         const float* sum = reinterpret_cast<const float*>(sums);
-        for (int64_t r = 0; r < block.rows; ++r) {
-            float* to = output + ((block.row + r) * shape.heads + head) * shape.value_dim;
+        for (int64_t r = 0; r < tile.rows; ++r) {
+            float* to = call.out + ((tile.row + r) * shape.heads + head) * shape.value_dim;
             for (int64_t d = 0; d < shape.value_dim; ++d) to[d] = sum[d * kRows + r] / totals[r];
         }
     });
@@ -122,8 +124,6 @@ void attend_all(const NewRows& rows, const Pools<Rows>& pools, const Block* bloc
 
 }  // namespace
 
-void prompt_attention(const NewRows& rows, const Cache& cache, const Block* blocks, int64_t count, const Shape& shape,
-                      float scale, int threads, float* output) {
-    with_pools(cache, shape,
-               [&](const auto& pools) { attend_all(rows, pools, blocks, count, shape, scale, threads, output); });
+void prompt_attention(const AttentionCall& call) {
+    with_pools(call.cache, call.shape, [&](const auto& pools) { attend_all(call, pools); });
 }

@@ -64,7 +64,7 @@ class NativeInt8Linear(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
         self._kernels.int8_linear(
-            self._weight, self._scales, self._bias, hidden.contiguous(), out, run=self._group
+            self._weight, self._scales, self._bias, hidden.contiguous(), out, group_size=self._group
         )
         return out
 

@@ -1,4 +1,4 @@
-"""From what was recorded of a model's layers to a program for any number of rows (`native/program.cpp`)."""
+"""Compiles two recorded passes of a model's layers to a program for any number of rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,28 +6,21 @@ from typing import Any
 
 import torch
 
-from inference.engine.compute.layer_program.abi import (
-    DIMENSIONS,
-    OPERATIONS,
-    Extent,
-    Instruction,
-    Operand,
-    Place,
-)
 from inference.engine.compute.layer_program.recorder import Call, NotRecordable, Recorder, View
+from inference.engine.native.abi import DIMENSIONS, Extent, Instruction, Memory, Operand
 
 _FLOAT_BYTES = 4
 _LINE = 16
-"""Floats in a line of the cache: no two tensors share one."""
+"""Floats of a cache line. No two tensors of the workspace share a line."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A recorded pass of so many rows.
+    """A recorded pass.
 
     Attributes:
-        inputs: what the layers were given, in order.
-        output: the last layer's.
+        inputs: the tensors that the layers were given, in order.
+        output: the last layer's result.
     """
 
     rows: int
@@ -42,11 +35,12 @@ class Program:
 
     Attributes:
         instructions: an array of `Instruction`.
-        attentions: of each attention, what `KVCache.pools` wants to know: its layer, the heads of its keys,
-            and the dimensions of keys and values.
-        floats_per_row: of the workspace.
-        output: where in the workspace the result begins, in floats a row; it has `width` floats a row.
-        constants: tensors that the instructions read and nobody else keeps.
+        attentions: the arguments of `KVCache.pools` for each attention: its layer, the heads of its keys, and
+            the dimensions of keys and values.
+        floats_per_row: size of the workspace.
+        output: where the result begins in the workspace, in floats per row.
+        width: floats per row of the result.
+        constants: tensors that the instructions read and nothing else keeps alive.
     """
 
     instructions: Any
@@ -58,21 +52,22 @@ class Program:
 
 
 def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
-    """The program that does for any rows what two passes did for theirs.
+    """The program that does for any number of rows what the two passes did for theirs.
 
     Args:
-        constants: addresses of the storages that may be read though no pass made them or was given them.
+        constants: addresses of the storages that a program may read although they are neither inputs nor made
+            in the pass.
 
     Raises:
-        NotRecordable: it would not do the same.
+        NotRecordable: no program would do the same.
     """
     pairs = list(zip(few.recorder.calls, many.recorder.calls, strict=False))
     if len(few.recorder.calls) != len(many.recorder.calls) or any(not _same(a, b) for a, b in pairs):
-        raise NotRecordable("they do something else for other numbers of rows")
+        raise NotRecordable("they do something different for another number of rows")
     if not all(map(torch.equal, few.recorder.constants, many.recorder.constants)):
-        raise NotRecordable("they take other numbers for other numbers of rows")
+        raise NotRecordable("they use different constants for another number of rows")
     extents = _Extents(few.rows, many.rows)
-    places, floats_per_row = _lay_out(few, many, extents)
+    begins, floats_per_row = _lay_out(few, many, extents)
     inputs = [view.storage for view in many.inputs]
     addresses = list(many.recorder.storages)
     kept = many.recorder.constants
@@ -82,44 +77,39 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         if len(b.sizes) > DIMENSIONS:
             raise NotRecordable(f"tensors of {len(b.sizes)} dimensions")
         offset = extents.of(a.offset, b.offset)
-        if b.storage in places:
-            place, base = Place.WORKSPACE, 0
-            offset = Extent(offset.fixed, offset.per_row + _FLOAT_BYTES * places[b.storage])
+        if b.storage in begins:
+            memory, base = Memory.WORKSPACE, 0
+            offset = Extent(offset.fixed, offset.per_row + _FLOAT_BYTES * begins[b.storage])
         elif b.storage in inputs:
-            place, base = Place.INPUT, inputs.index(b.storage)
+            memory, base = Memory.INPUT, inputs.index(b.storage)
             offset = extents.of(a.offset - few.inputs[base].offset, b.offset - many.inputs[base].offset)
         elif addresses[b.storage] in fixed:
-            place, base = Place.FIXED, addresses[b.storage]
+            memory, base = Memory.FIXED, addresses[b.storage]
         else:
-            raise NotRecordable("they read a tensor that comes from elsewhere")
+            raise NotRecordable("they read a tensor that is neither an input nor their own")
         missing = DIMENSIONS - len(b.sizes)
         sizes = [Extent(1, 0)] * missing + list(map(extents.of, a.sizes, b.sizes))
         strides = [Extent(0, 0)] * missing + list(map(extents.of, a.strides, b.strides))
-        return Operand(place, base, offset, tuple(sizes), tuple(strides))
+        return Operand(memory=memory, base=base, offset=offset, sizes=tuple(sizes), strides=tuple(strides))
 
     instructions = (Instruction * len(pairs))()
     attentions: list[tuple[int, int, int, int]] = []
-    for instruction, (a, b) in zip(instructions, pairs, strict=True):
-        instruction.operation = OPERATIONS.index(b.operation)
-        for i, views in enumerate(zip(a.views, b.views, strict=True)):
-            instruction.operands[i] = operand(*views)
+    for i, (a, b) in enumerate(pairs):
+        operands = {name: operand(a.operands[name], view) for name, view in b.operands.items()}
+        numbers = dict(b.numbers)
         if b.operation == "attention":
-            layer, instruction.number = int(b.numbers[0]), b.numbers[1]
-            instruction.whole = len(attentions)
-            _, key, value, _ = b.views
-            attentions.append((layer, key.sizes[1], key.sizes[3], value.sizes[3]))
-        elif b.operation == "int8_linear":
-            instruction.whole = int(b.numbers[0])
-        elif b.numbers:
-            instruction.number = b.numbers[0]
+            key, value = b.operands["key"], b.operands["value"]
+            numbers["pool_pair"] = len(attentions)
+            attentions.append((int(numbers.pop("layer")), key.sizes[1], key.sizes[3], value.sizes[3]))
+        instructions[i] = Instruction.of(b.operation, **operands, **numbers)
     width = many.output.sizes[-1]
-    if many.output.storage not in places or not all(_dense(p.output, p.rows, width) for p in (few, many)):
-        raise NotRecordable("the last layer does not give what it computed as it is")
+    if many.output.storage not in begins or not all(_dense(p.output, p.rows, width) for p in (few, many)):
+        raise NotRecordable("the last layer does not return a dense tensor that it computed")
     return Program(
         instructions=instructions,
         attentions=attentions,
         floats_per_row=floats_per_row,
-        output=places[many.output.storage],
+        output=begins[many.output.storage],
         width=width,
         constants=kept,
     )
@@ -130,7 +120,7 @@ def _dense(view: View, rows: int, width: int) -> bool:
 
 
 class _Extents:
-    """How numbers depend on the rows, from what they are for two numbers of rows."""
+    """How a number depends on the rows, from its values for two numbers of rows."""
 
     def __init__(self, few: int, many: int) -> None:
         self._few, self._many = few, many
@@ -138,51 +128,56 @@ class _Extents:
     def of(self, few: int, many: int) -> Extent:
         per_row, left = divmod(many - few, self._many - self._few)
         if left:
-            raise NotRecordable("a size that does not grow with the rows")
+            raise NotRecordable("a size that does not grow linearly with the rows")
         return Extent(few - per_row * self._few, per_row)
 
 
 def _same(few: Call, many: Call) -> bool:
-    """Whether both do the same, with the same tensors."""
+    """Whether both do the same operation with the same storages."""
     return (
         few.operation == many.operation
         and few.numbers == many.numbers
-        and [view.storage for view in few.views] == [view.storage for view in many.views]
-        and [len(view.sizes) for view in few.views] == [len(view.sizes) for view in many.views]
+        and few.operands.keys() == many.operands.keys()
+        and all(
+            few.operands[name].storage == view.storage and len(few.operands[name].sizes) == len(view.sizes)
+            for name, view in many.operands.items()
+        )
     )
 
 
 def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], int]:
-    """Where in the workspace each storage begins that the passes made, and its size: in floats a row.
+    """Where each storage made in the passes begins in the workspace, and the size of the workspace.
 
-    One that is read no more leaves its place to others.
+    Both are in floats per row. The memory of a storage that is not read again is used for others.
     """
     calls = many.recorder.calls
-    last = {view.storage: i for i, call in enumerate(calls) for view in call.views}
+    last = {view.storage: i for i, call in enumerate(calls) for view in call.operands.values()}
     last[many.output.storage] = len(calls)
-    places: dict[int, int] = {}
+    begins: dict[int, int] = {}
     used: list[tuple[int, int, int]] = []  # begin, end, and the call that reads it last
     size = 0
     for i, call in enumerate(calls):
         used = [taken for taken in used if taken[2] >= i]
-        for view in call.views:
-            if view.storage in places or view.storage not in many.recorder.made:
+        for view in call.operands.values():
+            if view.storage in begins or view.storage not in many.recorder.made:
                 continue
             floats = extents.of(few.recorder.floats[view.storage], many.recorder.floats[view.storage])
             if floats.fixed < 0 or floats.per_row < 0:
-                raise NotRecordable("a tensor that grows otherwise than with the rows")
+                raise NotRecordable("a tensor that does not grow linearly with the rows")
             needed = -(-(floats.fixed + floats.per_row) // _LINE) * _LINE
-            begin = next(gap for gap in _gaps(used) if all(not _meet(gap, needed, taken) for taken in used))
+            begin = next(
+                gap for gap in _gaps(used) if all(not _overlap(gap, needed, taken) for taken in used)
+            )
             used.append((begin, begin + needed, last[view.storage]))
-            places[view.storage] = begin
+            begins[view.storage] = begin
             size = max(size, begin + needed)
-    return places, size
+    return begins, size
 
 
 def _gaps(used: list[tuple[int, int, int]]) -> Iterator[int]:
-    """Where a gap may begin, from the front."""
+    """Where a gap may begin, in ascending order."""
     yield from sorted({0, *(end for _, end, _ in used)})
 
 
-def _meet(begin: int, size: int, taken: tuple[int, int, int]) -> bool:
+def _overlap(begin: int, size: int, taken: tuple[int, int, int]) -> bool:
     return begin < taken[1] and taken[0] < begin + size

@@ -1,13 +1,14 @@
-"""The hook for all of a model's layers: one native call, for what their own code does.
+"""The hook for all of a model's layers: one native call that does what their own code does.
 
-Between two kernels PyTorch and Python take longer than the few rows of a step do, and hold Python's lock
-meanwhile. So the layers' own code runs twice when the model is loaded, is recorded (`recording`), and made a
-program (`program`) that the native library runs for any number of rows.
+Between two kernels, PyTorch and Python take longer than the kernels do for the few rows of a step, and hold
+Python's lock. So when the model is loaded, the layers' own code runs twice and is recorded (`recorder.py`),
+then compiled (`compiler.py`) to a program that the native library runs for any number of rows.
 """
 
 import ctypes
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,21 +16,21 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from inference.engine.compute.attention import AttentionBatch
-from inference.engine.compute.layer_program.abi import Step
 from inference.engine.compute.layer_program.compiler import Pass, Program, compile_passes
 from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
+from inference.engine.native.abi import Step
 from inference.engine.native.kernels import Kernels
 
 _RECORDED_ROWS, _TRIED_ROWS = (3, 5), (1, 37)
-"""Of the passes that are recorded, and of those in which a program has to prove itself."""
+"""Rows of the passes that are recorded, and of the passes that check the program."""
 
 
 class NativeLayers(nn.Module):
-    """Takes the place of a model's layers: it is called as the first one, and there are no others.
+    """Replaces a model's layers: the model calls it as its only layer.
 
     Args:
-        layers: the model's own; kept, because the program computes with their weights.
-        program: what they do.
+        layers: the model's own. They are kept because the program reads their weights.
+        program: what the layers do.
     """
 
     def __init__(self, layers: list[nn.Module], program: Program, kernels: Kernels) -> None:
@@ -58,16 +59,32 @@ class NativeLayers(nn.Module):
                 workspace=self._workspace.data_ptr(),
                 inputs=_addresses(inputs),
                 pools=self._pools,
-                places=batch.cache.tokens,
-                halves=batch.cache.dtype is torch.float16,
+                slots=batch.cache.tokens,
+                float16=batch.cache.dtype is torch.float16,
+                tiles=batch.prompt_tiles.data_ptr(),
+                tile_count=len(batch.prompt_tiles),
                 single_rows=batch.single_rows.data_ptr(),
                 single_count=len(batch.single_rows),
-                blocks=batch.prompt_tiles.data_ptr(),
-                block_count=len(batch.prompt_tiles),
             ),
         )
         first = program.output * rows
         return self._workspace[first : first + program.width * rows].view(1, rows, program.width)
+
+
+_off = ContextVar("layer program off", default=False)
+
+
+@contextmanager
+def layer_program_off() -> Iterator[None]:
+    """While entered, this thread loads models without layer programs: Python calls each of their layers.
+
+    Use it to measure what layer programs save, or to find out whether one is the cause of a fault.
+    """
+    token = _off.set(True)
+    try:
+        yield
+    finally:
+        _off.reset(token)
 
 
 def replace_layers(
@@ -78,19 +95,21 @@ def replace_layers(
     *,
     tolerance: float,
 ) -> None:
-    """Put one native call in the place of the `count` layers of `model`.
+    """Replace the `count` layers of `model` by one native call.
 
     Args:
-        compute: what the model computes in a pass of so many rows.
-        tolerance: how far that may be from what the layers' own code computes, relative to it. In 8 bits the
+        compute: runs the model for that number of rows and returns its result.
+        tolerance: how far the result may be from that of the layers' own code, relative to it. In 8 bits the
             last bits of a norm decide how numbers are rounded (measured: 0.012; 2e-6 in float32).
 
     Raises:
-        NotRecordable: the layers do what no program can do; they are as they were.
+        NotRecordable: no program can do what the layers do, or layer programs are off; `model` is unchanged.
     """
+    if _off.get():
+        raise NotRecordable("layer programs are turned off")
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
-        raise NotRecordable("they are in no list")
+        raise NotRecordable("no list of modules holds them")
     stack = stacks[0]
     layers = list(stack)
     expected = [compute(rows).clone() for rows in _TRIED_ROWS]
@@ -106,11 +125,11 @@ def replace_layers(
     try:
         computed = [compute(rows).clone() for rows in _TRIED_ROWS]
     except Exception as error:
-        reason: str | None = f"the model's code wants more of them: {error!r}"
+        reason: str | None = f"the model's code uses more of them than a call: {error!r}"
     else:
         pairs = zip(computed, expected, strict=True)
         same = all(float((a - b).norm()) <= tolerance * float(b.norm()) for a, b in pairs)
-        reason = None if same else "a program computes something else"
+        reason = None if same else "the program computes something else"
     if reason is not None:
         stack[0] = layers[0]
         stack.extend(layers[1:])
@@ -127,7 +146,7 @@ def _record(
 
         def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs.extend(recorder.view(tensor) for tensor in _inputs(args, kwargs))
-            kernels.listener = recorder.kernel
+            kernels.listener = recorder.call
             recording.callback(setattr, kernels, "listener", None)
             recording.enter_context(recorder)
 
@@ -145,12 +164,12 @@ def _record(
             for hook in hooks:
                 hook.remove()
     if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor):
-        raise NotRecordable("the last layer gives something else than one tensor")
+        raise NotRecordable("the last layer returns something other than one tensor")
     return Pass(rows=rows, recorder=recorder, inputs=inputs, output=recorder.view(outputs[0]))
 
 
 def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
-    """The tensors of numbers that the layers are given, in order, each of them dense."""
+    """The floating-point tensors that the layers are given, in order, each made dense."""
     return [
         leaf.contiguous()
         for leaf in tree_leaves((args, kwargs))
@@ -163,7 +182,7 @@ def _addresses(tensors: list[torch.Tensor]) -> Any:
 
 
 def _constants(layers: list[nn.Module]) -> set[int]:
-    """The addresses of the storages that are the layers' own, and so are there as long as they are."""
+    """The addresses of the storages that the layers own, which live as long as the layers do."""
     return {
         tensor.untyped_storage().data_ptr()
         for layer in layers

@@ -1,12 +1,12 @@
 """What the layers of a model do in a step, recorded while their own code runs.
 
-A tensor is seen as its storage and how it lies in it, so what only makes another view of a tensor leaves no
-trace. Two passes of different numbers of rows show which numbers depend on the rows, and how.
+A tensor is recorded as its storage and its layout in it, so an operator that only makes another view leaves
+no trace. Two passes with different numbers of rows show which sizes and offsets depend on the rows, and how.
 """
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,12 +17,12 @@ aten = torch.ops.aten
 
 
 class NotRecordable(Exception):
-    """The layers do something that no program can do again; the message says what."""
+    """The layers do something that a program cannot repeat; the message says what."""
 
 
 @dataclass(frozen=True)
 class View:
-    """How a tensor lies in its storage.
+    """The layout of a tensor in its storage.
 
     Attributes:
         storage: the storage's number.
@@ -38,18 +38,25 @@ class View:
 
 @dataclass(frozen=True)
 class Call:
-    """An operation on tensors, whose result is the last one, with the numbers that it takes besides."""
+    """An operation.
+
+    Attributes:
+        operands: its tensors by their names in `native/abi.h`; the result is `out`.
+        numbers: what it takes besides, by their names.
+    """
 
     operation: str
-    views: tuple[View, ...]
-    numbers: tuple[float, ...] = ()
+    operands: dict[str, View]
+    numbers: dict[str, float] = field(default_factory=dict)
 
 
-_ELEMENTWISE = {
+_BINARY = {
     aten.add.Tensor: "add",
     aten.sub.Tensor: "subtract",
     aten.mul.Tensor: "multiply",
     aten.div.Tensor: "divide",
+}
+_UNARY = {
     aten.neg.default: "negate",
     aten.rsqrt.default: "inverse_root",
     aten.relu.default: "relu",
@@ -59,19 +66,19 @@ _WITHOUT_CONTENT = {aten.empty.memory_format, aten.new_empty.default, aten.empty
 
 
 def _over_last(x: torch.Tensor, dims: list[int] | None, keepdim: bool = False) -> bool:
-    """Whether a mean goes over dense numbers of the last dimension, which it keeps."""
+    """Whether a mean is over the last dimension alone, which is dense and kept."""
     return dims is not None and list(dims) in ([-1], [x.dim() - 1]) and keepdim and x.stride(-1) == 1
 
 
 class Recorder(TorchDispatchMode):
-    """Records all operators of PyTorch, and the native kernels, that run while it is entered.
+    """Records all PyTorch operators and native kernels that run while it is entered.
 
     Attributes:
         calls: what was recorded, in order.
-        storages: the number of each storage, by its address; in the order of the numbers.
-        made: the numbers of those that were made meanwhile.
-        floats: how many numbers each of these holds.
-        constants: tensors that hold numbers which are no tensor's in the layers' code.
+        storages: the number of each storage by its address, in ascending order.
+        made: the numbers of the storages that were created while recording.
+        floats: how many floats each of these holds.
+        constants: tensors created here for the plain numbers in the layers' code.
     """
 
     def __init__(self) -> None:
@@ -82,22 +89,23 @@ class Recorder(TorchDispatchMode):
         self.floats: dict[int, int] = {}
         self.constants: list[torch.Tensor] = []
         self._thread = threading.get_ident()
-        self._kept: list[torch.Tensor] = []  # no storage's memory is used again while it is recorded
+        self._kept: list[torch.Tensor] = []  # so that no address is reused while recording
 
     def view(self, tensor: torch.Tensor) -> View:
-        """How the tensor lies in its storage."""
+        """The layout of the tensor in its storage."""
         self._kept.append(tensor)
         number = self.storages.setdefault(tensor.untyped_storage().data_ptr(), len(self.storages))
         offset = int(tensor.storage_offset()) * tensor.element_size()
         return View(number, offset, tuple(tensor.shape), tensor.stride())
 
-    def kernel(
-        self, operation: str, tensors: Iterable[torch.Tensor], numbers: tuple[float, ...] = ()
+    def call(
+        self, operation: str, tensors: dict[str, torch.Tensor], numbers: dict[str, float] | None = None
     ) -> None:
-        """A native kernel is called, with its result last."""
+        """Record an operation on tensors of any shapes, such as a native kernel."""
         if threading.get_ident() != self._thread:
-            return  # another model's, which computes meanwhile
-        self.calls.append(Call(operation, tuple(self.view(tensor) for tensor in tensors), numbers))
+            return  # of another model that is computing
+        operands = {name: self.view(tensor) for name, tensor in tensors.items()}
+        self.calls.append(Call(operation, operands, numbers or {}))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -108,7 +116,7 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         out = result[0] if isinstance(result, tuple | list) else result
         if not isinstance(out, torch.Tensor):
-            raise NotRecordable(f"{func} gives no tensor")
+            raise NotRecordable(f"{func} returns no tensor")
         view = self.view(out)
         if func._schema.is_mutable:
             raise NotRecordable(f"{func} changes its input")
@@ -121,12 +129,14 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> None:
-        if func in _ELEMENTWISE and kwargs.keys() <= {"memory_format"}:
-            self._append(_ELEMENTWISE[func], *args, out=out)
+        if func in _UNARY and kwargs.keys() <= {"memory_format"}:
+            self._append(_UNARY[func], x=args[0], out=out)
+        elif func in _BINARY and len(args) == 2 and not kwargs:
+            self._append(_BINARY[func], left=args[0], right=args[1], out=out)
         elif func is aten.pow.Tensor_Scalar and args[1] == 2:
-            self._append("multiply", args[0], args[0], out=out)
+            self._append("multiply", left=args[0], right=args[0], out=out)
         elif func is aten.mean.dim and not kwargs and _over_last(*args):
-            self.calls.append(Call("mean", (self.view(args[0]), self.view(out))))
+            self.call("mean", {"x": args[0], "out": out})
         elif func is aten.cat.default:
             sizes = [tensor.shape[args[1] if len(args) > 1 else 0] for tensor in args[0]]
             self._append_parts(args[0], out.split(sizes, *args[1:]))
@@ -137,26 +147,25 @@ class Recorder(TorchDispatchMode):
             weight = self._constant(torch.ones(shape)) if weight is None else weight
             bias = self._constant(torch.zeros(shape)) if bias is None else bias
             if not (weight.is_contiguous() and bias.is_contiguous()):
-                raise NotRecordable("a norm whose weights are not dense")
-            self.calls.append(
-                Call("layer_norm", tuple(self.view(t) for t in (x, weight, bias, out)), (epsilon,))
-            )
+                raise NotRecordable("a norm with weights that are not dense")
+            tensors = {"x": x, "weight": weight, "bias": bias, "out": out}
+            self.call("layer_norm", tensors, {"epsilon": epsilon})
         else:
             raise NotRecordable(f"{func}")
 
-    def _append(self, operation: str, *inputs: torch.Tensor | float, out: torch.Tensor) -> None:
-        views = (*(self._operand(value, out) for value in inputs), self._operand(out, out))
-        self.calls.append(Call(operation, views))
+    def _append(self, operation: str, *, out: torch.Tensor, **inputs: torch.Tensor | float) -> None:
+        operands = {name: self._operand(value, out) for name, value in inputs.items()}
+        self.calls.append(Call(operation, operands | {"out": self._operand(out, out)}))
 
     def _append_parts(self, tensors: Iterable[torch.Tensor], parts: Iterable[torch.Tensor]) -> None:
         for tensor, part in zip(tensors, parts, strict=True):
-            self._append("copy", tensor, out=part)
+            self._append("copy", x=tensor, out=part)
 
     def _operand(self, value: torch.Tensor | float, out: torch.Tensor) -> View:
-        """As a view that has `out`'s shape, numbers and dimensions of one repeated."""
+        """As a view of `out`'s shape: a number, or a dimension of size one, is repeated."""
         tensor = value if isinstance(value, torch.Tensor) else self._constant(torch.tensor(float(value)))
         if tensor.dtype is not torch.float32:
-            raise NotRecordable(f"numbers that are {tensor.dtype}")
+            raise NotRecordable(f"numbers of type {tensor.dtype}")
         return self.view(tensor.expand(out.shape))
 
     def _constant(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,204 @@
+// The binary interface between Python and the kernels: the functions of the library, the structures that Python fills
+// for them, and the operations of a layer program.
+//
+// abi.py states the same in Python. The library reports its layout (abi_layout), and kernels.py refuses a library whose
+// layout differs from abi.py's: without that, a field added on one side alone would be read as another one.
+
+#pragma once
+
+#include <cstdint>
+
+// --- What the kernels take.
+
+// out = x * weights^T + bias, in float32. The last panel of weights is filled up with zeros.
+struct LinearCall {
+    const float* weights;  // [panels][depth][16]
+    const float* bias;     // [panels * 16]
+    const float* x;        // [rows][depth]
+    float* out;            // [rows][width]
+    int64_t rows, depth, width, threads;
+};
+
+// out = x * (weights * scales)^T + bias, in 8 bits. Each group of `group_size` inputs of a row (16, 32, 48 or 64) is
+// quantised by its own largest value.
+struct Int8LinearCall {
+    const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs
+    const float* scales;     // [panels * 16]
+    const float* bias;       // [panels * 16]
+    const float* x;          // [rows][depth]
+    float* out;              // [rows][width]
+    int64_t rows, depth, width, group_size, threads;
+};
+
+// Element by element.
+struct ActivationCall {
+    const float* x;  // [rows][width]
+    float* out;      // [rows][width]
+    int64_t rows, width, threads;
+};
+
+// Element (row, head, d) of queries, keys or values is at row * strides.row + head * strides.head + d.
+struct Strides {
+    int64_t row, head;
+};
+
+// What a step's rows bring along.
+struct NewRows {
+    const float* queries;
+    Strides query;
+    const float* keys;
+    Strides key;
+    const float* values;
+    Strides value;
+};
+
+struct Shape {
+    int64_t heads, kv_heads, dim, value_dim;
+};
+
+// A layer's keys, [kv_heads][slots][dim], and values, [kv_heads][slots][value_dim], in float16 or in float32.
+struct Cache {
+    void *keys, *values;
+    int64_t slots, float16;
+};
+
+// A row that attends alone, as a generated token does: its sequence's first slot, and the sequence's length with it.
+struct SingleRow {
+    int64_t row, first_slot, length;
+};
+
+// Up to 16 consecutive rows of a prompt, from `row` on: their sequence's first slot, and how many of its tokens come
+// before the tile.
+struct PromptTile {
+    int64_t row, rows, first_slot, past;
+};
+
+// Stores the new keys and values, then attends to all that each row may see.
+struct AttentionCall {
+    NewRows rows;
+    Cache cache;
+    Shape shape;
+    const PromptTile* tiles;
+    int64_t tile_count;
+    const SingleRow* single_rows;
+    int64_t single_count;
+    double scale;
+    float* out;  // [rows][heads][value_dim]
+    int64_t threads;
+};
+
+// --- A recorded layer program; compute/layer_program makes it.
+
+constexpr int kDimensions = 4;
+
+// A number that depends on how many rows a step has.
+struct Extent {
+    int64_t fixed, per_row;
+
+    int64_t of(int64_t rows) const { return fixed + per_row * rows; }
+};
+
+// Where the numbers of a tensor are: at an address that never changes, in the workspace, or in an input.
+#define MEMORIES(NAME) NAME(fixed) NAME(workspace) NAME(input)
+
+// Where the floats of a tensor are; of weights in another form, the address alone.
+struct Operand {
+    int64_t memory;  // a Memory
+    int64_t base;    // the address, or the number of the input
+    Extent offset;   // in bytes
+    Extent sizes[kDimensions], strides[kDimensions];
+};
+
+struct LinearOperands {
+    Operand weights, bias, x, out;
+};
+
+struct Int8LinearOperands {
+    Operand weights, scales, bias, x, out;
+    int64_t group_size;
+};
+
+// Attention over the KV cache's `pool_pair`-th keys and values among Step::pools.
+struct AttentionOperands {
+    Operand query, key, value, out;
+    int64_t pool_pair;
+    double scale;
+};
+
+// `epsilon` is added to the variance.
+struct LayerNormOperands {
+    Operand x, weight, bias, out;
+    double epsilon;
+};
+
+struct UnaryOperands {
+    Operand x, out;
+};
+
+struct BinaryOperands {
+    Operand left, right, out;
+};
+
+// What an instruction can do, with the operands that it takes.
+#define OPERATIONS(NAME)                  \
+    NAME(linear, LinearOperands)          \
+    NAME(int8_linear, Int8LinearOperands) \
+    NAME(attention, AttentionOperands)    \
+    NAME(gelu_tanh, UnaryOperands)        \
+    NAME(silu, UnaryOperands)             \
+    NAME(layer_norm, LayerNormOperands)   \
+    NAME(mean, UnaryOperands)             \
+    NAME(add, BinaryOperands)             \
+    NAME(subtract, BinaryOperands)        \
+    NAME(multiply, BinaryOperands)        \
+    NAME(divide, BinaryOperands)          \
+    NAME(negate, UnaryOperands)           \
+    NAME(inverse_root, UnaryOperands)     \
+    NAME(relu, UnaryOperands)             \
+    NAME(copy, UnaryOperands)
+
+#define ENUMERATOR(name, ...) name,
+enum class Memory : int64_t { MEMORIES(ENUMERATOR) };
+enum class Operation : int64_t { OPERATIONS(ENUMERATOR) };
+#undef ENUMERATOR
+
+#define MEMBER(name, kind) kind name;
+union Operands {
+    OPERATIONS(MEMBER)
+};
+#undef MEMBER
+
+struct Instruction {
+    int64_t operation;  // an Operation
+    Operands operands;  // the member with the operation's name
+};
+
+// What a step brings along.
+struct Step {
+    int64_t rows;
+    char* workspace;
+    char* const* inputs;
+    void* const* pools;      // of each attention, its keys and then its values
+    int64_t slots, float16;  // of each pool, as in Cache
+    const PromptTile* tiles;
+    int64_t tile_count;
+    const SingleRow* single_rows;
+    int64_t single_count;
+    int64_t threads;
+};
+
+// --- The functions of the library.
+
+extern "C" {
+void linear(const LinearCall* call);
+#if defined(__AVX512VNNI__) || defined(__aarch64__)
+#define HAS_INT8 1
+void int8_linear(const Int8LinearCall* call);
+#endif
+void gelu_tanh(const ActivationCall* call);
+void silu(const ActivationCall* call);
+void attention(const AttentionCall* call);
+void run_program(const Instruction* instructions, int64_t count, const Step* step);
+// One line for each structure ("name size field:offset:size ..."), then the operations and the memories.
+const char* abi_layout();
+}

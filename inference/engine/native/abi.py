@@ -1,0 +1,237 @@
+"""The binary interface between Python and the kernels, as `abi.h` has it, which says what each field is.
+
+The library reports its own layout; `kernels.py` compares it with `layout` and refuses one that differs.
+"""
+
+import ctypes
+from enum import IntEnum
+from typing import Any, Self
+
+DIMENSIONS = 4
+
+_pointer, _int, _double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+_Fields = list[tuple[str, Any]]
+
+
+def _ints(*names: str) -> _Fields:
+    return [(name, _int) for name in names]
+
+
+def _pointers(*names: str) -> _Fields:
+    return [(name, _pointer) for name in names]
+
+
+class LinearCall(ctypes.Structure):
+    """A linear layer in float32."""
+
+    _fields_ = _pointers("weights", "bias", "x", "out") + _ints("rows", "depth", "width", "threads")
+
+
+class Int8LinearCall(ctypes.Structure):
+    """A linear layer in 8 bits."""
+
+    _fields_ = _pointers("weights", "scales", "bias", "x", "out") + _ints(
+        "rows", "depth", "width", "group_size", "threads"
+    )
+
+
+class ActivationCall(ctypes.Structure):
+    """An activation, element by element."""
+
+    _fields_ = _pointers("x", "out") + _ints("rows", "width", "threads")
+
+
+class Strides(ctypes.Structure):
+    """In numbers, between rows and between heads."""
+
+    _fields_ = _ints("row", "head")
+
+
+class NewRows(ctypes.Structure):
+    """What a step's rows bring along: queries, keys and values."""
+
+    _fields_ = [
+        *(("queries", _pointer), ("query", Strides)),
+        *(("keys", _pointer), ("key", Strides)),
+        *(("values", _pointer), ("value", Strides)),
+    ]
+
+
+class Shape(ctypes.Structure):
+    """The heads of attention, and the dimensions of a key and of a value."""
+
+    _fields_ = _ints("heads", "kv_heads", "dim", "value_dim")
+
+
+class Cache(ctypes.Structure):
+    """A layer's part of the KV cache."""
+
+    _fields_ = _pointers("keys", "values") + _ints("slots", "float16")
+
+
+class SingleRow(ctypes.Structure):
+    """A row that attends alone; an int64 tensor `[count, 3]` is an array of them."""
+
+    _fields_ = _ints("row", "first_slot", "length")
+
+
+class PromptTile(ctypes.Structure):
+    """Consecutive rows of a prompt; an int64 tensor `[count, 4]` is an array of them."""
+
+    _fields_ = _ints("row", "rows", "first_slot", "past")
+
+
+class AttentionCall(ctypes.Structure):
+    """Attention of a step's rows over the KV cache."""
+
+    _fields_ = [
+        *(("rows", NewRows), ("cache", Cache), ("shape", Shape)),
+        *(("tiles", _pointer), ("tile_count", _int), ("single_rows", _pointer), ("single_count", _int)),
+        *(("scale", _double), ("out", _pointer), ("threads", _int)),
+    ]
+
+
+class Memory(IntEnum):
+    """Where a tensor's numbers are: at an address that never changes, in the workspace, or in an input."""
+
+    FIXED = 0
+    WORKSPACE = 1
+    INPUT = 2
+
+
+class Extent(ctypes.Structure):
+    """A number that depends on how many rows a step has."""
+
+    _fields_ = _ints("fixed", "per_row")
+
+
+class Operand(ctypes.Structure):
+    """A tensor: `base` is an address, or the number of an input; the offset is in bytes."""
+
+    _fields_ = [
+        *(("memory", _int), ("base", _int), ("offset", Extent)),
+        *(("sizes", Extent * DIMENSIONS), ("strides", Extent * DIMENSIONS)),
+    ]
+
+
+def _operands(*names: str) -> _Fields:
+    return [(name, Operand) for name in names]
+
+
+class LinearOperands(ctypes.Structure):
+    """Of `linear`."""
+
+    _fields_ = _operands("weights", "bias", "x", "out")
+
+
+class Int8LinearOperands(ctypes.Structure):
+    """Of `int8_linear`."""
+
+    _fields_ = [*_operands("weights", "scales", "bias", "x", "out"), ("group_size", _int)]
+
+
+class AttentionOperands(ctypes.Structure):
+    """Of `attention`, whose keys and values are those numbered `pool_pair` among a step's pools."""
+
+    _fields_ = [*_operands("query", "key", "value", "out"), ("pool_pair", _int), ("scale", _double)]
+
+
+class LayerNormOperands(ctypes.Structure):
+    """Of `layer_norm`."""
+
+    _fields_ = [*_operands("x", "weight", "bias", "out"), ("epsilon", _double)]
+
+
+class UnaryOperands(ctypes.Structure):
+    """Of an operation on one tensor."""
+
+    _fields_ = _operands("x", "out")
+
+
+class BinaryOperands(ctypes.Structure):
+    """Of an operation on two tensors."""
+
+    _fields_ = _operands("left", "right", "out")
+
+
+_OPERANDS: dict[str, Any] = {
+    "linear": LinearOperands,
+    "int8_linear": Int8LinearOperands,
+    "attention": AttentionOperands,
+    "gelu_tanh": UnaryOperands,
+    "silu": UnaryOperands,
+    "layer_norm": LayerNormOperands,
+    "mean": UnaryOperands,
+    "add": BinaryOperands,
+    "subtract": BinaryOperands,
+    "multiply": BinaryOperands,
+    "divide": BinaryOperands,
+    "negate": UnaryOperands,
+    "inverse_root": UnaryOperands,
+    "relu": UnaryOperands,
+    "copy": UnaryOperands,
+}
+
+OPERATIONS = tuple(_OPERANDS)
+"""What an instruction can do, in the order of their numbers."""
+
+
+class Operands(ctypes.Union):
+    """The member with the operation's name holds."""
+
+    _fields_ = list(_OPERANDS.items())
+
+
+class Instruction(ctypes.Structure):
+    """An operation and its operands."""
+
+    _fields_ = [("operation", _int), ("operands", Operands)]
+
+    @classmethod
+    def of(cls, operation: str, **operands: Operand | float) -> Self:
+        """Make an instruction.
+
+        Raises:
+            TypeError: these are not the operands of this operation; ctypes itself would take other names for
+                new attributes, and leave the operands zero.
+        """
+        kind = _OPERANDS[operation]
+        wanted = {name for name, *_ in kind._fields_}
+        if wanted != operands.keys():
+            raise TypeError(f"{operation} takes {sorted(wanted)}, not {sorted(operands)}")
+        return cls(OPERATIONS.index(operation), Operands(**{operation: kind(**operands)}))
+
+
+class Step(ctypes.Structure):
+    """What a step brings along; `Kernels.run` sets the threads."""
+
+    _fields_ = [
+        *(("rows", _int), ("workspace", _pointer)),
+        *(("inputs", ctypes.POINTER(_pointer)), ("pools", ctypes.POINTER(_pointer))),
+        *_ints("slots", "float16"),
+        *(("tiles", _pointer), ("tile_count", _int), ("single_rows", _pointer), ("single_count", _int)),
+        ("threads", _int),
+    ]
+
+
+_STRUCTURES: tuple[Any, ...] = (
+    *(LinearCall, Int8LinearCall, ActivationCall),
+    *(Strides, NewRows, Shape, Cache, SingleRow, PromptTile, AttentionCall),
+    *(Extent, Operand, LinearOperands, Int8LinearOperands, AttentionOperands, LayerNormOperands),
+    *(UnaryOperands, BinaryOperands, Instruction, Step),
+)
+
+
+def layout() -> list[str]:
+    """The lines that `abi_layout` of a library must report."""
+    return [
+        *(_described(structure) for structure in _STRUCTURES),
+        " ".join(["operations", *(f"{name}:{kind.__name__}" for name, kind in _OPERANDS.items())]),
+        " ".join(["memories", *(memory.name.lower() for memory in Memory)]),
+    ]
+
+
+def _described(structure: Any) -> str:
+    fields = [(name, getattr(structure, name)) for name, *_ in structure._fields_]
+    places = [f"{name}:{field.offset}:{field.size}" for name, field in fields]
+    return " ".join([structure.__name__, str(ctypes.sizeof(structure)), *places])
