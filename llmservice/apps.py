@@ -5,4 +5,9 @@ class LLMServiceConfig(AppConfig):
     name = "llmservice"
 
     def ready(self) -> None:
-        from llmservice import checks  # noqa: F401  (registers the system checks)
+        from llmservice import (
+            checks,  # noqa: F401  (registers the system checks)
+            database_file,
+        )
+
+        database_file.connect_signals()

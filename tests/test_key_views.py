@@ -85,7 +85,7 @@ def test_using_up_the_tokens_of_a_day_gives_429_until_midnight(client: Client) -
     issued = services.create_key(name="search", limits={"tokens_per_day": 20})
     now = timezone.now()
     done = admission.admit(key=issued.key, tokens=20, timeout_s=60, now=now)
-    admission.settle(done, Outcome.FINISHED, prompt_tokens=10, completion_tokens=10)
+    admission.settle([done.settlement(Outcome.FINISHED, prompt_tokens=10, completion_tokens=10)])
     response = generate(client, issued.plaintext)
     assert "20 tokens a day" in problem(response, 429)["detail"]
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)

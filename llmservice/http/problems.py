@@ -11,14 +11,14 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework.exceptions import APIException, AuthenticationFailed, Throttled, ValidationError
 from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
-from llmservice.http import request_record
+from llmservice.http import database_errors, request_record
 
 CONTENT_TYPE = "application/problem+json"
 # Long enough for a restart or a short peak to pass.
@@ -140,8 +140,8 @@ def problem_for(exc: Exception) -> Problem:
             return Problem(status=400, detail="The body ended before it was complete.")
         case SuspiciousOperation():
             return Problem(status=400, detail="The request is malformed.")
-        case OperationalError() | InterfaceError():
-            return unavailable("The database did not answer; try again in a few seconds.")
+        case Error() if (detail := database_errors.detail_of(exc)) is not None:
+            return unavailable(detail)
         case _:
             return Problem(status=500, detail="The service failed on this request; its log says why.")
 
@@ -172,7 +172,7 @@ def reason_for(exc: Exception) -> str:
             return "not_found"
         case PermissionDenied():
             return "forbidden"
-        case OperationalError() | InterfaceError():
+        case Error() if database_errors.detail_of(exc) is not None:
             return "database"
         case _:
             return "malformed" if problem_for(exc).status < 500 else "failed"
