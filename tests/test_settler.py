@@ -47,10 +47,11 @@ def started(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def locked(monkeypatch: pytest.MonkeyPatch) -> Locked:
+def locked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Locked]:
     """While it is open, the database takes no account; each attempt waits for a moment."""
-    if connection.vendor == "sqlite":
-        monkeypatch.setitem(connections.settings["default"]["OPTIONS"], "timeout", 0.1)
+    name, value = ("timeout", 0.1) if connection.vendor == "sqlite" else ("options", "-c lock_timeout=100")
+    monkeypatch.setitem(connections.settings["default"]["OPTIONS"], name, value)
+    _connect_anew()
     lock = "BEGIN EXCLUSIVE" if connection.vendor == "sqlite" else "LOCK TABLE accounts_dailyusage"
 
     @contextmanager
@@ -62,7 +63,15 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> Locked:
             yield
             cursor.execute("ROLLBACK")
 
-    return hold
+    yield hold
+    monkeypatch.undo()
+    _connect_anew()
+
+
+def _connect_anew() -> None:
+    connection.close()
+    if connection.vendor == "postgresql":
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
