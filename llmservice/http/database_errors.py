@@ -38,4 +38,6 @@ def detail_of(error: BaseException) -> str | None:
             return detail
     if isinstance(error, DatabaseError) and str(error).startswith(("no such table", "no such column")):
         return LACKS_TABLES
+    if code == "SQLITE_ERROR":
+        return None  # SQLite's driver reports wrong SQL as an OperationalError.
     return AWAY if isinstance(error, OperationalError | InterfaceError) else None

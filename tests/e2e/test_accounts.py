@@ -27,7 +27,7 @@ Query = Callable[[str], int]
 def postgresql(url: str) -> Query:
     def query(sql: str) -> int:
         with psycopg.connect(url) as connection:
-            row = connection.execute(sql).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(sql).fetchone()
         return int(row[0]) if row else 0
 
     return query
