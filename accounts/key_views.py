@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.codes import SCOPE_MISSING
-from accounts.limits import admission, headers
+from accounts.limits import admission, headers, settler
 from accounts.limits.policy import Limits
 from accounts.models import APIKey, Scope
 from llmservice.http.views import OwnMethodsView
@@ -35,15 +35,21 @@ class KeyView(OwnMethodsView):
     scope: Scope | None
     permission_classes = [HasScope]
     key: APIKey
+    _database_failed = False
 
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
         assert isinstance(request.user, APIKey)  # noqa: S101
         self.key = request.user
 
+    def handle_exception(self, exc: Exception) -> Response:
+        self._database_failed = isinstance(exc, DatabaseError | InterfaceError)
+        return super().handle_exception(exc)
+
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)
-        if hasattr(self, "key"):
+        # An answer does not wait for a database that is away.
+        if hasattr(self, "key") and not self._database_failed:
             for name, value in _limit_headers(self.key).items():
                 response.headers[name] = value
         return response
@@ -51,9 +57,9 @@ class KeyView(OwnMethodsView):
 
 def _limit_headers(key: APIKey) -> dict[str, str]:
     limits = Limits.of(key)
-    if limits.unlimited:
+    if limits.unlimited or settler.behind():
         return {}
     try:
         return headers.rate_limit_headers(limits, admission.standing_of(key))
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         return {}  # An answer without these headers is better than none.

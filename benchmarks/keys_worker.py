@@ -32,7 +32,7 @@ def measure(secret: str) -> dict[str, float]:
     times.append(time.perf_counter())
     admission = admit(key=key, tokens=100, timeout_s=60)
     times.append(time.perf_counter())
-    settle(admission, Outcome.FINISHED, prompt_tokens=20, completion_tokens=30)
+    settle([admission.settlement(Outcome.FINISHED, prompt_tokens=20, completion_tokens=30)])
     times.append(time.perf_counter())
     headers.rate_limit_headers(Limits.of(key), standing_of(key))
     times.append(time.perf_counter())

@@ -1,15 +1,15 @@
 """Generations within the limits of the key that asked for them, accounted for however they end."""
 
-import logging
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 
-from accounts.limits.admission import Admission, admit, settle
+from accounts.limits.admission import Admission, admit
+from accounts.limits.settler import settle
 from accounts.models import APIKey, Outcome
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
@@ -18,8 +18,6 @@ from llmservice.http import problems, request_record
 
 LAST_STEP_S = 30.0
 """A cancelled generation ends with the backend's next step; no step takes this long."""
-
-logger = logging.getLogger(__name__)
 
 
 class Metered:
@@ -101,13 +99,12 @@ class Metered:
         outcome = self._outcome(error)
         self._end_generations()
         counted = self.generations if outcome is not Outcome.OVERLOADED else []
-        prompt_tokens = sum(generation.prompt_tokens for generation in counted)
+        # What the engine has not computed costs nothing: the rest of a prompt, or a request that never ran.
+        prompt_tokens = sum(generation.computed_prompt_tokens for generation in counted)
         completion_tokens = sum(generation.completion_tokens for generation in counted)
-        try:
-            settle(admission, outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-        except DatabaseError:
-            # The client gets its text all the same; the reservation is given back at its deadline.
-            logger.exception("The end of a request could not be written to the database.")
+        settle(
+            admission.settlement(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        )
         self._record(outcome, counted, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
     def __enter__(self) -> Self:

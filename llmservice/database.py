@@ -50,6 +50,11 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
             config["CONN_MAX_AGE"] = 0
             config["OPTIONS"] = {
                 "connect_timeout": WAIT_S,
+                # A host that has vanished does not close its connections.
+                "tcp_user_timeout": 1000 * WAIT_S,
+                "keepalives_idle": WAIT_S,
+                "keepalives_interval": 1,
+                "keepalives_count": WAIT_S,
                 # Every request runs the same few statements, so the server keeps their plans.
                 "server_side_binding": True,
                 "prepare_threshold": 5,

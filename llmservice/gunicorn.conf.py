@@ -70,9 +70,13 @@ def when_ready(server: Arbiter) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Start to load the worker's model, and drain the worker on SIGTERM."""
+    from accounts.limits import settler
     from inference import runtime
-    from llmservice import metrics
+    from llmservice import database_limits, database_watch, metrics
 
+    database_limits.apply()
+    database_watch.start()
+    settler.start(environment.var_dir / "settlements")
     # A model that cannot be loaded ends the service: it would fail in another worker as well.
     runtime.start(on_failure=lambda: os._exit(Arbiter.WORKER_BOOT_ERROR))
     metrics.start_observing()

@@ -24,6 +24,7 @@ from prometheus_client import (
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
+from accounts.limits import settler
 from inference import runtime
 from inference.engine.errors import Unavailable
 from llmservice.http import networks
@@ -67,6 +68,7 @@ ready = _gauge("ready", "Workers that can generate.")
 queued = _gauge("queued_requests", "Requests that wait in the queue.")
 running = _gauge("running_requests", "Requests that are being generated.")
 kv_tokens_used = _gauge("kv_cache_used_tokens", "Tokens for which space in the KV cache is in use.")
+settlements_waiting = _gauge("settlements_waiting", "Accounts of ended requests that wait for the database.")
 kv_tokens = _gauge("kv_cache_tokens", "Tokens that fit into the KV cache.")
 
 
@@ -89,7 +91,8 @@ def count_request(record: RequestRecord, elapsed_s: float) -> None:
 
 
 def observe_engine() -> None:
-    """Set the gauges to the current load of this worker's engine."""
+    """Set the gauges to the current load of this worker."""
+    settlements_waiting.set(settler.waiting())
     try:
         load = runtime.backend().load
     except Unavailable:

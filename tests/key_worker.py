@@ -38,7 +38,8 @@ def admit(
             decisions.append((refused.decided_at.isoformat(), False))
             continue
         if used is not None:
-            admissions.settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
+            ended = admission.settlement(Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
+            admissions.settle([ended])
         decisions.append((admission.decided_at.isoformat(), True))
     return decisions
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.django_db
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TIMEOUT_S = 120
+DEADLINE = NOON + timedelta(seconds=TIMEOUT_S) + SETTLE_TIME
 ENDS = [Outcome.FINISHED, Outcome.FAILED, Outcome.CANCELLED, Outcome.TIMED_OUT, Outcome.OVERLOADED]
 
 
@@ -41,7 +42,12 @@ def refused(key: APIKey, tokens: int = 1, now: datetime = NOON) -> LimitExceeded
 
 
 def finish(admission: Admission, used: int) -> bool:
-    return admissions.settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
+    return settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
+
+
+def settle(admission: Admission, outcome: Outcome, *, prompt_tokens: int, completion_tokens: int) -> bool:
+    ended = admission.settlement(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+    return bool(admissions.settle([ended]))
 
 
 # The model
@@ -76,6 +82,7 @@ class KeyMachine(RuleBasedStateMachine):
         self.bucket = LeakyBucket(self.limits.rate)
         self.bucket.at_us = microseconds(self.now)
         self.running: dict[int, Running] = {}
+        self.lost: dict[int, Running] = {}
         self.known: list[tuple[Admission, int]] = []
         self.tokens: Counter[Any] = Counter()
         self.outcomes: Counter[Any] = Counter()
@@ -90,7 +97,7 @@ class KeyMachine(RuleBasedStateMachine):
             return
         for number, request in list(self.running.items()):
             if request.deadline <= self.now:
-                del self.running[number]
+                self.lost[number] = self.running.pop(number)
                 self.outcomes[request.day, Outcome.LOST] += 1
         day = day_of(self.now)
         held = sum(request.tokens for request in self.running.values() if request.day == day)
@@ -117,12 +124,13 @@ class KeyMachine(RuleBasedStateMachine):
             return
         admission, reserved = data.draw(st.sampled_from(self.known))
         used = 0 if outcome is Outcome.OVERLOADED else data.draw(st.integers(0, reserved))
-        counted = admissions.settle(
-            admission, outcome, prompt_tokens=used // 2, completion_tokens=used - used // 2
-        )
-        assert counted == (admission.reservation_id in self.running)
+        counted = settle(admission, outcome, prompt_tokens=used // 2, completion_tokens=used - used // 2)
+        number = admission.reservation_id
+        assert counted == (number in self.running or number in self.lost)
         if counted:
-            request = self.running.pop(admission.reservation_id)
+            if (request := self.running.pop(number, None)) is None:
+                request = self.lost.pop(number)
+                self.outcomes[request.day, Outcome.LOST] -= 1
             self.tokens[request.day] += used
             self.outcomes[request.day, outcome] += 1
 
@@ -137,11 +145,11 @@ class KeyMachine(RuleBasedStateMachine):
         for day in days:
             row = rows.get(day, DailyUsage())
             assert row.tokens == self.tokens[day]
-            assert row.tokens <= (self.limits.tokens_per_day or 0)
             assert {o: getattr(row, o) for o in Outcome} == {o: self.outcomes[day, o] for o in Outcome}
-        held = sum(r.tokens for r in self.running.values() if r.day == day_of(self.now))
+        ahead = [request for request in self.running.values() if request.deadline > self.now]
+        held = sum(request.tokens for request in ahead if request.day == day_of(self.now))
         standing = admissions.standing_of(self.key, now=self.now)
-        assert (standing.running, standing.reserved_tokens) == (len(self.running), held)
+        assert (standing.running, standing.reserved_tokens) == (len(ahead), held)
         assert standing.used_tokens == self.tokens[day_of(self.now)]
 
 
@@ -167,8 +175,8 @@ def test_settling_releases_the_reserved_tokens_that_were_not_used() -> None:
 def test_each_outcome_is_counted_once_in_its_column(outcome: Outcome) -> None:
     key = new_key()
     admission = admit(key, 50)
-    assert admissions.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
-    assert not admissions.settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
+    assert settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
+    assert not settle(admission, outcome, prompt_tokens=3, completion_tokens=4)
     row = DailyUsage.objects.get()
     assert (row.key, row.day) == (key, NOON.date())
     assert (getattr(row, outcome), row.prompt_tokens, row.completion_tokens) == (1, 3, 4)
@@ -239,16 +247,71 @@ def test_a_request_refused_by_another_limit_does_not_count_towards_the_rate() ->
     admit(key)
 
 
-def test_an_unsettled_request_is_lost_and_settling_it_later_counts_nothing() -> None:
+def test_an_unsettled_request_is_lost_until_it_is_settled() -> None:
     key = new_key(tokens_per_day=100, max_concurrent=1)
     admission = admit(key, 100)
-    after = NOON + timedelta(seconds=TIMEOUT_S) + SETTLE_TIME
-    refused(key, 1, after - timedelta(microseconds=1))
-    admit(key, 100, after)
-    assert not finish(admission, 90)
+    refused(key, 1, DEADLINE - timedelta(microseconds=1))
+    other = admit(key, 100, DEADLINE)
     row = DailyUsage.objects.get()
     assert (row.lost, row.finished, row.tokens) == (1, 0, 0)
+    assert finish(admission, 90)
+    assert not finish(admission, 90)
+    row.refresh_from_db()
+    assert (row.lost, row.finished, row.tokens) == (0, 1, 90)
+    assert Reservation.objects.get().pk == other.reservation_id
+
+
+def test_an_overdue_request_holds_nothing_even_before_it_is_counted_as_lost() -> None:
+    key = new_key(tokens_per_day=100, max_concurrent=1)
+    admit(key, 100)
+    before = admissions.standing_of(key, now=DEADLINE - timedelta(microseconds=1))
+    assert (before.running, before.reserved_tokens) == (1, 100)
+    standing = admissions.standing_of(key, now=DEADLINE)
+    assert (standing.running, standing.reserved_tokens) == (0, 0)
+
+
+def test_a_lost_request_can_be_settled_for_at_least_a_week() -> None:
+    key = new_key()
+    first, second = admit(key), admit(key)
+    week = DEADLINE + timedelta(days=7)
+    admit(key, now=DEADLINE)
+    admit(key, now=week - timedelta(microseconds=1))
+    assert finish(first, 5)
+    admit(key, now=week + timedelta(hours=1))
+    assert not finish(second, 5)
+    row = DailyUsage.objects.get(day=NOON.date())
+    assert (row.lost, row.finished, row.tokens) == (2, 1, 5)
+
+
+def test_a_reservation_that_the_database_has_lost_is_counted_only_by_the_first_attempt() -> None:
+    key = new_key()
+    ended = admit(key).settlement(Outcome.FINISHED, prompt_tokens=3, completion_tokens=4)
+    Reservation.objects.all().delete()
+    assert admissions.settle([ended]) == 0
+    assert admissions.settle([ended], new=[ended]) == 1
+    assert DailyUsage.objects.get().tokens == 7
+
+
+def test_a_reservation_with_the_number_of_another_is_not_taken_for_it() -> None:
+    """A database that was restored gives a number again."""
+    key = new_key()
+    old = admit(key).settlement(Outcome.FINISHED, prompt_tokens=3, completion_tokens=4)
+    Reservation.objects.update(deadline=DEADLINE + timedelta(seconds=1))
+    assert admissions.settle([old]) == 0
     assert Reservation.objects.count() == 1
+
+
+def test_several_requests_are_settled_at_once_each_on_its_day() -> None:
+    keys = [new_key(), new_key()]
+    ended = [
+        admit(key, now=NOON + timedelta(days=days)).settlement(Outcome.FINISHED, completion_tokens=days + 1)
+        for days in (1, 0)
+        for key in (*keys, *reversed(keys))
+    ]
+    assert admissions.settle(ended) == 8
+    assert admissions.settle(ended) == 0
+    rows = DailyUsage.objects.order_by("day", "key_id").values_list("finished", "completion_tokens")
+    assert list(rows) == [(2, 2), (2, 2), (2, 4), (2, 4)]
 
 
 def test_settling_after_the_deadline_counts_if_the_request_is_not_lost_yet() -> None:

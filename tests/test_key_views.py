@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import services, tokens
-from accounts.limits import admission, attempts
+from accounts.limits import admission, attempts, settler
 from accounts.limits.attempts import Purpose
 from accounts.limits.policy import LimitExceeded
 from accounts.models import AddressAllowance, DailyUsage, Outcome, Scope
@@ -69,6 +69,26 @@ def test_the_headers_report_the_limits_and_what_is_left(client: Client) -> None:
     assert DailyUsage.objects.get().tokens == used
 
 
+def test_an_answer_does_not_ask_a_database_that_is_away_for_what_is_left(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OperationalError("away")
+
+    def asked(*_: Any) -> None:
+        pytest.fail("The answer waits for the database.")
+
+    secret = services.create_key(name="search", limits={"tokens_per_day": 1000}).plaintext
+    monkeypatch.setattr(admission, "standing_of", asked)
+    with monkeypatch.context() as context:
+        context.setattr(settler, "behind", lambda: True)
+        response = generate(client, secret)
+    assert response.status_code == 200
+    assert "RateLimit" not in response
+    monkeypatch.setattr("inference.metering.admit", fail)
+    assert problem(generate(client, secret), 503)["detail"].startswith("The database")
+
+
 def test_exceeding_the_rate_gives_429_with_the_wait_and_the_limits(client: Client) -> None:
     secret = services.create_key(name="search", limits={"requests_per_minute": 1}).plaintext
     assert generate(client, secret).status_code == 200
@@ -85,7 +105,7 @@ def test_using_up_the_tokens_of_a_day_gives_429_until_midnight(client: Client) -
     issued = services.create_key(name="search", limits={"tokens_per_day": 20})
     now = timezone.now()
     done = admission.admit(key=issued.key, tokens=20, timeout_s=60, now=now)
-    admission.settle(done, Outcome.FINISHED, prompt_tokens=10, completion_tokens=10)
+    admission.settle([done.settlement(Outcome.FINISHED, prompt_tokens=10, completion_tokens=10)])
     response = generate(client, issued.plaintext)
     assert "20 tokens a day" in problem(response, 429)["detail"]
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)

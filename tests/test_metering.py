@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -119,6 +120,34 @@ def test_one_that_runs_into_its_deadline_costs_what_was_generated_until_then(
     assert account() == ("timed_out", PROMPT_TOKENS, 3)
 
 
+def test_one_that_times_out_in_the_queue_costs_no_tokens(engine: Engine, key: APIKey, clock: Clock) -> None:
+    other = engine.submit(engine.prepare(request()))
+    engine.step()
+
+    def meanwhile(generation: Generation) -> None:
+        engine.step()
+        clock.now = 10
+        engine.step()
+
+    with pytest.raises(DeadlineExceeded):
+        generate(key, engine, meanwhile)
+    assert other.completion_tokens
+    assert account() == ("timed_out", 0, 0)
+
+
+def test_one_that_times_out_within_its_prompt_costs_the_part_that_was_computed(
+    key: APIKey, clock: Clock
+) -> None:
+    config = EngineConfig(kv_cache_tokens=1024, prefill_tokens=16)
+    engine = tiny_engine(config, start=False, clock=clock)
+    long = replace(request(timeout_s=10), prompt=tuple(range(40)))
+    with metered(key, engine, long):
+        steps(engine, 2)
+        clock.now = 10
+        engine.step()
+    assert account() == ("timed_out", 32, 0)
+
+
 def test_a_cancelled_one_costs_what_was_generated_until_then(engine: Engine, key: APIKey) -> None:
     def meanwhile(generation: Generation) -> None:
         steps(engine, 4)
@@ -165,7 +194,7 @@ def test_an_error_of_the_view_ends_the_generation_and_accounts_for_it(
     with pytest.raises(ZeroDivisionError), metered(key, running_engine, request(200)) as generation:
         raise ZeroDivisionError
     assert generation.done
-    assert account() == ("failed", PROMPT_TOKENS, generation.completion_tokens)
+    assert account() == ("failed", generation.computed_prompt_tokens, generation.completion_tokens)
 
 
 def test_one_that_the_engine_has_no_room_for_costs_nothing(engine: Engine, key: APIKey) -> None:
@@ -252,7 +281,9 @@ def test_a_stream_that_is_never_started_is_settled_when_it_is_closed(
     assert one.generations[0].done
     outcome, prompt_tokens, completion_tokens = account()
     assert outcome in {"cancelled", "finished"}
-    assert (prompt_tokens, completion_tokens) == (PROMPT_TOKENS, one.generations[0].completion_tokens)
+    generation = one.generations[0]
+    used = (generation.computed_prompt_tokens, generation.completion_tokens)
+    assert (prompt_tokens, completion_tokens) == used
     events.close()
     assert account() == (outcome, prompt_tokens, completion_tokens)
 

@@ -34,7 +34,7 @@ def test_a_key_can_see_its_name_its_limits_and_what_is_left(client: Client) -> N
     limits = {"requests_per_minute": 60, "burst": 10, "tokens_per_day": 1000, "max_concurrent": 3}
     issued = services.create_key(name="search", limits=limits, allowed_networks=["127.0.0.0/8"])
     done = admission.admit(key=issued.key, tokens=100, timeout_s=60)
-    admission.settle(done, Outcome.FINISHED, prompt_tokens=7, completion_tokens=11)
+    admission.settle([done.settlement(Outcome.FINISHED, prompt_tokens=7, completion_tokens=11)])
     admission.admit(key=issued.key, tokens=200, timeout_s=60)
     response = me(client, issued.plaintext)
     assert response.status_code == 200

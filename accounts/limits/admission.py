@@ -3,26 +3,29 @@
 A request is admitted in one short transaction that holds the key's `KeyAllowance` locked (on SQLite it holds
 the database's write lock from its start), so decisions about one key come one after the other, each by the
 time at which it is made. An admitted request leaves a `Reservation`. Whoever deletes that accounts for the
-request: `settle` at its end, or the next admission after its deadline, if its process was killed.
+request: `settle`, at its end or, if the database was away, later. A request that has not been settled by its
+deadline holds nothing any more, and the next admission counts it as lost.
 
 Every transaction takes its locks in the same order: allowance, reservation, daily usage.
 """
 
-import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import groupby
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.limits import clock, ledger
 from accounts.limits.policy import LimitExceeded, Limits, Standing, day_of
+from accounts.limits.settlement import Settlement
 from accounts.models import APIKey, DailyUsage, Outcome, Reservation
 
 # Beyond the time that the engine gives a request: for its last step, and for its account to be written.
 SETTLE_TIME = timedelta(seconds=60)
-
-logger = logging.getLogger(__name__)
+# A lost request can still be settled for so long after its deadline.
+LOST_KEPT = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +35,29 @@ class Admission:
     reservation_id: int
     key_id: int
     day: date
+    deadline: datetime
     decided_at: datetime
+
+    def settlement(
+        self, outcome: Outcome, *, prompt_tokens: int = 0, completion_tokens: int = 0
+    ) -> Settlement:
+        """The account of the request when it has ended."""
+        return Settlement(
+            reservation_id=self.reservation_id,
+            key_id=self.key_id,
+            day=self.day,
+            deadline=self.deadline,
+            outcome=outcome,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+        )
 
 
 def admit(*, key: APIKey, tokens: int, timeout_s: float, now: datetime | None = None) -> Admission:
     """Let a request in that may use so many tokens (prompt and answer), and reserve them.
 
     Args:
-        timeout_s: after which the request has ended; what is not settled a minute later is given back.
+        timeout_s: after which the request has ended; a minute later it holds nothing any more.
         now: the time to decide by; the database's own unless a test says another.
 
     Raises:
@@ -55,7 +73,6 @@ def admit(*, key: APIKey, tokens: int, timeout_s: float, now: datetime | None = 
         standing, overdue = ledger.standing(key.pk, now)
         if overdue:
             _give_back(key.pk, now)
-            standing, _ = ledger.standing(key.pk, now)
         place_free_at = _place_free_at(key.pk, limits, standing)
         refusal = limits.refusal(standing, tokens=tokens, place_free_at=place_free_at)
         if limits.rate is not None:
@@ -65,25 +82,46 @@ def admit(*, key: APIKey, tokens: int, timeout_s: float, now: datetime | None = 
         if refusal is None:
             deadline = now + timedelta(seconds=timeout_s) + SETTLE_TIME
             reservation_id = ledger.reserve(key.pk, day=day, tokens=tokens, deadline=deadline)
-            return Admission(reservation_id=reservation_id, key_id=key.pk, day=day, decided_at=now)
+            return Admission(
+                reservation_id=reservation_id, key_id=key.pk, day=day, deadline=deadline, decided_at=now
+            )
         ledger.account(key.pk, day, Outcome.REFUSED)
     raise LimitExceeded(refusal.detail, code=refusal.code, wait_s=refusal.wait_s, decided_at=now)
 
 
-def settle(
-    admission: Admission, outcome: Outcome, *, prompt_tokens: int = 0, completion_tokens: int = 0
-) -> bool:
-    """Account for the end of a request: give its reservation back and count what it used.
+def settle(settlements: Sequence[Settlement], *, new: Collection[Settlement] = ()) -> int:
+    """Account for requests that have ended, in one transaction; returns how many this call has counted.
 
-    False if its reservation has been given back already, because it ended after its deadline: it is counted
-    as lost, and what it used is not counted, since others may have been given its tokens.
+    A request that has been accounted for already is not counted again, so an attempt whose end is unknown may
+    be repeated. One that was counted as lost is counted as what it was instead.
+
+    Args:
+        new: those that surely have not been accounted for. They are counted even if their reservation does
+            not exist: the database has lost it in a crash.
     """
-    try:
-        return _settle(admission, outcome, prompt_tokens, completion_tokens)
-    except (OperationalError, InterfaceError):
-        # The database may have been restarted while the request ran; its connection then is of no use.
-        connection.close_if_unusable_or_obsolete()
-        return _settle(admission, outcome, prompt_tokens, completion_tokens)
+    count = 0
+    # All transactions come to the rows in this order, so that no two wait for each other.
+    ordered = sorted(settlements, key=lambda one: (one.key_id, one.day, one.reservation_id))
+    with transaction.atomic():
+        for (key_id, day), group in groupby(ordered, key=lambda one: (one.key_id, one.day)):
+            lost = [
+                (one, ledger.release(one.reservation_id, key_id=key_id, deadline=one.deadline))
+                for one in group
+            ]
+            for one, was_lost in lost:
+                if was_lost is None and one not in new:
+                    continue
+                if was_lost:
+                    ledger.found(key_id, day)
+                ledger.account(
+                    key_id,
+                    day,
+                    one.outcome,
+                    prompt_tokens=one.prompt_tokens,
+                    completion_tokens=one.completion_tokens,
+                )
+                count += 1
+    return count
 
 
 def standing_of(key: APIKey, *, now: datetime | None = None) -> Standing:
@@ -98,46 +136,32 @@ def today(key: APIKey, standing: Standing) -> DailyUsage:
 
 
 def give_back_overdue(*, now: datetime | None = None) -> int:
-    """Account for all requests that nobody settled by their deadline; returns how many there were."""
+    """Count all requests as lost that were not settled by their deadline; returns how many there were."""
     now = now or clock.now()
-    keys = Reservation.objects.filter(deadline__lte=now).values_list("key_id", flat=True).distinct()
+    keys = Reservation.objects.filter(deadline__lte=now, lost=False).values_list("key_id", flat=True)
     count = 0
-    for key_id in list(keys):
+    for key_id in list(keys.distinct()):
         with transaction.atomic():
             ledger.lock(key_id)
             count += _give_back(key_id, now)
     return count
 
 
-def _settle(admission: Admission, outcome: Outcome, prompt_tokens: int, completion_tokens: int) -> bool:
-    with transaction.atomic():
-        if not ledger.release(admission.reservation_id):
-            logger.warning("A request of key %d was settled after its deadline.", admission.key_id)
-            return False
-        ledger.account(
-            admission.key_id,
-            admission.day,
-            outcome,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-        )
-        return True
-
-
 def _place_free_at(key_id: int, limits: Limits, standing: Standing) -> datetime | None:
     """When, at the latest, so many requests have ended that one more may run; None if it may now."""
     if limits.max_concurrent is None or standing.running < limits.max_concurrent:
         return None
-    running = Reservation.objects.filter(key_id=key_id).order_by("deadline")
-    return running.values_list("deadline", flat=True)[standing.running - limits.max_concurrent]
+    running = Reservation.objects.filter(key_id=key_id, deadline__gt=standing.now, lost=False)
+    return running.order_by("deadline").values_list("deadline", flat=True)[
+        standing.running - limits.max_concurrent
+    ]
 
 
 def _give_back(key_id: int, now: datetime) -> int:
     """Count the key's overdue requests as lost; the caller holds its allowance."""
-    count = 0
-    overdue = Reservation.objects.filter(key_id=key_id, deadline__lte=now)
-    for reservation_id, day in list(overdue.values_list("pk", "day")):
-        if ledger.release(reservation_id):
-            ledger.account(key_id, day, Outcome.LOST)
-            count += 1
-    return count
+    ledger.forget(key_id, before=now - LOST_KEPT)
+    overdue = Reservation.objects.filter(key_id=key_id, deadline__lte=now, lost=False).order_by("pk")
+    return sum(
+        ledger.lose(reservation_id, key_id=key_id, day=day)
+        for reservation_id, day in list(overdue.values_list("pk", "day"))
+    )

@@ -19,9 +19,9 @@ STANDING = """
     SELECT COALESCE((SELECT tat_us FROM accounts_keyallowance WHERE key_id = %(key)s), 0),
         COALESCE((SELECT prompt_tokens + completion_tokens FROM accounts_dailyusage
             WHERE key_id = %(key)s AND day = %(day)s), 0),
-        COUNT(*), COUNT(*) FILTER (WHERE deadline <= %(now)s),
-        COALESCE(SUM(tokens) FILTER (WHERE day = %(day)s), 0)
-    FROM accounts_reservation WHERE key_id = %(key)s
+        COUNT(*) FILTER (WHERE deadline > %(now)s), COUNT(*) FILTER (WHERE deadline <= %(now)s),
+        COALESCE(SUM(tokens) FILTER (WHERE deadline > %(now)s AND day = %(day)s), 0)
+    FROM accounts_reservation WHERE key_id = %(key)s AND NOT lost
 """
 TAKE = """
     INSERT INTO accounts_keyallowance (key_id, tat_us) VALUES (%s, %s)
@@ -30,7 +30,11 @@ TAKE = """
 RESERVE = (
     "INSERT INTO accounts_reservation (key_id, day, tokens, deadline) VALUES (%s, %s, %s, %s) RETURNING id"
 )
-RELEASE = "DELETE FROM accounts_reservation WHERE id = %s"
+# A database that was restored or has crashed may give an id again, so the deadline identifies it as well.
+RELEASE = "DELETE FROM accounts_reservation WHERE id = %s AND key_id = %s AND deadline = %s RETURNING lost"
+LOSE = "UPDATE accounts_reservation SET lost = TRUE WHERE id = %s AND NOT lost"
+FOUND = "UPDATE accounts_dailyusage SET lost = lost - 1 WHERE key_id = %s AND day = %s AND lost > 0"
+FORGET = "DELETE FROM accounts_reservation WHERE key_id = %s AND lost AND deadline <= %s"
 COLUMNS = (*Outcome.values, "prompt_tokens", "completion_tokens")
 ACCOUNT = f"""
     INSERT INTO accounts_dailyusage (key_id, day, {", ".join(COLUMNS)})
@@ -38,9 +42,10 @@ ACCOUNT = f"""
     ON CONFLICT (key_id, day) DO UPDATE
     SET {", ".join(f"{c} = accounts_dailyusage.{c} + excluded.{c}" for c in COLUMNS)}
 """  # noqa: S608 — of nothing but the names above
-# Nobody waits until the transaction is on the disk, as nobody does in SQLite's WAL mode: it outlives the
-# death of every process of the service and of the database; the last fraction of a second of the account is
-# lost when the database's machine loses power.
+# An admission does not wait until it is on the disk, since it holds the key's lock. It outlives the service's
+# processes. If PostgreSQL itself crashes, it loses admissions and refusals of its last moment (three times
+# wal_writer_delay at most), but no account, because `settle` waits for the disk. In SQLite's WAL mode a
+# transaction outlives every process; the last ones are lost if the machine loses power.
 NO_WAIT = "set_config('synchronous_commit', 'off', true)"
 LOCK = f"""
     SELECT clock_timestamp(), {NO_WAIT} FROM
@@ -65,7 +70,7 @@ def lock(key_id: int) -> datetime:
 
 
 def standing(key_id: int, now: datetime) -> tuple[Standing, int]:
-    """What the key has used of its limits, and how many of its reservations are overdue."""
+    """What the key has used of its limits, and how many overdue reservations are not counted as lost yet."""
     with connection.cursor() as cursor:
         cursor.execute(STANDING, {"key": key_id, "day": _day(day_of(now)), "now": _moment(now)})
         tat_us, used, running, overdue, reserved = map(int, cursor.fetchone())
@@ -88,12 +93,34 @@ def reserve(key_id: int, *, day: date, tokens: int, deadline: datetime) -> int:
         return int(cursor.fetchone()[0])
 
 
-def release(reservation_id: int) -> bool:
-    """Give the reservation back; False if somebody has done so already."""
-    returning = f" RETURNING {NO_WAIT}" if connection.vendor == "postgresql" else ""
+def release(reservation_id: int, *, key_id: int, deadline: datetime) -> bool | None:
+    """Delete the reservation; returns whether it was counted as lost, None if it does not exist."""
     with connection.cursor() as cursor:
-        cursor.execute(RELEASE + returning, [reservation_id])
-        return bool(cursor.rowcount)
+        cursor.execute(RELEASE, [reservation_id, key_id, _moment(deadline)])
+        row = cursor.fetchone()
+    return None if row is None else bool(row[0])
+
+
+def lose(reservation_id: int, *, key_id: int, day: date) -> bool:
+    """Count the reservation as lost; False if it is already, or has been settled."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOSE, [reservation_id])
+        if not cursor.rowcount:
+            return False
+    account(key_id, day, Outcome.LOST)
+    return True
+
+
+def found(key_id: int, day: date) -> None:
+    """Take back that a request was counted as lost."""
+    with connection.cursor() as cursor:
+        cursor.execute(FOUND, [key_id, _day(day)])
+
+
+def forget(key_id: int, *, before: datetime) -> None:
+    """Delete the key's lost reservations whose deadline passed before this time."""
+    with connection.cursor() as cursor:
+        cursor.execute(FORGET, [key_id, _moment(before)])
 
 
 def account(

@@ -22,8 +22,9 @@ class KeyAllowance(models.Model):
 class Reservation(models.Model):
     """A request that is running: it holds one place of the key, and the tokens that it may come to use.
 
-    Whoever deletes the row accounts for the request: its own process at its end or, once `deadline` has
-    passed, anyone. So each is accounted for exactly once.
+    Whoever deletes the row accounts for the request, so each is accounted for exactly once. Once `deadline`
+    has passed, the row holds nothing any more, and the next decision on the key counts it as lost. It stays
+    for the account that its process may still write, when the database was away for long.
     """
 
     key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="reservations")
@@ -31,6 +32,8 @@ class Reservation(models.Model):
     day = models.DateField()
     tokens = models.PositiveBigIntegerField()
     deadline = models.DateTimeField()
+    # Counted as lost.
+    lost = models.BooleanField(db_default=False)
 
     class Meta:
         default_permissions = ()

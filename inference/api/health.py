@@ -6,6 +6,8 @@ from rest_framework.response import Response
 
 from inference import runtime
 from inference.api.serializers import HealthSerializer, ReadySerializer
+from inference.engine.errors import Unavailable
+from llmservice import database_watch
 from llmservice.http.problem_schema import RETRY_AFTER, problems
 from llmservice.http.views import OwnMethodsView
 
@@ -54,7 +56,10 @@ class ReadyView(OwnMethodsView):
         operation_id="ready",
         tags=["Service"],
         summary="Can the service generate?",
-        description="Answers 503 while the model loads and during shutdown: send requests elsewhere.",
+        description=(
+            "Answers 503 while the model loads, while the database cannot be used, and during shutdown: "
+            "send requests elsewhere."
+        ),
         parameters=[RETRY_AFTER],
         responses={
             200: OpenApiResponse(
@@ -68,4 +73,7 @@ class ReadyView(OwnMethodsView):
         },
     )
     def get(self, request: Request) -> Response:
-        return Response({"status": "ready", "model": runtime.backend().model_name})
+        model_name = runtime.backend().model_name
+        if fault := database_watch.fault():
+            raise Unavailable(fault)
+        return Response({"status": "ready", "model": model_name})

@@ -116,6 +116,8 @@ class Generation:
     thread. All times are on the backend's clock, in seconds.
 
     Attributes:
+        prompt_tokens: how many the prompt has.
+        computed_prompt_tokens: how many of them have been computed so far.
         completion_tokens: how many have been generated so far.
         cancelled: the client wants no more of it.
     """
@@ -123,6 +125,7 @@ class Generation:
     def __init__(self, prepared: PreparedRequest, *, submitted_at: float) -> None:
         self.request = prepared.request
         self.prompt_tokens = prepared.prompt_tokens
+        self.computed_prompt_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
         self.submitted_at = submitted_at

@@ -69,6 +69,7 @@ class Sequence:
             GenerationFailed: the logits are not numbers.
         """
         computed = segment.start + len(segment.token_ids)
+        self.generation.computed_prompt_tokens = min(computed, self._prompt_tokens)
         if computed < len(self.token_ids):
             self._computed = computed
             return

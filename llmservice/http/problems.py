@@ -12,14 +12,14 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
-from llmservice.http import codes, request_record
+from llmservice.http import codes, database_errors, request_record
 from llmservice.http.codes import Code
 from llmservice.http.excerpt import excerpt
 
@@ -146,10 +146,8 @@ def problem_for(exc: Exception) -> Problem:
             return Problem(code=codes.INCOMPLETE_BODY, detail="The body ended before it was complete.")
         case SuspiciousOperation():
             return Problem(code=codes.MALFORMED_REQUEST, detail="The request is malformed.")
-        case OperationalError() | InterfaceError():
-            return unavailable(
-                "The database did not answer; try again in a few seconds.", code=codes.DATABASE_UNAVAILABLE
-            )
+        case Error() if (detail := database_errors.detail_of(exc)) is not None:
+            return unavailable(detail, code=codes.DATABASE_UNAVAILABLE)
         case _:
             return Problem(code=codes.INTERNAL_ERROR, detail=codes.INTERNAL_ERROR.meaning)
 

@@ -1,17 +1,15 @@
 """The service on PostgreSQL: replicas that start at once, a database that comes back, few connections."""
 
-import socket
 import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import psycopg
 
+from benchmarks.trial.wire import Wire
 from llmservice.environment import BASE_DIR
 from tests.e2e.conftest import (
     READY_WITHIN_S,
@@ -24,47 +22,6 @@ from tests.e2e.conftest import (
 )
 
 RECOVERS_WITHIN = 20
-
-
-class Wire:
-    """A TCP relay to the database that can be cut and mended."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._target = (parts.hostname or "127.0.0.1", parts.port or 5432)
-        self._port = free_port()
-        self._open: list[socket.socket] = []
-        user = parts.netloc.rpartition("@")[0]
-        self.url = parts._replace(netloc=f"{user}@127.0.0.1:{self._port}").geturl()
-        self.mend()
-
-    def mend(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self._port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def cut(self) -> None:
-        for one in [self._listener, *self._open]:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        self._open.clear()
-
-    def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(self._target)
-                self._open += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _copy(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_RDWR)
 
 
 def generate(service: Service, max_new_tokens: int = 1) -> httpx.Response:

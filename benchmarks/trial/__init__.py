@@ -1,0 +1,1 @@
+"""Trials of the running service that take longer than its tests may."""
