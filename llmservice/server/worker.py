@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from gunicorn.http import errors, wsgi
 from gunicorn.workers import base
@@ -66,7 +67,6 @@ class Worker(base.Worker):  # type: ignore[misc]
         sweep_at = 0.0
         drained_at = None
         while True:
-            self.notify()
             if self.alive and self.ppid != os.getppid():
                 self.log.info("Parent changed, shutting down: %s", self)
                 self.alive = False
@@ -76,8 +76,7 @@ class Worker(base.Worker):  # type: ignore[misc]
                     self._begin_drain()
                 if not self.connections or time.monotonic() > drained_at:
                     break
-            for descriptor, events in self._epoll.poll(SWEEP_EVERY_S if self.connections else 1.0):
-                self._dispatch(descriptor, events)
+            self._dispatch(self._epoll.poll(SWEEP_EVERY_S if self.connections else 1.0))
             while self._calls:
                 self._calls.popleft()()
             if (now := time.monotonic()) >= sweep_at:
@@ -88,17 +87,19 @@ class Worker(base.Worker):  # type: ignore[misc]
         self._threads.shutdown(wait=False)
         self._probe_threads.shutdown(wait=False)
 
-    def _dispatch(self, descriptor: int, events: int) -> None:
-        if (connection := self.connections.get(descriptor)) is not None:
-            self._guard(connection, lambda: self._serve(connection, events))
-        elif descriptor == self._wake:
-            os.eventfd_read(self._wake)
-        elif descriptor == self.PIPE[0]:
-            os.read(descriptor, 4096)  # a signal, whose handler has run
-        else:
-            for listener in self.sockets:
-                if listener.fileno() == descriptor:
-                    self._accept(listener)
+    def _dispatch(self, ready: list[tuple[int, int]]) -> None:
+        listeners = {listener.fileno(): listener for listener in self.sockets}
+        for descriptor, events in ready:
+            if (connection := self.connections.get(descriptor)) is not None:
+                self._guard(connection, partial(self._serve, connection, events))
+            elif descriptor == self._wake:
+                os.eventfd_read(self._wake)
+            elif descriptor == self.PIPE[0]:
+                os.read(descriptor, 4096)  # a signal, whose handler has run
+        # Last: a new connection may get the descriptor of one that has just been closed, but not its events.
+        for descriptor, _ in ready:
+            if descriptor in listeners:
+                self.accept(listeners[descriptor])
 
     def _guard(self, connection: Connection, call: Callable[[], None]) -> None:
         """Have a failure end one connection, not the loop."""
@@ -137,6 +138,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             self._watch(connection)
 
     def _sweep(self, now: float) -> None:
+        self.notify()
         for connection in [each for each in self.connections.values() if each.is_late(now)]:
             if connection.phase is Phase.HEAD:
                 self._refuse(connection, 408, reason="the head took too long")
@@ -175,7 +177,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         for listener in self.sockets:
             if enabled:
                 listener.setblocking(False)
-                self._epoll.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+                self._epoll.register(listener.fileno(), select.EPOLLIN)
             else:
                 self._epoll.unregister(listener.fileno())
 
@@ -190,8 +192,13 @@ class Worker(base.Worker):  # type: ignore[misc]
             if connection.phase is Phase.IDLE:
                 connection.deadline = min(connection.deadline, time.monotonic() + LINGER_S)
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
+    def may_keep_alive(self) -> bool:
+        """Whether a connection is kept for the client's next request."""
+        return self.alive and self.cfg.keepalive > 0
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take the connections that wait: several at once, unless other workers would take some of them."""
+        for _ in range(ACCEPTED_AT_ONCE if self.cfg.workers == 1 else 1):
             if len(self.connections) >= self._max_connections and not self._evict():
                 self.set_accept_enabled(False)
                 return
@@ -345,7 +352,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
-        if not self.alive or connection.half_closed or not self.cfg.keepalive:
+        if connection.half_closed or not self.may_keep_alive():
             response.force_close()
         outgoing.hold()
         try:
