@@ -57,7 +57,7 @@ CHUNKED = f"{POST}Transfer-Encoding: chunked\r\n\r\n"
         (f"GET /{'a' * 9000}", 414),
         (f"GET / HTTP/1.1\r\n{HOST}" + "X-A: b\r\n" * 10_000, 431),
         (f"GET /health HTTP/2.0\r\n{HOST}\r\n", 505),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (f"{POST}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{{}}", 415),
     ],
 )  # fmt: skip

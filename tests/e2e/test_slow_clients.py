@@ -106,10 +106,11 @@ def test_beyond_the_limit_of_connections_the_oldest_idle_one_gives_way(
     service.wait_ready()
     half = stack.enter_context(connect(service))
     half.sendall(HALF_HEAD)
-    idle = [stack.enter_context(connect(service)) for _ in range(25)]
-    for connection in idle:
-        connection.sendall(HEALTH)
-        assert read_answer(connection).status == 200
+    idle = []
+    for _ in range(25):
+        idle.append(stack.enter_context(connect(service)))
+        idle[-1].sendall(HEALTH)
+        assert read_answer(idle[-1]).status == 200
     assert is_closed(idle[0])
     idle[-1].sendall(HEALTH)
     assert read_answer(idle[-1]).status == 200
