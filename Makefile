@@ -24,7 +24,7 @@ NATIVE := inference/engine/native
 CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)
 CLANG_FORMAT := $(VENV)/bin/clang-format
 
-.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench
+.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial
 
 help:
 	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
@@ -35,6 +35,7 @@ help:
 	@echo 'make sanitize    run the kernels with the address, undefined-behaviour and thread sanitizers of GCC'
 	@echo 'make check       lint, format, types, imports, missing migrations, deployment settings'
 	@echo 'make format      format the Python and C++ sources'
+	@echo 'make trial       try the service for minutes at a time (slow clients, ...); ARGS="--list" names the trials'
 	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
 
 run: $(VENV)/.run $(VENV)/.native
@@ -94,6 +95,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.bench $(VENV)/.native $(patsubst %,var/bench/venv-%/.ready,$(PEERS))
 	@$(PYTHON) -m benchmarks.throughput $(if $(PEERS),--peers $(PEERS)) $(ARGS)
+
+trial: $(VENV)/.run $(VENV)/.native
+	@$(PYTHON) -m benchmarks.trial $(ARGS)
 
 # --- The virtual environment. A stamp is newer than the requirements that it installed.
 

@@ -20,7 +20,7 @@ from gunicorn.arbiter import Arbiter
 
 from llmservice import logs
 from llmservice.environment import BASE_DIR, Environment
-from llmservice.worker import Worker
+from llmservice.server.worker import Worker
 
 try:
     environment = Environment.read(os.environ)
@@ -37,11 +37,12 @@ chdir = str(BASE_DIR)
 wsgi_app = "llmservice.wsgi:application"
 host = f"[{environment.host}]" if ":" in environment.host else environment.host
 bind = f"{host}:{environment.port}"
-worker_class = "llmservice.worker.Worker"
+worker_class = "llmservice.server.worker.Worker"
 workers = environment.web_concurrency
-# Every running or waiting request occupies a thread. The spare ones serve /health and the admin.
+# Every running or waiting request occupies a thread. The spare ones serve the admin; probes have their own.
 threads = environment.llm_max_running + environment.llm_max_queued + 8
-worker_connections = max(1000, 2 * threads)
+# Of these, slow and idle ones give way to new ones. The worker takes fewer if it may open fewer descriptors.
+worker_connections = 8192
 # Loading the model does not block the worker's main loop, which keeps sending heartbeats to the master.
 timeout = 60
 # At a shutdown, running requests are answered, at the latest at their deadline.
@@ -87,11 +88,6 @@ def post_worker_init(worker: Worker) -> None:
         threading.Thread(target=runtime.drain, name="drain", daemon=True).start()
         if callable(end_worker):
             end_worker(number, frame)
-        # gunicorn keeps them open until it exits, and a new connection would wait for an answer in vain.
-        worker.set_accept_enabled(False)
-        for listener in worker.sockets:
-            listener.close()
-        worker.sockets = []
 
     signal.signal(signal.SIGTERM, on_sigterm)
 

@@ -14,7 +14,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 from django.db.utils import Error
 
 from llmservice.http.database_errors import AWAY, DAMAGED, FULL, LACKS_TABLES, NO_FILE, READ_ONLY, detail_of
-from llmservice.http.problems import problem_for, reason_for
+from llmservice.http.problems import problem_for
 
 
 def error_of(wrapper: BaseDatabaseWrapper, run: Callable[[], object]) -> Error:
@@ -80,11 +80,11 @@ def test_postgresql_says_what_is_wrong(postgres_url: str) -> None:
 def test_a_mistake_of_the_service_is_none_of_the_database() -> None:
     for error in (IntegrityError("UNIQUE constraint failed"), DataError("out of range"), ValueError()):
         assert detail_of(error) is None
-        assert problem_for(error).status == 500
+        assert problem_for(error).code.status == 500
 
 
 def test_a_client_reads_it_with_503(tmp_path: Path) -> None:
     error = sqlite_error(tmp_path / "db.sqlite3", "SELECT * FROM accounts_apikey")
     problem = problem_for(error)
     assert (problem.code.status, problem.detail) == (503, LACKS_TABLES)
-    assert reason_for(error) == "database"
+    assert problem.code.name == "database_unavailable"

@@ -1,46 +1,82 @@
-"""When a waiting request's client counts as gone: by its connection, whatever it has sent on it."""
+"""When a request's client counts as gone, by what the server's loop has seen of its connection."""
 
+import select
 import socket
-import struct
 from collections.abc import Iterator
 
 import pytest
+from gunicorn.config import Config
 
-from inference.api.disconnect import is_closed
+from llmservice.server.connection import INTERIM, Connection
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The server's and the client's end of a connection over TCP."""
+def ends() -> Iterator[tuple[Connection, socket.socket]]:
+    """The server's end of a connection over TCP, whose request is being answered, and the client's."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        server, _ = listener.accept()
-        with client, server:
-            yield server, client
+        client = socket.create_connection(listener.getsockname(), timeout=10)
+        accepted, peer = listener.accept()
+    accepted.setblocking(False)
+    connection = Connection(
+        accepted, peer, config=Config(), max_body_bytes=1000, on_blocked=lambda connection: None
+    )
+    connection.begin_answer(http_10=False)
+    connection.outgoing.hold()
+    with client, accepted:
+        yield connection, client
 
 
-def test_a_client_that_waits_is_there(ends: tuple[socket.socket, socket.socket]) -> None:
-    server, _ = ends
-    assert not is_closed(server)
-
-
-def test_a_client_that_has_sent_its_next_request_is_there(ends: tuple[socket.socket, socket.socket]) -> None:
-    server, client = ends
+def test_a_client_that_waits_is_there(ends: tuple[Connection, socket.socket]) -> None:
+    connection, client = ends
     client.sendall(b"GET /health")
-    assert not is_closed(server)
-    assert server.recv(100) == b"GET /health"
+    read(connection)
+    assert not connection.client_gone()
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /health"])
-def test_a_client_that_has_closed_is_gone(ends: tuple[socket.socket, socket.socket], sent: bytes) -> None:
-    server, client = ends
-    client.sendall(sent)
+def test_a_client_that_has_closed_its_side_only_is_asked_and_is_there(
+    ends: tuple[Connection, socket.socket],
+) -> None:
+    connection, client = ends
+    client.shutdown(socket.SHUT_WR)
+    read(connection)
+    assert not connection.client_gone()
+    assert client.recv(100) == INTERIM
+    assert not connection.client_gone()
+
+
+def test_a_client_is_not_asked_in_the_middle_of_an_answer(ends: tuple[Connection, socket.socket]) -> None:
+    connection, client = ends
+    connection.outgoing.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    connection.outgoing.sendall(b"half")
+    client.shutdown(socket.SHUT_WR)
+    read(connection)
+    assert not connection.client_gone()
+    connection.outgoing.sendall(b" done")
+    assert client.recv(100) == b"HTTP/1.1 200 OK\r\n\r\nhalf done"
+
+
+def test_a_client_of_http_1_0_cannot_be_asked(ends: tuple[Connection, socket.socket]) -> None:
+    connection, client = ends
+    connection.begin_answer(http_10=True)
+    client.shutdown(socket.SHUT_WR)
+    read(connection)
+    assert connection.client_gone()
+
+
+def test_a_client_that_has_closed_resets_the_connection_when_asked(
+    ends: tuple[Connection, socket.socket],
+) -> None:
+    connection, client = ends
     client.close()
-    assert is_closed(server)
+    read(connection)
+    assert not connection.client_gone()
+    poll = select.poll()
+    poll.register(connection.socket, 0)
+    assert poll.poll(10_000)[0][1] & (select.POLLHUP | select.POLLERR)
 
 
-def test_a_client_that_has_broken_off_is_gone(ends: tuple[socket.socket, socket.socket]) -> None:
-    server, client = ends
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it resets
-    client.close()
-    assert is_closed(server)
+def read(connection: Connection) -> None:
+    """Read as the loop does once something has arrived."""
+    connection.socket.setblocking(True)
+    connection.receive()
+    connection.socket.setblocking(False)

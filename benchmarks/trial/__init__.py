@@ -1,1 +1,4 @@
-"""Trials of the running service that take longer than its tests may."""
+"""Long trials of the real service, each of which passes or fails: `make trial`.
+
+To add one, add a function to a file in `cases/`, or a file with one, and put `@trial` above it.
+"""

@@ -1,15 +1,12 @@
 """Cancels a generation whose client has left: nobody would read the rest."""
 
-import select
-import socket
+from collections.abc import Callable
 
 from rest_framework.request import Request
 
 from inference.engine.request import Completion, Generation
 
 CHECK_EVERY_S = 0.5
-# Only Linux reports that the peer has closed while its data wait to be read; elsewhere it goes unnoticed.
-CLOSED = getattr(select, "POLLRDHUP", 0)
 
 
 def result_for(request: Request, generation: Generation) -> Completion:
@@ -19,20 +16,16 @@ def result_for(request: Request, generation: Generation) -> Completion:
         Cancelled: the client has closed its connection.
         EngineError: as `Generation.result`.
     """
-    connection: socket.socket | None = request.META.get("gunicorn.socket")
-    while connection is not None:
+    while True:
         try:
             return generation.result(CHECK_EVERY_S)
         except TimeoutError:
-            if is_closed(connection):
+            if is_gone(request):
                 generation.cancel()
-                break
-    return generation.result()
+                return generation.result()
 
 
-def is_closed(connection: socket.socket) -> bool:
-    """Whether the peer has closed the connection; data it sent before that stay unread."""
-    poll = select.poll()
-    # poll reports errors and a connection closed in both directions without being asked.
-    poll.register(connection, CLOSED)
-    return bool(poll.poll(0))
+def is_gone(request: Request) -> bool:
+    """Whether the client has closed its connection; other servers than `llmservice.server` do not say."""
+    client_gone: Callable[[], bool] | None = request.META.get("llmservice.client_gone")
+    return client_gone is not None and client_gone()

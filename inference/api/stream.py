@@ -10,13 +10,13 @@ from django.http import StreamingHttpResponse
 from rest_framework.request import Request
 
 from inference.api import disconnect
+from inference.api.disconnect import CHECK_EVERY_S
 from inference.engine.errors import Cancelled
 from inference.engine.request import Event
 from inference.metering import Metered
 from llmservice.http import problems
 
 CONTENT_TYPE = "text/event-stream"
-CHECK_EVERY_S = 0.5
 START_WITHIN_S = 5.0
 """The answer starts at the latest after this time, so that proxies and clients see that the service works.
 Until then, a failure is an ordinary problem with its own status."""
@@ -94,7 +94,7 @@ class EventStream:
         for item in islice(self._events, round(START_WITHIN_S / CHECK_EVERY_S)):
             if item is not None:
                 return item
-            if self._is_abandoned():
+            if disconnect.is_gone(self._request):
                 self._events.close()
                 raise Cancelled
         return None
@@ -105,7 +105,7 @@ class EventStream:
             with closing(self._events):
                 yield from (KEEP_ALIVE,) if self._first is None else self._pieces(*self._first)
                 for item in self._events:
-                    if self._is_abandoned():
+                    if disconnect.is_gone(self._request):
                         return
                     if item is not None:
                         silent_s = 0.0
@@ -117,7 +117,3 @@ class EventStream:
         except Exception as error:
             answer = problems.exception_handler(error, {"request": self._request})
             yield _event("error", answer.content)
-
-    def _is_abandoned(self) -> bool:
-        connection = self._request.META.get("gunicorn.socket")
-        return connection is not None and disconnect.is_closed(connection)

@@ -64,6 +64,7 @@ MALFORMED_REQUEST = Code("malformed_request", 400, "The request is not valid HTT
 FORBIDDEN = Code("forbidden", 403, "This is not allowed.")
 NOT_FOUND = Code("not_found", 404, "There is nothing at this address.")
 METHOD_NOT_ALLOWED = Code("method_not_allowed", 405, "The address does not support the method.")
+REQUEST_TIMEOUT = Code("request_timeout", 408, "The request did not arrive in time.")
 BODY_TOO_LARGE = Code("body_too_large", 413, "The body is larger than `MAX_BODY_BYTES`.")
 URI_TOO_LONG = Code("uri_too_long", 414, "The address is too long.")
 UNSUPPORTED_MEDIA_TYPE = Code("unsupported_media_type", 415, "The content type of the body is not JSON.")
@@ -74,6 +75,7 @@ HEADERS_TOO_LARGE = Code("headers_too_large", 431, "The headers are too many or 
 CLIENT_CLOSED = Code("client_closed_request", CLIENT_CLOSED_REQUEST, "The client closed the connection.")
 INTERNAL_ERROR = Code("internal_error", 500, "The service failed on this request; its log says why.")
 NOT_IMPLEMENTED = Code("not_implemented", 501, "The server does not support a feature of HTTP.")
+HTTP_VERSION = Code("http_version", 505, "The server speaks HTTP/1.1 and HTTP/1.0.")
 _GENERAL = {
     code.status: code
     for code in (
@@ -81,6 +83,7 @@ _GENERAL = {
         FORBIDDEN,
         NOT_FOUND,
         METHOD_NOT_ALLOWED,
+        REQUEST_TIMEOUT,
         BODY_TOO_LARGE,
         URI_TOO_LONG,
         UNSUPPORTED_MEDIA_TYPE,
@@ -91,12 +94,23 @@ _GENERAL = {
         CLIENT_CLOSED,
         INTERNAL_ERROR,
         NOT_IMPLEMENTED,
+        HTTP_VERSION,
     )
 }
 
 INVALID_JSON = Code("invalid_json", 400, "The body is not valid JSON, or more of it than the service reads.")
 INCOMPLETE_BODY = Code("incomplete_body", 400, "The body ended before it was complete.")
 UNKNOWN_HOST = Code("unknown_host", 400, "The `Host` header names a host that is not in `ALLOWED_HOSTS`.")
+UNSUPPORTED_ENCODING = Code("unsupported_encoding", 415, "The body is compressed.")
 DATABASE_UNAVAILABLE = Code("database_unavailable", 503, "The database cannot be used.")
 
-declare([*_GENERAL.values(), INVALID_JSON, INCOMPLETE_BODY, UNKNOWN_HOST, DATABASE_UNAVAILABLE])
+declare(
+    [
+        *_GENERAL.values(),
+        INVALID_JSON,
+        INCOMPLETE_BODY,
+        UNKNOWN_HOST,
+        UNSUPPORTED_ENCODING,
+        DATABASE_UNAVAILABLE,
+    ]
+)
