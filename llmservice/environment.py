@@ -136,7 +136,8 @@ class Environment:
     var_dir: Path = setting(
         Topic.STORAGE,
         BASE_DIR / "var",
-        "Folder for what the service stores: SQLite database, secret key, quick-start model.",
+        "Folder for what the service stores: SQLite database, secret key, accounts that wait for the "
+        "database, quick-start model.",
     )
     database_url: str = setting(
         Topic.STORAGE,

@@ -145,7 +145,8 @@ def _charged(
     longest_s = seen.longest_s(taken, given_back)
     figures = (
         f"received {received}, charged {charged}; without the database {sum(without)} tokens in "
-        f"{len(without)} texts, each in {longest_s:.1f} s (before {usual_s:.1f} s); {seen.refused} refused"
+        f"{len(without)} texts, each within {longest_s:.1f} s (before: {usual_s:.1f} s); "
+        f"{seen.refused} refused"
     )
     if charged != received or not without or longest_s > usual_s + LONGER_S:
         raise Failed(figures)

@@ -122,6 +122,7 @@ def test_texts_that_end_while_the_database_is_away_are_answered_and_charged(
     received += generate(service, 5)
     assert (charged(query), finished(query)) == (received, AT_ONCE + 1)
     service.stop()
+    assert not list((Path(service.environ["VAR_DIR"]) / "settlements").iterdir())
     wire.cut()
 
 
