@@ -1,4 +1,4 @@
-// Activations, element by element. A row is computed by itself, so its neighbours change no bit of it.
+// Activations, element by element. Each row is computed by itself, so its neighbours change no bit of it.
 
 #include "abi.h"
 #include "exponential.h"

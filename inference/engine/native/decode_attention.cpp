@@ -1,8 +1,8 @@
-// Decode attention over the KV cache: for one new token of each sequence, all heads in one call.
+// Decode attention over the KV cache: one new token of each sequence, all heads in one call.
 //
-// Built at set-up where a C++ compiler is found (see attention.py for what it computes; the PyTorch path there is
-// its equal). What is computed for a sequence depends on that sequence alone, in an order that is fixed: neither
-// the number of threads nor the other sequences change a bit of it.
+// compute/attention.py says what it computes, and has the same in PyTorch's operators. What is computed for a sequence
+// depends on that sequence alone, in a fixed order: neither the number of threads nor the other sequences change a bit
+// of it.
 
 #include <algorithm>
 #include <limits>
@@ -15,22 +15,22 @@
 
 namespace {
 
-// Tokens whose keys or values are looked at together by the heads that share them: few enough to stay in the nearest
-// cache where they have to be widened.
+// Tokens whose keys or values the heads that share them read together: few enough to stay in the first-level cache if
+// they have to be widened.
 constexpr int64_t kTile = 32;
 
-// Asks for the beginning of a range that will be read soon; the processor itself sees how it goes on.
+// Prefetches the beginning of a range that will be read soon; the CPU's own prefetcher continues.
 template <typename Rows>
 void fetch(const Rows& rows, int64_t first, int64_t count) {
-    constexpr int64_t kLine = 64, kMost = 64 * kLine;
+    constexpr int64_t kLine = 64, kAtMost = 64 * kLine;
     const char* from = static_cast<const char*>(rows.address(first));
-    for (int64_t i = 0; i < std::min(count * rows.row_bytes(), kMost); i += kLine) __builtin_prefetch(from + i);
+    for (int64_t i = 0; i < std::min(count * rows.row_bytes(), kAtMost); i += kLine) __builtin_prefetch(from + i);
 }
 
-// A head's scores of `count` keys from row `first` on. kDim: their dimension, where it is one that is known here, or 0,
-// and then `room` is for keys that have to be widened.
+// A head's scores of `count` keys from row `first` on. kDim: their dimension if it is known here, or 0, which needs
+// `scratch` for keys that have to be widened.
 template <int kDim, typename Rows>
-void score(const float* query, const Rows& keys, int64_t first, int64_t count, float scale, std::vector<float>& room,
+void score(const float* query, const Rows& keys, int64_t first, int64_t count, float scale, std::vector<float>& scratch,
            float* scores) {
     if constexpr (kDim > 0) {
         constexpr int kVectors = kDim / kLanes;
@@ -44,7 +44,7 @@ void score(const float* query, const Rows& keys, int64_t first, int64_t count, f
             scores[t] = add_up(sum) * scale;
         }
     } else {
-        const float* key = keys.rows(first, count, room);
+        const float* key = keys.rows(first, count, scratch);
         for (int64_t t = 0; t < count; ++t, key += keys.dim) {
             float sum = 0.0f;
             for (int64_t d = 0; d < keys.dim; ++d) sum += query[d] * key[d];
@@ -65,9 +65,9 @@ void softmax(float* scores, int64_t length) {
     for (int64_t t = 0; t < length; ++t) scores[t] /= total;
 }
 
-// Adds to a head's output `count` values from row `first` on, each times its weight.
+// Adds `count` values from row `first` on, each times its weight, to a head's output.
 template <int kDim, typename Rows>
-void add(const float* weights, const Rows& values, int64_t first, int64_t count, std::vector<float>& room,
+void add(const float* weights, const Rows& values, int64_t first, int64_t count, std::vector<float>& scratch,
          float* output) {
     if constexpr (kDim > 0) {
         constexpr int kVectors = kDim / kLanes;
@@ -81,7 +81,7 @@ void add(const float* weights, const Rows& values, int64_t first, int64_t count,
         UNROLLED
         for (int v = 0; v < kVectors; ++v) *reinterpret_cast<Unaligned*>(output + v * kLanes) = sums[v];
     } else {
-        const float* value = values.rows(first, count, room);
+        const float* value = values.rows(first, count, scratch);
         for (int64_t t = 0; t < count; ++t, value += values.dim) {
             for (int64_t d = 0; d < values.dim; ++d) output[d] += weights[t] * value[d];
         }
@@ -89,22 +89,22 @@ void add(const float* weights, const Rows& values, int64_t first, int64_t count,
 }
 
 struct Heads {
-    int64_t count;  // that share keys and values
+    int64_t count;  // of heads that share keys and values
     const float* queries;
     int64_t query_step;  // from one head's query to the next one's
     float* output;       // [count][value_dim]
 };
 
-// The heads' attention to the `length` tokens of a sequence, the first of which is at row `start` of the cache.
+// The heads' attention to the `length` tokens of a sequence, whose first token is at row `start` of the cache.
 template <int kDim, typename Rows>
 void attend(const Heads& heads, const Rows& keys, const Rows& values, int64_t start, int64_t length, float scale) {
-    thread_local std::vector<float> room, scores;
+    thread_local std::vector<float> scratch, scores;
     if (static_cast<int64_t>(scores.size()) < heads.count * length) scores.resize(heads.count * (length + 256));
     for (int64_t first = 0; first < length; first += kTile) {
         const int64_t count = std::min(kTile, length - first);
         for (int64_t h = 0; h < heads.count; ++h) {
             const float* query = heads.queries + h * heads.query_step;
-            score<kDim>(query, keys, start + first, count, scale, room, scores.data() + h * length + first);
+            score<kDim>(query, keys, start + first, count, scale, scratch, scores.data() + h * length + first);
         }
     }
     std::fill_n(heads.output, heads.count * values.dim, 0.0f);
@@ -113,7 +113,7 @@ void attend(const Heads& heads, const Rows& keys, const Rows& values, int64_t st
         const int64_t count = std::min(kTile, length - first);
         for (int64_t h = 0; h < heads.count; ++h) {
             const float* weights = scores.data() + h * length + first;
-            add<kDim>(weights, values, start + first, count, room, heads.output + h * values.dim);
+            add<kDim>(weights, values, start + first, count, scratch, heads.output + h * values.dim);
         }
     }
 }
@@ -129,7 +129,7 @@ void attend_all(const AttentionCall& call, const Pools<Rows>& pools) {
     const auto attend_here = same && shape.dim == 64    ? attend<64, Rows>
                              : same && shape.dim == 128 ? attend<128, Rows>
                                                         : attend<0, Rows>;
-    // A part is a head of several sequences: while one is computed, the next is fetched.
+    // A part is one head of several sequences: while one is computed, the next is fetched.
     const int64_t count = call.single_count;
     const int64_t slices = std::clamp<int64_t>((4 * call.threads + shape.kv_heads - 1) / shape.kv_heads, 1, count);
     pool::for_each(shape.kv_heads * slices, call.threads, [&](int64_t part) {

@@ -1,9 +1,9 @@
 // All layers of a model in one call.
 //
-// What the layers do is recorded from the model's own code (compute/layer_program/recorder.py) and done again here: the
-// kernels, and between them the few operators that are left, on tensors of up to four dimensions. For few rows PyTorch
-// and Python took up to a third of a step to get from one kernel to the next, and held Python's lock meanwhile. Each
-// number of a row is computed from that row, in an order that neither the other rows nor the threads change.
+// What the layers do is recorded from the model's own code (compute/layer_program/recorder.py) and repeated here: the
+// kernels, and the few operators between them, on tensors of up to four dimensions. For few rows, PyTorch and Python
+// took up to a third of a step to get from one kernel to the next, and held Python's lock. Each number of a row is
+// computed from that row, in an order that neither the other rows nor the threads change.
 
 #include <cmath>
 
@@ -32,7 +32,7 @@ struct Tensor {
     int64_t width() const { return sizes[kDimensions - 1]; }
     int64_t step() const { return strides[kDimensions - 1]; }
     int64_t lines() const { return sizes[0] * sizes[1] * sizes[2]; }
-    // The numbers of the last dimension, for one place of the others of a tensor that is as large as `shape`.
+    // The numbers of the last dimension, for index `index` of the others, counted in a tensor of the sizes of `shape`.
     float* line(int64_t index, const Tensor& shape) const {
         const int64_t third = index % shape.sizes[2], rest = index / shape.sizes[2];
         return data + third * strides[2] + rest % shape.sizes[1] * strides[1] + rest / shape.sizes[1] * strides[0];
@@ -47,7 +47,7 @@ void for_each_line(const Tensor& out, int64_t width, int64_t threads, Function f
     });
 }
 
-// The strides are 0 or 1 for nearly all lines, and are known to the compiler then.
+// The strides are 0 or 1 for nearly all lines; these cases let the compiler vectorise.
 template <typename Function>
 void combine(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t width, float* out,
              int64_t out_step, Function function) {

@@ -7,7 +7,7 @@
 
 namespace {
 
-// The panels of a tile of so many rows: sums, one row of weights and one input fit the registers.
+// The panels of a tile of `rows` rows: the sums, one row of weights and one input fit the registers.
 constexpr int panels_in_tile(int rows) { return std::min(4, (kRegisters - 1) / (kVectors * (rows + 1))); }
 
 constexpr int most_rows() {
@@ -17,7 +17,8 @@ constexpr int most_rows() {
 }
 constexpr int kMostRows = most_rows();
 
-// Rows of a tile where there are many: two panels then share each input that is read, if registers allow.
+// Rows of a tile where the rows need several: few enough for two panels to share each input that is read, if the
+// registers allow that.
 constexpr int many_rows() {
     int rows = kMostRows;
     while (rows > 4 && panels_in_tile(rows) < 2) --rows;
@@ -35,7 +36,7 @@ struct Layer {
     int64_t width;  // output channels
 
     struct Inputs {
-        const float* turned;  // [depth][R]
+        const float* transposed;  // [depth][R]
     };
 
     template <int R, int P>
@@ -65,7 +66,7 @@ struct Layer {
             UNROLLED
             for (int r = 0; r < R; ++r) {
                 UNROLLED
-                for (int v = 0; v < P * kVectors; ++v) sums[r][v] += weight[v] * x.turned[k * R + r];
+                for (int v = 0; v < P * kVectors; ++v) sums[r][v] += weight[v] * x.transposed[k * R + r];
             }
         }
         const int64_t left = width - panel * kPanel;
@@ -90,20 +91,20 @@ extern "C" void linear(const LinearCall* call) {
     const Layer layer{call->weights, call->bias, depth, call->width};
     const RowTiles tiles(rows, kMostRows, kManyRows);
     buffer.resize(std::max<size_t>(buffer.size(), rows * depth));
-    float* turned = buffer.data();  // each row tile as [depth][rows]
+    float* transposed = buffer.data();  // each row tile as [depth][rows]
     if (rows > 1) {
         for_each_part(depth, rows * depth, call->threads, [&](Range inputs) {
             for (int64_t tile = 0; tile < tiles.count; ++tile) {
                 const int64_t size = tiles.size(tile);
                 const float* from = call->x + tiles.first(tile) * depth;
-                float* to = turned + tiles.first(tile) * depth;
+                float* to = transposed + tiles.first(tile) * depth;
                 for (int64_t k = inputs.first; k < inputs.last; ++k) {
                     for (int64_t r = 0; r < size; ++r) to[k * size + r] = from[r * depth + k];
                 }
             }
         });
     }
-    const float* source = rows > 1 ? turned : call->x;
+    const float* source = rows > 1 ? transposed : call->x;
     multiply(layer, tiles, call->threads, call->out,
              [&](int64_t tile, Range) { return Layer::Inputs{source + tiles.first(tile) * depth}; });
 }

@@ -8,8 +8,8 @@
 namespace pool {
 namespace {
 
-// Looks at the next job before a helper sleeps, about 0.1 ms: longer than the model's own code takes between two
-// kernels, and less than a scheduler's slice, so that it costs other programs little.
+// How often a helper looks for the next job before it sleeps, about 0.1 ms: longer than the model's own code takes
+// between two kernels, and less than a scheduler's time slice, so that it costs other programs little.
 constexpr int kPatience = 4000;
 constexpr int kJobs = 4;
 
@@ -51,14 +51,15 @@ class Pool {
         take_parts(number);
         for (int looks = 0; done_.load(std::memory_order_acquire) < parts; ++looks) {
             pause();
-            if (looks > kPatience) std::this_thread::yield();  // who has begun may need this very CPU
+            if (looks > kPatience) std::this_thread::yield();  // the thread that has begun may need this CPU
         }
     }
 
   private:
-    // Takes parts of job `number` until none is left, or another job has come.
+    // Takes parts of job `number` until none is left or another job has come.
     //
-    // What is read of the job belongs to it if a part can be taken: as long as one is left, its caller is in `run`.
+    // The job's fields may be stale until a part is taken; then they are the job's, because its caller stays in `run`
+    // until all parts are done.
     void take_parts(uint64_t number) {
         const Job& job = jobs_[number % kJobs];
         const Work work = job.work.load(std::memory_order_relaxed);
@@ -92,7 +93,7 @@ class Pool {
     std::mutex busy_;
     int helpers_ = 0;
     Job jobs_[kJobs];
-    alignas(64) std::atomic<uint64_t> next_{0};  // the job's number, and in the lower half its next part
+    alignas(64) std::atomic<uint64_t> next_{0};  // the job's number, and in the lower 32 bits its next part
     alignas(64) std::atomic<int64_t> done_{0};
     std::atomic<int> wanted_{0};
     std::mutex sleep_;
@@ -103,7 +104,7 @@ class Pool {
 }  // namespace
 
 void run(int64_t parts, int64_t threads, Work work, void* context) {
-    static Pool* const pool = new Pool;  // never destroyed: its threads sleep in it until the process ends
+    static Pool* const pool = new Pool;  // never destroyed: its threads use it until the process ends
     pool->run(parts, threads, work, context);
 }
 

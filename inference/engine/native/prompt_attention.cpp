@@ -1,8 +1,8 @@
-// Causal attention of a prompt's rows over the KV cache, in blocks of up to 16 rows and one head.
+// Causal attention of a prompt's rows over the KV cache, in tiles of up to 16 rows and one head.
 //
-// The rows of a block lie side by side in the vectors, so scores, their maximum and the weighted sum of the values
-// are computed for all of them at once, and no row takes part in another's numbers: each is summed over its tokens in
-// their order, and one that it may not see adds an exact zero. How a prompt is cut into blocks changes no bit.
+// A vector holds one number of each row of a tile, so the scores, their maximum and the weighted sum of the values are
+// computed for all rows at once, and no row affects another: each sum goes over the row's tokens in their order, and a
+// token that the row may not see adds an exact zero. How a prompt is cut into tiles changes no bit.
 
 #include <limits>
 
@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kRows = 16;
 constexpr int kRowVectors = kRows / kLanes;
-constexpr int kAtOnce = std::clamp((kRegisters - 1) / kRowVectors - 1, 1, 16);  // columns of a tile
+constexpr int kColumns = std::clamp((kRegisters - 1) / kRowVectors - 1, 1, 16);  // columns computed together
 
 // out[n][row] = sum over k of a[k * a_step + n * a_next] * b[k][row], for N columns of kRows rows.
 template <int N>
@@ -46,14 +46,14 @@ void multiply(const float* a, int64_t a_step, int64_t a_next, const Vector* b, i
 void multiply_all(const float* a, int64_t a_step, int64_t a_next, const Vector* b, int64_t depth, int64_t columns,
                   Vector* out) {
     int64_t n = 0;
-    for (; n + kAtOnce <= columns; n += kAtOnce) {
-        multiply<kAtOnce>(a + n * a_next, a_step, a_next, b, depth, out + n * kRowVectors);
+    for (; n + kColumns <= columns; n += kColumns) {
+        multiply<kColumns>(a + n * a_next, a_step, a_next, b, depth, out + n * kRowVectors);
     }
     for (; n < columns; ++n) multiply<1>(a + n * a_next, a_step, a_next, b, depth, out + n * kRowVectors);
 }
 
-// Turns scores, [tokens][kRows], into weights, of which row r may have those of the first `visible + r` tokens;
-// totals: the sum of each row's weights.
+// Turns scores, [tokens][kRows], into weights; row r may see the first `visible + r` tokens. totals: the sum of each
+// row's weights.
 void softmax(float* scores, int64_t tokens, int64_t visible, float scale, float* totals) {
     float highest[kRows];
     for (int r = 0; r < kRows; ++r) highest[r] = -std::numeric_limits<float>::infinity(), totals[r] = 0.0f;
@@ -73,7 +73,7 @@ void softmax(float* scores, int64_t tokens, int64_t visible, float scale, float*
     }
 }
 
-Vector* room(std::vector<Vector>& buffer, int64_t rows) {
+Vector* scratch(std::vector<Vector>& buffer, int64_t rows) {
     if (static_cast<int64_t>(buffer.size()) < rows * kRowVectors) buffer.resize((rows + 256) * kRowVectors);
     return buffer.data();
 }
@@ -93,12 +93,12 @@ void attend_all(const AttentionCall& call, const Pools<Rows>& pools) {
         }
     });
     pool::for_each(count * shape.heads, call.threads, [&](int64_t part) {
-        thread_local std::vector<Vector> turned, scored, summed;
+        thread_local std::vector<Vector> queries_buffer, scores_buffer, sums_buffer;
         thread_local std::vector<float> widened;
         const PromptTile tile = call.tiles[count - 1 - part / shape.heads];  // the longest first
         const int64_t head = part % shape.heads;
         const int64_t tokens = tile.past + tile.rows;
-        float* queries = reinterpret_cast<float*>(room(turned, shape.dim));  // [dim][kRows]
+        float* queries = reinterpret_cast<float*>(scratch(queries_buffer, shape.dim));  // [dim][kRows]
         for (int64_t d = 0; d < shape.dim; ++d) {
             for (int64_t r = 0; r < kRows; ++r) {
                 const float* from = rows.queries + (tile.row + r) * rows.query.row + head * rows.query.head;
@@ -107,12 +107,12 @@ void attend_all(const AttentionCall& call, const Pools<Rows>& pools) {
         }
         const int64_t slot = head / groups * pools.slots + tile.first_slot;
         const float* keys = pools.keys.rows(slot, tokens, widened);
-        Vector* scores = room(scored, tokens);
-        multiply_all(keys, 1, shape.dim, turned.data(), shape.dim, tokens, scores);
+        Vector* scores = scratch(scores_buffer, tokens);
+        multiply_all(keys, 1, shape.dim, queries_buffer.data(), shape.dim, tokens, scores);
         float totals[kRows];
         softmax(reinterpret_cast<float*>(scores), tokens, tile.past + 1, scale, totals);
         const float* values = pools.values.rows(slot, tokens, widened);
-        Vector* sums = room(summed, shape.value_dim);
+        Vector* sums = scratch(sums_buffer, shape.value_dim);
         multiply_all(values, shape.value_dim, 1, scores, tokens, shape.value_dim, sums);
         const float* sum = reinterpret_cast<const float*>(sums);
         for (int64_t r = 0; r < tile.rows; ++r) {

@@ -1,4 +1,4 @@
-// Vectors as wide as this generation of CPUs has them.
+// Vectors as wide as those of this generation of CPUs.
 
 #pragma once
 
@@ -20,7 +20,7 @@ constexpr int kLanes = 4, kRegisters = 16;
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4)));
 
-// Before the loops over a tile: only when they are unrolled early does the compiler keep its sums in registers.
+// Stands before the loops over a tile: only if they are unrolled early does the compiler keep the sums in registers.
 #define UNROLLED _Pragma("GCC unroll 64")
 
 template <int kCount>

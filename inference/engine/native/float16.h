@@ -1,4 +1,4 @@
-// Numbers of 16 bits (IEEE 754's binary16), in which keys and values may be kept.
+// float16 (IEEE 754's binary16), in which keys and values may be kept.
 
 #pragma once
 
@@ -15,21 +15,21 @@
 
 namespace {
 
-constexpr float kMostHalf = 65504.0f;
+constexpr float kLargestFloat16 = 65504.0f;
 
 inline float widened(uint16_t number) {
     const uint32_t sign = static_cast<uint32_t>(number & 0x8000) << 16, rest = number & 0x7fff;
     uint32_t bits = rest << 13;
     float value;
     std::memcpy(&value, &bits, sizeof value);
-    value *= 0x1p112f;  // exponents count from elsewhere, and numbers with the least one so become right as well
+    value *= 0x1p112f;  // corrects the exponent's bias, and makes subnormal numbers right as well
     std::memcpy(&bits, &value, sizeof bits);
     bits |= sign | (rest > 0x7c00 ? 0x7fc00000u : 0);
     std::memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-// To the nearest, of two the even one; what is too large as the largest.
+// To the nearest, ties to even. A number that is too large, infinity included, becomes the largest finite one.
 inline uint16_t narrowed(float value) {
     uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);
@@ -37,8 +37,8 @@ inline uint16_t narrowed(float value) {
     if (rest > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
     float size;
     std::memcpy(&size, &rest, sizeof size);
-    if (size >= kMostHalf) return static_cast<uint16_t>(sign | 0x7bff);
-    if (size < 0x1p-14f) {  // added to a half, such a number leaves its own bits at the end
+    if (size >= kLargestFloat16) return static_cast<uint16_t>(sign | 0x7bff);
+    if (size < 0x1p-14f) {  // added to 0.5, such a number leaves its own bits at the end
         size += 0.5f;
         std::memcpy(&bits, &size, sizeof bits);
         return static_cast<uint16_t>(sign | (bits - 0x3f000000));
@@ -46,7 +46,7 @@ inline uint16_t narrowed(float value) {
     return static_cast<uint16_t>(sign | ((rest - (112u << 23) + 0xfff + (rest >> 13 & 1)) >> 13));
 }
 
-// As many as a vector has.
+// As many numbers as a vector has lanes.
 inline Vector widened_vector(const uint16_t* from) {
 #if defined(__AVX512F__)
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
