@@ -81,8 +81,9 @@ def test_a_body_that_is_no_object_is_refused_by_what_it_is(generate: Any, body: 
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_the_counts(generate: Any, engine: Engine) -> None:
-    prompt = "word " * engine.context_length
+    prompt = "w " * engine.context_length
     document = problem(generate({"prompt": prompt, "max_new_tokens": 7}), 422)
+    assert document["code"] == "prompt_too_long"
     assert [error["field"] for error in document["errors"]] == ["prompt"]
     for count in (len(prompt), 7, engine.context_length):
         assert str(count) in document["detail"]

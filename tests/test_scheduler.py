@@ -41,6 +41,9 @@ class Letters:
         assert not isinstance(prompt, Chat)
         return tuple(ord(letter) - ord("a") for letter in prompt) if isinstance(prompt, str) else prompt
 
+    def least_tokens(self, prompt: Prompt) -> int:
+        return 0
+
     def decode(self, token_ids: Any) -> str:
         return "".join(chr(ord("a") + token_id) for token_id in token_ids)
 

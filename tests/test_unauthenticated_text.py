@@ -90,7 +90,8 @@ def test_an_address_with_a_zone_is_stored_without_it(
 ) -> None:
     settings.TRUSTED_PROXIES = ("10.0.0.0/8",)
     issued = services.create_key(name="search")
-    for sent in ({"REMOTE_ADDR": address}, {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": address}):
+    forwarded: dict[str, Any] = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": address}
+    for sent in ({"REMOTE_ADDR": address}, forwarded):
         problem(client.get("/keys/me", headers={"X-API-Key": tokens.generate()}, **sent), 403)
         response = client.get("/keys/me", headers={"X-API-Key": issued.plaintext}, **sent)
         assert response.status_code == 200

@@ -36,6 +36,8 @@ class Backend(Protocol):
     def prepare(self, request: GenerationRequest) -> PreparedRequest:
         """Check a request and count its prompt; costs nothing else.
 
+        A prompt that cannot fit by its length alone is not tokenised.
+
         Raises:
             EmptyPrompt, PromptTooLong, InvalidChat: the request can never be generated.
         """

@@ -97,6 +97,15 @@ class Engine:
         Raises:
             EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: it can never be generated.
         """
+        # Tokenising a megabyte takes a second.
+        least_tokens = self._tokenizer.least_tokens(request.prompt)
+        if least_tokens + request.max_new_tokens > self.context_length:
+            raise PromptTooLong(
+                prompt_tokens=least_tokens,
+                max_new_tokens=request.max_new_tokens,
+                limit=self.context_length,
+                at_least=True,
+            )
         prompt_ids = self._tokenizer.encode(request.prompt)
         if not prompt_ids:
             raise EmptyPrompt

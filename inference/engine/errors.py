@@ -12,11 +12,14 @@ class EngineError(Exception):
 class PromptTooLong(EngineError):
     """Prompt and new tokens together exceed what one request may use."""
 
-    def __init__(self, *, prompt_tokens: int, max_new_tokens: int, limit: int) -> None:
+    def __init__(
+        self, *, prompt_tokens: int, max_new_tokens: int, limit: int, at_least: bool = False
+    ) -> None:
         self.prompt_tokens, self.max_new_tokens, self.limit = prompt_tokens, max_new_tokens, limit
+        bound = "at least " if at_least else ""
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens and max_new_tokens asks for {max_new_tokens} more: "
-            f"{prompt_tokens + max_new_tokens} in total, and at most {limit} fit."
+            f"The prompt has {bound}{prompt_tokens} tokens and max_new_tokens asks for {max_new_tokens} "
+            f"more: {bound}{prompt_tokens + max_new_tokens} in total, and at most {limit} fit."
         )
 
 

@@ -7,6 +7,7 @@ from jinja2 import TemplateError
 
 from inference.engine.detokenizer import Decoder
 from inference.engine.errors import InvalidChat
+from inference.engine.prompt_bound import prompt_bound
 from inference.engine.request import Chat, Prompt
 from inference.engine.vocabulary import Kind, Vocabulary
 
@@ -26,6 +27,10 @@ class Tokenizer(Decoder, Protocol):
         """
         ...
 
+    def least_tokens(self, prompt: Prompt) -> int:
+        """The fewest tokens that the prompt can have, without tokenising it; 0 if that is unknown."""
+        ...
+
 
 class HuggingFaceTokenizer:
     """A model's own tokenizer and chat template.
@@ -38,6 +43,7 @@ class HuggingFaceTokenizer:
         self._tokenizer = tokenizer
         self._vocabulary = Vocabulary(tokenizer, rows=rows)
         self._vocabulary.warn_of_tokens_without_embedding()
+        self._least_tokens = prompt_bound(tokenizer)
         self.special_ids: Mapping[str, int] = self._vocabulary.special_ids
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
@@ -50,6 +56,15 @@ class HuggingFaceTokenizer:
                 token_ids = prompt
         self._vocabulary.check(token_ids)
         return token_ids
+
+    def least_tokens(self, prompt: Prompt) -> int:
+        match prompt:
+            case str():
+                return self._least_tokens(prompt)
+            case Chat():
+                return 0  # a template may leave out messages
+            case _:
+                return len(prompt)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return self._vocabulary.decode(token_ids)
