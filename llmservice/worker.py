@@ -12,6 +12,8 @@ from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
+from llmservice import readiness
+
 # All other parse errors are answered with 400.
 STATUSES: dict[type[errors.ParseException], int] = {
     errors.LimitRequestLine: 414,
@@ -31,7 +33,30 @@ OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.C
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Answers malformed requests with a problem document, and logs them without their content."""
+    """Leaves connections to the workers that can generate, and answers malformed requests with a problem.
+
+    A malformed request is logged without its content.
+    """
+
+    def notify(self) -> None:
+        """The main loop calls this at least every second."""
+        super().notify()
+        readiness.WORKERS.declare(self.age, ready=self.alive and readiness.can_generate())
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled and self.alive and readiness.may_accept(self.age))
+
+    def accept(self, listener: socket.socket) -> None:
+        if readiness.may_accept(self.age):
+            super().accept(listener)
+        else:
+            super().set_accept_enabled(False)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        # Whoever kept a connection to a worker that cannot generate would not reach those that can.
+        can_generate = readiness.can_generate()
+        self.max_keepalived = self.cfg.worker_connections - self.cfg.threads if can_generate else 0
+        return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         if not isinstance(exc, errors.ParseException) or isinstance(exc, OURS):
