@@ -9,12 +9,24 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llmservice.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import InterfaceError, OperationalError, ProgrammingError
 
     try:
         execute_from_command_line(sys.argv)
+        sys.stdout.flush()
     except ImproperlyConfigured as error:
         # A mistake in the settings: the sentence suffices, a trace would only hide it.
         sys.exit(str(error))
+    except (InterfaceError, OperationalError, ProgrammingError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        from llmservice.database import explain
+
+        sys.exit(explain(error))
+    except BrokenPipeError:
+        # Whoever read the output has read enough, as `head` does. Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

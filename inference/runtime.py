@@ -119,17 +119,19 @@ def _load(on_failure: Callable[[], None]) -> None:
         loaded = load_engine(model_source.fetch(name), name=model_source.public_name(name), config=config)
     except ModelUnavailable as error:
         _fail(str(error), on_failure)
-    except Exception:
-        logger.exception("Loading the model failed.")
-        _fail(f"The model {name} could not be loaded; the log says why.", on_failure)
+    except Exception as error:
+        _fail(f"The model {name} could not be loaded; the log says why.", on_failure, unexpected=error)
     else:
         if not _replace(Status(State.READY), loaded, only_from=State.LOADING):
             loaded.stop()  # the worker was told to end meanwhile
 
 
-def _fail(reason: str, on_failure: Callable[[], None]) -> None:
+def _fail(reason: str, on_failure: Callable[[], None], *, unexpected: Exception | None = None) -> None:
+    if not _replace(Status(State.DEAD, reason), None, only_from=State.LOADING):
+        return  # the process ends, and took from the loading what it needs
+    if unexpected is not None:
+        logger.error("Loading the model failed.", exc_info=unexpected)
     logger.critical("%s", reason)
-    _replace(Status(State.DEAD, reason), None)
     on_failure()
 
 

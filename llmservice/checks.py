@@ -1,4 +1,4 @@
-"""Warnings about settings that are harmless only while no other machine can reach the service.
+"""Warnings about settings with which the service starts, but is open to others or slow.
 
 Django's `check` command shows them, and the server logs them at its start.
 """
@@ -11,6 +11,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register
 
+from inference.engine.config import usable_cpus
 from llmservice.environment import DEFAULT_API_KEY
 
 
@@ -32,6 +33,21 @@ def reachable_by_others(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
 def deployed(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """The same warnings for `check --deploy`, whatever HOST is: a proxy may forward to a loopback address."""
     return list(_warnings("this is a deployment")) if is_loopback(settings.HOST) else []
+
+
+@register()
+def more_threads_than_cpus(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """A warning, not an error: a container's CPUs can change while its settings stay."""
+    cpus = usable_cpus()
+    if cpus >= settings.LLM_THREADS:
+        return []
+    return [
+        Warning(
+            f"LLM_THREADS is {settings.LLM_THREADS}, but this process may use only {cpus} CPUs: set it to at "
+            f"most {cpus}, or to 0 for all of them, because threads that share a CPU slow each other down.",
+            id="llmservice.W003",
+        )
+    ]
 
 
 def _warnings(why: str) -> Iterator[CheckMessage]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error
+from django.db import Error, ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 # A request that gets no connection within this time is answered with 503.
@@ -82,10 +82,21 @@ def first_line(error: Error) -> str:
 
 def explain(error: Error) -> str:
     """One sentence for the operator about an error of the database."""
+    if _lacks_tables(error):
+        return (
+            f"The database lacks tables or columns of this version ({first_line(error)}): run "
+            "`python manage.py migrate`."
+        )
     return (
         f"The database cannot be used ({first_line(error)}): check that it is running and can be written to, "
         "and that DATABASE_URL is correct."
     )
+
+
+def _lacks_tables(error: Error) -> bool:
+    if isinstance(error, ProgrammingError):  # PostgreSQL: undefined_table, undefined_column
+        return getattr(error.__cause__, "sqlstate", None) in ("42P01", "42703")
+    return first_line(error).startswith(("no such table", "no such column"))
 
 
 @contextmanager

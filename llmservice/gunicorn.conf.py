@@ -13,13 +13,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from types import FrameType
 
 from django.core.exceptions import ImproperlyConfigured
 from gunicorn.arbiter import Arbiter
 
-from llmservice import logs
+from llmservice import logs, readiness
+from llmservice.arbiter import RollingArbiter
 from llmservice.environment import BASE_DIR, Environment
+from llmservice.server.connection import LINGER_S
 from llmservice.server.worker import Worker
 
 try:
@@ -58,6 +61,7 @@ forwarded_allow_ips = ""
 
 def on_starting(server: Arbiter) -> None:
     """End the start, with one sentence, if no worker could serve."""
+    RollingArbiter.adopt(server)
     preflight = subprocess.run([sys.executable, "manage.py", "preflight"], cwd=BASE_DIR, check=False)
     if preflight.returncode:
         sys.exit(preflight.returncode)
@@ -83,9 +87,16 @@ def post_worker_init(worker: Worker) -> None:
     metrics.start_observing()
     end_worker = signal.getsignal(signal.SIGTERM)
 
+    def drain() -> None:
+        # A worker that is replaced does not refuse the next request of a client that has kept its connection:
+        # it answers, and closes the connection.
+        if readiness.WORKERS.any_other_is_ready():
+            time.sleep(LINGER_S)
+        runtime.drain()
+
     def on_sigterm(number: int, frame: FrameType | None) -> None:
         # In a thread, because a signal handler may interrupt code that holds a lock.
-        threading.Thread(target=runtime.drain, name="drain", daemon=True).start()
+        threading.Thread(target=drain, name="drain", daemon=True).start()
         if callable(end_worker):
             end_worker(number, frame)
 

@@ -2,6 +2,7 @@ import pytest
 from django.core import checks
 from pytest_django import Settings
 
+from inference.engine.config import usable_cpus
 from llmservice.checks import is_loopback
 from llmservice.environment import DEFAULT_API_KEY
 
@@ -57,3 +58,15 @@ def test_a_warning_does_not_contain_the_key(settings: Settings) -> None:
     settings.HOST, settings.API_KEY = "0.0.0.0", DEFAULT_API_KEY
 
     assert not any(DEFAULT_API_KEY in str(message.msg) for message in checks.run_checks())
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(0, False), (1, False), (1024, True)])
+def test_more_threads_than_cpus_have_a_warning_that_says_how_many_there_are(
+    settings: Settings, threads: int, expected: bool
+) -> None:
+    settings.LLM_THREADS = threads
+
+    found = [str(message.msg) for message in checks.run_checks() if message.id == "llmservice.W003"]
+
+    assert bool(found) is expected
+    assert all(f"only {usable_cpus()} CPUs" in text for text in found)

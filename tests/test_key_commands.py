@@ -109,7 +109,10 @@ def test_a_name_finds_the_key_in_use_rather_than_a_revoked_one() -> None:
     assert new.state is KeyState.REVOKED
 
 
-@pytest.mark.parametrize("command", ["rotate_key", "revoke_key"])
+@pytest.mark.parametrize(
+    "command",
+    ["rotate_key", "revoke_key", "disable_key", "enable_key", "end_grace", "key_events"],
+)
 def test_a_key_that_does_not_exist_is_an_error(command: str) -> None:
     for name in ("nothing", "999", "9" * 40):
         with pytest.raises(CommandError, match="list_keys"):
@@ -171,3 +174,83 @@ def test_every_new_secret_is_different_and_well_formed() -> None:
     secrets = {run("create_key", f"key {number}")[0].strip() for number in range(5)}
     assert len(secrets) == 5
     assert all(tokens.is_well_formed(secret) for secret in secrets)
+
+
+def test_a_key_is_disabled_and_enabled_again_with_who_and_why() -> None:
+    services.create_key(name="search")
+    assert "Disabled" in run("disable_key", "search", "--reason", "incident 7")[1]
+    key = APIKey.objects.get()
+    assert (key.state, key.disabled_reason) == (KeyState.DISABLED, "incident 7")
+    assert "Enabled" in run("enable_key", "search", "--reason", "solved")[1]
+    key.refresh_from_db()
+    assert key.state is KeyState.ACTIVE
+    enabled, disabled, _ = KeyEvent.objects.all()
+    assert [(event.kind, event.details["reason"]) for event in (disabled, enabled)] == [
+        ("disabled", "incident 7"),
+        ("enabled", "solved"),
+    ]
+    assert all(event.actor.endswith("on the command line") for event in (disabled, enabled))
+
+
+def test_a_grace_period_is_ended() -> None:
+    first = services.create_key(name="search")
+    second = run("rotate_key", "search")[0].strip()
+    run("end_grace", "search", "--reason", "all clients have switched")
+    assert not services.find_secret(first.plaintext).is_live  # type: ignore[union-attr]
+    assert services.find_secret(second).is_live  # type: ignore[union-attr]
+    event = KeyEvent.objects.latest("pk")
+    assert (event.kind, event.details) == ("grace_ended", {"reason": "all clients have switched"})
+    with pytest.raises(CommandError, match="no secret in a grace period"):
+        run("end_grace", "search")
+
+
+@pytest.mark.parametrize("command", ["disable_key", "enable_key", "end_grace"])
+def test_a_revoked_key_does_not_change(command: str) -> None:
+    services.revoke(key=services.create_key(name="search").key)
+    before = KeyEvent.objects.count()
+    with pytest.raises(CommandError):
+        run(command, "search")
+    assert KeyEvent.objects.count() == before
+
+
+def test_the_limits_that_are_given_change_and_the_others_stay() -> None:
+    services.create_key(name="search", limits={"burst": 5, "tokens_per_day": 100, "max_concurrent": 2})
+    options = ("--tokens-per-day", "unlimited", "--max-concurrent", "default")
+    run("change_limits", "search", "--requests-per-minute", "60", *options)
+    key = APIKey.objects.get()
+    assert (key.requests_per_minute, key.burst, key.tokens_per_day, key.max_concurrent) == (60, 5, 0, None)
+    event = KeyEvent.objects.latest("pk")
+    assert event.kind == "limits_changed"
+    assert event.details["limits"]["requests_per_minute"] == 60
+    assert "burst" not in event.details["limits"]
+    assert event.actor.endswith("on the command line")
+
+
+@pytest.mark.parametrize("args", [(), ("--burst", "0"), ("--burst", "9999999999")])
+def test_limits_that_cannot_be_are_refused(args: tuple[str, ...]) -> None:
+    services.create_key(name="search", limits={"burst": 5})
+    with pytest.raises(CommandError):
+        run("change_limits", "search", *args)
+    assert APIKey.objects.get().burst == 5
+
+
+def test_the_events_of_a_key_and_of_all_keys_are_listed_the_latest_first() -> None:
+    search = services.create_key(name="search").key
+    services.create_key(name="other")
+    services.disable(key=search, reason="incident 7")
+    heading, *rows = run("key_events")[0].splitlines()
+    assert heading.split() == ["at", "key", "event", "by", "from", "secret", "details"]
+    assert ["search" in row for row in rows] == [True, False, True]
+    assert "Disabled" in rows[0]
+    assert "“incident 7”" in rows[0]
+    objects = json.loads(run("key_events", "search", "--format", "json")[0])
+    assert [(row["key"], row["event"]) for row in objects] == [("search", "disabled"), ("search", "created")]
+    assert objects[0]["details"] == {"reason": "incident 7"}
+    assert [row["event"] for row in json.loads(run("key_events", "--most", "1", "--format", "json")[0])] == [
+        "disabled"
+    ]
+
+
+def test_how_long_an_old_secret_works_is_told_in_words() -> None:
+    services.create_key(name="search")
+    assert "The old secret works for 1 day more." in run("rotate_key", "search")[1]

@@ -146,3 +146,26 @@ def test_a_worker_told_to_end_while_it_loads_never_becomes_ready(
             thread.join(WAIT_S)
     assert runtime.status().state is State.DRAINING
     assert not loaded[0].alive
+
+
+def test_a_load_that_fails_because_the_process_ends_is_not_a_failure_of_the_model(
+    settings: LazySettings, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter's shutdown takes its threads from the loading, which then fails in any way."""
+    may_fail, failed = threading.Event(), threading.Event()
+
+    def load(*args: object, **kwargs: object) -> None:
+        may_fail.wait(WAIT_S)
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr("inference.engine.loader.load_engine", load)
+    settings.LLM_MODEL = str(save_tiny_model(tmp_path))
+    runtime.start(on_failure=failed.set)
+    (loading,) = (thread for thread in threading.enumerate() if thread.name == "load")
+    runtime.drain()
+    may_fail.set()
+    loading.join(WAIT_S)
+
+    assert not failed.is_set()
+    assert runtime.status().state is State.DRAINING
+    assert "cannot schedule" not in caplog.text

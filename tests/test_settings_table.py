@@ -39,3 +39,15 @@ def test_compose_passes_on_every_setting() -> None:
     }
     assert passed == set(Environment.variables()) - SET_FOR_THE_CONTAINER | OF_THE_MODEL_HUB
     assert set(environment) - passed == {"DATABASE_URL"}
+
+
+def test_the_composition_for_development_runs_every_folder_of_code_from_the_working_tree() -> None:
+    development = yaml.safe_load((BASE_DIR / "docker-compose.dev.yml").read_text())
+    mounted = {
+        volume.split(":")[0].removeprefix("./") for volume in development["services"]["service"]["volumes"]
+    }
+
+    dockerfile = (BASE_DIR / "Dockerfile").read_text()
+    code = {name.rstrip("/") for name in re.findall(r"^COPY (manage\.py|\w+/) ", dockerfile, re.MULTILINE)}
+    assert {"manage.py", "inference"} <= code
+    assert mounted == code

@@ -2,12 +2,13 @@
 
 import getpass
 import re
-from argparse import ArgumentTypeError
+from argparse import SUPPRESS, ArgumentTypeError
 from datetime import UTC, date, datetime, timedelta
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.events import Actor
+from accounts.key_fields import LIMITS
 from accounts.models import APIKey
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -69,6 +70,20 @@ def limit(text: str) -> int | None:
     if not text.isdecimal() or int(text[:19]) == 0:
         raise ArgumentTypeError(f"{text!r} is not a positive whole number, “unlimited” or “default”")
     return int(text[:19])
+
+
+def count(text: str) -> int:
+    """Parse a number of things to list, at least one."""
+    if not text.isdecimal() or int(text[:9]) == 0:
+        raise ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text[:9])
+
+
+def add_limits(parser: CommandParser) -> None:
+    """Add an option for each limit. One that is not given is not in the command's options."""
+    for name in LIMITS:
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=limit, default=SUPPRESS, help="a number, “unlimited” or “default”")
 
 
 def operator() -> Actor:

@@ -11,6 +11,8 @@ from filelock import FileLock
 
 from accounts.bootstrap import BootstrapError, Bootstrapped, Superuser, bootstrap
 from llmservice.database import check_connection, explain, separate_connection
+from llmservice.management.refusal import CannotServe
+from llmservice.management.schema import refuse_newer
 
 # Arbitrary, but the same for all processes of this service.
 ADVISORY_LOCK = 0x11735E12
@@ -33,6 +35,7 @@ def prepare_database(*, generate_password: bool) -> Bootstrapped:
             _create_var_dir()
         check_connection(connection)
         with _one_at_a_time():
+            refuse_newer(connection)
             call_command("migrate", verbosity=0)
             return bootstrap(
                 api_key=settings.API_KEY,
@@ -41,7 +44,7 @@ def prepare_database(*, generate_password: bool) -> Bootstrapped:
             )
     except Error as error:
         raise CommandError(explain(error)) from error
-    except BootstrapError as error:
+    except (BootstrapError, CannotServe) as error:
         raise CommandError(str(error)) from error
 
 
@@ -64,5 +67,16 @@ def _one_at_a_time() -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
             yield  # closing the connection releases the lock
     else:
-        with FileLock(settings.VAR_DIR / "start.lock"):
+        # Beside the database: processes with one database may have different values of VAR_DIR.
+        lock = FileLock(f"{connection.settings_dict['NAME']}.lock")
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise CannotServe(
+                f"The file {lock.lock_file} cannot be created ({error.strerror}): let this user write to "
+                "its folder, or choose another one with DATABASE_URL or VAR_DIR."
+            ) from error
+        try:
             yield
+        finally:
+            lock.release()

@@ -18,6 +18,7 @@ from functools import partial
 from gunicorn.http import errors, wsgi
 from gunicorn.workers import base
 
+from llmservice import readiness
 from llmservice.server import refusals
 from llmservice.server.connection import INTERIM, LINGER_S, Connection, Phase
 from llmservice.server.incoming import Message
@@ -54,6 +55,11 @@ class Worker(base.Worker):  # type: ignore[misc]
         super().init_process()
 
     # --- The loop
+
+    def notify(self) -> None:
+        """Tell the master process that the loop runs, and the other workers whether this one can generate."""
+        super().notify()
+        readiness.WORKERS.declare(self.age, ready=self.alive and readiness.can_generate())
 
     def run(self) -> None:
         """Serve until the worker is told to end, then answer what has been received."""
@@ -170,7 +176,8 @@ class Worker(base.Worker):  # type: ignore[misc]
     # --- Connections
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Take new connections from now on, or none."""
+        """Take new connections from now on, or none; a worker that loads leaves them to those that are ready."""
+        enabled = enabled and self.alive and readiness.may_accept(self.age)
         if enabled == self._accepting:
             return
         self._accepting = enabled
@@ -193,11 +200,17 @@ class Worker(base.Worker):  # type: ignore[misc]
                 connection.deadline = min(connection.deadline, time.monotonic() + LINGER_S)
 
     def may_keep_alive(self) -> bool:
-        """Whether a connection is kept for the client's next request."""
-        return self.alive and self.cfg.keepalive > 0
+        """Whether a connection is kept for the client's next request.
+
+        A connection to a worker that cannot generate would keep its client from those that can.
+        """
+        return self.alive and self.cfg.keepalive > 0 and readiness.can_generate()
 
     def accept(self, listener: socket.socket) -> None:
         """Take the connections that wait: several at once, unless other workers would take some of them."""
+        if not readiness.may_accept(self.age):
+            self.set_accept_enabled(False)
+            return
         for _ in range(ACCEPTED_AT_ONCE if self.cfg.workers == 1 else 1):
             if len(self.connections) >= self._max_connections and not self._evict():
                 self.set_accept_enabled(False)

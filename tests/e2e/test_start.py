@@ -1,9 +1,11 @@
 """How the service starts and ends, and what an operator sees after a mistake."""
 
 import signal
+import sqlite3
 import stat
 import subprocess
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,10 +36,10 @@ def failing_setup(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def refusal(environ: dict[str, str]) -> str:
+def refusal(environ: dict[str, str], command: Sequence[str] = ()) -> str:
     """The one line that gunicorn prints, after its own first one, when it does not start."""
     done = subprocess.run(
-        python(*GUNICORN),
+        command or python(*GUNICORN),
         cwd=BASE_DIR,
         env=environ,
         capture_output=True,
@@ -90,6 +92,27 @@ def test_a_database_without_tables_stops_the_start(tmp_path: Path, quickstart_mo
     said = refusal(service_environ(tmp_path, LLM_MODEL=str(quickstart_model)))
 
     assert "manage.py migrate" in said
+
+
+def test_the_database_of_a_newer_version_stops_the_start_and_the_setup(environ: dict[str, str]) -> None:
+    with sqlite3.connect(Path(environ["VAR_DIR"]) / "db.sqlite3") as database:
+        database.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('accounts', '9999_new', '2030-01-01')"
+        )
+    database.close()
+
+    said = refusal(environ)
+    assert said.startswith("A newer version has migrated the database, to accounts.9999_new: ")
+    assert failing_setup(environ).stderr == f"CommandError: {said}\n"
+
+
+def test_no_temporary_folder_that_can_be_written_to_stops_the_start(environ: dict[str, str]) -> None:
+    # Not even root can write a file of more than 0 bytes then.
+    command = ("bash", "-c", 'ulimit -f 0 && exec "$@"', "bash", *python(*GUNICORN))
+
+    said = refusal(environ, command=command)
+
+    assert said.startswith("No temporary folder can be written to: set TMPDIR")
 
 
 def test_an_unreachable_database_stops_the_start(environ: dict[str, str]) -> None:

@@ -21,9 +21,7 @@ class Command(BaseCommand):
         expiry = parser.add_mutually_exclusive_group()
         expiry.add_argument("--expires-in", type=arguments.duration, help="for example 90d")
         expiry.add_argument("--expires-at", type=arguments.moment, help="for example 2026-12-31")
-        for name in LIMITS:
-            option = f"--{name.replace('_', '-')}"
-            parser.add_argument(option, type=arguments.limit, help="a number, “unlimited” or “default”")
+        arguments.add_limits(parser)
         parser.add_argument(
             "--network",
             action="append",
@@ -49,7 +47,7 @@ class Command(BaseCommand):
                 owner=options["owner"],
                 note=options["note"],
                 expires_at=expires_at,
-                limits={name: options[name] for name in LIMITS},
+                limits={name: options[name] for name in LIMITS if name in options},
                 allowed_networks=options["network"],
                 scopes=options["scope"] or Scope.values,
                 by=arguments.operator(),

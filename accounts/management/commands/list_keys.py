@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from accounts.key_fields import LIMITS
+from accounts.management import table
 from accounts.models import APIKey, KeyState
 
 COLUMNS = ("number", "name", "state", "owner", "secrets", "last_used", "expires")
@@ -27,11 +28,9 @@ class Command(BaseCommand):
         if options["format"] == "json":
             self.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False))
             return
-        lines = [COLUMNS, *(tuple(_cell(row[column]) for column in COLUMNS) for row in rows)]
-        widths = [max(len(line[index]) for line in lines) for index in range(len(COLUMNS))]
-        for line in lines:
-            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            self.stdout.write("  ".join(cells).rstrip())
+        cells = [tuple(_cell(row[column]) for column in COLUMNS) for row in rows]
+        for line in table.lines([COLUMNS, *cells]):
+            self.stdout.write(line)
 
 
 def _row(key: APIKey) -> dict[str, Any]:

@@ -30,6 +30,6 @@ class Command(BaseCommand):
             issued = services.rotate(key=key, grace=grace, reason=options["reason"], by=arguments.operator())
         except services.KeyChangeError as refused:
             raise CommandError(str(refused)) from refused
-        old = f"works for another {duration(grace)}" if grace else "no longer works"
+        old = f"works for {duration(grace)} more" if grace else "no longer works"
         self.stderr.write(f"Rotated the API key “{key}”. The old secret {old}. The new secret is:")
         self.stdout.write(issued.plaintext)

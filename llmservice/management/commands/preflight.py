@@ -2,23 +2,21 @@ import errno
 import logging
 import socket
 import sys
+import tempfile
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error, connection
-from django.db.migrations.executor import MigrationExecutor
 
 from inference import runtime
 from inference.engine.errors import ModelUnavailable
 from llmservice.database import check_connection, explain
+from llmservice.management import schema
+from llmservice.management.refusal import CannotServe
 
 logger = logging.getLogger(__name__)
-
-
-class CannotServe(Exception):
-    """The service cannot start; the text is one sentence that tells the operator what to do."""
 
 
 class Command(BaseCommand):
@@ -31,12 +29,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--before-setup",
             action="store_true",
-            help="check only the port; neither database nor model have to exist yet",
+            help="check only the port and the temporary folder; neither database nor model have to exist yet",
         )
 
     def handle(self, *args: Any, before_setup: bool, **options: Any) -> None:
         try:
             check_port(settings.HOST, settings.PORT)
+            check_temporary_folder()
             if not before_setup:
                 check_settings()
                 check_database()
@@ -64,6 +63,17 @@ def check_port(host: str, port: int) -> None:
             ) from error
 
 
+def check_temporary_folder() -> None:
+    """Raises CannotServe if there is none: the workers' heartbeats and metrics are files in it."""
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise CannotServe(
+            "No temporary folder can be written to: set TMPDIR to a folder that this user can write to, and "
+            "check that its disk is not full."
+        ) from error
+
+
 def check_settings() -> None:
     """Log the warnings of Django's system checks. Raises CannotServe if they report an error."""
     for message in checks.run_checks():
@@ -76,11 +86,7 @@ def check_database() -> None:
     """Raises CannotServe if the database cannot be used or its tables are not those of this version."""
     try:
         check_connection(connection)
-        executor = MigrationExecutor(connection)
+        schema.refuse_newer(connection)
+        schema.refuse_older(connection)
     except Error as error:
         raise CannotServe(explain(error)) from error
-    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if missing:
-        raise CannotServe(
-            f"The database lacks {len(missing)} migrations of this version: run `python manage.py migrate`."
-        )
