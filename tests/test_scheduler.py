@@ -41,6 +41,9 @@ class Letters:
         assert not isinstance(prompt, Chat)
         return tuple(ord(letter) - ord("a") for letter in prompt) if isinstance(prompt, str) else prompt
 
+    def token_bytes(self, token_id: int) -> bytes:
+        return self.decode([token_id]).encode()
+
     def decode(self, token_ids: Any) -> str:
         return "".join(chr(ord("a") + token_id) for token_id in token_ids)
 

@@ -25,12 +25,12 @@ from inference.engine.errors import (
 )
 from inference.engine.load import Load
 from inference.engine.request import Generation, GenerationRequest, PreparedRequest
-from inference.engine.sampler import Array
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
 from inference.engine.slots import SlotPool
 from inference.engine.tokenizer import Tokenizer
+from inference.engine.top_k import Array
 
 logger = logging.getLogger(__name__)
 

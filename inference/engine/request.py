@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from inference.engine.errors import EngineError
+from inference.engine.logprobs import TokenLogprobs
 
 FinishReason = Literal["length", "stop"]
 
@@ -53,6 +54,7 @@ class GenerationRequest:
     Attributes:
         max_new_tokens: the most tokens to generate.
         stop: strings that end the text; the one found is not part of it.
+        logprobs: report each new token's log-probability and so many alternatives; None reports none.
         owner: who asks; owners share a backend evenly.
         timeout_s: seconds after its submission at which the request is ended; None sets no limit.
     """
@@ -61,6 +63,7 @@ class GenerationRequest:
     sampling: SamplingParams
     max_new_tokens: int = 50
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
     owner: str = ""
     timeout_s: float | None = None
 
@@ -91,22 +94,34 @@ class Event:
     Attributes:
         text: what became final; may be empty, while a character or a stop string is incomplete.
         token_ids: the tokens that were generated.
+        logprobs: those of `token_ids`; empty if the request did not ask for them.
         finish_reason: why the text ends here; None while it goes on.
     """
 
     text: str
     token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...] = ()
     finish_reason: FinishReason | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """A finished generation; `text` is the new text without the prompt."""
+    """A finished generation.
+
+    Attributes:
+        text: the new text without the prompt.
+        prompt_tokens: how many tokens the prompt has.
+        completion_tokens: how many were generated.
+        token_ids: those; with the token that ended the text, which `text` does not contain.
+        logprobs: of `token_ids`; empty if the request did not ask for them.
+    """
 
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class Generation:

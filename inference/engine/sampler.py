@@ -6,16 +6,12 @@ random number generator and draws one number per token, so its text depends on n
 
 import random
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from inference.engine.errors import GenerationFailed
 from inference.engine.request import SamplingParams
-
-_GROUP = 64
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from inference.engine.top_k import Array, largest
 
 
 class Sampler:
@@ -60,7 +56,7 @@ class Candidates:
 def distribution(logits: Array, params: SamplingParams) -> Candidates:
     """The distribution that `params` define over finite logits, `[vocabulary]`, already penalised."""
     if 0 < params.top_k < len(logits):
-        tokens = _largest(logits, params.top_k)
+        tokens = largest(logits, params.top_k)
         logits = logits[tokens]
     else:
         tokens = np.arange(len(logits))
@@ -89,25 +85,3 @@ def _softmax(logits: Array, temperature: float) -> Array:
     weights: Array = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
     weights /= weights.sum()
     return weights
-
-
-def _largest(logits: Array, count: int) -> Array:
-    """The indices of the `count` largest logits and of all that tie with the smallest of them.
-
-    Ties are kept, as in TopKLogitsWarper. Only groups of the vocabulary whose maximum is among the `count`
-    largest maxima can hold them.
-    """
-    groups = len(logits) // _GROUP
-    if groups <= count:
-        return _at_least(logits, count)
-    body = logits[: groups * _GROUP].reshape(groups, _GROUP)
-    chosen = _at_least(body.max(axis=1), count)
-    indices = np.concatenate(
-        ((chosen[:, None] * _GROUP + np.arange(_GROUP)).ravel(), np.arange(groups * _GROUP, len(logits)))
-    )
-    return indices[_at_least(logits[indices], count)]
-
-
-def _at_least(scores: Array, count: int) -> Array:
-    """The indices of the `count` largest scores and of all that equal the smallest of them."""
-    return np.flatnonzero(scores >= np.partition(scores, -count)[-count])

@@ -2,11 +2,13 @@
 
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError
+from inference.engine.logprobs import TokenLogprobs, token_logprobs
 from inference.engine.request import Completion, Event, FinishReason, Generation, PreparedRequest
-from inference.engine.sampler import Array, Sampler
+from inference.engine.sampler import Sampler
 from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots
 from inference.engine.tokenizer import Tokenizer
+from inference.engine.top_k import Array
 
 
 class Sequence:
@@ -42,6 +44,7 @@ class Sequence:
         self._prompt_tokens = prepared.prompt_tokens
         self._computed = 0
         self._eos_ids = eos_ids
+        self._tokenizer = tokenizer
         self._sampler = Sampler(self.request.sampling)
         self._detokenizer = Detokenizer(tokenizer, prepared.prompt_ids, self.request.stop)
 
@@ -87,9 +90,13 @@ class Sequence:
             pieces.append(self._detokenizer.finish())
             if self._detokenizer.stopped:
                 reason = "stop"
-        self.generation.publish(
-            Event(text="".join(pieces), token_ids=tuple(accepted), finish_reason=reason), now=now
+        event = Event(
+            text="".join(pieces),
+            token_ids=tuple(accepted),
+            logprobs=self._logprobs(logits[: len(accepted)], accepted),
+            finish_reason=reason,
         )
+        self.generation.publish(event, now=now)
         if reason is not None:
             self._complete(reason, now=now)
 
@@ -107,6 +114,12 @@ class Sequence:
         generated = len(self.token_ids) - self._prompt_tokens
         return "length" if generated == self.request.max_new_tokens else None
 
+    def _logprobs(self, logits: Array, token_ids: list[int]) -> tuple[TokenLogprobs, ...]:
+        top = self.request.logprobs
+        if top is None:
+            return ()
+        return tuple(token_logprobs(logits, token_ids, top=top, token_bytes=self._tokenizer.token_bytes))
+
     def _complete(self, reason: FinishReason, *, now: float) -> None:
         self.finished = True
         completion = Completion(
@@ -114,5 +127,7 @@ class Sequence:
             finish_reason=reason,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self.generation.completion_tokens,
+            token_ids=tuple(self.token_ids[self._prompt_tokens :]),
+            logprobs=tuple(one for event in self.generation.events_from(0) for one in event.logprobs),
         )
         self.generation.finish(completion, now=now)

@@ -26,6 +26,10 @@ class Tokenizer(Decoder, Protocol):
         """
         ...
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes of a token; any id may be asked for."""
+        ...
+
 
 class HuggingFaceTokenizer:
     """A model's own tokenizer and chat template.
@@ -56,6 +60,9 @@ class HuggingFaceTokenizer:
 
     def kind(self, token_id: int) -> Kind:
         return self._vocabulary.kind(token_id)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._vocabulary.token_bytes(token_id)
 
     def _encode_chat(self, chat: Chat) -> tuple[int, ...]:
         if not self._tokenizer.chat_template:
