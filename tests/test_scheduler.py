@@ -33,6 +33,7 @@ class Letters:
     """A tokenizer whose tokens are the letters from `a` on."""
 
     special_ids: Mapping[str, int] = {}
+    vocabulary_size = VOCABULARY
 
     def kind(self, token_id: int) -> Kind:
         return Kind.TEXT

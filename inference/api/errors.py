@@ -12,12 +12,14 @@ from inference.engine.errors import (
     PromptTooLong,
     TokenWithoutEmbedding,
     Unavailable,
+    UnknownToken,
 )
 from llmservice.http.problems import CLIENT_CLOSED_REQUEST, Meaning
 
 MEANINGS: dict[type[Exception], Meaning] = {
     EmptyPrompt: Meaning(status=422, reason="invalid", field="prompt"),
     TokenWithoutEmbedding: Meaning(status=422, reason="invalid", field="prompt"),
+    UnknownToken: Meaning(status=422, reason="invalid"),
     PromptTooLong: Meaning(status=422, reason="invalid", field="prompt"),
     InvalidChat: Meaning(status=422, reason="invalid", field="messages"),
     Overloaded: Meaning(status=503, reason="overloaded", outcome=Outcome.OVERLOADED),

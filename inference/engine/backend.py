@@ -37,7 +37,8 @@ class Backend(Protocol):
         """Check a request and count its prompt; costs nothing else.
 
         Raises:
-            EmptyPrompt, PromptTooLong, InvalidChat: the request can never be generated.
+            EmptyPrompt, TokenWithoutEmbedding, UnknownToken, PromptTooLong, InvalidChat: it can never be
+                generated.
         """
         ...
 

@@ -22,6 +22,7 @@ from inference.engine.errors import (
     Interrupted,
     PromptTooLong,
     Unavailable,
+    UnknownToken,
 )
 from inference.engine.load import Load
 from inference.engine.request import Generation, GenerationRequest, PreparedRequest
@@ -95,8 +96,11 @@ class Engine:
         """Tokenise the prompt, and check that the request can be generated.
 
         Raises:
-            EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: it can never be generated.
+            EmptyPrompt, TokenWithoutEmbedding, UnknownToken, PromptTooLong, InvalidChat: it can never be
+                generated.
         """
+        self._check_token_ids("logit_bias", (token_id for token_id, _ in request.sampling.logit_bias))
+        self._check_token_ids("stop_token_ids", request.stop_token_ids)
         prompt_ids = self._tokenizer.encode(request.prompt)
         if not prompt_ids:
             raise EmptyPrompt
@@ -170,6 +174,12 @@ class Engine:
         with self._changed:
             self._scheduler.retire(now=self._clock())
         return True
+
+    def _check_token_ids(self, field: str, token_ids: Iterable[int]) -> None:
+        size = self._tokenizer.vocabulary_size
+        for token_id in token_ids:
+            if not 0 <= token_id < size:
+                raise UnknownToken(field, token_id, vocabulary_size=size)
 
     def _compute(self, plan: Plan) -> None:
         """Compute a pass. If it fails, compute it again request by request, so that only the cause fails."""

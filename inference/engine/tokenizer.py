@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 class Tokenizer(Decoder, Protocol):
     """What the engine needs of a tokenizer."""
 
+    @property
+    def vocabulary_size(self) -> int:
+        """How many token ids the model can compute, from 0."""
+        ...
+
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """The prompt's token ids, with the special tokens that the model expects around it.
 
@@ -40,6 +45,7 @@ class HuggingFaceTokenizer:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, rows: int) -> None:
         self._tokenizer = tokenizer
+        self.vocabulary_size = rows
         self._vocabulary = Vocabulary(tokenizer, rows=rows)
         self._vocabulary.warn_of_tokens_without_embedding()
         self.special_ids: Mapping[str, int] = self._vocabulary.special_ids
