@@ -47,9 +47,11 @@ class Chat:
 
     Attributes:
         messages: each with `role` and `content`, and whatever else the template reads.
+        continue_final_message: the answer continues the last message, which is the assistant's.
     """
 
     messages: tuple[Mapping[str, object], ...]
+    continue_final_message: bool = False
 
 
 Prompt = str | tuple[int, ...] | Chat

@@ -1,10 +1,12 @@
 """Prompts to token ids, and token ids to text."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jinja2 import TemplateError
 
+from inference.engine.chat_prompt import ChatPrompt
 from inference.engine.detokenizer import Decoder
 from inference.engine.errors import InvalidChat
 from inference.engine.request import Chat, Prompt
@@ -12,6 +14,9 @@ from inference.engine.vocabulary import Kind, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+logger = logging.getLogger(__name__)
 
 
 class Tokenizer(Decoder, Protocol):
@@ -48,6 +53,7 @@ class HuggingFaceTokenizer:
         self.vocabulary_size = rows
         self._vocabulary = Vocabulary(tokenizer, rows=rows)
         self._vocabulary.warn_of_tokens_without_embedding()
+        self._chat = _chat_prompt(tokenizer)
         self.special_ids: Mapping[str, int] = self._vocabulary.special_ids
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
@@ -55,7 +61,9 @@ class HuggingFaceTokenizer:
             case str():
                 token_ids = self._vocabulary.encode(prompt)
             case Chat():
-                token_ids = self._encode_chat(prompt)
+                if self._chat is None:
+                    raise InvalidChat("This model has no chat template: send a text prompt.")
+                token_ids = self._chat.encode(prompt)
             case _:
                 token_ids = prompt
         self._vocabulary.check(token_ids)
@@ -70,13 +78,12 @@ class HuggingFaceTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return self._vocabulary.token_bytes(token_id)
 
-    def _encode_chat(self, chat: Chat) -> tuple[int, ...]:
-        if not self._tokenizer.chat_template:
-            raise InvalidChat("This model has no chat template: send a text prompt.")
-        messages: Any = [dict(message) for message in chat.messages]
-        try:
-            text = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:
-            raise InvalidChat(f"The model's chat template rejects these messages: {error}") from error
-        # The template writes the special tokens itself.
-        return tuple(self._tokenizer(str(text), add_special_tokens=False, verbose=False)["input_ids"])
+
+def _chat_prompt(tokenizer: "PreTrainedTokenizerBase") -> ChatPrompt | None:
+    if not tokenizer.chat_template:
+        return None
+    try:
+        return ChatPrompt(tokenizer)
+    except (TemplateError, ValueError) as error:
+        logger.warning("The model's chat template cannot be read, so conversations are refused: %s", error)
+        return None
