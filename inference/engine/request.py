@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from inference.engine.errors import EngineError
@@ -104,6 +104,11 @@ class PreparedRequest:
     def max_tokens(self) -> int:
         """The most tokens that prompt and completion can have together."""
         return self.prompt_tokens + self.request.max_new_tokens
+
+    def choice(self, index: int) -> "PreparedRequest":
+        """The same request for one of several texts: it draws with the seed plus `index`."""
+        sampling = replace(self.request.sampling, seed=self.request.sampling.seed + index)
+        return replace(self, request=replace(self.request, sampling=sampling))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
