@@ -1,15 +1,19 @@
 """Log-probabilities of new tokens and of prompts, compared with those of the model's own code."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
+from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed
+from inference.engine.loader import load_engine
 from inference.engine.logprobs import TokenLogprob, TokenLogprobs, token_logprobs
-from inference.engine.request import SamplingParams
+from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.top_k import Array
 from tests.engine_requests import request, submit
 from tests.models import SHAPES, tiny_engine
@@ -123,3 +127,21 @@ def test_logits_that_are_not_finite_fail(number: float) -> None:
 )
 def test_a_token_is_written_as_a_string_as_openai_does(token: bytes, text: str) -> None:
     assert TokenLogprob(0, token, -1.0).text == text
+
+
+def test_the_quick_start_models_are_those_of_transformers(quickstart_model: Path) -> None:
+    engine = load_engine(quickstart_model, name="quickstart", config=EngineConfig(kv_cache_tokens=2048))
+    stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
+    asked = GenerationRequest(
+        prompt=PROMPT, sampling=GREEDY, max_new_tokens=20, logprobs=20, prompt_logprobs=20, ignore_eos=True
+    )
+    prepared = engine.prepare(asked)
+    completion = engine.submit(prepared).result()
+    engine.stop()
+    token_ids = prepared.prompt_ids + completion.token_ids
+    with torch.inference_mode():
+        theirs = torch.log_softmax(stock(input_ids=torch.tensor([token_ids])).logits[0], dim=-1)
+    scored = [*completion.prompt_logprobs[1:], *completion.logprobs]
+    for ours, row, token_id in zip(scored, theirs[:-1], token_ids[1:], strict=True):
+        assert ours is not None
+        assert_equal(ours, row, token_id, 20)

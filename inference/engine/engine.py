@@ -25,7 +25,7 @@ from inference.engine.errors import (
     UnknownToken,
 )
 from inference.engine.load import Load
-from inference.engine.request import Generation, GenerationRequest, PreparedRequest
+from inference.engine.request import Generation, GenerationRequest, PreparedRequest, Prompt
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
@@ -68,6 +68,7 @@ class Engine:
     Attributes:
         model_name: the name of the model that clients see.
         context_length: how many tokens a prompt and its completion may have together.
+        fingerprint: of all that decides a text beside the request; None where the load decides it too.
     """
 
     def __init__(
@@ -77,10 +78,12 @@ class Engine:
         config: EngineConfig,
         *,
         eos_ids: Iterable[int] = (),
+        fingerprint: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model_name = model.name
         self.context_length = min(model.context_length, model.slots.size)
+        self.fingerprint = fingerprint
         self._model = model
         self._tokenizer = tokenizer
         self._config = config
@@ -116,6 +119,22 @@ class Engine:
     def prompt_text(self, prepared: PreparedRequest) -> str:
         """The prompt as text, without special tokens."""
         return self._tokenizer.decode(prepared.prompt_ids)
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of a prompt of any length.
+
+        Raises:
+            TokenWithoutEmbedding, InvalidChat: the model cannot compute it.
+        """
+        return self._tokenizer.encode(prompt)
+
+    def decode(self, token_ids: Iterable[int]) -> str:
+        """The text of tokens, without the special ones."""
+        return self._tokenizer.decode(tuple(token_ids))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes of a token, a special one's too; none for an id that is no token."""
+        return self._tokenizer.token_bytes(token_id)
 
     def submit(self, prepared: PreparedRequest) -> Generation:
         """Start a request that `prepare` has checked.
