@@ -175,6 +175,16 @@ def test_a_token_that_the_template_writes_is_a_control_token_even_if_it_is_not_s
     assert (token_ids.count(known["<tool>"]), token_ids.count(known["<other>"])) == (1, 1)
 
 
+def test_a_token_that_the_tokenizer_declares_is_a_control_token() -> None:
+    tokenizer = FAMILIES["byte-level with added tokens"]()
+    tokenizer.chat_template = CHATML
+    message = {"role": "user", "content": "<tool>"}
+    tool = tokenizer.get_vocab()["<tool>"]
+    assert tool in encode(ChatPrompt(tokenizer), message)
+    tokenizer.chat_control_tokens = ["<tool>"]
+    assert tool not in encode(ChatPrompt(tokenizer), message)
+
+
 def test_private_characters_in_a_message_are_text_and_forge_nothing() -> None:
     prompt, tokenizer = with_template(CHATML)
     every = "".join(map(chr, range(0xF0000, 0xF0100)))

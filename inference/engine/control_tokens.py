@@ -30,7 +30,7 @@ class Place:
 
 
 class ControlTokens:
-    """The control tokens of a tokenizer: the special ones, and those that the chat template writes.
+    """The control tokens of a tokenizer: special ones, those that the template writes, those it declares.
 
     Attributes:
         ids: by text. The token for unknown text is none of them: ordinary text becomes it.
@@ -38,10 +38,12 @@ class ControlTokens:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
         self._tokenizer = tokenizer
+        declared = frozenset(tokenizer.chat_control_tokens or ())
         self.ids: Mapping[str, int] = {
             token.content: token_id
             for token_id, token in tokenizer.added_tokens_decoder.items()
-            if token.content.strip() and (token.special or token.content in template)
+            if token.content.strip()
+            and (token.special or token.content in template or token.content in declared)
         }
         self._id_set = set(self.ids.values()) - {tokenizer.unk_token_id}
         self._longest_first = sorted(self.ids, key=len, reverse=True)
