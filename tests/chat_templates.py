@@ -34,6 +34,14 @@ LOOKS_INSIDE = (
 )
 """As SmolLM3 and Qwen3: looks for words, and for a token, in a content."""
 
+THINKING = (
+    "{% for message in messages %}{% set content = message.content %}"
+    "{% if message.role == 'assistant' and '</think>' in content %}"
+    "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+    "<|im_start|>{{ message.role }}\n{{ content }}</s>\n{% endfor %}<|im_start|>assistant\n<think>\n</think>"
+)
+"""As Qwen3: leaves out what the assistant has thought."""
+
 TEMPLATES = {
     "chatml": CHATML,
     "trimmed": TRIMMED,

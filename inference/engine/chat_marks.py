@@ -5,7 +5,7 @@ does not contain. Whitespace is never marked, so that a template can trim.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,17 +58,18 @@ class Marker:
 
     Args:
         control_texts: the texts of the control tokens.
+        special: which of them are special tokens.
         template: the chat template. Words that it compares with are never marked.
     """
 
-    def __init__(self, control_texts: Iterable[str], template: str) -> None:
+    def __init__(self, control_texts: Iterable[str], template: str, *, special: Container[str]) -> None:
         self._control_texts = tuple(control_texts)
         self._words = _words(template)
         self._every_character = frozenset("".join(self._control_texts))
         self._first_characters = frozenset(text[0] for text in self._control_texts)
         fragments = {text[i:] for text in self._control_texts for i in range(1, len(text))}
-        longest_first = sorted(fragments, key=len, reverse=True)
-        self._fragment = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._fragment = _any_of(fragments)
+        self._not_special = _any_of(text for text in self._control_texts if text not in special)
 
     def marks(self, messages: Any) -> Marks:
         """Marks for whatever these messages need."""
@@ -84,22 +85,28 @@ class Marker:
         These are the first characters of control tokens, the end of one where a string begins with it, and
         strings that are a part of one. What a template looks for in a content is then less often marked.
         """
-        first = Marks(
-            {code: mark for code, mark in marks.mark_of.items() if chr(code) in self._first_characters}
+        return self._apply(messages, lambda text: self._mark_sparsely(text, marks))
+
+    def leniently(self, messages: Any, marks: Marks) -> Any:
+        """The same without marks on whole tokens that are not special: a template may look for them."""
+        return self._apply(
+            messages,
+            lambda text: "".join(
+                part if i % 2 else self._mark_sparsely(part, marks)
+                for i, part in enumerate(self._not_special.split(text))
+            ),
         )
 
-        def mark(text: str) -> str:
-            stripped = text.strip()
-            if any(stripped in control for control in self._control_texts):
-                return marks.mark(text)
-            indent = len(text) - len(text.lstrip())
-            begun = self._fragment.match(text, indent)
-            end = begun.end() if begun else 0
-            return marks.mark(text[:end]) + first.mark(text[end:])
+    def _mark_sparsely(self, text: str, marks: Marks) -> str:
+        stripped = text.strip()
+        if any(stripped in control for control in self._control_texts):
+            return marks.mark(text)
+        begun = self._fragment.match(text, len(text) - len(text.lstrip()))
+        end = begun.end() if begun else 0
+        mark_of = {code: mark for code, mark in marks.mark_of.items() if chr(code) in self._first_characters}
+        return marks.mark(text[:end]) + text[end:].translate(mark_of)
 
-        return self._apply(messages, mark)
-
-    def _apply(self, value: Any, mark: Any, *, key: str = "") -> Any:
+    def _apply(self, value: Any, mark: Callable[[str], str], *, key: str = "") -> Any:
         if isinstance(value, str):
             return value if value in (_ROLES if key == "role" else self._words) else mark(value)
         if isinstance(value, Mapping):
@@ -112,6 +119,11 @@ class Marker:
         if isinstance(value, Sequence):
             return [self._apply(one, mark, key=key) for one in value]
         return value
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(texts, key=len, reverse=True)
+    return re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 
 
 def _words(template: str) -> frozenset[str]:

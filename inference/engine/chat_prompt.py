@@ -5,8 +5,9 @@ characters. If both agree, the marks tell who wrote each character of the text. 
 becomes that token only if no character of it is a user's; otherwise it is split into ordinary tokens.
 
 They disagree if the template looks for a text in a message and a mark hides it. Then fewer characters are
-marked, and that reading counts unless it has other control tokens. What a mark still hides, the template does
-not find: it treats the message as if that text were not there.
+marked, and that reading counts unless it has other control tokens. So a template can leave out what precedes
+an assistant's `</think>`. What a mark still hides, the template does not find: it treats the message as if that
+text were not there.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ class ChatPrompt:
         self._tokenizer = tokenizer
         template = tokenizer.get_chat_template()
         self._control = ControlTokens(tokenizer, template)
-        self._marker = Marker(self._control.ids, template)
+        self._marker = Marker(self._control.ids, template, special=self._control.special)
         self._knows_developer = "developer" in template
 
     def encode(self, chat: Chat) -> tuple[int, ...]:
@@ -64,7 +65,12 @@ class ChatPrompt:
         if thorough and thorough.text == plain:
             return thorough
         sparse = self._read(self._marker.sparsely(messages, marks), marks, goes_on=goes_on)
-        return sparse if thorough is None or thorough.controls == sparse.controls else thorough
+        surest = thorough or sparse
+        if sparse.text != plain:
+            lenient = self._read(self._marker.leniently(messages, marks), marks, goes_on=goes_on)
+            if lenient.text == plain and lenient.controls == surest.controls:
+                return lenient
+        return sparse if sparse.controls == surest.controls else surest
 
     def _read(self, marked_messages: Messages, marks: Marks, *, goes_on: bool) -> "_Layout":
         """Lay out marked messages, and tell the template's control tokens from the users' text."""

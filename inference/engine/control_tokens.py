@@ -33,6 +33,7 @@ class ControlTokens:
     """The control tokens of a tokenizer: special ones, those that the template writes, those it declares.
 
     Attributes:
+        special: the texts of those that are special.
         ids: by text. The token for unknown text is none of them: ordinary text becomes it.
     """
 
@@ -45,6 +46,8 @@ class ControlTokens:
             if token.content.strip()
             and (token.special or token.content in template or token.content in declared)
         }
+        added = tokenizer.added_tokens_decoder.values()
+        self.special = frozenset(token.content for token in added if token.special)
         self._id_set = set(self.ids.values()) - {tokenizer.unk_token_id}
         self._longest_first = sorted(self.ids, key=len, reverse=True)
         self._any = re.compile("|".join(map(re.escape, self._longest_first)) or "(?!)")
