@@ -6,8 +6,8 @@ becomes that token only if no character of it is a user's; otherwise it is split
 
 They disagree if the template looks for a text in a message and a mark hides it. Then fewer characters are
 marked, and that reading counts unless it has other control tokens. So a template can leave out what precedes
-an assistant's `</think>`. What a mark still hides, the template does not find: it treats the message as if that
-text were not there.
+an assistant's `</think>`. What a mark still hides, the template does not find: it treats the message as if
+that text were not there.
 """
 
 from collections.abc import Mapping
