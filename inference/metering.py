@@ -29,27 +29,32 @@ class Metered:
 
     Args:
         key: whose limits and usage it is.
-        requests: one for each text.
+        requests: one for each prompt.
+        choices: how many texts of each prompt, whose tokens count once. Text i draws with the seed plus i.
 
     Raises:
         EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: a request can never be generated;
             nothing is counted.
 
     Attributes:
-        generations: in the order of the requests; empty before `admit`.
+        generations: in the order of the requests, those of one request together; empty before `admit`.
     """
 
-    def __init__(self, *, key: APIKey, backend: Backend, requests: Sequence[GenerationRequest]) -> None:
+    def __init__(
+        self, *, key: APIKey, backend: Backend, requests: Sequence[GenerationRequest], choices: int = 1
+    ) -> None:
         self.generations: list[Generation] = []
         self._key = key
         self._backend = backend
-        self._prepared = [backend.prepare(request) for request in requests]
+        self._choices = choices
+        self._prompts = [backend.prepare(request) for request in requests]
+        self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
 
     @property
     def prompt_text(self) -> str:
         """The prompts as text, without special tokens; one line for each where there are several."""
-        return "\n".join(self._backend.prompt_text(prepared) for prepared in self._prepared)
+        return "\n".join(self._backend.prompt_text(prepared) for prepared in self._prompts)
 
     def admit(self) -> Self:
         """Reserve what the requests may use, and start them.
@@ -60,7 +65,10 @@ class Metered:
         """
         self._admission = admit(
             key=self._key,
-            tokens=sum(prepared.max_tokens for prepared in self._prepared),
+            tokens=sum(
+                prompt.prompt_tokens + self._choices * prompt.request.max_new_tokens
+                for prompt in self._prompts
+            ),
             timeout_s=self._longest_s(),
         )
         _return_connection()
@@ -100,7 +108,10 @@ class Metered:
         self._end_generations()
         counted = self.generations if outcome is not Outcome.OVERLOADED else []
         # What the engine has not computed costs nothing: the rest of a prompt, or a request that never ran.
-        prompt_tokens = sum(generation.computed_prompt_tokens for generation in counted)
+        prompt_tokens = sum(
+            max(generation.computed_prompt_tokens for generation in counted[first : first + self._choices])
+            for first in range(0, len(counted), self._choices)
+        )
         completion_tokens = sum(generation.completion_tokens for generation in counted)
         settle(
             admission.settlement(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)

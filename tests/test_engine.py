@@ -95,6 +95,14 @@ def test_text_comes_in_pieces_that_are_the_whole(engine: Engine) -> None:
     assert list(generation.events()) == events  # read again, they are there at once
 
 
+def test_an_engine_tells_the_tokens_of_a_text_and_the_text_of_tokens(stepped: Engine) -> None:
+    prompt = "Grüße, 世界! " * 100  # longer than the context: nothing is generated
+    token_ids = stepped.encode(prompt)
+    assert len(token_ids) > stepped.context_length
+    assert stepped.decode(token_ids) == prompt
+    assert b"".join(map(stepped.token_bytes, token_ids)) == prompt.encode()
+
+
 def test_waiting_for_events_has_a_time_limit(stepped: Engine) -> None:
     generation = submit(stepped, request(new=2))
     events = generation.events(timeout_s=0.01)

@@ -303,3 +303,23 @@ def test_a_stream_that_is_read_to_its_end_is_settled_there(running_engine: Engin
     one.admit()
     assert sum(len(item[1].token_ids) for item in one.events() if item is not None) == 5
     assert account() == ("finished", PROMPT_TOKENS, 5)
+
+
+def test_several_texts_of_a_prompt_count_it_once_and_draw_with_seeds_of_their_own(
+    running_engine: Engine, key: APIKey
+) -> None:
+    prompts = [
+        GenerationRequest(prompt=tuple(range(length)), sampling=SamplingParams(seed=7), max_new_tokens=8)
+        for length in (5, 3)
+    ]
+    with Metered(key=key, backend=running_engine, requests=prompts, choices=3) as several:
+        assert Reservation.objects.get().tokens == 5 + 3 + 6 * 8
+        texts = [generation.result().text for generation in several.generations]
+    assert account() == ("finished", 5 + 3, 6 * 8)
+    alone = [
+        GenerationRequest(prompt=one.prompt, sampling=SamplingParams(seed=7 + i), max_new_tokens=8)
+        for one in prompts
+        for i in range(3)
+    ]
+    assert texts == [running_engine.submit(running_engine.prepare(one)).result().text for one in alone]
+    assert len(set(texts)) == 6

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import (
     LogitsProcessorList,
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -14,8 +15,10 @@ from transformers import (
 )
 
 from inference.engine.errors import GenerationFailed
+from inference.engine.penalties import Penalties
 from inference.engine.request import SamplingParams
-from inference.engine.sampler import Array, Sampler, distribution, penalise
+from inference.engine.sampler import Sampler, distribution
+from inference.engine.top_k import Array
 
 VOCABULARY = 5000
 HISTORY = [3, 17, 17, 499, 0, 42]
@@ -28,6 +31,9 @@ PARAMETERS = [
     SamplingParams(top_k=0, top_p=0.01),
     SamplingParams(top_k=0, top_p=0.95, repetition_penalty=1.3),
     SamplingParams(top_k=100_000, top_p=0.5, repetition_penalty=0.7),
+    SamplingParams(temperature=2.0, top_k=0, min_p=0.05),
+    SamplingParams(temperature=1.5, top_k=50, top_p=0.9, min_p=0.2),
+    SamplingParams(top_k=0, min_p=1.0),
 ]
 
 
@@ -45,6 +51,8 @@ def expected(scores: Array, params: SamplingParams) -> torch.Tensor:
         processors.append(TopKLogitsWarper(params.top_k))
     if params.top_p < 1.0:
         processors.append(TopPLogitsWarper(params.top_p))
+    if params.min_p > 0.0:
+        processors.append(MinPLogitsWarper(params.min_p))
     processed: torch.Tensor = processors(torch.LongTensor([HISTORY]), torch.tensor(scores)[None])
     return processed[0].softmax(0)
 
@@ -54,7 +62,8 @@ def expected(scores: Array, params: SamplingParams) -> torch.Tensor:
 def test_the_distribution_matches_transformers(params: SamplingParams, *, ties: bool) -> None:
     for seed in range(5):
         scores = logits(seed=seed, ties=ties)
-        candidates = distribution(penalise(scores, HISTORY, params.repetition_penalty), params)
+        penalised = Penalties(params, prompt_tokens=0).apply(scores, HISTORY)
+        candidates = distribution(penalised, params)
         ours = torch.zeros(VOCABULARY)
         ours[candidates.tokens] = torch.from_numpy(candidates.probabilities).float()
         theirs = expected(scores, params)
@@ -67,7 +76,7 @@ def test_the_distribution_matches_transformers(params: SamplingParams, *, ties: 
 def test_draws_follow_the_distribution(params: SamplingParams) -> None:
     draws = 2000
     scores = logits()
-    sampler = Sampler(params)
+    sampler = Sampler(params, prompt_tokens=0)
     counts = Counter(sampler.choose(scores, HISTORY) for _ in range(draws))
     wanted = expected(scores, params)
     for token in set(counts) | set(wanted.topk(5).indices.tolist()):
@@ -78,7 +87,7 @@ def test_draws_follow_the_distribution(params: SamplingParams) -> None:
 
 def test_draws_depend_only_on_the_seed() -> None:
     def drawn(seed: int) -> list[int]:
-        sampler = Sampler(SamplingParams(seed=seed))
+        sampler = Sampler(SamplingParams(seed=seed), prompt_tokens=0)
         return [sampler.choose(logits(seed=i), HISTORY) for i in range(20)]
 
     first = drawn(7)
@@ -89,7 +98,7 @@ def test_draws_depend_only_on_the_seed() -> None:
 
 
 def test_a_seed_gives_the_same_draws_in_every_version() -> None:
-    sampler = Sampler(SamplingParams(top_k=0, seed=2**63 - 1))
+    sampler = Sampler(SamplingParams(top_k=0, seed=2**63 - 1), prompt_tokens=0)
     flat = np.zeros(VOCABULARY, dtype=np.float32)
     assert [sampler.choose(flat, HISTORY) for _ in range(5)] == [1583, 3156, 4017, 2267, 2383]
 
@@ -97,8 +106,13 @@ def test_a_seed_gives_the_same_draws_in_every_version() -> None:
 def test_greedy_takes_the_most_likely_token_after_the_penalty() -> None:
     scores = np.zeros(VOCABULARY, dtype=np.float32)
     scores[17], scores[18] = 5.0, 4.0
-    assert Sampler(SamplingParams(do_sample=False)).choose(scores, HISTORY) == 17
-    assert Sampler(SamplingParams(do_sample=False, repetition_penalty=1.5)).choose(scores, HISTORY) == 18
+    assert Sampler(SamplingParams(do_sample=False), prompt_tokens=0).choose(scores, HISTORY) == 17
+    assert (
+        Sampler(SamplingParams(do_sample=False, repetition_penalty=1.5), prompt_tokens=0).choose(
+            scores, HISTORY
+        )
+        == 18
+    )
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -106,11 +120,11 @@ def test_logits_that_are_not_finite_fail(number: float) -> None:
     scores = logits()
     scores[5] = number
     with pytest.raises(GenerationFailed):
-        Sampler(SamplingParams()).choose(scores, HISTORY)
+        Sampler(SamplingParams(), prompt_tokens=0).choose(scores, HISTORY)
 
 
 def test_the_logits_are_not_modified() -> None:
     scores = logits()
     before = scores.copy()
-    Sampler(SamplingParams(repetition_penalty=1.5, top_p=0.5)).choose(scores, HISTORY)
+    Sampler(SamplingParams(repetition_penalty=1.5, top_p=0.5), prompt_tokens=0).choose(scores, HISTORY)
     assert np.array_equal(scores, before)

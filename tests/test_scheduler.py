@@ -33,6 +33,7 @@ class Letters:
     """A tokenizer whose tokens are the letters from `a` on."""
 
     special_ids: Mapping[str, int] = {}
+    vocabulary_size = VOCABULARY
 
     def kind(self, token_id: int) -> Kind:
         return Kind.TEXT
@@ -43,6 +44,9 @@ class Letters:
 
     def least_tokens(self, prompt: Prompt) -> int:
         return 0
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self.decode([token_id]).encode()
 
     def decode(self, token_ids: Any) -> str:
         return "".join(chr(ord("a") + token_id) for token_id in token_ids)

@@ -12,6 +12,7 @@ from inference.engine.errors import (
     PromptTooLong,
     TokenWithoutEmbedding,
     Unavailable,
+    UnknownToken,
 )
 from llmservice.http.codes import CLIENT_CLOSED, Code
 from llmservice.http.problems import Meaning
@@ -19,6 +20,7 @@ from llmservice.http.problems import Meaning
 PROMPT_EMPTY = Code("prompt_empty", 422, "The model's tokenizer finds no tokens in the prompt.")
 PROMPT_TOKEN = Code("prompt_token", 422, "The prompt contains a token that the model cannot compute.")
 PROMPT_TOO_LONG = Code("prompt_too_long", 422, "Prompt and `max_new_tokens` exceed the model's context.")
+UNKNOWN_TOKEN = Code("unknown_token", 422, "A field names a token id that the model does not have.")
 INVALID_CHAT = Code("invalid_chat", 422, "The model's chat template cannot lay out the conversation.")
 OVERLOADED = Code("overloaded", 503, "The queue is full.")
 UNAVAILABLE = Code("unavailable", 503, "The model is loading, or the service is shutting down.")
@@ -29,6 +31,7 @@ GENERATION_FAILED = Code("generation_failed", 500, "The model failed on this req
 MEANINGS: dict[type[Exception], Meaning] = {
     EmptyPrompt: Meaning(code=PROMPT_EMPTY, field="prompt"),
     TokenWithoutEmbedding: Meaning(code=PROMPT_TOKEN, field="prompt"),
+    UnknownToken: Meaning(code=UNKNOWN_TOKEN),
     PromptTooLong: Meaning(code=PROMPT_TOO_LONG, field="prompt"),
     InvalidChat: Meaning(code=INVALID_CHAT, field="messages"),
     Overloaded: Meaning(code=OVERLOADED, outcome=Outcome.OVERLOADED),

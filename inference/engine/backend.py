@@ -1,9 +1,10 @@
 """What generates text for the API: the engine in this process, or a server with the same interface."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from inference.engine.load import Load
-from inference.engine.request import Generation, GenerationRequest, PreparedRequest
+from inference.engine.request import Generation, GenerationRequest, PreparedRequest, Prompt
 
 
 class Backend(Protocol):
@@ -24,6 +25,14 @@ class Backend(Protocol):
         ...
 
     @property
+    def fingerprint(self) -> str | None:
+        """Of all that decides a text beside the request; None where other requests can decide it too.
+
+        The same fingerprint, request and seed give the same text.
+        """
+        ...
+
+    @property
     def load(self) -> Load:
         """How busy it is now."""
         ...
@@ -39,12 +48,29 @@ class Backend(Protocol):
         A prompt that cannot fit by its length alone is not tokenised.
 
         Raises:
-            EmptyPrompt, PromptTooLong, InvalidChat: the request can never be generated.
+            EmptyPrompt, TokenWithoutEmbedding, UnknownToken, PromptTooLong, InvalidChat: it can never be
+                generated.
         """
         ...
 
     def prompt_text(self, prepared: PreparedRequest) -> str:
         """The prompt as text, without special tokens."""
+        ...
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of a prompt of any length.
+
+        Raises:
+            TokenWithoutEmbedding, InvalidChat: the model cannot compute it.
+        """
+        ...
+
+    def decode(self, token_ids: Iterable[int]) -> str:
+        """The text of tokens, without the special ones."""
+        ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes of a token, a special one's too; none for an id that is no token."""
         ...
 
     def submit(self, prepared: PreparedRequest) -> Generation:

@@ -37,18 +37,28 @@ class Detokenizer:
         prompt_ids: what the new tokens continue.
         stop: strings that end the text. One that is a special token's text is also found as that token,
             although special tokens have no text of their own.
+        min_tokens: the text of the first so many tokens is not searched for stop strings.
 
     Attributes:
         text: the new text so far that is final. Once `stopped`, it ends just before the stop string.
         stopped: a stop string has been found.
     """
 
-    def __init__(self, decoder: Decoder, prompt_ids: tuple[int, ...], stop: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        prompt_ids: tuple[int, ...],
+        stop: tuple[str, ...] = (),
+        *,
+        min_tokens: int = 0,
+    ) -> None:
         self.text = ""
         self.stopped = False
         self._tokens = _TokenText(decoder, prompt_ids)
-        self._stop = stop
-        self._stop_ids = {decoder.special_ids[text] for text in stop if text in decoder.special_ids}
+        self._unsearched_tokens = min_tokens
+        self._stop: tuple[str, ...] = () if min_tokens else stop
+        self._stop_later = stop
+        self._special_ids = decoder.special_ids
         self._held = ""
 
     def append(self, token_id: int) -> str:
@@ -57,7 +67,9 @@ class Detokenizer:
         Text that may still change is held back: a character whose bytes are incomplete, a run of byte tokens,
         and what may be the beginning of a stop string.
         """
-        if token_id in self._stop_ids:
+        if self._unsearched_tokens:
+            return self._append_unsearched(token_id)
+        if any(self._special_ids.get(string) == token_id for string in self._stop):
             piece = self.finish()
             self.stopped = True
             return piece
@@ -66,6 +78,13 @@ class Detokenizer:
             unsettled = self._tokens.complete_run()
             if unsettled and any(string in self._held + unsettled for string in self._stop):
                 piece += self._release(unsettled)
+        return piece
+
+    def _append_unsearched(self, token_id: int) -> str:
+        self._unsearched_tokens -= 1
+        piece = self._release(self._tokens.append(token_id))
+        if not self._unsearched_tokens:
+            self._stop = self._stop_later
         return piece
 
     def finish(self) -> str:

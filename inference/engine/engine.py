@@ -22,15 +22,16 @@ from inference.engine.errors import (
     Interrupted,
     PromptTooLong,
     Unavailable,
+    UnknownToken,
 )
 from inference.engine.load import Load
-from inference.engine.request import Generation, GenerationRequest, PreparedRequest
-from inference.engine.sampler import Array
+from inference.engine.request import Generation, GenerationRequest, PreparedRequest, Prompt
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
 from inference.engine.slots import SlotPool
 from inference.engine.tokenizer import Tokenizer
+from inference.engine.top_k import Array
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Engine:
     Attributes:
         model_name: the name of the model that clients see.
         context_length: how many tokens a prompt and its completion may have together.
+        fingerprint: of all that decides a text beside the request; None where the load decides it too.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class Engine:
         config: EngineConfig,
         *,
         eos_ids: Iterable[int] = (),
+        fingerprint: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model_name = model.name
         self.context_length = min(model.context_length, model.slots.size)
+        self.fingerprint = fingerprint
         self._model = model
         self._tokenizer = tokenizer
         self._config = config
@@ -95,7 +99,8 @@ class Engine:
         """Tokenise the prompt, and check that the request can be generated.
 
         Raises:
-            EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: it can never be generated.
+            EmptyPrompt, TokenWithoutEmbedding, UnknownToken, PromptTooLong, InvalidChat: it can never be
+                generated.
         """
         # Tokenising a megabyte takes a second.
         least_tokens = self._tokenizer.least_tokens(request.prompt)
@@ -106,6 +111,8 @@ class Engine:
                 limit=self.context_length,
                 at_least=True,
             )
+        self._check_token_ids("logit_bias", (token_id for token_id, _ in request.sampling.logit_bias))
+        self._check_token_ids("stop_token_ids", request.stop_token_ids)
         prompt_ids = self._tokenizer.encode(request.prompt)
         if not prompt_ids:
             raise EmptyPrompt
@@ -121,6 +128,22 @@ class Engine:
     def prompt_text(self, prepared: PreparedRequest) -> str:
         """The prompt as text, without special tokens."""
         return self._tokenizer.decode(prepared.prompt_ids)
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of a prompt of any length.
+
+        Raises:
+            TokenWithoutEmbedding, InvalidChat: the model cannot compute it.
+        """
+        return self._tokenizer.encode(prompt)
+
+    def decode(self, token_ids: Iterable[int]) -> str:
+        """The text of tokens, without the special ones."""
+        return self._tokenizer.decode(tuple(token_ids))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes of a token, a special one's too; none for an id that is no token."""
+        return self._tokenizer.token_bytes(token_id)
 
     def submit(self, prepared: PreparedRequest) -> Generation:
         """Start a request that `prepare` has checked.
@@ -179,6 +202,12 @@ class Engine:
         with self._changed:
             self._scheduler.retire(now=self._clock())
         return True
+
+    def _check_token_ids(self, field: str, token_ids: Iterable[int]) -> None:
+        size = self._tokenizer.vocabulary_size
+        for token_id in token_ids:
+            if not 0 <= token_id < size:
+                raise UnknownToken(field, token_id, vocabulary_size=size)
 
     def _compute(self, plan: Plan) -> None:
         """Compute a pass. If it fails, compute it again request by request, so that only the cause fails."""

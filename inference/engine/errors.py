@@ -41,6 +41,16 @@ class TokenWithoutEmbedding(EngineError):
         super().__init__(f"The prompt contains {token}, a token for which this model has no embedding.")
 
 
+class UnknownToken(EngineError):
+    """A field of the request names a token that the model does not have."""
+
+    def __init__(self, field: str, token_id: int, *, vocabulary_size: int) -> None:
+        self.field = field
+        super().__init__(
+            f"{field} names token {token_id}, and this model has the tokens 0 to {vocabulary_size - 1}."
+        )
+
+
 class Overloaded(EngineError):
     """The queue was full: the request was refused, or lost its turn to an owner with fewer waiting."""
 

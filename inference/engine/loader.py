@@ -6,15 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from inference.engine.compute.path import choose_path
+from inference.engine.compute.path import ComputePath, choose_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
+from inference.engine.fingerprint import fingerprint, sources_digest
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.tokenizer import HuggingFaceTokenizer
 from inference.engine.weights_check import check_weights, leave_report_to_check_weights
@@ -70,6 +73,10 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         HuggingFaceTokenizer(tokenizer, rows=language_model.vocabulary_size),
         config,
         eos_ids=eos_ids,
+        # One that promises the same text, which such a model does not give.
+        fingerprint=fingerprint(folder, _arithmetic(path, language_model.cache.dtype))
+        if language_model.reproducible
+        else None,
     )
     engine.start()
     logger.info("Warming up ...")
@@ -95,6 +102,19 @@ def _eos_ids(model: PreTrainedModel) -> set[int]:
     if declared is None:
         declared = model.config.get_text_config().eos_token_id
     return set(declared) if isinstance(declared, list) else {declared} - {None}
+
+
+def _arithmetic(path: ComputePath, kv_cache_dtype: torch.dtype) -> list[str]:
+    """What decides the bits of a result beside the model's files."""
+    return [
+        path.description,
+        # The native kernels compute the same on any number of threads; PyTorch's operators need not.
+        "" if path.layers.native else str(torch.get_num_threads()),
+        str(kv_cache_dtype),
+        torch.backends.cpu.get_cpu_capability(),
+        *(module.__version__ for module in (torch, transformers, np)),
+        sources_digest(Path(__file__).parent),
+    ]
 
 
 def _warm_up(engine: Engine, *, vocabulary_size: int) -> None:

@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from inference.engine.errors import EngineError
+from inference.engine.logprobs import TokenLogprobs
 
 FinishReason = Literal["length", "stop"]
 
@@ -15,11 +16,16 @@ class SamplingParams:
     """How the next token is chosen, in the terms of transformers' `GenerationConfig`.
 
     Attributes:
-        do_sample: draw from the distribution; otherwise take the most likely token (greedy).
-        temperature: divides the logits; used only when sampling, as are top_k and top_p.
+        do_sample: draw from the distribution; otherwise take the most likely token (greedy). What other APIs
+            call temperature 0 is greedy.
+        temperature: divides the logits, above 0; used only when sampling, as are top_k, top_p and min_p.
         top_k: keep the k most likely tokens; 0 keeps all.
         top_p: keep the most likely tokens whose probabilities add up to this (nucleus sampling).
+        min_p: keep the tokens that are at least this part as likely as the most likely one; 0 keeps all.
         repetition_penalty: above 1.0, makes tokens that have already occurred less likely.
+        presence_penalty: lowers the logits of tokens that have been generated.
+        frequency_penalty: the same, once for each time that the token has been generated.
+        logit_bias: token ids, and what is added to their logits.
         seed: of this request's own random number generator.
     """
 
@@ -27,7 +33,11 @@ class SamplingParams:
     temperature: float = 0.7
     top_k: int = 50
     top_p: float = 1.0
+    min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int = 0
 
 
@@ -37,9 +47,11 @@ class Chat:
 
     Attributes:
         messages: each with `role` and `content`, and whatever else the template reads.
+        continue_final_message: the answer continues the last message, which is the assistant's.
     """
 
     messages: tuple[Mapping[str, object], ...]
+    continue_final_message: bool = False
 
 
 Prompt = str | tuple[int, ...] | Chat
@@ -51,8 +63,13 @@ class GenerationRequest:
     """A prompt to continue.
 
     Attributes:
-        max_new_tokens: the most tokens to generate.
+        max_new_tokens: the most tokens to generate; with 0 the request ends after its prompt.
+        min_tokens: nothing ends the text before it has so many tokens.
         stop: strings that end the text; the one found is not part of it.
+        stop_token_ids: tokens that end the text, beside the model's own; the one found is not part of it.
+        ignore_eos: the model's own end tokens do not end the text.
+        logprobs: report each new token's log-probability and so many alternatives; None reports none.
+        prompt_logprobs: the same of each token of the prompt.
         owner: who asks; owners share a backend evenly.
         timeout_s: seconds after its submission at which the request is ended; None sets no limit.
     """
@@ -60,7 +77,12 @@ class GenerationRequest:
     prompt: Prompt
     sampling: SamplingParams
     max_new_tokens: int = 50
+    min_tokens: int = 0
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
     owner: str = ""
     timeout_s: float | None = None
 
@@ -83,6 +105,11 @@ class PreparedRequest:
         """The most tokens that prompt and completion can have together."""
         return self.prompt_tokens + self.request.max_new_tokens
 
+    def choice(self, index: int) -> "PreparedRequest":
+        """The same request for one of several texts: it draws with the seed plus `index`."""
+        sampling = replace(self.request.sampling, seed=self.request.sampling.seed + index)
+        return replace(self, request=replace(self.request, sampling=sampling))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -91,22 +118,38 @@ class Event:
     Attributes:
         text: what became final; may be empty, while a character or a stop string is incomplete.
         token_ids: the tokens that were generated.
+        logprobs: those of `token_ids`; empty if the request did not ask for them.
+        prompt_logprobs: in the first event, those of the prompt's tokens; None for the first token, which
+            nothing predicts. Empty if the request did not ask for them.
         finish_reason: why the text ends here; None while it goes on.
     """
 
     text: str
     token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
     finish_reason: FinishReason | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """A finished generation; `text` is the new text without the prompt."""
+    """A finished generation.
+
+    Attributes:
+        text: the new text without the prompt.
+        prompt_tokens: how many tokens the prompt has.
+        completion_tokens: how many were generated.
+        token_ids: those; with the token that ended the text, which `text` does not contain.
+        logprobs, prompt_logprobs: as in `Event`.
+    """
 
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
 
 
 class Generation:
@@ -211,8 +254,8 @@ class Generation:
         self.started_at = now
 
     def publish(self, event: Event, *, now: float) -> None:
-        """Backend: tokens have been generated."""
-        if self.first_token_at is None:
+        """Backend: a step has computed something that the client gets."""
+        if self.first_token_at is None and event.token_ids:
             self.first_token_at = now
         self.completion_tokens += len(event.token_ids)
         self._events.append(event)

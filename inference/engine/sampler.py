@@ -1,43 +1,42 @@
 """Choosing the next token, as transformers' logits processors define it.
 
-The order is that of `generate`: repetition penalty, temperature, top-k, top-p. Every request has its own
-random number generator and draws one number per token, so its text depends on nothing but its seed.
+The order is that of `generate`: bias and penalties, temperature, top-k, top-p, min-p. Every request has its
+own random number generator and draws one number per token, so its text depends on nothing but its seed.
 """
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from inference.engine.errors import GenerationFailed
+from inference.engine.penalties import Penalties
 from inference.engine.request import SamplingParams
-
-_GROUP = 64
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from inference.engine.top_k import Array, largest
 
 
 class Sampler:
-    """Chooses the tokens of one request."""
+    """Chooses the tokens of one request, whose prompt has `prompt_tokens`."""
 
-    def __init__(self, params: SamplingParams) -> None:
+    def __init__(self, params: SamplingParams, *, prompt_tokens: int) -> None:
         self.params = params
+        self._penalties = Penalties(params, prompt_tokens=prompt_tokens)
         # The standard library promises the same numbers for a seed in every later version.
         self._random = random.Random(params.seed)  # noqa: S311
 
-    def choose(self, logits: Array, history: list[int]) -> int:
+    def choose(self, logits: Array, history: list[int], *, forbidden: Collection[int] = ()) -> int:
         """Choose the next token.
 
         Args:
             logits: float32, `[vocabulary]`, after the last token; not modified.
             history: all tokens so far, including the prompt's.
+            forbidden: tokens that must not come next.
 
         Raises:
             GenerationFailed: the highest logit is not a finite number.
         """
-        if self.params.repetition_penalty != 1.0:
-            logits = penalise(logits, history, self.params.repetition_penalty)
+        logits = self._penalties.apply(logits, history, forbidden=forbidden)
         highest = int(logits.argmax())  # a NaN counts as the highest of all
         if not np.isfinite(logits[highest]):
             raise GenerationFailed("The model produced logits that are not finite numbers.")
@@ -60,7 +59,7 @@ class Candidates:
 def distribution(logits: Array, params: SamplingParams) -> Candidates:
     """The distribution that `params` define over finite logits, `[vocabulary]`, already penalised."""
     if 0 < params.top_k < len(logits):
-        tokens = _largest(logits, params.top_k)
+        tokens = largest(logits, params.top_k)
         logits = logits[tokens]
     else:
         tokens = np.arange(len(logits))
@@ -73,41 +72,13 @@ def distribution(logits: Array, params: SamplingParams) -> Candidates:
         kept = ascending[dropped + probabilities[ascending].cumsum() > 1 - params.top_p]
         kept = kept if len(kept) else np.array([probabilities.argmax()])
         tokens, probabilities = tokens[kept], _softmax(logits[kept], params.temperature)
+    if params.min_p > 0.0:
+        likely = probabilities >= params.min_p * probabilities.max()
+        tokens, probabilities = tokens[likely], probabilities[likely] / probabilities[likely].sum()
     return Candidates(tokens, probabilities)
-
-
-def penalise(logits: Array, history: list[int], penalty: float) -> Array:
-    """Return the logits with those of the tokens in `history` lowered (Keskar et al., 2019, CTRL)."""
-    seen = np.array(history)
-    scores = logits[seen]
-    penalised = logits.copy()
-    penalised[seen] = np.where(scores < 0, scores * penalty, scores / penalty)
-    return penalised
 
 
 def _softmax(logits: Array, temperature: float) -> Array:
     weights: Array = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
     weights /= weights.sum()
     return weights
-
-
-def _largest(logits: Array, count: int) -> Array:
-    """The indices of the `count` largest logits and of all that tie with the smallest of them.
-
-    Ties are kept, as in TopKLogitsWarper. Only groups of the vocabulary whose maximum is among the `count`
-    largest maxima can hold them.
-    """
-    groups = len(logits) // _GROUP
-    if groups <= count:
-        return _at_least(logits, count)
-    body = logits[: groups * _GROUP].reshape(groups, _GROUP)
-    chosen = _at_least(body.max(axis=1), count)
-    indices = np.concatenate(
-        ((chosen[:, None] * _GROUP + np.arange(_GROUP)).ravel(), np.arange(groups * _GROUP, len(logits)))
-    )
-    return indices[_at_least(logits[indices], count)]
-
-
-def _at_least(scores: Array, count: int) -> Array:
-    """The indices of the `count` largest scores and of all that equal the smallest of them."""
-    return np.flatnonzero(scores >= np.partition(scores, -count)[-count])

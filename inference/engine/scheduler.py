@@ -15,6 +15,9 @@ from inference.engine.segment import Segment
 from inference.engine.slots import SlotPool, Slots
 
 _LONGEST_RETRY_S = 60
+_PROMPT_LOGITS = 64
+"""Prompt tokens of a step after which logits are asked for. Each row takes 4 bytes for every token of the
+vocabulary: 0.6 MB with 150,000."""
 
 
 class Schedulable(Protocol):
@@ -34,6 +37,9 @@ class Schedulable(Protocol):
 
     @property
     def prefilling(self) -> bool: ...
+
+    @property
+    def scores_prompt(self) -> bool: ...
 
     def next_segment(self, most: int) -> Segment: ...
 
@@ -110,13 +116,20 @@ class Scheduler(Generic[S]):
             self.running.append(self._pop(owner))
 
     def plan(self) -> list[tuple[S, Segment]]:
-        """The next step: a token of each running sequence, and a bounded number of prompt tokens."""
+        """The next step: a token of each running sequence, and a bounded number of prompt tokens.
+
+        The number of prompt tokens whose logits are asked for is bounded further.
+        """
         plan = [(s, s.next_segment(1)) for s in self.running if not s.prefilling]
         left = self._config.prefill_tokens_shared if plan else self._config.prefill_tokens
+        logits_left = _PROMPT_LOGITS
         for sequence in self.running:
-            if sequence.prefilling and left > 0:
-                segment = sequence.next_segment(left)
+            scored = sequence.scores_prompt
+            most = min(left, logits_left) if scored else left
+            if sequence.prefilling and most > 0:
+                segment = sequence.next_segment(most)
                 left -= len(segment.token_ids)
+                logits_left -= segment.logits if scored else 0
                 plan.append((sequence, segment))
         return plan
 

@@ -2,11 +2,13 @@
 
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError
+from inference.engine.logprobs import TokenLogprobs, token_logprobs
 from inference.engine.request import Completion, Event, FinishReason, Generation, PreparedRequest
-from inference.engine.sampler import Array, Sampler
+from inference.engine.sampler import Sampler
 from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots
 from inference.engine.tokenizer import Tokenizer
+from inference.engine.top_k import Array
 
 
 class Sequence:
@@ -18,6 +20,7 @@ class Sequence:
 
     Attributes:
         token_ids: prompt and generated tokens.
+        scores_prompt: it needs logits after every token of its prompt.
         slots: its slots of the KV cache, while it runs.
         deadline: the time at which it is ended, on the engine's clock; None never.
         finished: its last token has been chosen, or it has failed.
@@ -35,15 +38,21 @@ class Sequence:
         self.request = prepared.request
         self.needed_slots = prepared.max_tokens
         self.token_ids = list(prepared.prompt_ids)
+        self.scores_prompt = self.request.prompt_logprobs is not None
         self.slots: Slots | None = None
         timeout_s = self.request.timeout_s
         self.deadline = None if timeout_s is None else generation.submitted_at + timeout_s
         self.finished = False
         self._prompt_tokens = prepared.prompt_tokens
         self._computed = 0
-        self._eos_ids = eos_ids
-        self._sampler = Sampler(self.request.sampling)
-        self._detokenizer = Detokenizer(tokenizer, prepared.prompt_ids, self.request.stop)
+        own_ends = frozenset() if self.request.ignore_eos else eos_ids
+        self._end_ids = own_ends.union(self.request.stop_token_ids)
+        self._tokenizer = tokenizer
+        self._sampler = Sampler(self.request.sampling, prompt_tokens=self._prompt_tokens)
+        self._detokenizer = Detokenizer(
+            tokenizer, prepared.prompt_ids, self.request.stop, min_tokens=self.request.min_tokens
+        )
+        self._prompt_logprobs: list[TokenLogprobs | None] = [None] if self.scores_prompt else []
 
     @property
     def prefilling(self) -> bool:
@@ -56,41 +65,55 @@ class Sequence:
         end = len(self.token_ids)
         if end - self._computed > most:
             end = max((self._computed + most) // TILE, self._computed // TILE + 1) * TILE
-        return Segment(self.token_ids[self._computed : end], self._computed, self.slots)
+        token_ids = self.token_ids[self._computed : end]
+        logits = len(token_ids) if self.scores_prompt and self.prefilling else 1
+        return Segment(token_ids, self._computed, self.slots, logits)
 
     def advance(self, segment: Segment, logits: Array, *, now: float) -> None:
         """Take what a step has computed, and accept a token for each row of logits until the text ends.
 
         Args:
-            logits: `[segment.logits, vocabulary]`, after the last tokens of the segment. Each row must follow
-                from the tokens accepted before it.
+            logits: `[segment.logits, vocabulary]`, after the last tokens of the segment. Each row after the
+                prompt's end must follow from the tokens accepted before it.
 
         Raises:
             GenerationFailed: the logits are not numbers.
         """
         computed = segment.start + len(segment.token_ids)
         self.generation.computed_prompt_tokens = min(computed, self._prompt_tokens)
+        if self.scores_prompt and segment.start < self._prompt_tokens:
+            predicted = self.token_ids[segment.start + 1 : computed + 1]
+            self._prompt_logprobs += self._logprobs(
+                logits[: len(predicted)], predicted, self.request.prompt_logprobs
+            )
+            logits = logits[len(predicted) :]
         if computed < len(self.token_ids):
             self._computed = computed
             return
         accepted: list[int] = []
         pieces: list[str] = []
-        reason: FinishReason | None = None
-        for row in logits:
-            token_id = self._sampler.choose(row, self.token_ids)
+        reason: FinishReason | None = None if self.request.max_new_tokens else "length"
+        for row in logits if reason is None else ():
+            token_id = self._sampler.choose(row, self.token_ids, forbidden=self._forbidden())
             accepted.append(token_id)
             self.token_ids.append(token_id)
             reason = self._append(token_id, pieces)
             if reason is not None:
                 break
         self._computed = computed + len(accepted) - 1
+        first = not self.generation.completion_tokens
         if reason is not None:
             pieces.append(self._detokenizer.finish())
             if self._detokenizer.stopped:
                 reason = "stop"
-        self.generation.publish(
-            Event(text="".join(pieces), token_ids=tuple(accepted), finish_reason=reason), now=now
+        event = Event(
+            text="".join(pieces),
+            token_ids=tuple(accepted),
+            logprobs=self._logprobs(logits[: len(accepted)], accepted, self.request.logprobs),
+            prompt_logprobs=tuple(self._prompt_logprobs) if first else (),
+            finish_reason=reason,
         )
+        self.generation.publish(event, now=now)
         if reason is not None:
             self._complete(reason, now=now)
 
@@ -100,13 +123,24 @@ class Sequence:
         self.generation.finish(error, now=now)
 
     def _append(self, token_id: int, pieces: list[str]) -> FinishReason | None:
-        if token_id in self._eos_ids:
+        if token_id in self._end_ids:
             return "stop"
         pieces.append(self._detokenizer.append(token_id))
         if self._detokenizer.stopped:
             return "stop"
-        generated = len(self.token_ids) - self._prompt_tokens
-        return "length" if generated == self.request.max_new_tokens else None
+        return "length" if self._generated == self.request.max_new_tokens else None
+
+    @property
+    def _generated(self) -> int:
+        return len(self.token_ids) - self._prompt_tokens
+
+    def _forbidden(self) -> frozenset[int]:
+        return self._end_ids if self._generated < self.request.min_tokens else frozenset()
+
+    def _logprobs(self, logits: Array, token_ids: list[int], top: int | None) -> tuple[TokenLogprobs, ...]:
+        if top is None:
+            return ()
+        return tuple(token_logprobs(logits, token_ids, top=top, token_bytes=self._tokenizer.token_bytes))
 
     def _complete(self, reason: FinishReason, *, now: float) -> None:
         self.finished = True
@@ -115,5 +149,8 @@ class Sequence:
             finish_reason=reason,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self.generation.completion_tokens,
+            token_ids=tuple(self.token_ids[self._prompt_tokens :]),
+            logprobs=tuple(one for event in self.generation.events_from(0) for one in event.logprobs),
+            prompt_logprobs=tuple(self._prompt_logprobs),
         )
         self.generation.finish(completion, now=now)

@@ -1,10 +1,12 @@
 """Prompts to token ids, and token ids to text."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jinja2 import TemplateError
 
+from inference.engine.chat_prompt import ChatPrompt
 from inference.engine.detokenizer import Decoder
 from inference.engine.errors import InvalidChat
 from inference.engine.prompt_bound import prompt_bound
@@ -15,8 +17,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+logger = logging.getLogger(__name__)
+
+
 class Tokenizer(Decoder, Protocol):
     """What the engine needs of a tokenizer."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many token ids the model can compute, from 0."""
+        ...
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """The prompt's token ids, with the special tokens that the model expects around it.
@@ -31,6 +41,10 @@ class Tokenizer(Decoder, Protocol):
         """The fewest tokens that the prompt can have, without tokenising it; 0 if that is unknown."""
         ...
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes of a token; any id may be asked for."""
+        ...
+
 
 class HuggingFaceTokenizer:
     """A model's own tokenizer and chat template.
@@ -41,9 +55,11 @@ class HuggingFaceTokenizer:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, rows: int) -> None:
         self._tokenizer = tokenizer
+        self.vocabulary_size = rows
         self._vocabulary = Vocabulary(tokenizer, rows=rows)
         self._vocabulary.warn_of_tokens_without_embedding()
         self._least_tokens = prompt_bound(tokenizer)
+        self._chat = _chat_prompt(tokenizer)
         self.special_ids: Mapping[str, int] = self._vocabulary.special_ids
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
@@ -51,7 +67,9 @@ class HuggingFaceTokenizer:
             case str():
                 token_ids = self._vocabulary.encode(prompt)
             case Chat():
-                token_ids = self._encode_chat(prompt)
+                if self._chat is None:
+                    raise InvalidChat("This model has no chat template: send a text prompt.")
+                token_ids = self._chat.encode(prompt)
             case _:
                 token_ids = prompt
         self._vocabulary.check(token_ids)
@@ -72,13 +90,15 @@ class HuggingFaceTokenizer:
     def kind(self, token_id: int) -> Kind:
         return self._vocabulary.kind(token_id)
 
-    def _encode_chat(self, chat: Chat) -> tuple[int, ...]:
-        if not self._tokenizer.chat_template:
-            raise InvalidChat("This model has no chat template: send a text prompt.")
-        messages: Any = [dict(message) for message in chat.messages]
-        try:
-            text = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:
-            raise InvalidChat(f"The model's chat template rejects these messages: {error}") from error
-        # The template writes the special tokens itself.
-        return tuple(self._tokenizer(str(text), add_special_tokens=False, verbose=False)["input_ids"])
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._vocabulary.token_bytes(token_id)
+
+
+def _chat_prompt(tokenizer: "PreTrainedTokenizerBase") -> ChatPrompt | None:
+    if not tokenizer.chat_template:
+        return None
+    try:
+        return ChatPrompt(tokenizer)
+    except (TemplateError, ValueError) as error:
+        logger.warning("The model's chat template cannot be read, so conversations are refused: %s", error)
+        return None

@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from inference.engine.errors import TokenWithoutEmbedding, listed
+from inference.engine.token_bytes import TokenBytes, has_byte_fallback, is_byte
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,7 +48,8 @@ class Vocabulary:
             for token, token_id in sorted(tokens.items(), key=lambda item: item[1])
             if token_id >= rows
         }
-        self._kinds = _kinds(tokens, self.special_ids.values(), byte_fallback=_has_byte_fallback(tokenizer))
+        self._kinds = _kinds(tokens, self.special_ids.values(), byte_fallback=has_byte_fallback(tokenizer))
+        self._bytes = TokenBytes(tokenizer)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The tokens of a text, with those that the tokenizer adds.
@@ -74,6 +76,10 @@ class Vocabulary:
         """What decoding does with a token; any id may be asked for."""
         return Kind(self._kinds[token_id]) if token_id < len(self._kinds) else Kind.SKIPPED
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes of a token; any id may be asked for."""
+        return self._bytes.of(token_id)
+
     def check(self, token_ids: Iterable[int]) -> None:
         """Raise TokenWithoutEmbedding if the model cannot compute one of the tokens."""
         highest = max(token_ids, default=0)
@@ -98,19 +104,11 @@ def _special_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
     return added | dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
 
 
-def _has_byte_fallback(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    if not tokenizer.is_fast:
-        return True  # its code does not tell; if it has none, no token looks like a byte
-    decoder = tokenizer.backend_tokenizer.decoder
-    return decoder is not None and b'"ByteFallback"' in decoder.__getstate__()
-
-
 def _kinds(tokens: Mapping[str, int], special_ids: Iterable[int], *, byte_fallback: bool) -> bytes:
     """The kind of each id, one byte each."""
     kinds = bytearray(max(tokens.values(), default=-1) + 1)
     for token, token_id in tokens.items():
-        is_byte = byte_fallback and len(token) == 6 and token.startswith("<0x") and token.endswith(">")
-        kinds[token_id] = Kind.BYTE if is_byte else Kind.TEXT
+        kinds[token_id] = Kind.BYTE if byte_fallback and is_byte(token) else Kind.TEXT
     for token_id in special_ids:
         kinds[token_id] = Kind.SKIPPED
     return bytes(kinds)

@@ -176,7 +176,7 @@ class Worker(base.Worker):  # type: ignore[misc]
     # --- Connections
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Take new connections from now on, or none; a worker that loads leaves them to those that are ready."""
+        """Take new connections from now on, or none; a worker that loads leaves them to ready ones."""
         enabled = enabled and self.alive and readiness.may_accept(self.age)
         if enabled == self._accepting:
             return
