@@ -22,6 +22,7 @@ HEADER = "X-API-Key"
 
 MISSING = f"Missing API key: send it in the {HEADER} header."
 BEARER = f"Missing API key: send it in the {HEADER} header, not as Authorization: Bearer."
+MISSING_BEARER = f"Missing API key: send it as Authorization: Bearer, or in the {HEADER} header."
 # One message for every kind of wrong key, so that it does not reveal how close a guess came.
 INVALID = "Invalid API key."
 REFUSED_STATES = {
@@ -47,10 +48,9 @@ class APIKeyAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[APIKey, APIKeySecret]:
-        plaintext = request.headers.get(HEADER)
+        plaintext = self._plaintext(request)
         if plaintext is None:
-            scheme = request.headers.get("Authorization", "").partition(" ")[0]
-            raise KeyRefused(codes.KEY_MISSING, BEARER if scheme.lower() == "bearer" else MISSING)
+            raise KeyRefused(codes.KEY_MISSING, self._missing_text(request))
         secret = services.find_secret(plaintext)
         address = address_of(request)
         if secret is None:
@@ -71,6 +71,30 @@ class APIKeyAuthentication(BaseAuthentication):
             )
         secret_use.record_use(secret=secret, now=now, address=address)
         return secret.key, secret
+
+    def _plaintext(self, request: Request) -> str | None:
+        return request.headers.get(HEADER)
+
+    def _missing_text(self, request: Request) -> str:
+        return MISSING if _bearer(request) is None else BEARER
+
+
+class BearerAuthentication(APIKeyAuthentication):
+    """Takes the key from `Authorization: Bearer` as well, and refuses with status 401."""
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+    def _plaintext(self, request: Request) -> str | None:
+        return _bearer(request) or super()._plaintext(request)
+
+    def _missing_text(self, request: Request) -> str:
+        return MISSING_BEARER
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def is_accepted(plaintext: str) -> bool:

@@ -52,9 +52,19 @@ class Metered:
         self._admission: Admission | None = None
 
     @property
-    def prompt_text(self) -> str:
-        """The prompts as text, without special tokens; one line for each where there are several."""
-        return "\n".join(self._backend.prompt_text(prepared) for prepared in self._prompts)
+    def prompt_texts(self) -> list[str]:
+        """The prompts as text, without special tokens."""
+        return [self._backend.prompt_text(prepared) for prepared in self._prompts]
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of all prompts."""
+        return sum(prepared.prompt_tokens for prepared in self._prompts)
+
+    @property
+    def completion_tokens(self) -> int:
+        """The tokens generated so far."""
+        return sum(generation.completion_tokens for generation in self.generations)
 
     def admit(self) -> Self:
         """Reserve what the requests may use, and start them.
@@ -163,7 +173,7 @@ class Metered:
         record.outcome = outcome.value
         record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
         if settings.LOG_PROMPTS:
-            record.prompt = self.prompt_text
+            record.prompt = "\n".join(self.prompt_texts[:: self._choices])
         if counted:
             first = counted[0]
             record.first_token_s = first.first_token_s

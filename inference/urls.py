@@ -2,9 +2,16 @@ from django.urls import path
 
 from inference.api.generate import GenerateView
 from inference.api.health import HealthView, ReadyView
+from inference.api.openai.chat import ChatCompletionsView
+from inference.api.openai.completions import CompletionsView
+from inference.api.openai.models import ModelsView, ModelView
 
 urlpatterns = [
     path("health", HealthView.as_view(), name="health"),
     path("ready", ReadyView.as_view(), name="ready"),
     path("generate", GenerateView.as_view(), name="generate"),
+    path("v1/models", ModelsView.as_view(), name="openai-models"),
+    path("v1/models/<path:name>", ModelView.as_view(), name="openai-model"),
+    path("v1/completions", CompletionsView.as_view(), name="openai-completions"),
+    path("v1/chat/completions", ChatCompletionsView.as_view(), name="openai-chat"),
 ]

@@ -110,6 +110,13 @@ class Environment:
         at_least=0.1,
         at_most=86400,
     )
+    llm_max_new_tokens: int = setting(
+        Topic.CAPACITY,
+        1024,
+        "Most tokens that a request under `/v1` may generate; `/generate` always allows up to 200.",
+        at_least=1,
+        at_most=1_000_000,
+    )
     web_concurrency: int = setting(
         Topic.CAPACITY,
         EngineConfig.processes,

@@ -16,6 +16,10 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": "Generation", "description": "Text generation; requires an API key."},
         {
+            "name": "OpenAI",
+            "description": "The same models through OpenAI's API, for its clients; requires an API key.",
+        },
+        {
             "name": "Keys",
             "description": "Your API key: look at its limits and usage, rotate it, revoke a leaked secret.",
         },

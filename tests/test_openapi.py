@@ -57,6 +57,10 @@ def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
         ("/health", "get"),
         ("/ready", "get"),
         ("/generate", "post"),
+        ("/v1/models", "get"),
+        ("/v1/models/{name}", "get"),
+        ("/v1/completions", "post"),
+        ("/v1/chat/completions", "post"),
         ("/keys/me", "get"),
         ("/keys/me/rotate", "post"),
         ("/keys/revoke", "post"),
@@ -66,8 +70,11 @@ def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
 def test_every_operation_declares_its_auth(document: dict[str, Any]) -> None:
     scheme = document["components"]["securitySchemes"]["ApiKeyAuth"]
     assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-Key")
+    bearer = document["components"]["securitySchemes"]["BearerAuth"]
+    assert (bearer["type"], bearer["scheme"]) == ("http", "bearer")
     for path, _, operation in operations(document):
-        expected: list[Any] = [] if path in WITHOUT_A_KEY else [{"ApiKeyAuth": []}]
+        scheme = "BearerAuth" if path.startswith("/v1/") else "ApiKeyAuth"
+        expected: list[Any] = [] if path in WITHOUT_A_KEY else [{scheme: []}]
         assert operation.get("security", []) == expected, path
 
 

@@ -1,6 +1,7 @@
 """What the engine's errors mean for a client, for the log, and for the account of the key."""
 
 from accounts.models import Outcome
+from inference.api.openai.errors import ModelNotFound
 from inference.engine.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -17,6 +18,7 @@ from inference.engine.errors import (
 from llmservice.http.codes import CLIENT_CLOSED, Code
 from llmservice.http.problems import Meaning
 
+MODEL_NOT_FOUND = Code("model_not_found", 404, "The service serves another model than the one named.")
 PROMPT_EMPTY = Code("prompt_empty", 422, "The model's tokenizer finds no tokens in the prompt.")
 PROMPT_TOKEN = Code("prompt_token", 422, "The prompt contains a token that the model cannot compute.")
 PROMPT_TOO_LONG = Code("prompt_too_long", 422, "Prompt and `max_new_tokens` exceed the model's context.")
@@ -29,6 +31,7 @@ TIME_LIMIT = Code("time_limit", 504, "The text was not complete within `LLM_REQU
 GENERATION_FAILED = Code("generation_failed", 500, "The model failed on this request.")
 
 MEANINGS: dict[type[Exception], Meaning] = {
+    ModelNotFound: Meaning(code=MODEL_NOT_FOUND),
     EmptyPrompt: Meaning(code=PROMPT_EMPTY, field="prompt"),
     TokenWithoutEmbedding: Meaning(code=PROMPT_TOKEN, field="prompt"),
     UnknownToken: Meaning(code=UNKNOWN_TOKEN),

@@ -39,11 +39,11 @@ def is_wanted(request: Request, field: bool | None) -> bool:
 
 def event(name: str, data: Mapping[str, Any]) -> bytes:
     """One event; its data is one line, because JSON escapes line breaks."""
-    return _event(name, json.dumps(data).encode())
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), json.dumps(data).encode())
 
 
-def _event(name: str, data: bytes) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
+def error_event(_: Exception, problem: bytes) -> bytes:
+    return b"event: error\ndata: %s\n\n" % problem
 
 
 class EventStream:
@@ -57,6 +57,7 @@ class EventStream:
         metered: the generations, admitted.
         pieces: the events for what a step added to the generation of this index.
         last: the events after the last piece.
+        failure: the last event if the generation fails, of its exception and the problem document.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class EventStream:
         *,
         pieces: Callable[[int, Event], Iterable[bytes]],
         last: Callable[[], Iterable[bytes]],
+        failure: Callable[[Exception, bytes], bytes] = error_event,
     ) -> None:
         self._request = request
         self._metered = metered
         self._pieces = pieces
         self._last = last
+        self._failure = failure
         self._events = metered.events(CHECK_EVERY_S)
         self._first = self._await_first()
         self._body = self._iterate()
@@ -116,4 +119,4 @@ class EventStream:
             yield from self._last()
         except Exception as error:
             answer = problems.exception_handler(error, {"request": self._request})
-            yield _event("error", answer.content)
+            yield self._failure(error, answer.content)

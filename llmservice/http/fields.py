@@ -118,9 +118,12 @@ class StrictSerializer(serializers.Serializer[Any]):
     also_known_as: Mapping[str, str] = {}
 
     def run_validation(self, data: Any = empty) -> Any:
+        if self.parent is not None and (data is empty or data is None):
+            return super().run_validation(data)
         if not isinstance(data, Mapping):
+            what = "The body must" if self.parent is None else "Must"
             raise serializers.ValidationError(
-                {api_settings.NON_FIELD_ERRORS_KEY: [f"The body must be a JSON object, not {_kind(data)}."]}
+                {api_settings.NON_FIELD_ERRORS_KEY: [f"{what} be a JSON object, not {_kind(data)}."]}
             )
         try:
             value = super().run_validation(data)

@@ -1,0 +1,172 @@
+"""`POST /v1/chat/completions`: continue a conversation."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from django.conf import settings
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from accounts.limits.refusals import refusals_count
+from accounts.models import Scope
+from inference import runtime
+from inference.api.openai import answer
+from inference.api.openai.logprobs import chat_logprobs
+from inference.api.openai.messages import MessagesField
+from inference.api.openai.sampling import SamplingSerializer, generation_requests
+from inference.api.openai.schema import errors
+from inference.api.openai.views import OpenAIView, check_model
+from inference.engine.backend import Backend
+from inference.engine.logprobs import MOST_ALTERNATIVES
+from inference.engine.request import Chat, Completion, Event, GenerationRequest
+from inference.metering import Metered
+from llmservice.http.fields import StrictBooleanField, StrictIntegerField
+
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+EXAMPLE = {
+    "id": "chatcmpl-4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a",
+    "object": "chat.completion",
+    "created": 1767225600,
+    "model": MODEL,
+    "system_fingerprint": "fp_1c9a4f0b2d",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Paris.", "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 36, "completion_tokens": 3, "total_tokens": 39},
+}
+
+
+class ChatRequestSerializer(SamplingSerializer):
+    """A conversation, and how to continue it."""
+
+    messages = MessagesField(help_text="The conversation: each message has `role` and `content`.")
+    max_completion_tokens = StrictIntegerField(
+        default=None, allow_null=True, min_value=1,
+        help_text="The most tokens to generate. Default: what the context and `LLM_MAX_NEW_TOKENS` allow.",
+    )  # fmt: skip
+    max_tokens = StrictIntegerField(
+        default=None, allow_null=True, min_value=1, help_text="The older name of `max_completion_tokens`."
+    )
+    logprobs = StrictBooleanField(
+        default=None, allow_null=True, help_text="Return the log-probability of each token."
+    )
+    top_logprobs = StrictIntegerField(
+        default=None, allow_null=True, min_value=0, max_value=MOST_ALTERNATIVES,
+        help_text="Return this many of the most likely tokens at each place; only with `logprobs`.",
+    )  # fmt: skip
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        for name in ("max_completion_tokens", "max_tokens"):
+            if (fields[name] or 0) > settings.LLM_MAX_NEW_TOKENS:
+                raise serializers.ValidationError({name: f"Must be at most {settings.LLM_MAX_NEW_TOKENS}."})
+        if fields["top_logprobs"] is not None and not fields["logprobs"]:
+            raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
+        return super().validate(fields)
+
+
+class ChatCompletionsView(OpenAIView):
+    """Continues a conversation."""
+
+    scope = Scope.GENERATE
+
+    @extend_schema(
+        operation_id="create_chat_completion",
+        tags=["OpenAI"],
+        summary="Continue a conversation",
+        description=(
+            "OpenAI's chat completions, by the chat template of the model. Text in a message is never a "
+            "control token. If the last message is the assistant's, it is continued. Fields that are "
+            "unknown or not supported are an error."
+        ),
+        request=OpenApiRequest(
+            ChatRequestSerializer,
+            examples=[
+                OpenApiExample(
+                    "Chat",
+                    {
+                        "model": MODEL,
+                        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+                    },
+                    request_only=True,
+                )
+            ],
+        ),
+        responses={
+            200: OpenApiResponse(
+                OpenApiTypes.OBJECT, description="The texts.", examples=[OpenApiExample("Chat", EXAMPLE)]
+            ),
+            **errors(400, 401, 403, 404, 413, 415, 429, 500, 503, 504),
+        },
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        with refusals_count(self.key):
+            serializer = ChatRequestSerializer(data=request.data)
+            serializer.is_valid(raise_exception=True)
+            fields = serializer.validated_data
+            backend = runtime.backend()
+            check_model(fields["model"], backend)
+            given = fields["max_completion_tokens"] or fields["max_tokens"]
+            [asked] = generation_requests(
+                [Chat(fields["messages"])],
+                fields,
+                max_new_tokens=given or 1,
+                logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
+                owner=str(self.key.pk),
+            )
+            if given is None:
+                asked = _up_to_the_rest_of_the_context(asked, backend)
+            choices = fields["n"] or 1
+            metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
+        messages = Messages(fields)
+        if fields["stream"]:
+            envelope = answer.Envelope(kind="chat.completion.chunk", id_prefix="chatcmpl", backend=backend)
+            include_usage = bool((fields["stream_options"] or {}).get("include_usage"))
+            return answer.streamed(request, metered, envelope, messages.chunks, include_usage=include_usage)
+        envelope = answer.Envelope(kind="chat.completion", id_prefix="chatcmpl", backend=backend)
+        return answer.whole(request, metered, envelope, messages.choice)
+
+
+def _up_to_the_rest_of_the_context(asked: GenerationRequest, backend: Backend) -> GenerationRequest:
+    rest = backend.context_length - backend.prepare(asked).prompt_tokens
+    return replace(asked, max_new_tokens=min(settings.LLM_MAX_NEW_TOKENS, rest))
+
+
+class Messages:
+    """The choices of one request, whole or as they grow."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._logprobs = bool(fields["logprobs"])
+        self._ids = bool(fields["return_token_ids"])
+        self._begun: set[int] = set()
+
+    def choice(self, index: int, completion: Completion) -> answer.Choice:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": completion.text, "refusal": None},
+            "logprobs": chat_logprobs(completion.logprobs) if self._logprobs else None,
+            "finish_reason": completion.finish_reason,
+            **({"token_ids": list(completion.token_ids)} if self._ids else {}),
+        }
+
+    def chunks(self, index: int, event: Event) -> Iterator[answer.Choice]:
+        if index not in self._begun:
+            self._begun.add(index)
+            yield self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
+        logprobs = chat_logprobs(event.logprobs) if self._logprobs and event.logprobs else None
+        if event.text or logprobs or (self._ids and event.token_ids):
+            ids = {"token_ids": list(event.token_ids)} if self._ids else {}
+            yield {**self._chunk(index, {"content": event.text}), "logprobs": logprobs, **ids}
+        if event.finish_reason:
+            yield {**self._chunk(index, {}), "finish_reason": event.finish_reason}
+
+    def _chunk(self, index: int, delta: dict[str, Any]) -> answer.Choice:
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}

@@ -1,0 +1,156 @@
+"""`POST /v1/completions`: continue prompts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from accounts.limits.refusals import refusals_count
+from accounts.models import Scope
+from inference import runtime
+from inference.api.openai import answer
+from inference.api.openai.fields import PromptsField
+from inference.api.openai.logprobs import CompletionLogprobs
+from inference.api.openai.sampling import SamplingSerializer, generation_requests
+from inference.api.openai.schema import errors
+from inference.api.openai.views import OpenAIView, check_model
+from inference.engine.logprobs import MOST_ALTERNATIVES
+from inference.engine.request import Completion, Event
+from inference.metering import Metered
+from llmservice.http.fields import StrictBooleanField, StrictIntegerField
+
+DEFAULT_MAX_TOKENS = 16
+EXAMPLE = {
+    "id": "cmpl-4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a",
+    "object": "text_completion",
+    "created": 1767225600,
+    "model": "openai-community/gpt2-medium",
+    "system_fingerprint": "fp_1c9a4f0b2d",
+    "choices": [{"index": 0, "text": " Paris.", "logprobs": None, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+}
+
+
+class CompletionRequestSerializer(SamplingSerializer):
+    """Prompts, and how to continue them."""
+
+    prompt = PromptsField(help_text="Text, a list of texts, token ids, or a list of lists of token ids.")
+    max_tokens = StrictIntegerField(
+        default=None, allow_null=True, min_value=0,
+        help_text="The most tokens to generate; 0 only with `echo`. Default: 16.",
+    )  # fmt: skip
+    echo = StrictBooleanField(default=None, allow_null=True, help_text="Return the prompt before the text.")
+    logprobs = StrictIntegerField(
+        default=None, allow_null=True, min_value=0, max_value=MOST_ALTERNATIVES,
+        help_text="Return the log-probability of each token, and of this many of the most likely ones.",
+    )  # fmt: skip
+    best_of = StrictIntegerField(
+        default=None, allow_null=True, min_value=1, help_text="Must equal `n`: no other number is supported."
+    )
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if fields["best_of"] not in {None, fields["n"] or 1}:
+            raise serializers.ValidationError({"best_of": "Must equal `n`: no other number is supported."})
+        if fields["max_tokens"] == 0 and not fields["echo"]:
+            raise serializers.ValidationError({"max_tokens": "Must be at least 1 without `echo`."})
+        if (fields["max_tokens"] or 0) > settings.LLM_MAX_NEW_TOKENS:
+            raise serializers.ValidationError(
+                {"max_tokens": f"Must be at most {settings.LLM_MAX_NEW_TOKENS}."}
+            )
+        return super().validate(fields)
+
+
+class CompletionsView(OpenAIView):
+    """Continues prompts."""
+
+    scope = Scope.GENERATE
+
+    @extend_schema(
+        operation_id="create_completion",
+        tags=["OpenAI"],
+        summary="Continue prompts",
+        description="OpenAI's completions. Fields that are unknown or not supported are an error.",
+        request=OpenApiRequest(
+            CompletionRequestSerializer,
+            examples=[
+                OpenApiExample(
+                    "Completion",
+                    {"model": EXAMPLE["model"], "prompt": "The capital of France is", "max_tokens": 8},
+                    request_only=True,
+                )
+            ],
+        ),
+        responses={
+            200: OpenApiResponse(
+                OpenApiTypes.OBJECT,
+                description="The texts.",
+                examples=[OpenApiExample("Completion", EXAMPLE)],
+            ),
+            **errors(400, 401, 403, 404, 413, 415, 429, 500, 503, 504),
+        },
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        with refusals_count(self.key):
+            serializer = CompletionRequestSerializer(data=request.data)
+            serializer.is_valid(raise_exception=True)
+            fields = serializer.validated_data
+            backend = runtime.backend()
+            check_model(fields["model"], backend)
+            limit = DEFAULT_MAX_TOKENS if fields["max_tokens"] is None else fields["max_tokens"]
+            requests = generation_requests(
+                fields["prompt"],
+                fields,
+                max_new_tokens=limit,
+                logprobs=fields["logprobs"],
+                prompt_logprobs=fields["logprobs"] if fields["echo"] else None,
+                owner=str(self.key.pk),
+            )
+            choices = fields["n"] or 1
+            metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices).admit()
+        texts = Texts(fields, metered)
+        envelope = answer.Envelope(kind="text_completion", id_prefix="cmpl", backend=backend)
+        if fields["stream"]:
+            include_usage = bool((fields["stream_options"] or {}).get("include_usage"))
+            return answer.streamed(request, metered, envelope, texts.chunks, include_usage=include_usage)
+        return answer.whole(request, metered, envelope, texts.choice)
+
+
+class Texts:
+    """The choices of one request, whole or as they grow."""
+
+    def __init__(self, fields: dict[str, Any], metered: Metered) -> None:
+        self._echo = bool(fields["echo"])
+        self._ids = bool(fields["return_token_ids"])
+        self._prompts = [text for text in metered.prompt_texts for _ in range(fields["n"] or 1)]
+        self._logprobs: list[CompletionLogprobs | None] = [
+            None if fields["logprobs"] is None else CompletionLogprobs(text) for text in self._prompts
+        ]
+        self._begun: set[int] = set()
+
+    def choice(self, index: int, completion: Completion) -> answer.Choice:
+        event = Event(
+            text=completion.text,
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            prompt_logprobs=completion.prompt_logprobs,
+            finish_reason=completion.finish_reason,
+        )
+        [choice] = self.chunks(index, event)
+        return choice
+
+    def chunks(self, index: int, event: Event) -> Iterator[answer.Choice]:
+        text = event.text
+        if index not in self._begun:
+            self._begun.add(index)
+            text = (self._prompts[index] if self._echo else "") + text
+        collected = self._logprobs[index]
+        logprobs = collected and collected.of(event.prompt_logprobs, event.logprobs)
+        if text or logprobs or event.finish_reason or (self._ids and event.token_ids):
+            ids = {"token_ids": list(event.token_ids)} if self._ids else {}
+            ended = event.finish_reason
+            yield {"index": index, "text": text, "logprobs": logprobs, "finish_reason": ended, **ids}

@@ -1,0 +1,65 @@
+"""Errors as OpenAI's clients expect them: one `error` object, and the status that names the right class."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpResponse, JsonResponse
+from rest_framework.exceptions import AuthenticationFailed
+
+from accounts.codes import TOKENS_LIMIT
+from llmservice.http import problems
+from llmservice.http.problems import Problem
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
+# What OpenAI calls a problem that it has as well; others keep their own codes.
+CODES = {
+    "prompt_too_long": "context_length_exceeded",
+    "tokens_limit": "insufficient_quota",
+    **dict.fromkeys(
+        ("requests_limit", "concurrency_limit", "address_limit", "too_many_requests"), "rate_limit_exceeded"
+    ),
+}
+
+
+class ModelNotFound(Exception):
+    """The request names a model that this service does not serve."""
+
+    def __init__(self, name: str, *, served: str) -> None:
+        self.field = "model"
+        super().__init__(f"The model “{name[:64]}” does not exist: this service serves “{served}”.")
+
+
+def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """Django REST framework's handler for the views under `/v1`."""
+    answer = problems.exception_handler(exc, context)
+    problem = problems.problem_for(exc)
+    headers = {name: value for name, value in answer.headers.items() if name != "Content-Type"}
+    if challenge := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if problem.code is TOKENS_LIMIT:
+        headers["X-Should-Retry"] = "false"  # the official clients would wait in vain
+    status = _status_of(exc, problem)
+    return JsonResponse(error_object(exc, problem), status=status, headers=headers)
+
+
+def error_object(exc: Exception, problem: Problem) -> dict[str, Any]:
+    """The `error` object of an exception that stands for this problem."""
+    status = _status_of(exc, problem)
+    param = problem.errors[0].field or None if problem.errors else getattr(exc, "field", None)
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    if problem.code is TOKENS_LIMIT:
+        kind = "insufficient_quota"
+    code = "invalid_api_key" if status == 401 else CODES.get(problem.code.name, problem.code.name)
+    return {"error": {"message": problem.detail, "type": kind, "param": param, "code": code}}
+
+
+def _status_of(exc: Exception, problem: Problem) -> int:
+    if isinstance(exc, AuthenticationFailed):
+        return 401
+    return 400 if problem.code.status == 422 else problem.code.status

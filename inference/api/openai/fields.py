@@ -1,0 +1,116 @@
+"""Fields of OpenAI's API that have more than one JSON type."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from inference.api.serializers import MAX_STOP_LENGTH, MAX_STOP_STRINGS
+from inference.engine.request import Prompt
+
+MAX_PROMPTS = 128
+MAX_BIASES = 1024
+MAX_BIAS = 100.0
+
+
+def _are(kind: type, data: list[Any]) -> bool:
+    return all(isinstance(item, kind) and not isinstance(item, bool) for item in data)
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}},
+            {"type": "array", "items": {"type": "integer"}},
+            {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+        ]
+    }
+)
+class PromptsField(serializers.Field[Any, Any, Any, Any]):
+    """Text, a list of texts, token ids, or a list of lists of token ids; as a list of prompts."""
+
+    default_error_messages = {
+        "invalid": "Must be text, a list of texts, a list of token ids, or a list of lists of token ids.",
+        "empty": "Must not be empty.",
+        "many": "Must have at most {most} prompts.",
+    }
+
+    def to_internal_value(self, data: Any) -> list[Prompt]:
+        if isinstance(data, str):
+            return self._checked([data])
+        if not isinstance(data, list):
+            self.fail("invalid")
+        if data and _are(int, data):
+            return self._checked([tuple(data)])
+        if len(data) > MAX_PROMPTS:
+            self.fail("many", most=MAX_PROMPTS)
+        if _are(str, data):
+            return self._checked(data)
+        if _are(list, data) and all(_are(int, ids) for ids in data):
+            return self._checked([tuple(ids) for ids in data])
+        return self.fail("invalid")
+
+    def _checked(self, prompts: list[Prompt]) -> list[Prompt]:
+        if not prompts or not all(prompts):
+            self.fail("empty")
+        return prompts
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}, "maxItems": MAX_STOP_STRINGS},
+        ]
+    }
+)
+class StopField(serializers.Field[Any, Any, Any, Any]):
+    """A string or a list of strings; as a tuple."""
+
+    default_error_messages = {
+        "invalid": "Must be a string or a list of strings.",
+        "many": "Must have at most {most} items.",
+        "long": "Each string must have 1 to {most} characters.",
+    }
+
+    def to_internal_value(self, data: Any) -> tuple[str, ...]:
+        strings = [data] if isinstance(data, str) else data
+        if not isinstance(strings, list):
+            self.fail("invalid")
+        if len(strings) > MAX_STOP_STRINGS:
+            self.fail("many", most=MAX_STOP_STRINGS)
+        if not _are(str, strings):
+            self.fail("invalid")
+        if not all(0 < len(string) <= MAX_STOP_LENGTH for string in strings):
+            self.fail("long", most=MAX_STOP_LENGTH)
+        return tuple(strings)
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "number"}})
+class LogitBiasField(serializers.Field[Any, Any, Any, Any]):
+    """Token ids, as strings, and what is added to their logits; as pairs."""
+
+    default_error_messages = {
+        "invalid": "Must be an object of token ids and numbers from -100 to 100.",
+        "many": "Must have at most {most} tokens.",
+    }
+
+    def to_internal_value(self, data: Any) -> tuple[tuple[int, float], ...]:
+        if not isinstance(data, Mapping):
+            self.fail("invalid")
+        if len(data) > MAX_BIASES:
+            self.fail("many", most=MAX_BIASES)
+        return tuple(self._bias(name, value) for name, value in data.items())
+
+    def _bias(self, name: str, value: Any) -> tuple[int, float]:
+        if not name.isascii() or not name.isdecimal() or len(name) > 9:
+            self.fail("invalid")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not -MAX_BIAS <= value <= MAX_BIAS
+        ):
+            self.fail("invalid")
+        return int(name), float(value)

@@ -1,0 +1,28 @@
+"""The base of the views under `/v1`: how a key comes in, and how an error goes out."""
+
+from collections.abc import Callable
+from typing import Any
+
+from accounts.authentication import BearerAuthentication
+from accounts.key_views import KeyView
+from inference.api.openai.errors import ModelNotFound, exception_handler
+from inference.engine.backend import Backend
+
+
+class OpenAIView(KeyView):
+    """A view for keys, with OpenAI's error objects."""
+
+    authentication_classes = [BearerAuthentication]
+
+    def get_exception_handler(self) -> Callable[..., Any]:
+        return exception_handler
+
+
+def check_model(name: str, backend: Backend) -> None:
+    """Refuse another model than the served one.
+
+    Raises:
+        ModelNotFound: `name` is not the served model's.
+    """
+    if name != backend.model_name:
+        raise ModelNotFound(name, served=backend.model_name)
