@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0005_labels'),
+        ('accounts', '0006_reservation_lost'),
     ]
 
     operations = [
