@@ -368,11 +368,16 @@ def test_a_revoked_key_shows_its_networks_and_scopes_as_text(admin_client: Clien
     assert key.state is KeyState.REVOKED
 
 
-def test_a_read_only_key_shows_the_limits_that_apply(admin_client: Client, settings: Settings) -> None:
+def test_a_read_only_key_shows_its_expiry_with_the_zone_and_the_limits_that_apply(
+    admin_client: Client, settings: Settings
+) -> None:
     settings.LLM_KEY_REQUESTS_PER_MINUTE, settings.LLM_KEY_MAX_CONCURRENT = 90, 0
-    key = services.create_key(name="search", limits={"burst": 0, "tokens_per_day": 2_500_000}).key
+    ends = datetime(2099, 1, 31, 12, tzinfo=UTC)
+    limits = {"burst": 0, "tokens_per_day": 2_500_000}
+    key = services.create_key(name="search", limits=limits, expires_at=ends).key
     services.revoke(key=key)
     shown = re.findall(r'<div class="readonly">([^<]*)</div>', text(admin_client.get(url("change", key))))
+    assert "2099-01-31 12:00:00 UTC" in shown
     assert shown[-4:] == [
         "90 (the service&#x27;s default)",
         "as many as per minute",
