@@ -2,9 +2,11 @@
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.test import Client
+from django.core.exceptions import PermissionDenied
+from django.test import Client, RequestFactory
 
 from accounts import services
+from accounts.admin.forbidden import permission_denied
 from accounts.models import APIKey
 from tests.admin_pages import LIST, change, text, url
 
@@ -58,7 +60,9 @@ def test_what_no_account_may_do_is_told_as_such(admin_client: Client, staff: Cli
         assert "No account may do this" in text(response), client
 
 
-def test_outside_of_the_admin_a_refusal_stays_a_problem_document(staff: Client) -> None:
-    response = staff.post("/generate", {}, content_type="application/json")
+def test_outside_of_the_admin_a_refusal_stays_a_problem_document(rf: RequestFactory) -> None:
+    request = rf.get("/metrics")
+    request.user = User(username="staff", is_staff=True)
+    response = permission_denied(request, PermissionDenied())
     assert response.status_code == 403
     assert response.headers["Content-Type"] == "application/problem+json"

@@ -60,6 +60,14 @@ def test_changes_of_limits_and_of_other_fields_are_separate_events() -> None:
     assert last(key).details == {"fields": {"name": "find"}, "before": {"name": "search"}}
 
 
+def test_what_is_saved_as_it_was_is_not_recorded_as_changed() -> None:
+    key = services.create_key(name="search", limits={"burst": 5}).key
+    key.name = "find"
+    services.update_key(key=key, fields=["name", "owner", "burst"], by=ADA)
+    assert kinds(key) == [EventKind.CREATED, EventKind.CHANGED]
+    assert last(key).details["fields"] == {"name": "find"}
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -26,12 +26,13 @@ from accounts.events import Actor
 from accounts.key_fields import LIMITS
 from accounts.limits.policy import Limits, day_of
 from accounts.models import APIKey, APIKeySecret, KeyState, Scope
-from accounts.templatetags.keys import ago, compact, condition_tag, left, state_badge
+from accounts.templatetags.keys import ago, compact, condition_tag, exact, left, state_badge
 
 EVENTS_SHOWN = 8
 USAGE_DAYS = 30
-# On a read-only page, lists and limits are shown as plain text, the limits as they apply.
+# On a read-only page, these are shown as plain text: the time with its zone, the limits as they apply.
 SHOWN_AS_TEXT: dict[Any, str] = {
+    "expires_at": "expires_text",
     "allowed_networks": "networks_text",
     "scopes": "scopes_text",
     **{name: f"{name}_text" for name in DEFAULT_LIMITS},
@@ -139,6 +140,10 @@ class APIKeyAdmin(BulkActionsAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
         return () if obj is None or self.has_change_permission(request, obj) else [*SHOWN_AS_TEXT.values()]
+
+    @admin.display(description="expires")
+    def expires_text(self, key: APIKey) -> str:
+        return "never" if key.expires_at is None else exact(key.expires_at)
 
     @admin.display(description="allowed networks")
     def networks_text(self, key: APIKey) -> str:

@@ -130,9 +130,9 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
     do(page, "Enable")
     assert caller.refusal(second) is None
 
-    # The usage, exact to the token.
+    # The usage, exact to the token, with the two requests that were refused.
     page.get_by_role("link", name="Usage", exact=True).last.click()
-    expect(page.locator(".usage-figures")).to_contain_text("5 requests")
+    expect(page.locator(".usage-figures")).to_contain_text("7 requests")
     expect(page.locator(".usage-bars")).to_contain_text(f"{caller.tokens} of 1,000 used")
     page.locator("summary").first.click()
     expect(page.locator(".usage-rows tbody tr").first.locator("td").last).to_have_text(str(caller.tokens))
