@@ -13,7 +13,7 @@ urlpatterns = [
     path("docs", DocsView.as_view(), name="docs"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("metrics", MetricsView.as_view(), name="metrics"),
-    path("favicon.ico", FaviconView.as_view()),
+    path("favicon.ico", FaviconView.as_view(), name="favicon"),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     re_path("", NotFoundView.as_view(), name="not-found"),

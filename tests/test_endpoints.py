@@ -18,6 +18,7 @@ OPEN = {
     "home": "redirects to the documentation",
     "docs": "the documentation",
     "schema": "the documentation",
+    "favicon": "for browsers",
     "health": "for probes",
     "ready": "for probes",
     "metrics": "has its own token, or answers this machine only",
