@@ -59,9 +59,9 @@ coverage: $(VENV)/.dev $(VENV)/.native
 	@$(MANAGE) quickstart_model > /dev/null
 	@$(PYTEST) --ignore tests/e2e --cov --cov-report term:skip-covered $(ARGS)
 
-# The thread pool has a program of its own, because the thread sanitizer would report PyTorch's threads, which it cannot
-# see. Python loads the kernels of the other run, so the sanitizer's library has to be loaded before it; what Python
-# itself leaks is not looked for. Output is not captured: a finding ends the process.
+# The thread sanitizer has a program of its own: under Python it would report PyTorch's threads, which are not compiled
+# with it. Python loads the kernels of the second run, so the sanitizer's library is loaded before Python, and leaks are
+# not reported, because Python has some. A finding ends the process, so pytest must not hold its output back.
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 SANITIZED := $(CURDIR)/var/sanitize
 

@@ -233,5 +233,5 @@ def layout() -> list[str]:
 
 def _described(structure: Any) -> str:
     fields = [(name, getattr(structure, name)) for name, *_ in structure._fields_]
-    places = [f"{name}:{field.offset}:{field.size}" for name, field in fields]
-    return " ".join([structure.__name__, str(ctypes.sizeof(structure)), *places])
+    laid_out = [f"{name}:{field.offset}:{field.size}" for name, field in fields]
+    return " ".join([structure.__name__, str(ctypes.sizeof(structure)), *laid_out])

@@ -15,9 +15,10 @@ constexpr float kMostLevel = 127.0f;
 // times `scale` are inputs. The scale is NaN if the largest input is not finite.
 struct Levels {
     float factor, scale;
+    bool finite;
 
     explicit Levels(float largest) {
-        const bool finite = largest <= std::numeric_limits<float>::max();
+        finite = largest <= std::numeric_limits<float>::max();
         largest = finite ? std::max(largest, 1e-30f) : 1.0f;
         factor = kMostLevel / largest;
         scale = finite ? largest / kMostLevel : std::numeric_limits<float>::quiet_NaN();

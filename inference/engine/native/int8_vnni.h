@@ -83,7 +83,8 @@ inline void quantise(const float* row, int64_t k, int64_t depth, int64_t group_s
         }
     }
     *scale = levels.scale;
-    *correction = -128 * _mm512_reduce_add_epi32(sum);
+    // With an input that is not finite the result is NaN whatever the sum, which could overflow.
+    *correction = levels.finite ? -128 * _mm512_reduce_add_epi32(sum) : 0;
 }
 
 }  // namespace
