@@ -195,14 +195,14 @@ def test_sigterm_lets_answers_be_finished_and_takes_no_new_connections() -> None
         connection.sendall(f"GET /ticks HTTP/1.1\r\n{HOST}\r\n".encode())
         read_until(connection, b"0\n")
         server.process.send_signal(signal.SIGTERM)
-        # The client of a kept connection may be sending already.
         time.sleep(0.3)
+        with pytest.raises(ConnectionError):
+            server.connect()
+        # The client of a kept connection may be sending already.
         kept.sendall(f"GET /counted HTTP/1.1\r\n{HOST}\r\n".encode())
         assert b"Connection: close" in read_until(kept, b"}")
         assert b"4\n" in read_until(connection, b"0\r\n\r\n")
         assert server.process.wait(20) == 0
-        with pytest.raises(ConnectionError):
-            server.connect()
 
 
 def test_workers_are_replaced_by_sighup_and_after_their_number_of_requests() -> None:

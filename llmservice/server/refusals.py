@@ -1,6 +1,7 @@
 """The answers that the server itself gives: problem documents, like those of the application."""
 
 import json
+from functools import lru_cache
 from http import HTTPStatus
 
 from gunicorn.http import errors
@@ -32,6 +33,7 @@ def status_of(error: errors.ParseException) -> int:
     return STATUSES.get(type(error), 400)
 
 
+@lru_cache(64)
 def answer(status: int, *, reason: str = "", detail: str | None = None) -> bytes:
     """A whole answer with a problem document, after which the connection closes."""
     phrase = HTTPStatus(status).phrase

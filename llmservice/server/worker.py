@@ -31,6 +31,7 @@ OTHER_DESCRIPTORS = 256
 # What incomplete requests may hold of memory, all together.
 INCOMING_BYTES = 64 * 1024 * 1024
 ACCEPTED_AT_ONCE = 32
+ENDED_AT_ONCE = 32
 SWEEP_EVERY_S = 0.25
 # Which connections give way to new ones, first to last. Those that are being answered never do.
 EVICTION_ORDER = (Phase.LINGERING, Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.FLUSHING)
@@ -82,12 +83,13 @@ class Worker(base.Worker):  # type: ignore[misc]
                     self._begin_drain()
                 if not self.connections or time.monotonic() > drained_at:
                     break
-            self._dispatch(self._epoll.poll(SWEEP_EVERY_S if self.connections else 1.0))
+            # After a second in any case: gunicorn's master process wants to hear of the worker.
+            wait = max(0.0, sweep_at - time.monotonic()) if self.connections else 1.0
+            self._dispatch(self._epoll.poll(wait))
             while self._calls:
                 self._calls.popleft()()
             if (now := time.monotonic()) >= sweep_at:
-                sweep_at = now + SWEEP_EVERY_S
-                self._sweep(now)
+                sweep_at = now if self._sweep(now) else now + SWEEP_EVERY_S
         for connection in list(self.connections.values()):
             self._close(connection)
         self._threads.shutdown(wait=False)
@@ -143,9 +145,11 @@ class Worker(base.Worker):  # type: ignore[misc]
         else:
             self._watch(connection)
 
-    def _sweep(self, now: float) -> None:
+    def _sweep(self, now: float) -> bool:
+        """End what is late; true if some is left for the next turn, so that the others are not delayed."""
         self.notify()
-        for connection in [each for each in self.connections.values() if each.is_late(now)]:
+        late = [each for each in self.connections.values() if each.is_late(now)]
+        for connection in late[:ENDED_AT_ONCE]:
             if connection.phase is Phase.HEAD:
                 self._refuse(connection, 408, reason="the head took too long")
             elif connection.phase is Phase.BODY:
@@ -155,11 +159,10 @@ class Worker(base.Worker):  # type: ignore[misc]
             else:
                 self._close(connection)
         self._bound_memory()
-        if not self.alive:
-            return
-        self.set_accept_enabled(
-            len(self.connections) < self._max_connections or self._evictable() is not None
-        )
+        if self.alive:
+            full = len(self.connections) >= self._max_connections
+            self.set_accept_enabled(not full or self._evictable() is not None)
+        return len(late) > ENDED_AT_ONCE
 
     def _bound_memory(self) -> None:
         """Close the connections with the largest incomplete requests while all together hold too much."""
