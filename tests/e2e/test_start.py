@@ -152,6 +152,13 @@ def test_a_folder_that_cannot_be_created_stops_the_setup(environ: dict[str, str]
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_database_beside_which_nothing_can_be_created_stops_the_setup(environ: dict[str, str]) -> None:
+    (Path(environ["VAR_DIR"]) / "db.sqlite3.lock").mkdir()  # as root may write to any folder
+    done = failing_setup(environ)
+    assert "db.sqlite3.lock cannot be created (Is a directory)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_only_its_owner_can_read_the_stored_secret_key(service: Service) -> None:
     file = Path(service.environ["VAR_DIR"]) / "secret_key"
 
