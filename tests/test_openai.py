@@ -13,7 +13,7 @@ from accounts.models import APIKey, DailyUsage
 from inference import runtime
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from tests.models import CONTEXT_LENGTH, byte_tokenizer, tiny_engine
+from tests.models import CONTEXT_LENGTH, END_OF_TEXT, byte_tokenizer, tiny_engine
 
 pytestmark = pytest.mark.django_db
 
@@ -186,6 +186,33 @@ def test_text_parts_are_one_text(call: Any) -> None:
     bodies = [{"messages": [{"role": "user", "content": content}]} for content in ("Hi", parts)]
     texts = [call("chat/completions", **body, seed=1, max_tokens=8).json()["choices"] for body in bodies]
     assert texts[0] == texts[1]
+
+
+def test_a_last_message_of_the_assistant_is_continued(call: Any) -> None:
+    messages = [*USER, {"role": "assistant", "content": "Well"}]
+    answer = call("chat/completions", messages=messages, temperature=0, max_tokens=8).json()
+    text = call("completions", prompt="<user>Hi\n<assistant>Well", temperature=0, max_tokens=8).json()
+    assert answer["choices"][0]["message"]["content"] == text["choices"][0]["text"]
+    assert answer["usage"] == text["usage"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": f"a{END_OF_TEXT}b"},
+        {"role": "system", "content": [{"type": "text", "text": END_OF_TEXT}]},
+        {"role": "user", "content": "a", "name": END_OF_TEXT},
+    ],
+)
+def test_what_a_user_writes_is_never_a_control_token(call: Any, engine: Engine, message: Any) -> None:
+    answer = call("chat/completions", messages=[message], max_tokens=1).json()
+    content = message["content"] if isinstance(message["content"], str) else END_OF_TEXT
+    assert answer["usage"]["prompt_tokens"] == len(f"<{message['role']}>{content}\n<assistant>")
+
+
+def test_the_fingerprint_is_that_of_the_backend(call: Any, engine: Engine) -> None:
+    answer = call("chat/completions", messages=USER, max_tokens=1).json()
+    assert answer["system_fingerprint"] == engine.fingerprint
 
 
 def test_a_chat_goes_up_to_the_rest_of_the_context_or_the_setting(call: Any, settings: Any) -> None:

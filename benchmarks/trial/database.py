@@ -1,16 +1,12 @@
 """Whether keys are charged for what clients received when the database is away, silent, locked or full.
 
-`python -m benchmarks.trial.database [NAME …] [--seconds 30]` runs the trials and prints a table; it ends with
-1 if one failed. PostgreSQL is needed for `away` and `silent`, and the right to mount for `full`.
+PostgreSQL is needed for `away` and `silent`, and the right to mount for `full`.
 """
 
-import argparse
 import http.client
 import json
 import sqlite3
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +19,8 @@ import psycopg
 
 from benchmarks import databases
 from benchmarks.http.servers import Server, llmservice
-from benchmarks.results import markdown, progress
+from benchmarks.trial.place import Failed
 from benchmarks.trial.wire import Wire
-from inference.quickstart import ensure_model
-from llmservice.environment import BASE_DIR
 
 SERVER = "postgres://postgres@127.0.0.1:5432/postgres"
 CLIENTS = 4
@@ -40,10 +34,6 @@ DISK_BYTES = 16 << 20
 TOKENS = "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) FROM accounts_dailyusage"
 
 Query = Callable[[str], int]
-
-
-class Failed(Exception):
-    """What the trial was to show is not so; the message says what was seen instead."""
 
 
 @dataclass
@@ -108,9 +98,6 @@ def full(*, model: Path, folder: Path, seconds: float) -> str:
             return _charged(server, _sqlite(folder / "db.sqlite3"), seconds, fill, filler.unlink)
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
-
-
-TRIALS: dict[str, Callable[..., str]] = {"away": away, "silent": silent, "locked": locked, "full": full}
 
 
 def _charged(
@@ -199,33 +186,3 @@ def _sqlite(path: Path) -> Query:
             connection.close()
 
     return query
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", choices=[*TRIALS, []], metavar="NAME", help="all if none is given"
-    )
-    parser.add_argument("--seconds", type=float, default=30, help="how long the database is away")
-    parser.add_argument(
-        "--model", type=Path, help="folder of a model; the quick-start model if none is given"
-    )
-    parser.add_argument("--postgres", default=SERVER, help="URL of a server whose user may create databases")
-    given = parser.parse_args(argv)
-    model = given.model or ensure_model(BASE_DIR / "var", progress)
-    rows = []
-    for name in given.names or TRIALS:
-        server = {"postgres": given.postgres} if name in ("away", "silent") else {}
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
-                seen = TRIALS[name](model=model, folder=Path(scratch), seconds=given.seconds, **server)
-                rows.append([name, "passed", seen])
-            except Failed as failed:
-                rows.append([name, "FAILED", str(failed)])
-        progress(" | ".join(rows[-1]), last=True)
-    print(markdown(["trial", "result", "seen"], rows))
-    return int(any(row[1] == "FAILED" for row in rows))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

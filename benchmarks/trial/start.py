@@ -1,14 +1,12 @@
 """Two first starts of the service at once, as by `make run` on two hosts that share a fresh database.
 
-`python -m benchmarks.trial.start` needs a PostgreSQL server whose user may create databases.
+It needs a PostgreSQL server whose user may create databases.
 """
 
-import argparse
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -22,8 +20,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from benchmarks.http.servers import free_port
-from benchmarks.results import progress
-from inference.quickstart import ensure_model
+from benchmarks.trial.place import Failed
 from llmservice.environment import BASE_DIR, Environment
 
 SERVER = "postgres://postgres@127.0.0.1:5432/postgres"
@@ -31,10 +28,6 @@ SERVER = "postgres://postgres@127.0.0.1:5432/postgres"
 START = ("manage.py", "setup", "--serve")
 READY_WITHIN_S = 600
 ENDED_WITHIN_S = 140
-
-
-class Failed(Exception):
-    """What the trial was to show is not so; the message says what was seen instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,24 +112,3 @@ def _start(database: str, model: Path, var_dir: Path) -> Iterator[Started]:
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="benchmarks.trial.start", description=__doc__)
-    parser.add_argument("--server", default=SERVER, help="URL of the PostgreSQL server")
-    parser.add_argument(
-        "--model", type=Path, help="folder of a model; the quick-start model if none is given"
-    )
-    given = parser.parse_args(argv)
-    model = given.model or ensure_model(BASE_DIR / "var", progress)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            print(two_starts_on_one_database(server=given.server, model=model, folder=Path(folder)))
-        except Failed as failed:
-            print(f"FAILED: {failed}")
-            return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

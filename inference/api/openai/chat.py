@@ -116,7 +116,7 @@ class ChatCompletionsView(OpenAIView):
             check_model(fields["model"], backend)
             given = fields["max_completion_tokens"] or fields["max_tokens"]
             [asked] = generation_requests(
-                [Chat(fields["messages"])],
+                [_chat(fields["messages"])],
                 fields,
                 max_new_tokens=given or 1,
                 logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
@@ -133,6 +133,10 @@ class ChatCompletionsView(OpenAIView):
             return answer.streamed(request, metered, envelope, messages.chunks, include_usage=include_usage)
         envelope = answer.Envelope(kind="chat.completion", id_prefix="chatcmpl", backend=backend)
         return answer.whole(request, metered, envelope, messages.choice)
+
+
+def _chat(messages: tuple[dict[str, str], ...]) -> Chat:
+    return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant")
 
 
 def _up_to_the_rest_of_the_context(asked: GenerationRequest, backend: Backend) -> GenerationRequest:

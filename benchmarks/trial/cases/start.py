@@ -1,0 +1,12 @@
+"""Starts of several services."""
+
+from benchmarks.trial import database
+from benchmarks.trial import start as starts
+from benchmarks.trial.place import Place, trial
+
+
+@trial
+def two_starts(place: Place) -> None:
+    """Two services start at once on one fresh PostgreSQL: both serve, with one key and one account."""
+    server = place.postgres or database.SERVER
+    place.note(starts.two_starts_on_one_database(server=server, model=place.model, folder=place.folder))
