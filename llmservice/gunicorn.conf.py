@@ -84,6 +84,7 @@ def post_worker_init(worker: Worker) -> None:
     settler.start(environment.var_dir / "settlements")
     # A model that cannot be loaded ends the service: it would fail in another worker as well.
     runtime.start(on_failure=lambda: os._exit(Arbiter.WORKER_BOOT_ERROR))
+    readiness.ask(lambda: runtime.status().state is runtime.State.READY)
     metrics.start_observing()
     end_worker = signal.getsignal(signal.SIGTERM)
 

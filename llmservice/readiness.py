@@ -9,6 +9,7 @@ gunicorn's master process imports this module, so it must import neither Django 
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 
 # `struct flock` of 64-bit Linux: type, whence, start, length, pid.
 _FLOCK = "hhqqi0q"
@@ -49,11 +50,18 @@ class Readiness:
 WORKERS = Readiness()
 
 
+_ask: Callable[[], bool] | None = None
+
+
+def ask(can_generate: Callable[[], bool]) -> None:
+    """Have this worker ask `can_generate` whether it can; until then, it can."""
+    global _ask
+    _ask = can_generate
+
+
 def can_generate() -> bool:
     """Whether this process, a worker, can generate now."""
-    from inference import runtime  # imports Django
-
-    return runtime.status().state is runtime.State.READY
+    return _ask is None or _ask()
 
 
 def may_accept(slot: int) -> bool:

@@ -39,6 +39,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Readiness]:
     """The workers of a service of its own."""
     workers = Readiness()
     monkeypatch.setattr(readiness, "WORKERS", workers)
+    monkeypatch.setattr(readiness, "_ask", lambda: runtime.status().state is runtime.State.READY)
     yield workers
     runtime.stop()
 
