@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 # Other refusals are accounted for by `accounts.limits.admission`.
 OUTCOMES = {
+    HTTPStatus.UNAUTHORIZED: Outcome.FORBIDDEN,
     HTTPStatus.FORBIDDEN: Outcome.FORBIDDEN,
     HTTPStatus.BAD_REQUEST: Outcome.INVALID,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Outcome.INVALID,
@@ -24,7 +25,7 @@ OUTCOMES = {
     HTTPStatus.UNPROCESSABLE_ENTITY: Outcome.INVALID,
 }
 # Requests to other addresses are not part of the usage.
-COUNTED_ROUTE = "/generate"
+COUNTED_ROUTES = {"/generate", "/v1/completions", "/v1/chat/completions"}
 
 
 class RefusedRequestsMiddleware:
@@ -36,7 +37,7 @@ class RefusedRequestsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         outcome, record = OUTCOMES.get(HTTPStatus(response.status_code)), request_record.current()
-        if outcome and record and record.key_id is not None and record.route == COUNTED_ROUTE:
+        if outcome and record and record.key_id is not None and record.route in COUNTED_ROUTES:
             try:
                 ledger.account(record.key_id, day_of(timezone.now()), outcome)
             except DatabaseError as error:

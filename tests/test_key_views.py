@@ -133,7 +133,8 @@ def test_an_invalid_request_uses_one_request_and_no_tokens(client: Client, body:
     response = generate(client, secret, body)
     assert response.status_code in {400, 422}
     assert members(response["RateLimit"])["requests"]["r"] == "0"
-    assert not DailyUsage.objects.exists()
+    used = DailyUsage.objects.get()
+    assert (used.prompt_tokens, used.completion_tokens, used.invalid) == (0, 0, 1)
 
 
 def test_a_key_without_limits_gets_no_limit_headers(client: Client) -> None:
@@ -186,7 +187,8 @@ def test_a_key_works_only_from_its_networks(
 def test_a_key_without_the_scope_cannot_generate(client: Client) -> None:
     secret = services.create_key(name="search", scopes=[Scope.USAGE]).plaintext
     assert "“generate”" in problem(generate(client, secret), 403)["detail"]
-    assert not DailyUsage.objects.exists()
+    used = DailyUsage.objects.get()
+    assert (used.prompt_tokens, used.completion_tokens, used.forbidden) == (0, 0, 1)
 
 
 # Wrong keys

@@ -312,7 +312,7 @@ def test_several_texts_of_a_prompt_count_it_once_and_draw_with_seeds_of_their_ow
         GenerationRequest(prompt=tuple(range(length)), sampling=SamplingParams(seed=7), max_new_tokens=8)
         for length in (5, 3)
     ]
-    with Metered(key=key, backend=running_engine, requests=prompts, choices=3) as several:
+    with Metered(key=key, backend=running_engine, requests=prompts, choices=3).admit() as several:
         assert Reservation.objects.get().tokens == 5 + 3 + 6 * 8
         texts = [generation.result().text for generation in several.generations]
     assert account() == ("finished", 5 + 3, 6 * 8)

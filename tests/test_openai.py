@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts import services
 from accounts.models import APIKey, DailyUsage
@@ -282,6 +283,15 @@ def test_what_is_wrong_or_not_supported_is_a_400_that_names_it(
 ) -> None:
     error = refused(call(path, **body), 400)
     assert (error["param"], error["type"]) == (param, "invalid_request_error")
+
+
+def test_refused_requests_are_counted_in_the_usage_of_the_key(call: Any) -> None:
+    refused(call("completions", prompt=""), 400)
+    refused(call("chat/completions", messages=[]), 400)
+    APIKey.objects.update(disabled_at=timezone.now())
+    refused(call("completions", prompt=PROMPT), 401)
+    used = DailyUsage.objects.get()
+    assert (used.invalid, used.forbidden, used.prompt_tokens) == (2, 1, 0)
 
 
 def test_null_is_the_same_as_absence(call: Any) -> None:
