@@ -12,6 +12,7 @@ from accounts.codes import SCOPE_MISSING
 from accounts.limits import admission, headers, settler
 from accounts.limits.policy import Limits
 from accounts.models import APIKey, Scope
+from llmservice.database import return_to_pool
 from llmservice.http.views import OwnMethodsView
 
 
@@ -52,6 +53,8 @@ class KeyView(OwnMethodsView):
         if hasattr(self, "key") and not self._database_failed:
             for name, value in _limit_headers(self.key).items():
                 response.headers[name] = value
+        if response.streaming:
+            return_to_pool()  # its body takes as long as the text
         return response
 
 

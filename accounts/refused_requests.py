@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from http import HTTPStatus
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -16,7 +16,7 @@ from llmservice.http import request_record
 logger = logging.getLogger(__name__)
 
 # Other refusals are accounted for by `accounts.limits.admission`.
-OUTCOMES = {
+OUTCOMES: dict[int, Outcome] = {
     HTTPStatus.UNAUTHORIZED: Outcome.FORBIDDEN,
     HTTPStatus.FORBIDDEN: Outcome.FORBIDDEN,
     HTTPStatus.BAD_REQUEST: Outcome.INVALID,
@@ -36,10 +36,10 @@ class RefusedRequestsMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        outcome, record = OUTCOMES.get(HTTPStatus(response.status_code)), request_record.current()
+        outcome, record = OUTCOMES.get(response.status_code), request_record.current()
         if outcome and record and record.key_id is not None and record.route in COUNTED_ROUTES:
             try:
                 ledger.account(record.key_id, day_of(timezone.now()), outcome)
-            except DatabaseError as error:
+            except (DatabaseError, InterfaceError) as error:
                 logger.warning("A refused request of key %d was not counted: %s", record.key_id, error)
         return response

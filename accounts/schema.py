@@ -16,17 +16,12 @@ class APIKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
             "type": "apiKey",
             "in": "header",
             "name": HEADER,
-            "description": "A secret of the API key that you received from an administrator.",
+            "description": "A secret of the API key that you received from an administrator. Under `/v1` it may "
+            "also be sent as `Authorization: Bearer`.",
         }
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class BearerScheme(APIKeyScheme):
+    """One scheme for all endpoints, so that `/docs` asks for the key once."""
+
     target_class = "accounts.authentication.BearerAuthentication"
-    name = "BearerAuth"
-
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "The same secret, for OpenAI's API. The X-API-Key header works as well.",
-        }

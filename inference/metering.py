@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Self
 
 from django.conf import settings
-from django.db import connection
 
 from accounts.limits.admission import Admission, admit
 from accounts.limits.settler import settle
@@ -14,6 +13,7 @@ from accounts.models import APIKey, Outcome
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
 from inference.engine.request import Completion, Event, Generation, GenerationRequest, merged_events
+from llmservice.database import return_to_pool
 from llmservice.http import problems, request_record
 
 LAST_STEP_S = 30.0
@@ -53,8 +53,11 @@ class Metered:
 
     @property
     def prompt_texts(self) -> list[str]:
-        """The prompts as text, without special tokens."""
-        return [self._backend.prompt_text(prepared) for prepared in self._prompts]
+        """The prompts as they were sent, or the text of their tokens without special ones."""
+        return [
+            text if isinstance(text := prepared.request.prompt, str) else self._backend.prompt_text(prepared)
+            for prepared in self._prompts
+        ]
 
     @property
     def prompt_tokens(self) -> int:
@@ -81,7 +84,7 @@ class Metered:
             ),
             timeout_s=self._longest_s(),
         )
-        _return_connection()
+        return_to_pool()  # this request now waits for its text, and connections are few
         try:
             for prepared in self._prepared:
                 self.generations.append(self._backend.submit(prepared))
@@ -116,7 +119,7 @@ class Metered:
             return
         outcome = self._outcome(error)
         self._end_generations()
-        counted = self.generations if outcome is not Outcome.OVERLOADED else []
+        counted = self.generations
         # What the engine has not computed costs nothing: the rest of a prompt, or a request that never ran.
         prompt_tokens = sum(
             max(generation.computed_prompt_tokens for generation in counted[first : first + self._choices])
@@ -173,15 +176,9 @@ class Metered:
         record.outcome = outcome.value
         record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
         if settings.LOG_PROMPTS:
-            record.prompt = "\n".join(self.prompt_texts[:: self._choices])
+            record.prompt = "\n".join(self.prompt_texts)
         if counted:
             first = counted[0]
             record.first_token_s = first.first_token_s
             if isinstance(first.outcome, Completion):
                 record.queued_s, record.generated_s = first.queued_s, first.generated_s
-
-
-def _return_connection() -> None:
-    """Return the connection to the pool: this request now waits for its text, and connections are few."""
-    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
-        connection.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, ProgrammingError
+from django.db import Error, ProgrammingError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 # A request that gets no connection within this time is answered with 503.
@@ -118,3 +118,9 @@ def check_connection(connection: BaseDatabaseWrapper) -> None:
     """
     with separate_connection(connection) as own:
         own.ensure_connection()
+
+
+def return_to_pool() -> None:
+    """Return this thread's connection to PostgreSQL's pool; the next query takes another one."""
+    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        connection.close()

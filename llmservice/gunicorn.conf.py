@@ -49,7 +49,7 @@ worker_connections = 8192
 # Loading the model does not block the worker's main loop, which keeps sending heartbeats to the master.
 timeout = 60
 # At a shutdown, running requests are answered, at the latest at their deadline.
-graceful_timeout = math.ceil(environment.llm_request_timeout_s) + 5
+graceful_timeout = math.ceil(environment.llm_request_timeout_s) + 10
 # Longer than a proxy keeps idle connections (60 s), so that a proxy never uses one that is already closed.
 keepalive = 65
 control_socket_disable = True

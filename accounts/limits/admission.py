@@ -152,16 +152,20 @@ def _place_free_at(key_id: int, limits: Limits, standing: Standing) -> datetime 
     if limits.max_concurrent is None or standing.running < limits.max_concurrent:
         return None
     running = Reservation.objects.filter(key_id=key_id, deadline__gt=standing.now, lost=False)
-    return running.order_by("deadline").values_list("deadline", flat=True)[
-        standing.running - limits.max_concurrent
-    ]
+    first = standing.running - limits.max_concurrent
+    # None if a request has ended meanwhile: settling does not wait for admissions.
+    deadlines = running.order_by("deadline").values_list("deadline", flat=True)
+    return next(iter(deadlines[first : first + 1]), None)
 
 
 def _give_back(key_id: int, now: datetime) -> int:
     """Count the key's overdue requests as lost; the caller holds its allowance."""
     ledger.forget(key_id, before=now - LOST_KEPT)
     overdue = Reservation.objects.filter(key_id=key_id, deadline__lte=now, lost=False).order_by("pk")
-    return sum(
-        ledger.lose(reservation_id, key_id=key_id, day=day)
-        for reservation_id, day in list(overdue.values_list("pk", "day"))
-    )
+    # All reservations before any usage, as in `settle`.
+    lost = [
+        day for reservation_id, day in list(overdue.values_list("pk", "day")) if ledger.lose(reservation_id)
+    ]
+    for day in sorted(lost):
+        ledger.account(key_id, day, Outcome.LOST)
+    return len(lost)

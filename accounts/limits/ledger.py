@@ -101,14 +101,11 @@ def release(reservation_id: int, *, key_id: int, deadline: datetime) -> bool | N
     return None if row is None else bool(row[0])
 
 
-def lose(reservation_id: int, *, key_id: int, day: date) -> bool:
-    """Count the reservation as lost; False if it is already, or has been settled."""
+def lose(reservation_id: int) -> bool:
+    """Mark the reservation as lost; False if it is already, or has been settled."""
     with connection.cursor() as cursor:
         cursor.execute(LOSE, [reservation_id])
-        if not cursor.rowcount:
-            return False
-    account(key_id, day, Outcome.LOST)
-    return True
+        return bool(cursor.rowcount)
 
 
 def found(key_id: int, day: date) -> None:

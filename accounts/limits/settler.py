@@ -7,6 +7,7 @@ is in the journal, the answer leaves, and the thread tries until the database ta
 import atexit
 import logging
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -98,34 +99,41 @@ class Settler:
 
     def _run(self) -> None:
         retry_s = FIRST_RETRY_S
-        self._adopt()
+        adopt_at = 0.0
         while not self._ended.is_set():
-            with self._changed:
-                self._changed.wait_for(lambda: self._ended.is_set() or self._waiting, ADOPT_EVERY_S)
-                batch = list(islice(self._waiting, BATCH))
-            if not batch:
-                self._adopt()
-            elif self._write(batch):
-                retry_s = FIRST_RETRY_S
-            else:
+            try:
+                if time.monotonic() >= adopt_at:
+                    adopt_at = time.monotonic() + ADOPT_EVERY_S
+                    self._adopt()
+                with self._changed:
+                    self._changed.wait_for(lambda: self._ended.is_set() or self._waiting, ADOPT_EVERY_S)
+                    batch = list(islice(self._waiting, BATCH))
+                if not batch or self._write(batch):
+                    retry_s = FIRST_RETRY_S
+                    continue
                 self._keep_again()
-                self._ended.wait(retry_s)
-                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+            except Exception:
+                # Whatever it was: without this thread, no account would be written any more.
+                logger.exception("Writing accounts failed.")
+            self._ended.wait(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
         connection.close()
 
     def _write(self, batch: list[_Entry]) -> bool:
         """Write accounts to the database; False if it takes none now."""
+        certain = {entry.settlement for entry in batch if entry.new}
         try:
             close_if_replaced(connection)
             connection.close_if_unusable_or_obsolete()
             connection.ensure_connection()
-            certain = {entry.settlement for entry in batch if entry.new}
             for entry in batch:
                 entry.new = False
             admission.settle([entry.settlement for entry in batch], new=certain)
         except (IntegrityError, DataError):
             if len(batch) > 1:
-                # Each one, whatever becomes of those before it.
+                # Nothing of the batch has been written. Each one, whatever becomes of those before it.
+                for entry in batch:
+                    entry.new = entry.settlement in certain
                 return all(list(map(self._write_one, batch)))
             # It would fail again each time.
             logger.exception("This account cannot be written: %s", batch[0].settlement.to_json())
@@ -154,16 +162,19 @@ class Settler:
             self._waiting = deque(entry for entry in self._waiting if entry not in done)
             left = list(self._waiting)
             recovered, self._journal_used = self._journal_used and not left, self._journal_used and bool(left)
-        for entry in batch:
-            entry.written.set()
-            try:
+        still_needed = {id(entry.adopted) for entry in left}
+        files = {id(entry.adopted): entry.adopted for entry in batch if entry.adopted is not None}
+        try:
+            for entry in batch:
+                entry.written.set()
                 self._journal.discard(entry.settlement)
-                if entry.adopted is not None and all(one.adopted is not entry.adopted for one in left):
-                    entry.adopted.remove()
-                    entry.adopted = None
-            except OSError as error:
-                # The lines that stay are recognised as counted when they are adopted.
-                logger.warning("The journal of accounts could not be cleared: %s", error)
+            # Several entries share a file, which is closed once.
+            for number, file in files.items():
+                if number not in still_needed:
+                    file.remove()
+        except OSError as error:
+            # The lines that stay are recognised as counted when they are adopted.
+            logger.warning("The journal of accounts could not be cleared: %s", error)
         if recovered:
             logger.info("The database has all accounts again.")
         if not left and connection.settings_dict["OPTIONS"].get("pool"):
@@ -172,6 +183,8 @@ class Settler:
     def _keep(self, entry: _Entry) -> None:
         """Write an account to the journal. If it takes none either, memory has to do."""
         with self._changed:
+            if entry.written.is_set():
+                return
             first, self._journal_used = not self._journal_used, True
         if first:
             logger.warning(

@@ -23,7 +23,7 @@ class Sampler:
         self.params = params
         self._penalties = Penalties(params, prompt_tokens=prompt_tokens)
         # The standard library promises the same numbers for a seed in every later version.
-        self._random = random.Random(params.seed)  # noqa: S311
+        self._random = random.Random(params.seed % 2**64)  # noqa: S311
 
     def choose(self, logits: Array, history: list[int], *, forbidden: Collection[int] = ()) -> int:
         """Choose the next token.

@@ -80,11 +80,11 @@ class Vocabulary:
         """The exact bytes of a token; any id may be asked for."""
         return self._bytes.of(token_id)
 
-    def check(self, token_ids: Iterable[int]) -> None:
+    def check(self, token_ids: Sequence[int]) -> None:
         """Raise TokenWithoutEmbedding if the model cannot compute one of the tokens."""
-        highest = max(token_ids, default=0)
-        if highest >= self._rows:
-            raise TokenWithoutEmbedding(self.without_embedding.get(highest, str(highest)))
+        for extreme in (min(token_ids, default=0), max(token_ids, default=0)):
+            if not 0 <= extreme < self._rows:
+                raise TokenWithoutEmbedding(self.without_embedding.get(extreme, str(extreme)))
 
     def warn_of_tokens_without_embedding(self) -> None:
         """Log, in one sentence, the tokens of the tokenizer that the model cannot compute."""

@@ -33,6 +33,7 @@ INCOMING_BYTES = 64 * 1024 * 1024
 ACCEPTED_AT_ONCE = 32
 ENDED_AT_ONCE = 32
 SWEEP_EVERY_S = 0.25
+DRAIN_MARGIN_S = 3.0
 # Which connections give way to new ones, first to last. Those that are being answered never do.
 EVICTION_ORDER = (Phase.LINGERING, Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.FLUSHING)
 BROKEN = select.EPOLLHUP | select.EPOLLERR
@@ -79,7 +80,8 @@ class Worker(base.Worker):  # type: ignore[misc]
                 self.alive = False
             if not self.alive:
                 if drained_at is None:
-                    drained_at = time.monotonic() + self.cfg.graceful_timeout
+                    # Before gunicorn kills the worker, which has accounts to write then.
+                    drained_at = time.monotonic() + max(1.0, self.cfg.graceful_timeout - DRAIN_MARGIN_S)
                     self._begin_drain()
                 if not self.connections or time.monotonic() > drained_at:
                     break

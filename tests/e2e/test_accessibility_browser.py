@@ -133,11 +133,11 @@ def test_axe_finds_nothing_in_the_documentation_whatever_is_opened(
         page = window.new_page()
         page.goto("/docs")
         operations = page.locator(".opblock-summary-control")
-        expect(operations).to_have_count(6)
+        expect(operations).to_have_count(10)
         found = list(violations(page))
         for operation in operations.all():
             operation.click()
-        expect(page.locator(".opblock.is-open")).to_have_count(6)
+        expect(page.locator(".opblock.is-open")).to_have_count(10)
         page.locator("#operations-Service-health .execute").click()
         expect(page.locator(".live-responses-table .response")).to_be_visible()
         page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")

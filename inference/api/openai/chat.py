@@ -17,7 +17,7 @@ from inference import runtime
 from inference.api.openai import answer
 from inference.api.openai.logprobs import chat_logprobs
 from inference.api.openai.messages import MessagesField
-from inference.api.openai.sampling import SamplingSerializer, generation_requests
+from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, check_model
 from inference.engine.backend import Backend
@@ -125,6 +125,7 @@ class ChatCompletionsView(OpenAIView):
             if given is None:
                 asked = _up_to_the_rest_of_the_context(asked, backend)
             choices = fields["n"] or 1
+            check_number(choices)
             metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
         messages = Messages(fields)
         if fields["stream"]:

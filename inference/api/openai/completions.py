@@ -16,7 +16,7 @@ from inference import runtime
 from inference.api.openai import answer
 from inference.api.openai.fields import PromptsField
 from inference.api.openai.logprobs import CompletionLogprobs
-from inference.api.openai.sampling import SamplingSerializer, generation_requests
+from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, check_model
 from inference.engine.logprobs import MOST_ALTERNATIVES
@@ -111,6 +111,7 @@ class CompletionsView(OpenAIView):
                 owner=str(self.key.pk),
             )
             choices = fields["n"] or 1
+            check_number(len(requests) * choices)
             metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices).admit()
         texts = Texts(fields, metered)
         envelope = answer.Envelope(kind="text_completion", id_prefix="cmpl", backend=backend)

@@ -8,7 +8,9 @@ from rest_framework import serializers
 
 from inference.api.serializers import MAX_STOP_LENGTH, MAX_STOP_STRINGS
 from inference.engine.request import Prompt
+from llmservice.http.fields import NOT_TEXT
 
+NO_TEXT = "Must not contain NUL characters or surrogates."
 MAX_PROMPTS = 128
 MAX_BIASES = 1024
 MAX_BIAS = 100.0
@@ -35,6 +37,7 @@ class PromptsField(serializers.Field[Any, Any, Any, Any]):
         "invalid": "Must be text, a list of texts, a list of token ids, or a list of lists of token ids.",
         "empty": "Must not be empty.",
         "many": "Must have at most {most} prompts.",
+        "not_text": NO_TEXT,
     }
 
     def to_internal_value(self, data: Any) -> list[Prompt]:
@@ -55,6 +58,8 @@ class PromptsField(serializers.Field[Any, Any, Any, Any]):
     def _checked(self, prompts: list[Prompt]) -> list[Prompt]:
         if not prompts or not all(prompts):
             self.fail("empty")
+        if any(isinstance(prompt, str) and NOT_TEXT.search(prompt) for prompt in prompts):
+            self.fail("not_text")
         return prompts
 
 
@@ -73,6 +78,7 @@ class StopField(serializers.Field[Any, Any, Any, Any]):
         "invalid": "Must be a string or a list of strings.",
         "many": "Must have at most {most} items.",
         "long": "Each string must have 1 to {most} characters.",
+        "not_text": NO_TEXT,
     }
 
     def to_internal_value(self, data: Any) -> tuple[str, ...]:
@@ -85,6 +91,8 @@ class StopField(serializers.Field[Any, Any, Any, Any]):
             self.fail("invalid")
         if not all(0 < len(string) <= MAX_STOP_LENGTH for string in strings):
             self.fail("long", most=MAX_STOP_LENGTH)
+        if any(map(NOT_TEXT.search, strings)):
+            self.fail("not_text")
         return tuple(strings)
 
 

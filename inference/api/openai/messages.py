@@ -6,6 +6,9 @@ from typing import Any, NoReturn
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from inference.api.openai.fields import NO_TEXT
+from llmservice.http.fields import NOT_TEXT
+
 MAX_MESSAGES = 2048
 ROLES = ("system", "developer", "user", "assistant")
 MAX_NAME_LENGTH = 64
@@ -68,6 +71,8 @@ def _message(index: int, data: Any) -> dict[str, str]:
     if role not in ROLES:
         _refuse({index: {"role": [f"Must be one of {', '.join(ROLES)}."]}})
     name = data.get("name")
+    if isinstance(name, str) and NOT_TEXT.search(name):
+        _refuse({index: {"name": [NO_TEXT]}})
     if name is not None and not (isinstance(name, str) and len(name) <= MAX_NAME_LENGTH):
         _refuse({index: {"name": [f"Must be a string of at most {MAX_NAME_LENGTH} characters."]}})
     message = {"role": role, "content": _content(index, data.get("content"))}
@@ -75,11 +80,13 @@ def _message(index: int, data: Any) -> dict[str, str]:
 
 
 def _content(index: int, content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
+    if not isinstance(content, str | list):
         _refuse({index: {"content": ["Must be text or a list of text parts."]}})
-    return "".join(_text(index, number, part) for number, part in enumerate(content))
+    parts = [content] if isinstance(content, str) else [_text(index, *part) for part in enumerate(content)]
+    text = "".join(parts)
+    if NOT_TEXT.search(text):
+        _refuse({index: {"content": [NO_TEXT]}})
+    return text
 
 
 def _text(index: int, number: int, part: Any) -> str:

@@ -15,6 +15,7 @@ from llmservice.http.fields import (
     StrictCharField,
     StrictFloatField,
     StrictIntegerField,
+    StrictListField,
     StrictSerializer,
 )
 
@@ -59,7 +60,7 @@ class SamplingSerializer(StrictSerializer):
         help_text="Divides the logits before sampling; 0 always takes the most likely token. Default: 1.",
     )  # fmt: skip
     top_p = StrictFloatField(
-        default=None, allow_null=True, above=0, max_value=1,
+        default=None, allow_null=True, min_value=0, max_value=1,
         help_text="Sample from the most likely tokens whose probabilities add up to this. Default: 1.",
     )  # fmt: skip
     n = StrictIntegerField(
@@ -115,7 +116,7 @@ class SamplingSerializer(StrictSerializer):
         default=None, allow_null=True, min_value=0, max_value=1_000_000,
         help_text="Nothing ends the text before it has this many tokens. Default: 0.",
     )  # fmt: skip
-    stop_token_ids = serializers.ListField(
+    stop_token_ids = StrictListField(
         child=StrictIntegerField(min_value=0, max_value=2**31), default=None, allow_null=True,
         max_length=MAX_STOP_TOKENS, help_text="Tokens that end the text.",
     )  # fmt: skip
@@ -180,3 +181,16 @@ def generation_requests(
         timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
     )
     return [replace(request, prompt=prompt) for prompt in prompts]
+
+
+def check_number(texts: int) -> None:
+    """Refuse more texts than can run and wait together: trying again would not help.
+
+    Raises:
+        ValidationError: there are more.
+    """
+    most = settings.LLM_MAX_RUNNING + settings.LLM_MAX_QUEUED
+    if texts > most:
+        raise serializers.ValidationError(
+            {"n": f"The request asks for {texts} texts, prompts times n, and at most {most} are possible."}
+        )
