@@ -305,6 +305,20 @@ def test_a_stream_that_is_read_to_its_end_is_settled_there(running_engine: Engin
     assert account() == ("finished", PROMPT_TOKENS, 5)
 
 
+def test_a_text_that_was_displaced_does_not_make_the_others_free(key: APIKey, clock: Clock) -> None:
+    config = EngineConfig(kv_cache_tokens=1024, max_running=1, max_queued=2)
+    engine = tiny_engine(config, start=False, clock=clock)
+    three = Metered(key=key, backend=engine, requests=[request(5)], choices=3).admit()
+    steps(engine, 2)
+    other = engine.submit(engine.prepare(replace(request(1), owner="another")))  # displaces the last one
+    while engine.step():
+        pass
+    assert other.result()
+    with pytest.raises(Overloaded):
+        list(three.events())
+    assert account() == ("overloaded", PROMPT_TOKENS, 10)
+
+
 def test_several_texts_of_a_prompt_count_it_once_and_draw_with_seeds_of_their_own(
     running_engine: Engine, key: APIKey
 ) -> None:

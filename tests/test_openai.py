@@ -135,6 +135,25 @@ def test_choices_are_seeded_one_after_another_and_each_prompt_counts_once(call: 
     assert (used.prompt_tokens, used.completion_tokens, used.finished) == (4 * len(PROMPT), 72, 4)
 
 
+def test_choices_of_a_negative_seed_differ(call: Any) -> None:
+    answer = call("completions", prompt=PROMPT, n=3, seed=-1, max_tokens=12).json()
+    assert len({choice["text"] for choice in answer["choices"]}) == 3
+
+
+def test_echo_is_the_prompt_as_it_was_sent(call: Any) -> None:
+    prompt = f"a{END_OF_TEXT}b"
+    [choice] = call("completions", prompt=prompt, echo=True, max_tokens=1).json()["choices"]
+    assert choice["text"].startswith(prompt)
+
+
+def test_a_top_p_of_zero_takes_the_most_likely_token(call: Any) -> None:
+    texts = [
+        call("completions", prompt=PROMPT, max_tokens=8, **how).json()["choices"][0]["text"]
+        for how in ({"top_p": 0, "seed": 1}, {"temperature": 0})
+    ]
+    assert texts[0] == texts[1]
+
+
 def test_a_stream_is_the_unstreamed_answer(call: Any) -> None:
     body = {"prompt": PROMPT, "n": 2, "seed": 3, "logprobs": 2, "echo": True, "max_tokens": 12}
     whole = call("completions", **body).json()
@@ -253,6 +272,14 @@ def test_a_chat_stream_is_the_unstreamed_answer(call: Any) -> None:
         ("completions", {"prompt": [1, "a"]}, "prompt"),
         ("completions", {"prompt": [[]]}, "prompt"),
         ("completions", {"prompt": [99999]}, "prompt"),
+        ("completions", {"prompt": [-100, 65]}, "prompt"),
+        ("completions", {"prompt": "a\ud800b"}, "prompt"),
+        ("completions", {"prompt": ["a\0"]}, "prompt"),
+        ("completions", {"prompt": "a", "stop": "\udfff"}, "stop"),
+        ("completions", {"prompt": ["a"] * 40, "n": 3}, "n"),
+        ("completions", {"prompt": "a", "stop_token_ids": ["x"] * 1000}, "stop_token_ids"),
+        ("chat/completions", {"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content"),
+        ("chat/completions", {"messages": [{**USER[0], "name": "\0"}]}, "messages[0].name"),
         ("completions", {"prompt": "a", "max_tokens": 0}, "max_tokens"),
         ("completions", {"prompt": "a", "max_tokens": 10**6}, "max_tokens"),
         ("completions", {"prompt": "a", "best_of": 3}, "best_of"),

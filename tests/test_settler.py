@@ -15,7 +15,7 @@ from django.db import connection, connections
 
 from accounts import services
 from accounts.limits import admission, settler
-from accounts.limits.journal import Journal
+from accounts.limits.journal import Adopted, Journal
 from accounts.limits.settlement import Settlement
 from accounts.models import APIKey, DailyUsage, Outcome, Reservation
 from llmservice.database import separate_connection
@@ -155,6 +155,29 @@ def test_what_a_stopped_process_could_not_write_is_counted_once_by_the_next(
     settler.stop()
     assert usage() == (2, 0, 14)
     assert not list(folder.iterdir())
+
+
+def test_the_file_of_several_accounts_of_a_dead_process_is_closed_once(
+    key: APIKey, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed again, its descriptor could be that of another file by then."""
+    dead = Journal(folder)
+    for settlement in (ended(key), ended(key), ended(key)):
+        dead.add(settlement)
+    dead.close()
+    removed: list[Path] = []
+    remove = Adopted.remove
+
+    def count(file: Adopted) -> None:
+        removed.append(file.path)
+        remove(file)
+
+    monkeypatch.setattr(Adopted, "remove", count)
+    settler.start(folder)
+    wait_until(lambda: not settler.waiting() and not list(folder.iterdir()))
+    settler.stop()
+    assert len(removed) == 1
+    assert usage() == (3, 0, 21)
 
 
 def test_an_account_that_comes_after_its_request_was_lost_is_counted_all_the_same(
