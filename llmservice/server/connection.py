@@ -22,7 +22,7 @@ RECEIVE_BYTES = 64 * 1024
 AHEAD_BYTES = 64 * 1024
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Pauses between interim answers to a half-closed client, in seconds. Go's client accepts five of them. Behind
-# a proxy, the first tells the proxy that its client is gone, and the second tells the server: it follows soon.
+# a proxy, the first tells the proxy that its client is gone, and the second tells the server.
 PROBE_PAUSES_S = (0.0, 0.5, 4.0, 32.0)
 
 
