@@ -21,8 +21,8 @@ RECEIVE_BYTES = 64 * 1024
 # What a client sends ahead while its request is answered.
 AHEAD_BYTES = 64 * 1024
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
-# Pauses between interim answers to a half-closed client, in seconds. Go's client accepts five of them. Docker's
-# proxy takes three to tell that its client is gone, so they follow each other soon.
+# Pauses between interim answers to a half-closed client, in seconds. Go's client accepts five of them.
+# Docker's proxy takes three to tell that its client is gone, so they follow each other soon.
 PROBE_PAUSES_S = (0.0, 0.5, 0.5, 16.0)
 
 
