@@ -7,8 +7,10 @@ from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, ProgrammingError, connection
+from django.db import Error, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from llmservice.http import database_errors
 
 # A request that gets no connection within this time is answered with 503.
 WAIT_S = 5
@@ -82,7 +84,7 @@ def first_line(error: Error) -> str:
 
 def explain(error: Error) -> str:
     """One sentence for the operator about an error of the database."""
-    if _lacks_tables(error):
+    if database_errors.detail_of(error) is database_errors.LACKS_TABLES:
         return (
             f"The database lacks tables or columns of this version ({first_line(error)}): run "
             "`python manage.py migrate`."
@@ -91,12 +93,6 @@ def explain(error: Error) -> str:
         f"The database cannot be used ({first_line(error)}): check that it is running and can be written to, "
         "and that DATABASE_URL is correct."
     )
-
-
-def _lacks_tables(error: Error) -> bool:
-    if isinstance(error, ProgrammingError):  # PostgreSQL: undefined_table, undefined_column
-        return getattr(error.__cause__, "sqlstate", None) in ("42P01", "42703")
-    return first_line(error).startswith(("no such table", "no such column"))
 
 
 @contextmanager

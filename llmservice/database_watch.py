@@ -6,6 +6,7 @@ import time
 
 from django.db import Error, connection
 
+from llmservice.database import return_to_pool
 from llmservice.database_file import close_if_replaced
 from llmservice.http import database_errors
 
@@ -38,8 +39,7 @@ def look_up() -> str:
         connection.close_if_unusable_or_obsolete()
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM django_migrations LIMIT 1")
-        if connection.settings_dict["OPTIONS"].get("pool"):
-            connection.close()  # back to the pool
+        return_to_pool()
     except Error as error:
         connection.close()
         return database_errors.detail_of(error) or database_errors.AWAY

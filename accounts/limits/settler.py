@@ -19,6 +19,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 from accounts.limits import admission
 from accounts.limits.journal import Adopted, Journal
 from accounts.limits.settlement import Settlement
+from llmservice.database import return_to_pool
 from llmservice.database_file import close_if_replaced
 
 PATIENCE_S = 0.25
@@ -164,9 +165,10 @@ class Settler:
             recovered, self._journal_used = self._journal_used and not left, self._journal_used and bool(left)
         still_needed = {id(entry.adopted) for entry in left}
         files = {id(entry.adopted): entry.adopted for entry in batch if entry.adopted is not None}
+        for entry in batch:
+            entry.written.set()
         try:
             for entry in batch:
-                entry.written.set()
                 self._journal.discard(entry.settlement)
             # Several entries share a file, which is closed once.
             for number, file in files.items():
@@ -177,8 +179,8 @@ class Settler:
             logger.warning("The journal of accounts could not be cleared: %s", error)
         if recovered:
             logger.info("The database has all accounts again.")
-        if not left and connection.settings_dict["OPTIONS"].get("pool"):
-            connection.close()  # back to the pool: requests need it
+        if not left:
+            return_to_pool()  # requests need it
 
     def _keep(self, entry: _Entry) -> None:
         """Write an account to the journal. If it takes none either, memory has to do."""
