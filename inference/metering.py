@@ -69,6 +69,16 @@ class Metered:
         """The tokens generated so far."""
         return sum(generation.completion_tokens for generation in self.generations)
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """What a client is told of its tokens; each prompt counts once."""
+        prompt_tokens, completion_tokens = self.prompt_tokens, self.completion_tokens
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        }
+
     def admit(self) -> Self:
         """Reserve what the requests may use, and start them.
 
@@ -119,17 +129,19 @@ class Metered:
             return
         outcome = self._outcome(error)
         self._end_generations()
-        counted = self.generations
         # What the engine has not computed costs nothing: the rest of a prompt, or a request that never ran.
         prompt_tokens = sum(
-            max(generation.computed_prompt_tokens for generation in counted[first : first + self._choices])
-            for first in range(0, len(counted), self._choices)
+            max(
+                generation.computed_prompt_tokens
+                for generation in self.generations[first : first + self._choices]
+            )
+            for first in range(0, len(self.generations), self._choices)
         )
-        completion_tokens = sum(generation.completion_tokens for generation in counted)
+        completion_tokens = self.completion_tokens
         settle(
             admission.settlement(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         )
-        self._record(outcome, counted, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        self._record(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
     def __enter__(self) -> Self:
         return self
@@ -166,9 +178,7 @@ class Metered:
         timeouts = [prepared.request.timeout_s for prepared in self._prepared]
         return max(settings.LLM_REQUEST_TIMEOUT_S if timeout is None else timeout for timeout in timeouts)
 
-    def _record(
-        self, outcome: Outcome, counted: list[Generation], *, prompt_tokens: int, completion_tokens: int
-    ) -> None:
+    def _record(self, outcome: Outcome, *, prompt_tokens: int, completion_tokens: int) -> None:
         """Write down for the log and the metrics how it went."""
         record = request_record.current()
         if record is None:
@@ -177,8 +187,8 @@ class Metered:
         record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
         if settings.LOG_PROMPTS:
             record.prompt = "\n".join(self.prompt_texts)
-        if counted:
-            first = counted[0]
+        if self.generations:
+            first = self.generations[0]
             record.first_token_s = first.first_token_s
             if isinstance(first.outcome, Completion):
                 record.queued_s, record.generated_s = first.queued_s, first.generated_s

@@ -96,7 +96,7 @@ class GenerateView(KeyView):
             metered = Metered(key=self.key, backend=backend, requests=[self._generation(fields)]).admit()
 
         def answer(completion: Completion) -> dict[str, Any]:
-            return _answer(completion, fields, model=backend.model_name)
+            return _answer(completion, fields, model=backend.model_name, usage=metered.usage)
 
         if stream.is_wanted(request, fields["stream"]):
             return _streamed(request, metered, answer)
@@ -146,16 +146,14 @@ def _streamed(
     return EventStream(request, metered, pieces=pieces, last=last).response()
 
 
-def _answer(completion: Completion, fields: Mapping[str, Any], *, model: str) -> dict[str, Any]:
+def _answer(
+    completion: Completion, fields: Mapping[str, Any], *, model: str, usage: dict[str, int]
+) -> dict[str, Any]:
     return {
         "generated_text": fields["prompt"] + completion.text,
         "completion": completion.text,
         "finish_reason": completion.finish_reason,
         "seed": fields["seed"],
         "model": model,
-        "usage": {
-            "prompt_tokens": completion.prompt_tokens,
-            "completion_tokens": completion.completion_tokens,
-            "total_tokens": completion.prompt_tokens + completion.completion_tokens,
-        },
+        "usage": usage,
     }

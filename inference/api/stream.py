@@ -6,7 +6,7 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework.request import Request
 
 from inference.api import disconnect
@@ -42,22 +42,18 @@ def event(name: str, data: Mapping[str, Any]) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), json.dumps(data).encode())
 
 
-def error_event(_: Exception, problem: bytes) -> bytes:
-    return b"event: error\ndata: %s\n\n" % problem
-
-
 class EventStream:
     """The body of a streamed answer, for admitted requests.
 
     The web server iterates it and closes it at the end, also if it never started to iterate. Closing cancels
-    what still runs and settles it. A failure after the start is the last event, `error`, with a problem
-    document as its data.
+    what still runs and settles it. A failure after the start is the last event.
 
     Args:
         metered: the generations, admitted.
         pieces: the events for what a step added to the generation of this index.
         last: the events after the last piece.
-        failure: the last event if the generation fails, of its exception and the problem document.
+        handler: answers the exception of a failed generation, as the view's own handler does.
+        error_event: the event with that answer's body.
     """
 
     def __init__(
@@ -67,13 +63,15 @@ class EventStream:
         *,
         pieces: Callable[[int, Event], Iterable[bytes]],
         last: Callable[[], Iterable[bytes]],
-        failure: Callable[[Exception, bytes], bytes] = error_event,
+        handler: Callable[[Exception, Mapping[str, Any]], HttpResponse] = problems.exception_handler,
+        error_event: bytes = b"event: error\ndata: %s\n\n",
     ) -> None:
         self._request = request
         self._metered = metered
         self._pieces = pieces
         self._last = last
-        self._failure = failure
+        self._handler = handler
+        self._error_event = error_event
         self._events = metered.events(CHECK_EVERY_S)
         self._first = self._await_first()
         self._body = self._iterate()
@@ -118,5 +116,5 @@ class EventStream:
                         yield KEEP_ALIVE
             yield from self._last()
         except Exception as error:
-            answer = problems.exception_handler(error, {"request": self._request})
-            yield self._failure(error, answer.content)
+            answer = self._handler(error, {"request": self._request})
+            yield self._error_event % answer.content

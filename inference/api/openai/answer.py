@@ -3,21 +3,20 @@
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from inference.api.disconnect import result_for
-from inference.api.openai.errors import error_object
+from inference.api.openai.errors import exception_handler
 from inference.api.stream import EventStream
 from inference.engine.backend import Backend
 from inference.engine.request import Completion, Event
 from inference.metering import Metered
-from llmservice.http import problems
 
 DONE = b"data: [DONE]\n\n"
 
@@ -29,19 +28,28 @@ class Envelope:
     """What stands around the choices.
 
     Attributes:
-        kind: the `object` of the answer, or of each chunk of a stream.
+        kind: the `object` of the answer.
+        chunk_kind: that of each chunk of a stream.
     """
 
     kind: str
+    chunk_kind: str
     id_prefix: str
     backend: Backend
     created: int = field(default_factory=lambda: int(time.time()))
     number: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def of(self, choices: list[Choice], **more: Any) -> dict[str, Any]:
+    def whole(self, choices: list[Choice], **more: Any) -> dict[str, Any]:
+        return self._around(self.kind, choices, more)
+
+    def chunk(self, choices: list[Choice], **more: Any) -> bytes:
+        content = self._around(self.chunk_kind, choices, more)
+        return b"data: %s\n\n" % json.dumps(content).encode()
+
+    def _around(self, kind: str, choices: list[Choice], more: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "id": f"{self.id_prefix}-{self.number}",
-            "object": self.kind,
+            "object": kind,
             "created": self.created,
             "model": self.backend.model_name,
             "system_fingerprint": self.backend.fingerprint,
@@ -50,52 +58,46 @@ class Envelope:
         }
 
 
-def whole(
-    request: Request, metered: Metered, envelope: Envelope, choice: Callable[[int, Completion], Choice]
-) -> Response:
-    """Wait for all texts, and answer with a choice for each."""
+class Texts(Protocol):
+    """The choices of one request, in the form of its endpoint."""
+
+    def choice(self, index: int, completion: Completion) -> Choice:
+        """A text that is complete."""
+        ...
+
+    def chunks(self, index: int, event: Event) -> Iterable[Choice]:
+        """What an event adds to a text."""
+        ...
+
+
+def respond(
+    request: Request, fields: Mapping[str, Any], metered: Metered, envelope: Envelope, texts: Texts
+) -> HttpResponseBase:
+    """Answer the admitted request, with a stream if its fields ask for one."""
+    if fields["stream"]:
+        return _streamed(request, metered, envelope, texts, fields["stream_options"] or {})
     with metered:
         completions = [result_for(request, generation) for generation in metered.generations]
-    choices = [choice(index, completion) for index, completion in enumerate(completions)]
-    return Response(envelope.of(choices, usage=usage(metered)))
+    choices = [texts.choice(index, completion) for index, completion in enumerate(completions)]
+    return Response(envelope.whole(choices, usage=metered.usage))
 
 
-def streamed(
-    request: Request,
-    metered: Metered,
-    envelope: Envelope,
-    chunks: Callable[[int, Event], Iterable[Choice]],
-    *,
-    include_usage: bool,
-) -> StreamingHttpResponse:
-    """Answer with a chunk for each choice that `chunks` makes of an event."""
+def _streamed(
+    request: Request, metered: Metered, envelope: Envelope, texts: Texts, options: Mapping[str, Any]
+) -> HttpResponseBase:
+    include_usage = bool(options.get("include_usage"))
     more = {"usage": None} if include_usage else {}
 
     def pieces(index: int, event: Event) -> Iterator[bytes]:
-        for choice in chunks(index, event):
-            yield _data(envelope.of([choice], **more))
+        for choice in texts.chunks(index, event):
+            yield envelope.chunk([choice], **more)
 
     def last() -> Iterator[bytes]:
         if include_usage:
-            yield _data(envelope.of([], usage=usage(metered)))
+            yield envelope.chunk([], usage=metered.usage)
         yield DONE
 
-    return EventStream(request, metered, pieces=pieces, last=last, failure=_failure).response()
-
-
-def usage(metered: Metered) -> dict[str, int]:
-    """The tokens of all texts; each prompt counts once."""
-    return {
-        "prompt_tokens": metered.prompt_tokens,
-        "completion_tokens": metered.completion_tokens,
-        "total_tokens": metered.prompt_tokens + metered.completion_tokens,
-    }
-
-
-def _failure(error: Exception, _: bytes) -> bytes:
-    problem = problems.problem_for(error)
-    return _data(error_object(error, problem))
-
-
-def _data(content: dict[str, Any]) -> bytes:
-    return b"data: %s\n\n" % json.dumps(content).encode()
+    stream = EventStream(
+        request, metered, pieces=pieces, last=last, handler=exception_handler, error_event=b"data: %s\n\n"
+    )
+    return stream.response()

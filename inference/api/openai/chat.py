@@ -13,13 +13,12 @@ from rest_framework.request import Request
 
 from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
-from inference import runtime
 from inference.api.openai import answer
 from inference.api.openai.logprobs import chat_logprobs
 from inference.api.openai.messages import MessagesField
 from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
-from inference.api.openai.views import OpenAIView, check_model
+from inference.api.openai.views import OpenAIView, validated
 from inference.engine.backend import Backend
 from inference.engine.logprobs import MOST_ALTERNATIVES
 from inference.engine.request import Chat, Completion, Event, GenerationRequest
@@ -65,9 +64,6 @@ class ChatRequestSerializer(SamplingSerializer):
     )  # fmt: skip
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
-        for name in ("max_completion_tokens", "max_tokens"):
-            if (fields[name] or 0) > settings.LLM_MAX_NEW_TOKENS:
-                raise serializers.ValidationError({name: f"Must be at most {settings.LLM_MAX_NEW_TOKENS}."})
         if fields["top_logprobs"] is not None and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
         return super().validate(fields)
@@ -109,11 +105,7 @@ class ChatCompletionsView(OpenAIView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         with refusals_count(self.key):
-            serializer = ChatRequestSerializer(data=request.data)
-            serializer.is_valid(raise_exception=True)
-            fields = serializer.validated_data
-            backend = runtime.backend()
-            check_model(fields["model"], backend)
+            fields, backend = validated(ChatRequestSerializer(data=request.data))
             given = fields["max_completion_tokens"] or fields["max_tokens"]
             [asked] = generation_requests(
                 [_chat(fields["messages"])],
@@ -127,13 +119,10 @@ class ChatCompletionsView(OpenAIView):
             choices = fields["n"] or 1
             check_number(choices)
             metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
-        messages = Messages(fields)
-        if fields["stream"]:
-            envelope = answer.Envelope(kind="chat.completion.chunk", id_prefix="chatcmpl", backend=backend)
-            include_usage = bool((fields["stream_options"] or {}).get("include_usage"))
-            return answer.streamed(request, metered, envelope, messages.chunks, include_usage=include_usage)
-        envelope = answer.Envelope(kind="chat.completion", id_prefix="chatcmpl", backend=backend)
-        return answer.whole(request, metered, envelope, messages.choice)
+        envelope = answer.Envelope(
+            kind="chat.completion", chunk_kind="chat.completion.chunk", id_prefix="chatcmpl", backend=backend
+        )
+        return answer.respond(request, fields, metered, envelope, Messages(fields))
 
 
 def _chat(messages: tuple[dict[str, str], ...]) -> Chat:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.conf import settings
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
@@ -12,13 +11,12 @@ from rest_framework.request import Request
 
 from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
-from inference import runtime
 from inference.api.openai import answer
 from inference.api.openai.fields import PromptsField
 from inference.api.openai.logprobs import CompletionLogprobs
 from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
-from inference.api.openai.views import OpenAIView, check_model
+from inference.api.openai.views import OpenAIView, validated
 from inference.engine.logprobs import MOST_ALTERNATIVES
 from inference.engine.request import Completion, Event
 from inference.metering import Metered
@@ -58,10 +56,6 @@ class CompletionRequestSerializer(SamplingSerializer):
             raise serializers.ValidationError({"best_of": "Must equal `n`: no other number is supported."})
         if fields["max_tokens"] == 0 and not fields["echo"]:
             raise serializers.ValidationError({"max_tokens": "Must be at least 1 without `echo`."})
-        if (fields["max_tokens"] or 0) > settings.LLM_MAX_NEW_TOKENS:
-            raise serializers.ValidationError(
-                {"max_tokens": f"Must be at most {settings.LLM_MAX_NEW_TOKENS}."}
-            )
         return super().validate(fields)
 
 
@@ -96,11 +90,7 @@ class CompletionsView(OpenAIView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         with refusals_count(self.key):
-            serializer = CompletionRequestSerializer(data=request.data)
-            serializer.is_valid(raise_exception=True)
-            fields = serializer.validated_data
-            backend = runtime.backend()
-            check_model(fields["model"], backend)
+            fields, backend = validated(CompletionRequestSerializer(data=request.data))
             limit = DEFAULT_MAX_TOKENS if fields["max_tokens"] is None else fields["max_tokens"]
             requests = generation_requests(
                 fields["prompt"],
@@ -112,13 +102,13 @@ class CompletionsView(OpenAIView):
             )
             choices = fields["n"] or 1
             check_number(len(requests) * choices)
-            metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices).admit()
-        texts = Texts(fields, metered)
-        envelope = answer.Envelope(kind="text_completion", id_prefix="cmpl", backend=backend)
-        if fields["stream"]:
-            include_usage = bool((fields["stream_options"] or {}).get("include_usage"))
-            return answer.streamed(request, metered, envelope, texts.chunks, include_usage=include_usage)
-        return answer.whole(request, metered, envelope, texts.choice)
+            metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices)
+            # Before admission: were this to fail after it, nobody would settle.
+            texts = Texts(fields, metered)
+            metered.admit()
+        kind = "text_completion"
+        envelope = answer.Envelope(kind=kind, chunk_kind=kind, id_prefix="cmpl", backend=backend)
+        return answer.respond(request, fields, metered, envelope, texts)
 
 
 class Texts:
@@ -127,11 +117,14 @@ class Texts:
     def __init__(self, fields: dict[str, Any], metered: Metered) -> None:
         self._echo = bool(fields["echo"])
         self._ids = bool(fields["return_token_ids"])
-        self._prompts = [text for text in metered.prompt_texts for _ in range(fields["n"] or 1)]
-        self._logprobs: list[CompletionLogprobs | None] = [
-            None if fields["logprobs"] is None else CompletionLogprobs(text) for text in self._prompts
-        ]
+        self._prompts: list[str] = []
+        self._logprobs: list[CompletionLogprobs] = []
         self._begun: set[int] = set()
+        # Only these need the prompts as text, which takes time for those that came as token ids.
+        if self._echo or fields["logprobs"] is not None:
+            self._prompts = [text for text in metered.prompt_texts for _ in range(fields["n"] or 1)]
+        if fields["logprobs"] is not None:
+            self._logprobs = [CompletionLogprobs(text) for text in self._prompts]
 
     def choice(self, index: int, completion: Completion) -> answer.Choice:
         event = Event(
@@ -149,8 +142,9 @@ class Texts:
         if index not in self._begun:
             self._begun.add(index)
             text = (self._prompts[index] if self._echo else "") + text
-        collected = self._logprobs[index]
-        logprobs = collected and collected.of(event.prompt_logprobs, event.logprobs)
+        logprobs = None
+        if self._logprobs:
+            logprobs = self._logprobs[index].of(event.prompt_logprobs, event.logprobs)
         if text or logprobs or event.finish_reason or (self._ids and event.token_ids):
             ids = {"token_ids": list(event.token_ids)} if self._ids else {}
             ended = event.finish_reason

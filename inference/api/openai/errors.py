@@ -45,18 +45,16 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     if problem.code is TOKENS_LIMIT:
         headers["X-Should-Retry"] = "false"  # the official clients would wait in vain
     status = _status_of(exc, problem)
-    return JsonResponse(error_object(exc, problem), status=status, headers=headers)
-
-
-def error_object(exc: Exception, problem: Problem) -> dict[str, Any]:
-    """The `error` object of an exception that stands for this problem."""
-    status = _status_of(exc, problem)
     param = problem.errors[0].field or None if problem.errors else getattr(exc, "field", None)
-    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    if problem.code is TOKENS_LIMIT:
-        kind = "insufficient_quota"
+    kind = "insufficient_quota" if problem.code is TOKENS_LIMIT else type_of(status)
     code = "invalid_api_key" if status == 401 else CODES.get(problem.code.name, problem.code.name)
-    return {"error": {"message": problem.detail, "type": kind, "param": param, "code": code}}
+    error = {"message": problem.detail, "type": kind, "param": param, "code": code}
+    return JsonResponse({"error": error}, status=status, headers=headers)
+
+
+def type_of(status: int) -> str:
+    """The `type` of an error with this status."""
+    return TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
 def _status_of(exc: Exception, problem: Problem) -> int:

@@ -137,6 +137,9 @@ class SamplingSerializer(StrictSerializer):
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["stream_options"] is not None and not fields["stream"]:
             raise serializers.ValidationError({"stream_options": "Only allowed with `stream`."})
+        for name in ("max_completion_tokens", "max_tokens"):
+            if (fields.get(name) or 0) > settings.LLM_MAX_NEW_TOKENS:
+                raise serializers.ValidationError({name: f"Must be at most {settings.LLM_MAX_NEW_TOKENS}."})
         return fields
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 
-from inference.api.openai.errors import TYPES
+from inference.api.openai.errors import type_of
 
 EXAMPLES = {
     400: ("A field is invalid, unknown or not supported.", "Must be at most 2.0.", "temperature", None),
@@ -78,7 +78,6 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
 
 def _response(status: int) -> OpenApiResponse:
     description, message, param, code = EXAMPLES[status]
-    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    value = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    value = {"error": {"message": message, "type": type_of(status), "param": param, "code": code}}
     example = OpenApiExample(f"Error {status}", value, status_codes=[status])
     return OpenApiResponse(OpenAIErrorSerializer, description=description, examples=[example])

@@ -5,7 +5,9 @@ from typing import Any
 
 from accounts.authentication import BearerAuthentication
 from accounts.key_views import KeyView
+from inference import runtime
 from inference.api.openai.errors import ModelNotFound, exception_handler
+from inference.api.openai.sampling import SamplingSerializer
 from inference.engine.backend import Backend
 
 
@@ -26,3 +28,16 @@ def check_model(name: str, backend: Backend) -> None:
     """
     if name != backend.model_name:
         raise ModelNotFound(name, served=backend.model_name)
+
+
+def validated(serializer: SamplingSerializer) -> tuple[dict[str, Any], Backend]:
+    """The fields of a request, and the backend that serves the model that it names.
+
+    Raises:
+        ValidationError: a field is invalid, unknown or not supported.
+        ModelNotFound, Unavailable: there is no such backend now.
+    """
+    serializer.is_valid(raise_exception=True)
+    backend = runtime.backend()
+    check_model(serializer.validated_data["model"], backend)
+    return serializer.validated_data, backend
