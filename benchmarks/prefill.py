@@ -18,7 +18,8 @@ from benchmarks.machine import Meter
 from benchmarks.results import RESULTS_DIR, markdown, progress, save, with_spread
 from benchmarks.workload import NotHere, Workload
 from inference.engine.config import usable_cpus
-from inference.engine.request import Generation, GenerationRequest, SamplingParams
+from inference.engine.generation import Generation
+from inference.engine.request import GenerationRequest, SamplingParams
 
 _POLL_S = 0.001
 _CALM_STEPS = 16

@@ -12,7 +12,8 @@ from accounts.limits.settler import settle
 from accounts.models import APIKey, Outcome
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
-from inference.engine.request import Completion, Event, Generation, GenerationRequest, merged_events
+from inference.engine.generation import Completion, Event, Generation, merged_events
+from inference.engine.request import GenerationRequest
 from llmservice.database import return_to_pool
 from llmservice.http import problems, request_record
 

@@ -99,3 +99,31 @@ def generate(client: Client, key: str, engine: "Engine") -> Callable[..., Any]:
         )
 
     return post
+
+
+@pytest.fixture(scope="module")
+def chat_engine() -> "Iterator[Engine]":
+    """As `engine`, with a token for every byte and a chat template."""
+    from inference import runtime
+    from inference.engine.config import EngineConfig
+    from tests.models import byte_tokenizer, tiny_engine
+    from tests.openai_api import TEMPLATE
+
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    engine = tiny_engine(EngineConfig(kv_cache_tokens=4096), tokenizer=tokenizer)
+    runtime.install(engine)
+    yield engine
+    runtime.stop()
+
+
+@pytest.fixture
+def call(client: Client, key: str, chat_engine: "Engine") -> Callable[..., Any]:
+    """Posts a body to a path under `/v1/`, for the served model and with a valid key."""
+
+    def post(path: str, **body: Any) -> Any:
+        headers = {"Authorization": f"Bearer {key}"}
+        body = {"model": chat_engine.model_name, **body}
+        return client.post(f"/v1/{path}", json.dumps(body), content_type="application/json", headers=headers)
+
+    return post

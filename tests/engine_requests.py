@@ -2,7 +2,8 @@
 
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from inference.engine.request import Generation, GenerationRequest, SamplingParams
+from inference.engine.generation import Generation
+from inference.engine.request import GenerationRequest, SamplingParams
 from tests.models import byte_tokenizer, tiny_engine
 
 

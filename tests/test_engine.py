@@ -15,8 +15,9 @@ from inference.engine.errors import (
     EmptyPrompt,
     PromptTooLong,
 )
+from inference.engine.generation import Event, merged_events
 from inference.engine.loader import load_engine
-from inference.engine.request import Event, GenerationRequest, SamplingParams, merged_events
+from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.tokenizer import HuggingFaceTokenizer
 from tests.engine_requests import alone, finish, full_engine, request, stepped_engine, submit
 from tests.models import CONTEXT_LENGTH, SHAPES, byte_tokenizer, tiny_engine

@@ -5,7 +5,7 @@ import pytest
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import Overloaded
-from inference.engine.request import Generation
+from inference.engine.generation import Generation
 from tests.engine_requests import alone, finish, full_engine, request, stepped_engine, submit
 from tests.models import tiny_engine
 

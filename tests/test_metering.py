@@ -21,7 +21,8 @@ from inference.engine.errors import (
     PromptTooLong,
     Unavailable,
 )
-from inference.engine.request import Generation, GenerationRequest, SamplingParams
+from inference.engine.generation import Generation
+from inference.engine.request import GenerationRequest, SamplingParams
 from inference.metering import Metered
 from tests.models import CONTEXT_LENGTH, tiny_engine
 

@@ -12,14 +12,8 @@ import pytest
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed, Overloaded
-from inference.engine.request import (
-    Chat,
-    Generation,
-    GenerationRequest,
-    PreparedRequest,
-    Prompt,
-    SamplingParams,
-)
+from inference.engine.generation import Generation
+from inference.engine.request import Chat, GenerationRequest, PreparedRequest, Prompt, SamplingParams
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
 from inference.engine.slots import SlotPool, Slots

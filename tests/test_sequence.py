@@ -9,7 +9,8 @@ import torch
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed, UnknownToken
-from inference.engine.request import Generation, GenerationRequest, SamplingParams
+from inference.engine.generation import Generation
+from inference.engine.request import GenerationRequest, SamplingParams
 from tests.engine_requests import finish, request, submit
 from tests.models import CONTEXT_LENGTH, SHAPES, byte_tokenizer, tiny_engine
 from tests.test_scheduler import Counting, Letters

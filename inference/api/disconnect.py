@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from rest_framework.request import Request
 
-from inference.engine.request import Completion, Generation
+from inference.engine.generation import Completion, Generation
 
 CHECK_EVERY_S = 0.5
 

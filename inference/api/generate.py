@@ -20,7 +20,8 @@ from inference.api import stream
 from inference.api.disconnect import result_for
 from inference.api.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
 from inference.api.stream import EventStream
-from inference.engine.request import Completion, Event, GenerationRequest, SamplingParams
+from inference.engine.generation import Completion, Event
+from inference.engine.request import GenerationRequest, SamplingParams
 from inference.metering import Metered
 from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
 

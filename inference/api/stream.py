@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from inference.api import disconnect
 from inference.api.disconnect import CHECK_EVERY_S
 from inference.engine.errors import Cancelled
-from inference.engine.request import Event
+from inference.engine.generation import Event
 from inference.metering import Metered
 from llmservice.http import problems
 

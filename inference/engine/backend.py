@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Protocol
 
+from inference.engine.generation import Generation
 from inference.engine.load import Load
-from inference.engine.request import Generation, GenerationRequest, PreparedRequest, Prompt
+from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 
 
 class Backend(Protocol):

@@ -24,8 +24,9 @@ from inference.engine.errors import (
     Unavailable,
     UnknownToken,
 )
+from inference.engine.generation import Generation
 from inference.engine.load import Load
-from inference.engine.request import Generation, GenerationRequest, PreparedRequest, Prompt
+from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence

@@ -9,8 +9,9 @@ from typing import Generic, Protocol, TypeVar
 
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, Overloaded
+from inference.engine.generation import Generation
 from inference.engine.load import Load
-from inference.engine.request import Generation, GenerationRequest
+from inference.engine.request import GenerationRequest
 from inference.engine.segment import Segment
 from inference.engine.slots import SlotPool, Slots
 

@@ -2,8 +2,9 @@
 
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError
+from inference.engine.generation import Completion, Event, FinishReason, Generation
 from inference.engine.logprobs import TokenLogprobs, token_logprobs
-from inference.engine.request import Completion, Event, FinishReason, Generation, PreparedRequest
+from inference.engine.request import PreparedRequest
 from inference.engine.sampler import Sampler
 from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots

@@ -15,7 +15,7 @@ from inference.api.disconnect import result_for
 from inference.api.openai.errors import exception_handler
 from inference.api.stream import EventStream
 from inference.engine.backend import Backend
-from inference.engine.request import Completion, Event
+from inference.engine.generation import Completion, Event
 from inference.metering import Metered
 
 DONE = b"data: [DONE]\n\n"

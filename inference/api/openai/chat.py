@@ -20,8 +20,9 @@ from inference.api.openai.sampling import SamplingSerializer, check_number, gene
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
 from inference.engine.backend import Backend
+from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
-from inference.engine.request import Chat, Completion, Event, GenerationRequest
+from inference.engine.request import Chat, GenerationRequest
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 

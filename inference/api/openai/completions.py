@@ -17,8 +17,8 @@ from inference.api.openai.logprobs import CompletionLogprobs
 from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
+from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
-from inference.engine.request import Completion, Event
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 

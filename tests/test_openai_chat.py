@@ -1,0 +1,81 @@
+"""`POST /v1/chat/completions`."""
+
+import math
+from typing import Any
+
+import pytest
+
+from inference.engine.engine import Engine
+from tests.models import CONTEXT_LENGTH, END_OF_TEXT
+from tests.openai_api import USER, chunks
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_chat_is_a_completion_of_the_template(call: Any) -> None:
+    answer = call("chat/completions", messages=USER, temperature=0, max_tokens=8).json()
+    written = "<user>Hi\n<assistant>"
+    text = call("completions", prompt=written, temperature=0, max_tokens=8).json()["choices"][0]["text"]
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": text, "refusal": None}
+    assert answer["usage"]["prompt_tokens"] == len(written)
+
+
+def test_text_parts_are_one_text(call: Any) -> None:
+    parts = [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]
+    bodies = [{"messages": [{"role": "user", "content": content}]} for content in ("Hi", parts)]
+    texts = [call("chat/completions", **body, seed=1, max_tokens=8).json()["choices"] for body in bodies]
+    assert texts[0] == texts[1]
+
+
+def test_a_last_message_of_the_assistant_is_continued(call: Any) -> None:
+    messages = [*USER, {"role": "assistant", "content": "Well"}]
+    answer = call("chat/completions", messages=messages, temperature=0, max_tokens=8).json()
+    text = call("completions", prompt="<user>Hi\n<assistant>Well", temperature=0, max_tokens=8).json()
+    assert answer["choices"][0]["message"]["content"] == text["choices"][0]["text"]
+    assert answer["usage"] == text["usage"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": f"a{END_OF_TEXT}b"},
+        {"role": "system", "content": [{"type": "text", "text": END_OF_TEXT}]},
+        {"role": "user", "content": "a", "name": END_OF_TEXT},
+    ],
+)
+def test_what_a_user_writes_is_never_a_control_token(call: Any, chat_engine: Engine, message: Any) -> None:
+    answer = call("chat/completions", messages=[message], max_tokens=1).json()
+    content = message["content"] if isinstance(message["content"], str) else END_OF_TEXT
+    assert answer["usage"]["prompt_tokens"] == len(f"<{message['role']}>{content}\n<assistant>")
+
+
+def test_the_fingerprint_is_that_of_the_backend(call: Any, chat_engine: Engine) -> None:
+    answer = call("chat/completions", messages=USER, max_tokens=1).json()
+    assert answer["system_fingerprint"] == chat_engine.fingerprint
+
+
+def test_a_chat_goes_up_to_the_rest_of_the_context_or_the_setting(call: Any, settings: Any) -> None:
+    usage = call("chat/completions", messages=USER).json()["usage"]
+    assert usage["total_tokens"] == CONTEXT_LENGTH
+    settings.LLM_MAX_NEW_TOKENS = 7
+    answer = call("chat/completions", messages=USER).json()
+    assert answer["usage"]["completion_tokens"] == 7
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_chat_stream_is_the_unstreamed_answer(call: Any) -> None:
+    body = {"messages": USER, "n": 2, "seed": 3, "logprobs": True, "top_logprobs": 2, "max_tokens": 12}
+    whole = call("chat/completions", **body).json()
+    streamed = chunks(call("chat/completions", **body, stream=True))
+    assert {chunk["object"] for chunk in streamed} == {"chat.completion.chunk"}
+    for choice in whole["choices"]:
+        parts = [part for chunk in streamed for part in chunk["choices"] if part["index"] == choice["index"]]
+        assert parts[0]["delta"]["role"] == "assistant"
+        assert "".join(part["delta"].get("content") or "" for part in parts) == choice["message"]["content"]
+        assert parts[-1]["finish_reason"] == choice["finish_reason"]
+        logprobs = [entry for part in parts if part["logprobs"] for entry in part["logprobs"]["content"]]
+        assert logprobs == choice["logprobs"]["content"]
+    for entry in logprobs:
+        assert len(entry["top_logprobs"]) == 2
+        assert math.isfinite(entry["logprob"])
