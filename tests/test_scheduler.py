@@ -28,6 +28,7 @@ class Letters:
 
     special_ids: Mapping[str, int] = {}
     vocabulary_size = VOCABULARY
+    tool_format = None
 
     def kind(self, token_id: int) -> Kind:
         return Kind.TEXT

@@ -6,6 +6,7 @@ from typing import Protocol
 from inference.engine.generation import Generation
 from inference.engine.load import Load
 from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
+from inference.engine.tool_format import ToolFormat
 
 
 class Backend(Protocol):
@@ -31,6 +32,11 @@ class Backend(Protocol):
 
         The same fingerprint, request and seed give the same text.
         """
+        ...
+
+    @property
+    def tool_format(self) -> ToolFormat | None:
+        """How the model writes calls of tools; None if its chat template does not tell."""
         ...
 
     @property

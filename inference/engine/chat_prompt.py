@@ -11,7 +11,7 @@ that text were not there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -20,15 +20,21 @@ from inference.engine.chat_marks import Marker, Marks, NoMarksLeft
 from inference.engine.control_tokens import ControlTokens, Place
 from inference.engine.errors import InvalidChat
 from inference.engine.request import Chat
+from inference.engine.tool_format import ToolFormat, tool_format_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Messages = list[dict[str, Any]]
+Written = list[list[Any]]
+"""What users wrote: the messages, and the tools."""
 
 
 class ChatPrompt:
-    """The chat template of a tokenizer that has one."""
+    """The chat template of a tokenizer that has one.
+
+    Attributes:
+        tool_format: how the model writes calls of tools; None if the template does not tell.
+    """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         self._tokenizer = tokenizer
@@ -36,6 +42,7 @@ class ChatPrompt:
         self._control = ControlTokens(tokenizer, template)
         self._marker = Marker(self._control.ids, template, special=self._control.special)
         self._knows_developer = "developer" in template
+        self.tool_format = self._tool_format(template)
 
     def encode(self, chat: Chat) -> tuple[int, ...]:
         """The tokens of a conversation, up to where the answer begins or goes on.
@@ -47,34 +54,42 @@ class ChatPrompt:
         goes_on = chat.continue_final_message
         if goes_on and (not messages or messages[-1].get("role") != "assistant"):
             raise InvalidChat("Only a last message of the assistant can be continued.")
-        plain = self._render(messages, goes_on=goes_on)
+        written = [messages, [dict(tool) for tool in chat.tools]]
+        plain = self._render(written, goes_on=goes_on)
         try:
-            marks = self._marker.marks(messages)
+            marks = self._marker.marks(written)
         except NoMarksLeft as error:
             raise InvalidChat("The messages contain too many of Unicode's private characters.") from error
-        layout = self._layout(messages, marks, goes_on=goes_on, plain=plain)
+        layout = self._layout(written, marks, goes_on=goes_on, plain=plain)
         if layout.refused:
             return self._control.encode(layout.text, layout.places)
         return self._control.encode_all(layout.text, layout.places)
 
-    def _layout(self, messages: Messages, marks: Marks, *, goes_on: bool, plain: str) -> "_Layout":
+    def _tool_format(self, template: str) -> ToolFormat | None:
+        known = tool_format_of(template)
+        if known is None or not known.control:
+            return known
+        control_id = self._control.ids.get(known.control)
+        return None if control_id is None else replace(known, control_id=control_id)
+
+    def _layout(self, written: Written, marks: Marks, *, goes_on: bool, plain: str) -> "_Layout":
         try:
-            thorough = self._read(self._marker.thoroughly(messages, marks), marks, goes_on=goes_on)
+            thorough = self._read(self._marker.thoroughly(written, marks), marks, goes_on=goes_on)
         except InvalidChat:
             thorough = None  # the template accepts only messages in which it finds something
         if thorough and thorough.text == plain:
             return thorough
-        sparse = self._read(self._marker.sparsely(messages, marks), marks, goes_on=goes_on)
+        sparse = self._read(self._marker.sparsely(written, marks), marks, goes_on=goes_on)
         surest = thorough or sparse
         if sparse.text != plain:
-            lenient = self._read(self._marker.leniently(messages, marks), marks, goes_on=goes_on)
+            lenient = self._read(self._marker.leniently(written, marks), marks, goes_on=goes_on)
             if lenient.text == plain and lenient.controls == surest.controls:
                 return lenient
         return sparse if sparse.controls == surest.controls else surest
 
-    def _read(self, marked_messages: Messages, marks: Marks, *, goes_on: bool) -> "_Layout":
-        """Lay out marked messages, and tell the template's control tokens from the users' text."""
-        marked = self._render(marked_messages, goes_on=goes_on)
+    def _read(self, marked_written: Written, marks: Marks, *, goes_on: bool) -> "_Layout":
+        """Lay out what was marked, and tell the template's control tokens from the users' text."""
+        marked = self._render(marked_written, goes_on=goes_on)
         text = marks.remove(marked)
 
         def of_the_template(place: Place) -> bool:
@@ -88,11 +103,13 @@ class ChatPrompt:
             return {**message, "role": "system"}
         return dict(message)
 
-    def _render(self, messages: Messages, *, goes_on: bool) -> str:
+    def _render(self, written: Written, *, goes_on: bool) -> str:
+        messages, tools = written
         try:
             return str(
                 self._tokenizer.apply_chat_template(
                     messages,
+                    tools=tools or None,
                     add_generation_prompt=not goes_on,
                     continue_final_message=goes_on,
                     tokenize=False,

@@ -70,6 +70,7 @@ class Engine:
         model_name: the name of the model that clients see.
         context_length: how many tokens a prompt and its completion may have together.
         fingerprint: of all that decides a text beside the request; None where the load decides it too.
+        tool_format: how the model writes calls of tools; None if its chat template does not tell.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Engine:
         self.model_name = model.name
         self.context_length = min(model.context_length, model.slots.size)
         self.fingerprint = fingerprint
+        self.tool_format = tokenizer.tool_format
         self._model = model
         self._tokenizer = tokenizer
         self._config = config

@@ -41,10 +41,13 @@ class Chat:
     Attributes:
         messages: each with `role` and `content`, and whatever else the template reads.
         continue_final_message: the answer continues the last message, which is the assistant's.
+        tools: what the model may call, each as OpenAI's API defines a tool; only for a template that knows
+            them (`Backend.tool_format`).
     """
 
     messages: tuple[Mapping[str, object], ...]
     continue_final_message: bool = False
+    tools: tuple[Mapping[str, object], ...] = ()
 
 
 Prompt = str | tuple[int, ...] | Chat

@@ -11,6 +11,7 @@ from inference.engine.detokenizer import Decoder
 from inference.engine.errors import InvalidChat
 from inference.engine.prompt_bound import prompt_bound
 from inference.engine.request import Chat, Prompt
+from inference.engine.tool_format import ToolFormat
 from inference.engine.vocabulary import Kind, Vocabulary
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ class Tokenizer(Decoder, Protocol):
     @property
     def vocabulary_size(self) -> int:
         """How many token ids the model can compute, from 0."""
+        ...
+
+    @property
+    def tool_format(self) -> ToolFormat | None:
+        """How the model writes calls of tools; None if its chat template does not tell."""
         ...
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
@@ -60,6 +66,7 @@ class HuggingFaceTokenizer:
         self._vocabulary.warn_of_tokens_without_embedding()
         self._least_tokens = prompt_bound(tokenizer)
         self._chat = _chat_prompt(tokenizer)
+        self.tool_format = self._chat.tool_format if self._chat else None
         self.special_ids: Mapping[str, int] = self._vocabulary.special_ids
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:

@@ -1,0 +1,200 @@
+"""The fields of a request that say which tools the model may call."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from inference.api.openai.fields import NO_TEXT
+from llmservice.http.fields import NOT_TEXT
+
+MAX_TOOLS = 128
+MAX_DESCRIPTION_LENGTH = 32_768
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+NAME_RULE = "Must have 1 to 64 letters, digits, underscores or hyphens."
+NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that the model may call.
+
+    Attributes:
+        parameters: the JSON schema of its arguments.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+    def as_sent(self) -> dict[str, Any]:
+        """As OpenAI's API and chat templates define it."""
+        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True)
+class ToolChoice:
+    """Whether the model has to call a tool.
+
+    Attributes:
+        name: the tool that it has to call, if `mode` is "required" and only one may be called.
+    """
+
+    mode: Literal["none", "auto", "required"]
+    name: str | None = None
+
+
+_FUNCTION_FIELDS = {
+    "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+    "description": {"type": "string", "maxLength": MAX_DESCRIPTION_LENGTH},
+    "parameters": {"type": "object", "description": "A JSON schema of an object."},
+    "strict": {"type": "boolean", "nullable": True},
+}
+_FUNCTION = {
+    "type": "object",
+    "properties": _FUNCTION_FIELDS,
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_TOOLS,
+        "items": {
+            "type": "object",
+            "properties": {"type": {"type": "string", "enum": ["function"]}, "function": _FUNCTION},
+            "required": ["type", "function"],
+            "additionalProperties": False,
+        },
+    }
+)
+class ToolsField(serializers.Field[Any, Any, Any, Any]):
+    """A list of functions with names of their own; as a tuple of `Tool`."""
+
+    default_error_messages = {
+        "invalid": "Must be a list of tools.",
+        "empty": "Must not be empty.",
+        "many": "Must have at most {most} tools.",
+    }
+
+    def to_internal_value(self, data: Any) -> tuple[Tool, ...]:
+        if not isinstance(data, list):
+            self.fail("invalid")
+        if not data:
+            self.fail("empty")
+        if len(data) > MAX_TOOLS:
+            self.fail("many", most=MAX_TOOLS)
+        tools = tuple(_tool(index, tool) for index, tool in enumerate(data))
+        seen: set[str] = set()
+        for index, tool in enumerate(tools):
+            if tool.name in seen:
+                _refuse(index, "function", "name", reason=f"Another tool has the name “{tool.name}” as well.")
+            seen.add(tool.name)
+        return tools
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "enum": ["none", "auto", "required"]},
+            {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string", "enum": ["function"]},
+                    "function": {
+                        "type": "object",
+                        "properties": {"name": {"type": "string"}},
+                        "required": ["name"],
+                        "additionalProperties": False,
+                    },
+                },
+                "required": ["type", "function"],
+                "additionalProperties": False,
+            },
+        ]
+    }
+)
+class ToolChoiceField(serializers.Field[Any, Any, Any, Any]):
+    """`none`, `auto`, `required` or one function; as a `ToolChoice`."""
+
+    default_error_messages = {
+        "invalid": 'Must be "none", "auto", "required" or {"type": "function", "function": {"name": …}}.',
+        "kind": "This service supports choices of the type function only, not “{kind}”.",
+    }
+
+    def to_internal_value(self, data: Any) -> ToolChoice:
+        match data:
+            case "none" | "auto" | "required":
+                return ToolChoice(data)
+            case {"type": "function", "function": {"name": str(name), **others}, **more} if not others | more:
+                return ToolChoice("required", name)
+            case {"type": str(kind)} if kind != "function":
+                self.fail("kind", kind=kind[:64])
+        return self.fail("invalid")
+
+
+def _tool(index: int, data: Any) -> Tool:
+    if not isinstance(data, Mapping):
+        _refuse(index, reason="Must be an object.")
+    kind = data.get("type")
+    if isinstance(kind, str) and kind != "function":
+        _refuse(
+            index,
+            "type",
+            reason=f"This service supports tools of the type function only, not “{kind[:64]}”.",
+        )
+    function = data.get("function")
+    if kind != "function" or set(data) != {"type", "function"} or not isinstance(function, Mapping):
+        _refuse(index, reason="Must have the fields type, “function”, and function, an object.")
+    for field in function:
+        if field not in _FUNCTION_FIELDS:
+            _refuse(index, "function", field[:64], reason="Unknown field.")
+    name = function.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        _refuse(index, "function", "name", reason=NAME_RULE)
+    if function.get("strict") not in (None, True, False):
+        _refuse(index, "function", "strict", reason="Must be true or false.")
+    return Tool(name, _description(index, function), _parameters(index, function))
+
+
+def _description(index: int, function: Mapping[str, Any]) -> str:
+    description = function.get("description")
+    if description is None:
+        return ""
+    if not isinstance(description, str) or len(description) > MAX_DESCRIPTION_LENGTH:
+        reason = f"Must be a string of at most {MAX_DESCRIPTION_LENGTH:,} characters."
+        _refuse(index, "function", "description", reason=reason)
+    if NOT_TEXT.search(description):
+        _refuse(index, "function", "description", reason=NO_TEXT)
+    return description
+
+
+def _parameters(index: int, function: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = function.get("parameters")
+    if parameters is None:
+        return NO_PARAMETERS
+    if not isinstance(parameters, Mapping) or parameters.get("type") != "object":
+        _refuse(
+            index,
+            "function",
+            "parameters",
+            reason='Must be a JSON schema of an object, with "type": "object".',
+        )
+    if NOT_TEXT.search(json.dumps(parameters, ensure_ascii=False)):
+        _refuse(index, "function", "parameters", reason=NO_TEXT)
+    return parameters
+
+
+def _refuse(index: int, *path: str, reason: str) -> NoReturn:
+    errors: Any = [reason]
+    for name in reversed((index, *path)):
+        errors = {name: errors}
+    raise serializers.ValidationError(errors)
