@@ -42,6 +42,17 @@ THINKING = (
 )
 """As Qwen3: leaves out what the assistant has thought."""
 
+CALLS_TOOLS = (
+    "{% if tools %}<|im_start|>system\n{% for tool in tools %}\n{{ tool | tojson }}{% endfor %}"
+    "</s>\n{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content or '' }}"
+    "{% for call in message.tool_calls or [] %}"
+    '\n<tool_call>\n{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}'
+    "\n</tool_call>{% endfor %}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""As Hermes and Qwen 2.5: knows tools."""
+
 TEMPLATES = {
     "chatml": CHATML,
     "trimmed": TRIMMED,

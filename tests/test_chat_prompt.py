@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from inference.engine.chat_prompt import ChatPrompt
 from inference.engine.errors import InvalidChat
 from inference.engine.request import Chat
-from tests.chat_templates import CHATML, LOOKS_INSIDE, ROLE_IN_A_TOKEN, TEMPLATES, THINKING
+from tests.chat_templates import CALLS_TOOLS, CHATML, LOOKS_INSIDE, ROLE_IN_A_TOKEN, TEMPLATES, THINKING
 from tests.models import byte_tokenizer
 from tests.tokenizer_families import FAMILIES
 
@@ -112,6 +112,32 @@ def test_what_users_write_never_becomes_a_control_token(
     messages = [{**more, "role": role, "content": content} for role, content, more in turns]
     harmless = [{"role": "user" if m["role"] == "user" else "other", "content": "Hello"} for m in messages]
     assert controls(tokenizer, encode(prompt, *messages)) == controls(tokenizer, stock(tokenizer, harmless))
+
+
+@settings(max_examples=50, deadline=None)
+@given(name=HOSTILE, description=HOSTILE, argument=HOSTILE, content=HOSTILE)
+def test_no_part_of_a_tool_or_of_a_call_becomes_a_control_token(
+    name: str, description: str, argument: str, content: str
+) -> None:
+    prompt, tokenizer = with_template(CALLS_TOOLS)
+    schema = {"type": "object", "properties": {argument: {"type": "string", "enum": [argument]}}}
+    tool = {
+        "type": "function",
+        "function": {"name": name, "description": description, "parameters": schema},
+    }
+    call = {"type": "function", "function": {"name": name, "arguments": {argument: argument}}}
+    messages = ({"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": content})
+    token_ids = encode(prompt, *messages, tools=(tool,))
+    harmless = tuple({"role": message["role"], "content": "Hello"} for message in messages)
+    assert controls(tokenizer, token_ids) == controls(tokenizer, encode(prompt, *harmless, tools=({},)))
+
+
+def test_tools_are_laid_out_as_transformers_does() -> None:
+    prompt, tokenizer = with_template(CALLS_TOOLS)
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
+    messages = [{"role": "user", "content": "Hi"}]
+    assert encode(prompt, *messages, tools=tuple(tools)) == stock(tokenizer, messages, tools=tools)
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,18 +1,27 @@
 """The messages of a chat."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
+from inference.api.openai.refusal import refuse
+from inference.api.openai.tool_messages import (
+    MAX_ID_LENGTH,
+    TOOL_CALLS_SCHEMA,
+    call_id,
+    check_order,
+    tool_calls,
+    with_names,
+)
 from llmservice.http.fields import NOT_TEXT
 
 MAX_MESSAGES = 2048
-ROLES = ("system", "developer", "user", "assistant")
+ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_NAME_LENGTH = 64
-NAMES = {"role", "content", "name"}
+NAMES = {"role", "content", "name", "tool_calls", "tool_call_id"}
 
 _TEXT_PARTS = {
     "type": "array",
@@ -36,14 +45,19 @@ _TEXT_PARTS = {
                 "role": {"type": "string", "enum": list(ROLES)},
                 "content": {"oneOf": [{"type": "string"}, _TEXT_PARTS]},
                 "name": {"type": "string", "maxLength": MAX_NAME_LENGTH},
+                "tool_calls": TOOL_CALLS_SCHEMA,
+                "tool_call_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH},
             },
-            "required": ["role", "content"],
+            "required": ["role"],
             "additionalProperties": False,
         },
     }
 )
 class MessagesField(serializers.Field[Any, Any, Any, Any]):
-    """A list of messages whose contents are text; as a tuple with each content as one string."""
+    """A list of messages whose contents are text; as a tuple with each content as one string.
+
+    The arguments of calls are objects, and results have the names of their tools.
+    """
 
     default_error_messages = {
         "invalid": "Must be a list of messages.",
@@ -51,41 +65,55 @@ class MessagesField(serializers.Field[Any, Any, Any, Any]):
         "many": "Must have at most {most} messages.",
     }
 
-    def to_internal_value(self, data: Any) -> tuple[dict[str, str], ...]:
+    def to_internal_value(self, data: Any) -> tuple[dict[str, Any], ...]:
         if not isinstance(data, list):
             self.fail("invalid")
         if not data:
             self.fail("empty")
         if len(data) > MAX_MESSAGES:
             self.fail("many", most=MAX_MESSAGES)
-        return tuple(_message(index, message) for index, message in enumerate(data))
+        messages = [_message(index, message) for index, message in enumerate(data)]
+        check_order(messages)
+        return with_names(messages)
 
 
-def _message(index: int, data: Any) -> dict[str, str]:
+def _message(index: int, data: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping):
-        _refuse({index: ["Must be an object."]})
+        refuse(index, reason="Must be an object.")
     for name, value in data.items():
         if name not in NAMES and value is not None:
-            _refuse({index: {name[:64]: ["This service does not support this field."]}})
+            refuse(index, name[:64], reason="This service does not support this field.")
     role = data.get("role")
     if role not in ROLES:
-        _refuse({index: {"role": [f"Must be one of {', '.join(ROLES)}."]}})
+        refuse(index, "role", reason=f"Must be one of {', '.join(ROLES)}.")
     name = data.get("name")
     if isinstance(name, str) and NOT_TEXT.search(name):
-        _refuse({index: {"name": [NO_TEXT]}})
+        refuse(index, "name", reason=NO_TEXT)
     if name is not None and not (isinstance(name, str) and len(name) <= MAX_NAME_LENGTH):
-        _refuse({index: {"name": [f"Must be a string of at most {MAX_NAME_LENGTH} characters."]}})
-    message = {"role": role, "content": _content(index, data.get("content"))}
-    return message if name is None else {**message, "name": name}
+        refuse(index, "name", reason=f"Must be a string of at most {MAX_NAME_LENGTH} characters.")
+    calls, call = data.get("tool_calls"), data.get("tool_call_id")
+    if calls is not None and role != "assistant":
+        refuse(index, "tool_calls", reason="Only the assistant calls tools.")
+    if call is not None and role != "tool":
+        refuse(index, "tool_call_id", reason="Only for the role tool.")
+    content = "" if calls and data.get("content") is None else _content(index, data.get("content"))
+    message: dict[str, Any] = {"role": role, "content": content}
+    if name is not None:
+        message["name"] = name
+    if calls is not None:
+        message["tool_calls"] = tool_calls(calls, index, "tool_calls")
+    if role == "tool":
+        message["tool_call_id"] = call_id(call, index, "tool_call_id")
+    return message
 
 
 def _content(index: int, content: Any) -> str:
     if not isinstance(content, str | list):
-        _refuse({index: {"content": ["Must be text or a list of text parts."]}})
+        refuse(index, "content", reason="Must be text or a list of text parts.")
     parts = [content] if isinstance(content, str) else [_text(index, *part) for part in enumerate(content)]
     text = "".join(parts)
     if NOT_TEXT.search(text):
-        _refuse({index: {"content": [NO_TEXT]}})
+        refuse(index, "content", reason=NO_TEXT)
     return text
 
 
@@ -95,9 +123,5 @@ def _text(index: int, number: int, part: Any) -> str:
     if isinstance(kind, str) and kind != "text":
         reason = f"This service supports text parts only, not the type “{kind[:64]}”."
     if kind != "text" or set(part) != {"type", "text"} or not isinstance(part["text"], str):
-        _refuse({index: {"content": {number: [reason]}}})
+        refuse(index, "content", number, reason=reason)
     return str(part["text"])
-
-
-def _refuse(errors: dict[Any, Any]) -> NoReturn:
-    raise serializers.ValidationError(errors)

@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
+from inference.api.openai.refusal import refuse
 from llmservice.http.fields import NOT_TEXT
 
 MAX_TOOLS = 128
@@ -96,7 +97,7 @@ class ToolsField(serializers.Field[Any, Any, Any, Any]):
         seen: set[str] = set()
         for index, tool in enumerate(tools):
             if tool.name in seen:
-                _refuse(index, "function", "name", reason=f"Another tool has the name “{tool.name}” as well.")
+                refuse(index, "function", "name", reason=f"Another tool has the name “{tool.name}” as well.")
             seen.add(tool.name)
         return tools
 
@@ -143,25 +144,25 @@ class ToolChoiceField(serializers.Field[Any, Any, Any, Any]):
 
 def _tool(index: int, data: Any) -> Tool:
     if not isinstance(data, Mapping):
-        _refuse(index, reason="Must be an object.")
+        refuse(index, reason="Must be an object.")
     kind = data.get("type")
     if isinstance(kind, str) and kind != "function":
-        _refuse(
+        refuse(
             index,
             "type",
             reason=f"This service supports tools of the type function only, not “{kind[:64]}”.",
         )
     function = data.get("function")
     if kind != "function" or set(data) != {"type", "function"} or not isinstance(function, Mapping):
-        _refuse(index, reason="Must have the fields type, “function”, and function, an object.")
+        refuse(index, reason="Must have the fields type, “function”, and function, an object.")
     for field in function:
         if field not in _FUNCTION_FIELDS:
-            _refuse(index, "function", field[:64], reason="Unknown field.")
+            refuse(index, "function", field[:64], reason="Unknown field.")
     name = function.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        _refuse(index, "function", "name", reason=NAME_RULE)
+        refuse(index, "function", "name", reason=NAME_RULE)
     if function.get("strict") not in (None, True, False):
-        _refuse(index, "function", "strict", reason="Must be true or false.")
+        refuse(index, "function", "strict", reason="Must be true or false.")
     return Tool(name, _description(index, function), _parameters(index, function))
 
 
@@ -171,9 +172,9 @@ def _description(index: int, function: Mapping[str, Any]) -> str:
         return ""
     if not isinstance(description, str) or len(description) > MAX_DESCRIPTION_LENGTH:
         reason = f"Must be a string of at most {MAX_DESCRIPTION_LENGTH:,} characters."
-        _refuse(index, "function", "description", reason=reason)
+        refuse(index, "function", "description", reason=reason)
     if NOT_TEXT.search(description):
-        _refuse(index, "function", "description", reason=NO_TEXT)
+        refuse(index, "function", "description", reason=NO_TEXT)
     return description
 
 
@@ -182,19 +183,12 @@ def _parameters(index: int, function: Mapping[str, Any]) -> Mapping[str, Any]:
     if parameters is None:
         return NO_PARAMETERS
     if not isinstance(parameters, Mapping) or parameters.get("type") != "object":
-        _refuse(
+        refuse(
             index,
             "function",
             "parameters",
             reason='Must be a JSON schema of an object, with "type": "object".',
         )
     if NOT_TEXT.search(json.dumps(parameters, ensure_ascii=False)):
-        _refuse(index, "function", "parameters", reason=NO_TEXT)
+        refuse(index, "function", "parameters", reason=NO_TEXT)
     return parameters
-
-
-def _refuse(index: int, *path: str, reason: str) -> NoReturn:
-    errors: Any = [reason]
-    for name in reversed((index, *path)):
-        errors = {name: errors}
-    raise serializers.ValidationError(errors)

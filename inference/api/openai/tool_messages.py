@@ -1,0 +1,131 @@
+"""The parts of messages that belong to tools: calls of the assistant, and the results of tools."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from inference.api.openai.fields import NO_TEXT
+from inference.api.openai.refusal import refuse
+from inference.api.openai.tools import NAME, NAME_RULE
+from llmservice.http.fields import NOT_TEXT
+
+MAX_CALLS = 128
+MAX_ID_LENGTH = 64
+ID_RULE = f"Must be a string of 1 to {MAX_ID_LENGTH} characters."
+
+TOOL_CALLS_SCHEMA = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MAX_CALLS,
+    "items": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH},
+            "type": {"type": "string", "enum": ["function"]},
+            "function": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+                    "arguments": {"type": "string", "description": "A JSON object, as text."},
+                },
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            },
+        },
+        "required": ["id", "type", "function"],
+        "additionalProperties": False,
+    },
+}
+
+
+def tool_calls(data: Any, *path: str | int) -> list[dict[str, Any]]:
+    """The calls at `path`, with their arguments as objects, as chat templates read them.
+
+    Raises:
+        ValidationError: what is wrong with which call.
+    """
+    if not isinstance(data, list) or not 0 < len(data) <= MAX_CALLS:
+        refuse(*path, reason=f"Must be a list of 1 to {MAX_CALLS} calls.")
+    return [_call(call, *path, index) for index, call in enumerate(data)]
+
+
+def call_id(value: Any, *path: str | int) -> str:
+    """The id of a call, which stands at `path`.
+
+    Raises:
+        ValidationError: it is no such id.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or NOT_TEXT.search(value):
+        refuse(*path, reason=ID_RULE)
+    return value
+
+
+def check_order(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse results without their call, and calls without their results.
+
+    Raises:
+        ValidationError: there are such, at the message that it names.
+    """
+    open_calls: set[str] = set()
+    for index, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in open_calls:
+                reason = "No call of the assistant's message before it has this id, or it has a result."
+                refuse(index, "tool_call_id", reason=reason)
+            open_calls.remove(message["tool_call_id"])
+            continue
+        if open_calls:
+            refuse(index, "role", reason=f"Must be tool: {_missing(open_calls)}.")
+        open_calls = {call["id"] for call in message.get("tool_calls", ())}
+    if open_calls:
+        refuse(len(messages) - 1, reason=f"A result must follow: {_missing(open_calls)}.")
+
+
+def with_names(messages: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The messages with the name of its tool in each result: some chat templates write it."""
+    names: dict[str, str] = {}
+    named = []
+    for message in messages:
+        names |= {call["id"]: call["function"]["name"] for call in message.get("tool_calls", ())}
+        named.append(
+            {**message, "name": names[message["tool_call_id"]]} if message["role"] == "tool" else message
+        )
+    return tuple(named)
+
+
+def _missing(calls: set[str]) -> str:
+    some = ", ".join(f"“{one}”" for one in sorted(calls)[:8])
+    return f"the call with the id {some} has no result" if len(calls) == 1 else f"{some} have no results"
+
+
+def _call(data: Any, *path: str | int) -> dict[str, Any]:
+    if not isinstance(data, Mapping) or set(data) != {"id", "type", "function"}:
+        refuse(*path, reason="Must have the fields id, type and function.")
+    if data["type"] != "function":
+        refuse(*path, "type", reason="This service supports calls of the type function only.")
+    function = data["function"]
+    if not isinstance(function, Mapping) or set(function) != {"name", "arguments"}:
+        refuse(*path, "function", reason="Must have the fields name and arguments.")
+    name = function["name"]
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        refuse(*path, "function", "name", reason=NAME_RULE)
+    arguments = _arguments(function["arguments"], *path, "function", "arguments")
+    return {
+        "id": call_id(data["id"], *path, "id"),
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
+
+
+def _arguments(text: Any, *path: str | int) -> dict[str, Any]:
+    if not isinstance(text, str):
+        refuse(*path, reason="Must be a string that contains a JSON object.")
+    try:
+        arguments = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        refuse(*path, reason="Is not valid JSON.")
+    if not isinstance(arguments, dict):
+        refuse(*path, reason="Must contain a JSON object.")
+    if NOT_TEXT.search(json.dumps(arguments, ensure_ascii=False)):
+        refuse(*path, reason=NO_TEXT)
+    return arguments

@@ -1,0 +1,93 @@
+"""What a request's tools mean for its prompt, its grammar and the reading of its answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rest_framework import serializers
+
+from inference.api.openai.tool_prompt import told_in_text
+from inference.api.openai.tools import Tool, ToolChoice
+from inference.engine.request import Chat
+from inference.engine.tool_calls import ToolCallReader
+from inference.engine.tool_format import PLAIN, ToolFormat
+from inference.engine.tool_grammar import tool_grammar
+
+NO_CHOICE = (
+    "The chat template of this model knows no tools, so the model cannot choose: send “required”, or name a "
+    "function."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolUse:
+    """The tools that the model may call in one answer.
+
+    Attributes:
+        named: the client named the one tool that is called.
+        several: the model may call more than one.
+    """
+
+    tools: Sequence[Tool]
+    tool_format: ToolFormat
+    required: bool
+    named: bool
+    several: bool
+
+    @property
+    def grammar(self) -> str:
+        """The grammar of the answer: arguments always fit their schema."""
+        return tool_grammar(
+            self.tool_format,
+            {tool.name: tool.parameters for tool in self.tools},
+            required=self.required,
+            several=self.several,
+        )
+
+    def reader(self) -> ToolCallReader:
+        """A reader of one answer."""
+        return ToolCallReader(self.tool_format, required=self.required)
+
+
+def check_choice(fields: Mapping[str, Any]) -> None:
+    """Refuse fields about tools that do not fit together.
+
+    Raises:
+        ValidationError: there are such.
+    """
+    tools, choice = fields["tools"], fields["tool_choice"]
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if tools is None and fields[name] is not None:
+            raise serializers.ValidationError({name: "Only allowed with `tools`."})
+    if choice is not None and choice.name and choice.name not in {tool.name for tool in tools}:
+        raise serializers.ValidationError({"tool_choice": f"No tool has the name “{choice.name[:64]}”."})
+
+
+def tool_use(fields: Mapping[str, Any], tool_format: ToolFormat | None) -> ToolUse | None:
+    """The tools that the model may call; None if it may call none.
+
+    Raises:
+        ValidationError: the model cannot choose whether to call a tool.
+    """
+    choice = fields["tool_choice"] or ToolChoice("auto")
+    if fields["tools"] is None or choice.mode == "none":
+        return None
+    if choice.mode == "auto" and tool_format is None:
+        raise serializers.ValidationError({"tool_choice": NO_CHOICE})
+    return ToolUse(
+        tools=[tool for tool in fields["tools"] if choice.name in (None, tool.name)],
+        tool_format=tool_format or PLAIN,
+        required=choice.mode == "required",
+        named=choice.name is not None,
+        several=choice.name is None and fields["parallel_tool_calls"] is not False,
+    )
+
+
+def conversation(
+    messages: tuple[dict[str, Any], ...], use: ToolUse | None, tool_format: ToolFormat | None
+) -> Chat:
+    """The conversation as the model's chat template takes it; a last message of the assistant is continued."""
+    tools = tuple(tool.as_sent() for tool in use.tools) if use else ()
+    if tool_format is None:
+        messages, tools = told_in_text(messages, tools), ()
+    return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant", tools=tools)
