@@ -1,4 +1,4 @@
-"""gunicorn's worker: one loop reads requests and sends answers, and threads answer them.
+"""gunicorn's worker: one loop reads requests and sends answers, and threads answer them (`answering`).
 
 A connection costs a thread only from the moment its request has arrived completely until the answer is
 handed to the loop. So slow or idle clients cost a descriptor and some memory each, but never a thread, and
@@ -12,20 +12,16 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from gunicorn.http import errors, wsgi
+from gunicorn.http import errors
 from gunicorn.workers import base
 
 from llmservice import readiness
 from llmservice.server import refusals
+from llmservice.server.answering import Answering
 from llmservice.server.connection import INTERIM, LINGER_S, Connection, Phase
-from llmservice.server.incoming import Message
 
-PROBES = frozenset({"/health", "/ready", "/metrics"})
-PROBE_THREADS = 4
-"""Threads that answer nothing but PROBES, so these answer while every other thread is busy."""
 # The database, the log, static files, pipes and what libraries open.
 OTHER_DESCRIPTORS = 256
 # What incomplete requests may hold of memory, all together.
@@ -51,8 +47,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         self._accepting = False
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._threads = ThreadPoolExecutor(self.cfg.threads, thread_name_prefix="request")
-        self._probe_threads = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
+        self._answering = Answering(self, on_answered=self._answered_later)
         self._max_connections = min(self.cfg.worker_connections, _descriptors() - OTHER_DESCRIPTORS)
         super().init_process()
 
@@ -94,8 +89,7 @@ class Worker(base.Worker):  # type: ignore[misc]
                 sweep_at = now if self._sweep(now) else now + SWEEP_EVERY_S
         for connection in list(self.connections.values()):
             self._close(connection)
-        self._threads.shutdown(wait=False)
-        self._probe_threads.shutdown(wait=False)
+        self._answering.end()
 
     def _dispatch(self, ready: list[tuple[int, int]]) -> None:
         listeners = {listener.fileno(): listener for listener in self.sockets}
@@ -204,13 +198,6 @@ class Worker(base.Worker):  # type: ignore[misc]
             if connection.phase is Phase.IDLE:
                 connection.deadline = min(connection.deadline, time.monotonic() + LINGER_S)
 
-    def may_keep_alive(self) -> bool:
-        """Whether a connection is kept for the client's next request.
-
-        A connection to a worker that cannot generate would keep its client from those that can.
-        """
-        return self.alive and self.cfg.keepalive > 0 and readiness.can_generate()
-
     def accept(self, listener: socket.socket) -> None:
         """Take the connections that wait: several at once, unless other workers would take some of them."""
         if not readiness.may_accept(self.age):
@@ -318,8 +305,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             return
         if message is not None:
             connection.begin_answer(http_10=message.request.version < (1, 1))
-            pool = self._probe_threads if message.request.path in PROBES else self._threads
-            pool.submit(self._answer, connection, message)
+            self._answering.begin(connection, message)
         elif connection.half_closed:
             self._close(connection)
         elif incoming.in_body:
@@ -348,54 +334,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         self._calls.append(call)
         os.eventfd_write(self._wake, 1)
 
-    def _answer(self, connection: Connection, message: Message) -> None:
-        """Answer one request, in a thread."""
-        keep_alive = False
-        try:
-            keep_alive = self._respond(connection, message)
-        except OSError:
-            self.log.debug("The client has closed the connection.")
-        except Exception:
-            self.log.exception("Answering a request failed.")
-        finally:
-            self._call(lambda: self._answered(connection, keep_alive=keep_alive))
-
-    def _respond(self, connection: Connection, message: Message) -> bool:
-        request, outgoing = message.request, connection.outgoing
-        self.cfg.pre_request(self, request)
-        response, environ = wsgi.create(request, outgoing, connection.peer, connection.server, self.cfg)
-        message.replace_body(environ)
-        environ |= {"wsgi.multithread": True, "llmservice.client_gone": connection.client_gone}
-        self.nr += 1
-        if self.nr >= self.max_requests and self.alive:
-            self.log.info("Autorestarting worker after current request.")
-            self.alive = False
-        if connection.half_closed or not self.may_keep_alive():
-            response.force_close()
-        outgoing.hold()
-        try:
-            answer = self.wsgi(environ, response.start_response)
-            try:
-                if isinstance(answer, environ["wsgi.file_wrapper"]):
-                    response.write_file(answer)
-                else:
-                    for piece in answer:
-                        response.write(piece)
-                response.close()
-                outgoing.flush()
-            finally:
-                if hasattr(answer, "close"):
-                    answer.close()
-        except OSError:
-            raise
-        except Exception:
-            if not response.headers_sent:
-                outgoing.sendall(refusals.answer(500))
-                outgoing.flush()
-            raise
-        finally:
-            self.cfg.post_request(self, request, environ, response)
-        return not response.should_close()
+    def _answered_later(self, connection: Connection, keep_alive: bool) -> None:
+        self._call(lambda: self._answered(connection, keep_alive=keep_alive))
 
     def _answered(self, connection: Connection, *, keep_alive: bool) -> None:
         if not self._is_open(connection):
