@@ -90,7 +90,7 @@ class Connections:
         return self._by_descriptor.get(connection.descriptor) is connection
 
     def watch(self, connection: Connection) -> None:
-        """Ask the system for the events that the connection needs now."""
+        """Ask the system for the events that the connection needs now; none if it is broken or closed."""
         if connection.broken:
             return
         mask = select.EPOLLIN if connection.wants_input else 0

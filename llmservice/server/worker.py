@@ -210,9 +210,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             self._connections.add(connection)
 
     def _watch_later(self, connection: Connection) -> None:
-        self._call(
-            lambda: self._connections.watch(connection) if self._connections.is_open(connection) else None
-        )
+        self._call(partial(self._connections.watch, connection))
 
     # --- Requests
 
@@ -249,8 +247,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             return
         if connection.outgoing.is_empty:
             self._connections.linger(connection)
-        if self._connections.is_open(connection):
-            self._connections.watch(connection)
+        self._connections.watch(connection)
 
     def _call(self, call: Callable[[], None]) -> None:
         """Have the loop call it."""
