@@ -24,6 +24,9 @@ from llmservice.server.connections import Connections
 
 ACCEPTED_AT_ONCE = 32
 ENDED_AT_ONCE = 32
+# What the system holds for a client beyond what is on its way. With its default of megabytes, a client that
+# reads steadily at 20 KB/s would seem to pause for longer than it may.
+UNSENT_BYTES = 128 * 1024
 SWEEP_EVERY_S = 0.25
 DRAIN_MARGIN_S = 3.0
 BROKEN = select.EPOLLHUP | select.EPOLLERR
@@ -200,6 +203,7 @@ class Worker(base.Worker):  # type: ignore[misc]
                 return
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
             connection = Connection(
                 accepted,
                 peer,
