@@ -13,7 +13,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.key_views import KeyView
-from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference import runtime
 from inference.api import stream
@@ -66,6 +65,7 @@ class GenerateView(KeyView):
     """Continues a prompt."""
 
     scope = Scope.GENERATE
+    counts_refusals = True
 
     @extend_schema(
         operation_id="generate",
@@ -91,10 +91,9 @@ class GenerateView(KeyView):
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        with refusals_count(self.key):
-            fields = self._fields(request)
-            backend = runtime.backend()
-            metered = Metered(key=self.key, backend=backend, requests=[self._generation(fields)]).admit()
+        fields = self._fields(request)
+        backend = runtime.backend()
+        metered = Metered(key=self.key, backend=backend, requests=[self._generation(fields)]).admit()
 
         def answer(completion: Completion) -> dict[str, Any]:
             return _answer(completion, fields, model=backend.model_name, usage=metered.usage)

@@ -11,7 +11,6 @@ from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiRespons
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai.logprobs import chat_logprobs
@@ -74,6 +73,7 @@ class ChatCompletionsView(OpenAIView):
     """Continues a conversation."""
 
     scope = Scope.GENERATE
+    counts_refusals = True
 
     @extend_schema(
         operation_id="create_chat_completion",
@@ -105,21 +105,20 @@ class ChatCompletionsView(OpenAIView):
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        with refusals_count(self.key):
-            fields, backend = validated(ChatRequestSerializer(data=request.data))
-            given = fields["max_completion_tokens"] or fields["max_tokens"]
-            [asked] = generation_requests(
-                [_chat(fields["messages"])],
-                fields,
-                max_new_tokens=given or 1,
-                logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
-                owner=str(self.key.pk),
-            )
-            if given is None:
-                asked = _up_to_the_rest_of_the_context(asked, backend)
-            choices = fields["n"] or 1
-            check_number(choices)
-            metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
+        fields, backend = validated(ChatRequestSerializer(data=request.data))
+        given = fields["max_completion_tokens"] or fields["max_tokens"]
+        [asked] = generation_requests(
+            [_chat(fields["messages"])],
+            fields,
+            max_new_tokens=given or 1,
+            logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
+            owner=str(self.key.pk),
+        )
+        if given is None:
+            asked = _up_to_the_rest_of_the_context(asked, backend)
+        choices = fields["n"] or 1
+        check_number(choices)
+        metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
         envelope = answer.Envelope(
             kind="chat.completion", chunk_kind="chat.completion.chunk", id_prefix="chatcmpl", backend=backend
         )

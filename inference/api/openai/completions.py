@@ -9,7 +9,6 @@ from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiRespons
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai.fields import PromptsField
@@ -63,6 +62,7 @@ class CompletionsView(OpenAIView):
     """Continues prompts."""
 
     scope = Scope.GENERATE
+    counts_refusals = True
 
     @extend_schema(
         operation_id="create_completion",
@@ -89,23 +89,22 @@ class CompletionsView(OpenAIView):
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        with refusals_count(self.key):
-            fields, backend = validated(CompletionRequestSerializer(data=request.data))
-            limit = DEFAULT_MAX_TOKENS if fields["max_tokens"] is None else fields["max_tokens"]
-            requests = generation_requests(
-                fields["prompt"],
-                fields,
-                max_new_tokens=limit,
-                logprobs=fields["logprobs"],
-                prompt_logprobs=fields["logprobs"] if fields["echo"] else None,
-                owner=str(self.key.pk),
-            )
-            choices = fields["n"] or 1
-            check_number(len(requests) * choices)
-            metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices)
-            # Before admission: were this to fail after it, nobody would settle.
-            texts = Texts(fields, metered)
-            metered.admit()
+        fields, backend = validated(CompletionRequestSerializer(data=request.data))
+        limit = DEFAULT_MAX_TOKENS if fields["max_tokens"] is None else fields["max_tokens"]
+        requests = generation_requests(
+            fields["prompt"],
+            fields,
+            max_new_tokens=limit,
+            logprobs=fields["logprobs"],
+            prompt_logprobs=fields["logprobs"] if fields["echo"] else None,
+            owner=str(self.key.pk),
+        )
+        choices = fields["n"] or 1
+        check_number(len(requests) * choices)
+        metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices)
+        # Before admission: were this to fail after it, nobody would settle.
+        texts = Texts(fields, metered)
+        metered.admit()
         kind = "text_completion"
         envelope = answer.Envelope(kind=kind, chunk_kind=kind, id_prefix="cmpl", backend=backend)
         return answer.respond(request, fields, metered, envelope, texts)
