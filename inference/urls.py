@@ -5,8 +5,10 @@ from inference.api.health import HealthView, ReadyView
 from inference.api.openai.chat import ChatCompletionsView
 from inference.api.openai.completions import CompletionsView
 from inference.api.openai.models import ModelsView, ModelView
+from inference.api.playground import PlaygroundView
 
 urlpatterns = [
+    path("", PlaygroundView.as_view(), name="playground"),
     path("health", HealthView.as_view(), name="health"),
     path("ready", ReadyView.as_view(), name="ready"),
     path("generate", GenerateView.as_view(), name="generate"),

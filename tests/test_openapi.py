@@ -181,12 +181,6 @@ def test_the_codes_of_problems_are_an_enumeration(document: dict[str, Any]) -> N
     assert {"key_missing", "prompt_too_long", "not_found"} <= set(enumeration)
 
 
-def test_the_root_address_redirects_to_the_documentation(client: Client) -> None:
-    response = client.get("/", follow=True)
-    assert response.redirect_chain == [("/docs", 302)]
-    assert b"swagger-ui" in response.content
-
-
 def test_the_documentation_uses_no_other_host_and_no_inline_script(client: Client) -> None:
     page = client.get("/docs").content.decode()
     assert "//" not in page.replace("http://testserver", "")
