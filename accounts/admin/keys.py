@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from accounts import services
 from accounts.admin.bulk import BulkActionsAdmin
 from accounts.admin.events import events_url
-from accounts.admin.filters import StateFilter
+from accounts.admin.filters import ScopeFilter, StateFilter
 from accounts.admin.forms import DEFAULT_LIMITS, KeyForm, limit_text
 from accounts.admin.new_key_form import NewKeyForm
 from accounts.admin.usage import USAGE_PERMISSION
@@ -43,10 +43,10 @@ SHOWN_AS_TEXT: dict[Any, str] = {
 class APIKeyAdmin(BulkActionsAdmin):
     form = KeyForm
     list_display = (
-        *("name", "state_display", "owner", "secrets_display", "limits_display", "usage_display"),
-        *("last_used", "created", "expires"),
+        *("name", "state_display", "owner", "secrets_display", "scopes_display", "limits_display"),
+        *("usage_display", "last_used", "created", "expires"),
     )
-    list_filter = (StateFilter,)
+    list_filter = (StateFilter, ScopeFilter)
     show_facets = admin.ShowFacets.ALWAYS
     search_fields = ("name", "owner", "note", "secrets__prefix")
     search_help_text = "Search by name, owner, note or the start of a secret"
@@ -83,6 +83,12 @@ class APIKeyAdmin(BulkActionsAdmin):
         return format_html_join(
             "", '<code class="key-prefix">{}</code> ', ((str(secret),) for secret in live)
         )
+
+    @admin.display(description="scopes")
+    def scopes_display(self, key: APIKey) -> SafeString:
+        if set(key.scopes) == set(Scope.values):
+            return format_html('<span class="key-quiet">{}</span>', "all")
+        return format_html_join("", '<span class="key-line">{}</span>', ((scope,) for scope in key.scopes))
 
     @admin.display(description="limits")
     def limits_display(self, key: APIKey) -> SafeString:
