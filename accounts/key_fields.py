@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from accounts.models import Scope
 from accounts.models.key import MAX_LIMIT, MAX_TOKENS_PER_DAY
 
-LIMITS = ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent")
+LIMITS = ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent", "max_tokens")
 
 
 def checked_limits(limits: Mapping[str, int | None]) -> dict[str, int | None]:

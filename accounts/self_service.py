@@ -72,6 +72,7 @@ class OwnKeyView(KeyView):
                                 "burst": 60,
                                 "tokens_per_day": 100000,
                                 "max_concurrent": None,
+                                "max_tokens": 500,
                             },
                             "left": {"requests": 58, "tokens": 98700, "concurrent": None},
                             "today": {
@@ -109,6 +110,7 @@ class OwnKeyView(KeyView):
                     "burst": rate and rate.burst,
                     "tokens_per_day": limits.tokens_per_day,
                     "max_concurrent": limits.max_concurrent,
+                    "max_tokens": limits.max_tokens,
                 },
                 "left": {
                     "requests": rate and rate.left(standing.tat_us, now_us=standing.now_us),

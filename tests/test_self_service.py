@@ -32,6 +32,7 @@ def report(client: Client, secret: str, **extra: Any) -> Any:
 
 def test_a_key_can_see_its_name_its_limits_and_what_is_left(client: Client) -> None:
     limits = {"requests_per_minute": 60, "burst": 10, "tokens_per_day": 1000, "max_concurrent": 3}
+    limits |= {"max_tokens": 500}
     issued = services.create_key(name="search", limits=limits, allowed_networks=["127.0.0.0/8"])
     done = admission.admit(key=issued.key, tokens=100, timeout_s=60)
     admission.settle([done.settlement(Outcome.FINISHED, prompt_tokens=7, completion_tokens=11)])

@@ -53,7 +53,7 @@ class APIKeyAdmin(BulkActionsAdmin):
     fieldsets = (
         (None, {"fields": ("name", "owner", "note")}),
         ("Use", {"fields": ("expires_at", "allowed_networks", "scopes")}),
-        ("Limits", {"fields": ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent")}),
+        ("Limits", {"fields": LIMITS}),
     )
 
     class Media:
@@ -97,8 +97,9 @@ class APIKeyAdmin(BulkActionsAdmin):
             limits.rate and f"{compact(limits.rate.per_minute)}/min",
             limits.tokens_per_day and f"{compact(limits.tokens_per_day)} tokens/day",
             limits.max_concurrent and f"{compact(limits.max_concurrent)} at a time",
+            limits.max_tokens and f"max_tokens {compact(limits.max_tokens)}",
         ]
-        if limits.unlimited:
+        if not any(lines):
             return format_html('<span class="key-quiet">{}</span>', "unlimited")
         return format_html_join("", '<span class="key-line">{}</span>', ((line,) for line in lines if line))
 
@@ -174,6 +175,10 @@ class APIKeyAdmin(BulkActionsAdmin):
     @admin.display(description="concurrent requests")
     def max_concurrent_text(self, key: APIKey) -> str:
         return limit_text("max_concurrent", key)
+
+    @admin.display(description="max tokens")
+    def max_tokens_text(self, key: APIKey) -> str:
+        return limit_text("max_tokens", key)
 
     # Creating and changing a key
 

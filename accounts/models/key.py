@@ -117,6 +117,14 @@ class APIKey(models.Model):
         help_text="Requests that may run or wait at the same time. "
         "Empty: the service's default. 0: unlimited.",
     )
+    max_tokens = models.PositiveIntegerField(
+        "max tokens",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MAX_LIMIT)],
+        help_text="The most new tokens that a request may ask for. Empty: the service's default. "
+        "0: unlimited.",
+    )
     # Lists of strings, as `llmservice.http.networks` and `Scope` define them.
     allowed_networks = models.JSONField(
         default=list,
