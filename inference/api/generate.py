@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.key_views import KeyView
+from accounts.limits.policy import Limits
 from accounts.models import Scope
 from inference import runtime
 from inference.api import stream
@@ -108,6 +109,7 @@ class GenerateView(KeyView):
     def _fields(self, request: Request) -> dict[str, Any]:
         serializer = GenerateRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
+        Limits.of(self.key).check_max_tokens(serializer.initial_data)
         fields: dict[str, Any] = serializer.validated_data
         if fields["seed"] is None:
             fields["seed"] = secrets.randbelow(MAX_SEED + 1)

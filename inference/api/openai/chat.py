@@ -105,7 +105,7 @@ class ChatCompletionsView(OpenAIView):
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        fields, backend = validated(ChatRequestSerializer(data=request.data))
+        fields, backend = validated(ChatRequestSerializer(data=request.data), self.key)
         given = fields["max_completion_tokens"] or fields["max_tokens"]
         [asked] = generation_requests(
             [_chat(fields["messages"])],

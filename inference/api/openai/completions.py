@@ -89,7 +89,7 @@ class CompletionsView(OpenAIView):
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        fields, backend = validated(CompletionRequestSerializer(data=request.data))
+        fields, backend = validated(CompletionRequestSerializer(data=request.data), self.key)
         limit = DEFAULT_MAX_TOKENS if fields["max_tokens"] is None else fields["max_tokens"]
         requests = generation_requests(
             fields["prompt"],

@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import Scope
 from inference import runtime
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, check_model
@@ -28,20 +29,20 @@ def _model(backend: Backend) -> dict[str, Any]:
 class ModelsView(OpenAIView):
     """Lists the served model."""
 
-    scope = None
+    scope = Scope.MODELS
 
     @extend_schema(
         operation_id="list_models",
         tags=["OpenAI"],
         summary="List the models",
-        description="Returns the one model that this service serves.",
+        description="Returns the one model that this service serves. Needs the scope `models`.",
         responses={
             200: OpenApiResponse(
                 OpenApiTypes.OBJECT,
                 description="The list.",
                 examples=[OpenApiExample("List", {"object": "list", "data": [MODEL]})],
             ),
-            **errors(401, 429, 500, 503),
+            **errors(401, 403, 429, 500, 503),
         },
     )
     def get(self, request: Request) -> Response:
@@ -51,20 +52,20 @@ class ModelsView(OpenAIView):
 class ModelView(OpenAIView):
     """Describes one model."""
 
-    scope = None
+    scope = Scope.MODELS
 
     @extend_schema(
         operation_id="retrieve_model",
         tags=["OpenAI"],
         summary="Describe a model",
-        description="Returns the model with this name if this service serves it.",
+        description="Returns the model with this name if this service serves it. Needs the scope `models`.",
         responses={
             200: OpenApiResponse(
                 OpenApiTypes.OBJECT,
                 description="The model.",
                 examples=[OpenApiExample("Model", MODEL)],
             ),
-            **errors(401, 404, 429, 500, 503),
+            **errors(401, 403, 404, 429, 500, 503),
         },
     )
     def get(self, request: Request, name: str) -> Response:

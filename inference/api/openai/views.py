@@ -5,6 +5,8 @@ from typing import Any
 
 from accounts.authentication import BearerAuthentication
 from accounts.key_views import KeyView
+from accounts.limits.policy import Limits
+from accounts.models import APIKey
 from inference import runtime
 from inference.api.openai.errors import ModelNotFound, exception_handler
 from inference.api.openai.sampling import SamplingSerializer
@@ -30,14 +32,15 @@ def check_model(name: str, backend: Backend) -> None:
         raise ModelNotFound(name, served=backend.model_name)
 
 
-def validated(serializer: SamplingSerializer) -> tuple[dict[str, Any], Backend]:
-    """The fields of a request, and the backend that serves the model that it names.
+def validated(serializer: SamplingSerializer, key: APIKey) -> tuple[dict[str, Any], Backend]:
+    """The fields of a request of the key, and the backend that serves the model that it names.
 
     Raises:
-        ValidationError: a field is invalid, unknown or not supported.
+        ValidationError: a field is invalid, unknown or not supported, or more than the key may ask for.
         ModelNotFound, Unavailable: there is no such backend now.
     """
     serializer.is_valid(raise_exception=True)
+    Limits.of(key).check_max_tokens(serializer.validated_data)
     backend = runtime.backend()
     check_model(serializer.validated_data["model"], backend)
     return serializer.validated_data, backend
