@@ -7,7 +7,7 @@ API that does so hides the mistakes of its clients.
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
@@ -24,6 +24,8 @@ MAX_NAMED = 8
 MAX_NAME_LENGTH = 64
 # Strings that neither UTF-8 nor PostgreSQL can represent.
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+# How the OpenAPI document describes a string without NUL; its patterns cannot name surrogates.
+TEXT_SCHEMA = {"type": "string", "pattern": r"^[^\u0000]*$"}
 
 BOUNDS = {"max_value": "Must be at most {max_value}.", "min_value": "Must be at least {min_value}."}
 
@@ -116,6 +118,8 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     # Names that other services use for a field; for suggestions that similar spelling does not find.
     also_known_as: Mapping[str, str] = {}
+    # Fields that are not supported, for which null stands for absence: clients send them.
+    absent_if_null: Collection[str] = ()
 
     def run_validation(self, data: Any = empty) -> Any:
         if self.parent is not None and (data is empty or data is None):
@@ -170,7 +174,12 @@ class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-unt
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        return {**schema, "additionalProperties": False}
+        absent = {
+            name: {"type": "null", "description": "Not supported; null stands for its absence."}
+            for name in sorted(self.target.absent_if_null)
+        }
+        properties = {**schema.get("properties", {}), **absent}
+        return {**schema, "properties": properties, "additionalProperties": False}
 
 
 class StrictFloatFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
@@ -178,8 +187,15 @@ class StrictFloatFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[n
 
     target_class = StrictFloatField
 
-    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Any:
-        schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
-        if self.target.above is not None:
-            schema |= {"minimum": self.target.above, "exclusiveMinimum": True}
-        return schema
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema = {"type": "number", "format": "double"}
+        return schema if self.target.above is None else {**schema, "exclusiveMinimum": self.target.above}
+
+
+class StrictCharFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Shows in the OpenAPI document that a text has no NUL character."""
+
+    target_class = StrictCharField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return dict(TEXT_SCHEMA)

@@ -6,18 +6,25 @@ from typing import Any
 
 from django.conf import settings
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from accounts.models import Scope
 from inference.api.openai import answer
+from inference.api.openai import chat_schema as schema
 from inference.api.openai.logprobs import chat_logprobs
 from inference.api.openai.messages import MessagesField
-from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
+from inference.api.openai.sampling import (
+    MaxTokensField,
+    SamplingSerializer,
+    check_number,
+    generation_requests,
+)
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
+from inference.api.served_model import SERVED_MODEL
+from inference.api.stream_schema import events
 from inference.engine.backend import Backend
 from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
@@ -25,34 +32,16 @@ from inference.engine.request import Chat, GenerationRequest
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 
-MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-EXAMPLE = {
-    "id": "chatcmpl-4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a",
-    "object": "chat.completion",
-    "created": 1767225600,
-    "model": MODEL,
-    "system_fingerprint": "fp_1c9a4f0b2d",
-    "choices": [
-        {
-            "index": 0,
-            "message": {"role": "assistant", "content": "Paris.", "refusal": None},
-            "logprobs": None,
-            "finish_reason": "stop",
-        }
-    ],
-    "usage": {"prompt_tokens": 36, "completion_tokens": 3, "total_tokens": 39},
-}
-
 
 class ChatRequestSerializer(SamplingSerializer):
     """A conversation, and how to continue it."""
 
     messages = MessagesField(help_text="The conversation: each message has `role` and `content`.")
-    max_completion_tokens = StrictIntegerField(
+    max_completion_tokens = MaxTokensField(
         default=None, allow_null=True, min_value=1,
         help_text="The most tokens to generate. Default: what the context and `LLM_MAX_NEW_TOKENS` allow.",
     )  # fmt: skip
-    max_tokens = StrictIntegerField(
+    max_tokens = MaxTokensField(
         default=None, allow_null=True, min_value=1, help_text="The older name of `max_completion_tokens`."
     )
     logprobs = StrictBooleanField(
@@ -90,7 +79,7 @@ class ChatCompletionsView(OpenAIView):
                 OpenApiExample(
                     "Chat",
                     {
-                        "model": MODEL,
+                        "model": SERVED_MODEL,
                         "messages": [{"role": "user", "content": "What is the capital of France?"}],
                     },
                     request_only=True,
@@ -99,8 +88,11 @@ class ChatCompletionsView(OpenAIView):
         ),
         responses={
             200: OpenApiResponse(
-                OpenApiTypes.OBJECT, description="The texts.", examples=[OpenApiExample("Chat", EXAMPLE)]
+                schema.ChatCompletionSerializer,
+                description="The messages.",
+                examples=[OpenApiExample("Chat", schema.ANSWER)],
             ),
+            **events(schema.ChatEventsSerializer, description="The messages.", example=schema.STREAM),
             **errors(400, 401, 403, 404, 413, 415, 429, 500, 503, 504),
         },
     )
@@ -120,7 +112,7 @@ class ChatCompletionsView(OpenAIView):
         check_number(choices)
         metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
         envelope = answer.Envelope(
-            kind="chat.completion", chunk_kind="chat.completion.chunk", id_prefix="chatcmpl", backend=backend
+            kind=schema.KIND, chunk_kind=schema.CHUNK_KIND, id_prefix="chatcmpl", backend=backend
         )
         return answer.respond(request, fields, metered, envelope, Messages(fields))
 

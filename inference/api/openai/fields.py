@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from inference.api.serializers import MAX_STOP_LENGTH, MAX_STOP_STRINGS
 from inference.engine.request import Prompt
-from llmservice.http.fields import NOT_TEXT
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 NO_TEXT = "Must not contain NUL characters or surrogates."
 MAX_PROMPTS = 128
@@ -20,13 +20,18 @@ def _are(kind: type, data: list[Any]) -> bool:
     return all(isinstance(item, kind) and not isinstance(item, bool) for item in data)
 
 
+_TEXT = {**TEXT_SCHEMA, "minLength": 1}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_STOP_STRING = {**_TEXT, "maxLength": MAX_STOP_LENGTH}
+
+
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": "string"}},
-            {"type": "array", "items": {"type": "integer"}},
-            {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+            _TEXT,
+            {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MAX_PROMPTS},
+            _IDS,
+            {"type": "array", "items": _IDS, "minItems": 1, "maxItems": MAX_PROMPTS},
         ]
     }
 )
@@ -66,8 +71,8 @@ class PromptsField(serializers.Field[Any, Any, Any, Any]):
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": "string"}, "maxItems": MAX_STOP_STRINGS},
+            _STOP_STRING,
+            {"type": "array", "items": _STOP_STRING, "maxItems": MAX_STOP_STRINGS},
         ]
     }
 )
@@ -96,7 +101,14 @@ class StopField(serializers.Field[Any, Any, Any, Any]):
         return tuple(strings)
 
 
-@extend_schema_field({"type": "object", "additionalProperties": {"type": "number"}})
+@extend_schema_field(
+    {
+        "type": "object",
+        "propertyNames": {"pattern": "^[0-9]{1,9}$"},
+        "additionalProperties": {"type": "number", "minimum": -MAX_BIAS, "maximum": MAX_BIAS},
+        "maxProperties": MAX_BIASES,
+    }
+)
 class LogitBiasField(serializers.Field[Any, Any, Any, Any]):
     """Token ids, as strings, and what is added to their logits; as pairs."""
 

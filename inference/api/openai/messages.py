@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
-from llmservice.http.fields import NOT_TEXT
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_MESSAGES = 2048
 ROLES = ("system", "developer", "user", "assistant")
@@ -18,7 +18,7 @@ _TEXT_PARTS = {
     "type": "array",
     "items": {
         "type": "object",
-        "properties": {"type": {"type": "string", "enum": ["text"]}, "text": {"type": "string"}},
+        "properties": {"type": {"type": "string", "enum": ["text"]}, "text": TEXT_SCHEMA},
         "required": ["type", "text"],
         "additionalProperties": False,
     },
@@ -34,11 +34,12 @@ _TEXT_PARTS = {
             "type": "object",
             "properties": {
                 "role": {"type": "string", "enum": list(ROLES)},
-                "content": {"oneOf": [{"type": "string"}, _TEXT_PARTS]},
-                "name": {"type": "string", "maxLength": MAX_NAME_LENGTH},
+                "content": {"oneOf": [TEXT_SCHEMA, _TEXT_PARTS]},
+                "name": {**TEXT_SCHEMA, "type": ["string", "null"], "maxLength": MAX_NAME_LENGTH},
             },
             "required": ["role", "content"],
-            "additionalProperties": False,
+            # Clients send null for what they do not use, such as `refusal`.
+            "additionalProperties": {"type": "null"},
         },
     }
 )
