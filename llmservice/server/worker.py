@@ -19,6 +19,7 @@ from gunicorn.http import errors, wsgi
 from gunicorn.workers import base
 
 from llmservice import readiness
+from llmservice.http import openai_error
 from llmservice.server import refusals
 from llmservice.server.connection import INTERIM, LINGER_S, Connection, Phase
 from llmservice.server.incoming import Message
@@ -334,7 +335,10 @@ class Worker(base.Worker):  # type: ignore[misc]
         connection.keep_alive = False
         connection.enter(Phase.FLUSHING)
         try:
-            connection.outgoing.sendall(refusals.answer(status, reason=reason, detail=detail))
+            openai_form = openai_error.is_form_of(connection.incoming.path)
+            connection.outgoing.sendall(
+                refusals.answer(status, openai_form=openai_form, reason=reason, detail=detail)
+            )
         except OSError:
             self._break(connection)
             return
@@ -390,7 +394,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             raise
         except Exception:
             if not response.headers_sent:
-                outgoing.sendall(refusals.answer(500))
+                outgoing.sendall(refusals.answer(500, openai_form=openai_error.is_form_of(request.path)))
                 outgoing.flush()
             raise
         finally:

@@ -15,14 +15,14 @@ from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai.logprobs import chat_logprobs
-from inference.api.openai.messages import MessagesField
+from inference.api.openai.messages import MessagesField, as_chat
 from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
 from inference.engine.backend import Backend
 from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
-from inference.engine.request import Chat, GenerationRequest
+from inference.engine.request import GenerationRequest
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 
@@ -74,6 +74,8 @@ class ChatCompletionsView(OpenAIView):
     """Continues a conversation."""
 
     scope = Scope.GENERATE
+    prompt_fields = ("messages",)
+    limit_fields = ("max_completion_tokens", "max_tokens")
 
     @extend_schema(
         operation_id="create_chat_completion",
@@ -109,7 +111,7 @@ class ChatCompletionsView(OpenAIView):
             fields, backend = validated(ChatRequestSerializer(data=request.data))
             given = fields["max_completion_tokens"] or fields["max_tokens"]
             [asked] = generation_requests(
-                [_chat(fields["messages"])],
+                [as_chat(fields["messages"])],
                 fields,
                 max_new_tokens=given or 1,
                 logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
@@ -124,10 +126,6 @@ class ChatCompletionsView(OpenAIView):
             kind="chat.completion", chunk_kind="chat.completion.chunk", id_prefix="chatcmpl", backend=backend
         )
         return answer.respond(request, fields, metered, envelope, Messages(fields))
-
-
-def _chat(messages: tuple[dict[str, str], ...]) -> Chat:
-    return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant")
 
 
 def _up_to_the_rest_of_the_context(asked: GenerationRequest, backend: Backend) -> GenerationRequest:

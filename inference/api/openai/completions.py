@@ -63,6 +63,8 @@ class CompletionsView(OpenAIView):
     """Continues prompts."""
 
     scope = Scope.GENERATE
+    prompt_fields = ("prompt",)
+    limit_fields = ("max_tokens",)
 
     @extend_schema(
         operation_id="create_completion",
