@@ -5,6 +5,7 @@ from inference.api.health import HealthView, ReadyView
 from inference.api.openai.chat import ChatCompletionsView
 from inference.api.openai.completions import CompletionsView
 from inference.api.openai.models import ModelsView, ModelView
+from inference.api.openai.tokens import DetokenizeView, TokenizeView
 from inference.api.playground import PlaygroundView
 
 urlpatterns = [
@@ -16,4 +17,6 @@ urlpatterns = [
     path("v1/models/<path:name>", ModelView.as_view(), name="openai-model"),
     path("v1/completions", CompletionsView.as_view(), name="openai-completions"),
     path("v1/chat/completions", ChatCompletionsView.as_view(), name="openai-chat"),
+    path("tokenize", TokenizeView.as_view(), name="openai-tokenize"),
+    path("detokenize", DetokenizeView.as_view(), name="openai-detokenize"),
 ]

@@ -44,6 +44,8 @@ def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
         ("/v1/models/{name}", "get"),
         ("/v1/completions", "post"),
         ("/v1/chat/completions", "post"),
+        ("/tokenize", "post"),
+        ("/detokenize", "post"),
         ("/keys/me", "get"),
         ("/keys/me/rotate", "post"),
         ("/keys/revoke", "post"),

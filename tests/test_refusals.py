@@ -10,9 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import services
-from accounts.limits import ledger
+from accounts.limits import ledger, unreserved
 from accounts.limits.policy import LimitExceeded
-from accounts.limits.refusals import count_invalid
 from accounts.models import DailyUsage, Outcome
 from accounts.services import IssuedSecret
 from inference import runtime
@@ -93,8 +92,8 @@ def test_usage_and_limit_are_counted_together_or_not_at_all(monkeypatch: pytest.
     with monkeypatch.context() as failing:
         failing.setattr(ledger, "account", fail)
         with pytest.raises(DatabaseError):
-            count_invalid(key)
-    count_invalid(key)
+            unreserved.count(key, Outcome.INVALID)
+    unreserved.count(key, Outcome.INVALID)
     assert counts() == {"invalid": 1}
 
 
@@ -163,7 +162,7 @@ def test_a_failure_of_the_service_does_not_count_as_a_refusal(
 def test_the_requests_of_a_minute_come_back() -> None:
     now = timezone.now()
     key = new_key(requests_per_minute=1, burst=1).key
-    count_invalid(key, now=now)
+    unreserved.count(key, Outcome.INVALID, now=now)
     with pytest.raises(LimitExceeded):
-        count_invalid(key, now=now + timedelta(seconds=59))
-    count_invalid(key, now=now + timedelta(seconds=60))
+        unreserved.count(key, Outcome.INVALID, now=now + timedelta(seconds=59))
+    unreserved.count(key, Outcome.INVALID, now=now + timedelta(seconds=60))

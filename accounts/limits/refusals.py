@@ -5,14 +5,13 @@ limit could keep the service busy with requests that are never admitted.
 """
 
 import logging
-from datetime import datetime
 from http import HTTPStatus
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from accounts.limits import ledger
-from accounts.limits.policy import LimitExceeded, Limits, day_of
+from accounts.limits import ledger, unreserved
+from accounts.limits.policy import day_of
 from accounts.models import APIKey, Outcome
 from llmservice.http import request_record
 from llmservice.http.problems import problem_for
@@ -46,34 +45,8 @@ def count(error: Exception, *, key: APIKey | None) -> None:
     key_id = None if record is None else record.key_id
     try:
         if status in INVALID and key is not None:
-            count_invalid(key)
+            unreserved.count(key, Outcome.INVALID)
         elif status in FORBIDDEN and key_id is not None:
             ledger.account(key_id, day_of(timezone.now()), Outcome.FORBIDDEN)
     except (DatabaseError, InterfaceError) as failure:
         logger.warning("A refused request of key %s was not counted: %s", key_id, failure)
-
-
-def count_invalid(key: APIKey, *, now: datetime | None = None) -> None:
-    """Count a request that is not admitted, and take one of the key's requests a minute for it.
-
-    Args:
-        now: the time to decide by; the database's own unless a test says another.
-
-    Raises:
-        LimitExceeded: none is left.
-    """
-    rate = Limits.of(key).rate
-    if rate is None:
-        ledger.account(key.pk, day_of(now or timezone.now()), Outcome.INVALID)
-        return
-    only_rate = Limits(rate=rate, tokens_per_day=None, max_concurrent=None)
-    with transaction.atomic():
-        locked_at = ledger.lock(key.pk)
-        now = now or locked_at
-        standing, _ = ledger.standing(key.pk, now)
-        refusal = only_rate.refusal(standing, tokens=0, place_free_at=None)
-        if refusal is None:
-            ledger.take(key.pk, rate.taken(standing.tat_us, now_us=standing.now_us))
-        ledger.account(key.pk, day_of(now), Outcome.INVALID if refusal is None else Outcome.REFUSED)
-    if refusal is not None:
-        raise LimitExceeded(refusal.detail, code=refusal.code, wait_s=refusal.wait_s, decided_at=now)

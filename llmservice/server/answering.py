@@ -7,6 +7,7 @@ from typing import Any
 from gunicorn.http import wsgi
 
 from llmservice import readiness
+from llmservice.http import openai_error
 from llmservice.server import refusals
 from llmservice.server.connection import Connection
 from llmservice.server.incoming import Message
@@ -82,7 +83,7 @@ class Answering:
             raise
         except Exception:
             if not response.headers_sent:
-                outgoing.sendall(refusals.answer(500))
+                outgoing.sendall(refusals.answer(500, openai_form=openai_error.is_form_of(request.path)))
                 outgoing.flush()
             raise
         finally:

@@ -17,6 +17,7 @@ from gunicorn.http import errors
 from gunicorn.workers import base
 
 from llmservice import readiness
+from llmservice.http import openai_error
 from llmservice.server import refusals
 from llmservice.server.answering import Answering
 from llmservice.server.connection import INTERIM, LINGER_S, Connection, Phase
@@ -245,7 +246,10 @@ class Worker(base.Worker):  # type: ignore[misc]
         connection.keep_alive = False
         connection.enter(Phase.FLUSHING)
         try:
-            connection.outgoing.sendall(refusals.answer(status, reason=reason, detail=detail))
+            openai_form = openai_error.is_form_of(connection.incoming.path)
+            connection.outgoing.sendall(
+                refusals.answer(status, openai_form=openai_form, reason=reason, detail=detail)
+            )
         except OSError:
             self._connections.break_off(connection)
             return

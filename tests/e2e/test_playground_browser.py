@@ -188,7 +188,7 @@ def test_the_copied_code_runs_and_gives_the_same_text(page: Page, service: Servi
         expect(page.get_by_role("button", name="Copied")).to_be_visible()
         text = page.evaluate("navigator.clipboard.readText()")
     body = sent.value.post_data_json
-    assert HOSTILE == (body["prompt"] if mode == "Completion" else body["messages"][-1]["content"])
+    assert (body["prompt"] if mode == "Completion" else body["messages"][-1]["content"]) == HOSTILE
     page.locator("#prompt").fill("")
 
     codes = {language: copied(page, language) for language in ("curl", "Python", "JavaScript")}

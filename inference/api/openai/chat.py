@@ -14,7 +14,7 @@ from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai import chat_schema as schema
 from inference.api.openai.logprobs import chat_logprobs
-from inference.api.openai.messages import MessagesField
+from inference.api.openai.messages import MessagesField, as_chat
 from inference.api.openai.sampling import (
     MaxTokensField,
     SamplingSerializer,
@@ -28,7 +28,7 @@ from inference.api.stream_schema import events
 from inference.engine.backend import Backend
 from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
-from inference.engine.request import Chat, GenerationRequest
+from inference.engine.request import GenerationRequest
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 
@@ -63,6 +63,8 @@ class ChatCompletionsView(OpenAIView):
 
     scope = Scope.GENERATE
     counts_refusals = True
+    prompt_fields = ("messages",)
+    limit_fields = ("max_completion_tokens", "max_tokens")
 
     @extend_schema(
         operation_id="create_chat_completion",
@@ -100,7 +102,7 @@ class ChatCompletionsView(OpenAIView):
         fields, backend = validated(ChatRequestSerializer(data=request.data), self.key)
         given = fields["max_completion_tokens"] or fields["max_tokens"]
         [asked] = generation_requests(
-            [_chat(fields["messages"])],
+            [as_chat(fields["messages"])],
             fields,
             max_new_tokens=given or 1,
             logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
@@ -115,10 +117,6 @@ class ChatCompletionsView(OpenAIView):
             kind=schema.KIND, chunk_kind=schema.CHUNK_KIND, id_prefix="chatcmpl", backend=backend
         )
         return answer.respond(request, fields, metered, envelope, Messages(fields))
-
-
-def _chat(messages: tuple[dict[str, str], ...]) -> Chat:
-    return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant")
 
 
 def _up_to_the_rest_of_the_context(asked: GenerationRequest, backend: Backend) -> GenerationRequest:

@@ -61,6 +61,8 @@ class CompletionsView(OpenAIView):
 
     scope = Scope.GENERATE
     counts_refusals = True
+    prompt_fields = ("prompt",)
+    limit_fields = ("max_tokens",)
 
     @extend_schema(
         operation_id="create_completion",

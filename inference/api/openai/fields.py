@@ -16,7 +16,8 @@ MAX_BIASES = 1024
 MAX_BIAS = 100.0
 
 
-def _are(kind: type, data: list[Any]) -> bool:
+def are(kind: type, data: list[Any]) -> bool:
+    """Whether all items are of one JSON type."""
     return all(isinstance(item, kind) and not isinstance(item, bool) for item in data)
 
 
@@ -50,13 +51,13 @@ class PromptsField(serializers.Field[Any, Any, Any, Any]):
             return self._checked([data])
         if not isinstance(data, list):
             self.fail("invalid")
-        if data and _are(int, data):
+        if data and are(int, data):
             return self._checked([tuple(data)])
         if len(data) > MAX_PROMPTS:
             self.fail("many", most=MAX_PROMPTS)
-        if _are(str, data):
+        if are(str, data):
             return self._checked(data)
-        if _are(list, data) and all(_are(int, ids) for ids in data):
+        if are(list, data) and all(are(int, ids) for ids in data):
             return self._checked([tuple(ids) for ids in data])
         return self.fail("invalid")
 
@@ -92,7 +93,7 @@ class StopField(serializers.Field[Any, Any, Any, Any]):
             self.fail("invalid")
         if len(strings) > MAX_STOP_STRINGS:
             self.fail("many", most=MAX_STOP_STRINGS)
-        if not _are(str, strings):
+        if not are(str, strings):
             self.fail("invalid")
         if not all(0 < len(string) <= MAX_STOP_LENGTH for string in strings):
             self.fail("long", most=MAX_STOP_LENGTH)

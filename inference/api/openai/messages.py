@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
+from inference.engine.request import Chat
 from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_MESSAGES = 2048
@@ -60,6 +61,11 @@ class MessagesField(serializers.Field[Any, Any, Any, Any]):
         if len(data) > MAX_MESSAGES:
             self.fail("many", most=MAX_MESSAGES)
         return tuple(_message(index, message) for index, message in enumerate(data))
+
+
+def as_chat(messages: tuple[dict[str, str], ...]) -> Chat:
+    """The conversation of these messages; if the last one is the assistant's, it is continued."""
+    return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant")
 
 
 def _message(index: int, data: Any) -> dict[str, str]:

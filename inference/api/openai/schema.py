@@ -5,8 +5,8 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 
-from inference.api.openai.errors import type_of
 from inference.api.served_model import SERVED_MODEL
+from llmservice.http.openai_error import type_of
 
 EXAMPLES = {
     400: ("A field is invalid, unknown or not supported.", "Must be at most 2.0.", "temperature", None),
