@@ -14,7 +14,7 @@ from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai.fields import PromptsField
 from inference.api.openai.logprobs import CompletionLogprobs
-from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
+from inference.api.openai.sampling import ChoicesSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
 from inference.engine.generation import Completion, Event
@@ -34,7 +34,7 @@ EXAMPLE = {
 }
 
 
-class CompletionRequestSerializer(SamplingSerializer):
+class CompletionRequestSerializer(ChoicesSerializer):
     """Prompts, and how to continue them."""
 
     prompt = PromptsField(help_text="Text, a list of texts, token ids, or a list of lists of token ids.")
