@@ -25,7 +25,7 @@ OUTCOMES: dict[int, Outcome] = {
     HTTPStatus.UNPROCESSABLE_ENTITY: Outcome.INVALID,
 }
 # Requests to other addresses are not part of the usage.
-COUNTED_ROUTES = {"/generate", "/v1/completions", "/v1/chat/completions"}
+COUNTED_ROUTES = {"/generate", "/v1/completions", "/v1/chat/completions", "/v1/responses"}
 
 
 class RefusedRequestsMiddleware:

@@ -5,6 +5,7 @@ from inference.api.health import HealthView, ReadyView
 from inference.api.openai.chat import ChatCompletionsView
 from inference.api.openai.completions import CompletionsView
 from inference.api.openai.models import ModelsView, ModelView
+from inference.api.openai.responses.view import ResponsesView, StoredResponseView
 
 urlpatterns = [
     path("health", HealthView.as_view(), name="health"),
@@ -14,4 +15,6 @@ urlpatterns = [
     path("v1/models/<path:name>", ModelView.as_view(), name="openai-model"),
     path("v1/completions", CompletionsView.as_view(), name="openai-completions"),
     path("v1/chat/completions", ChatCompletionsView.as_view(), name="openai-chat"),
+    path("v1/responses", ResponsesView.as_view(), name="openai-responses"),
+    path("v1/responses/<str:response_id>", StoredResponseView.as_view(), name="openai-stored-response"),
 ]

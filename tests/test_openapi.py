@@ -61,6 +61,7 @@ def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
         ("/v1/models/{name}", "get"),
         ("/v1/completions", "post"),
         ("/v1/chat/completions", "post"),
+        ("/v1/responses", "post"),
         ("/keys/me", "get"),
         ("/keys/me/rotate", "post"),
         ("/keys/revoke", "post"),

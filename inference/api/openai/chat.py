@@ -71,6 +71,7 @@ class ChatCompletionsView(OpenAIView):
     """Continues a conversation."""
 
     scope = Scope.GENERATE
+    prompt_field = "messages"
 
     @extend_schema(
         operation_id="create_chat_completion",

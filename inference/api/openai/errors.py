@@ -8,7 +8,7 @@ from rest_framework.exceptions import AuthenticationFailed
 
 from accounts.codes import TOKENS_LIMIT
 from llmservice.http import problems
-from llmservice.http.problems import Problem
+from llmservice.http.problems import Problem, meaning_of
 
 TYPES = {
     400: "invalid_request_error",
@@ -25,6 +25,8 @@ CODES = {
         ("requests_limit", "concurrency_limit", "address_limit", "too_many_requests"), "rate_limit_exceeded"
     ),
 }
+# How the engine's errors call what is to be continued; each endpoint has its own name for it.
+PROMPT_FIELDS = {"prompt", "messages"}
 
 
 class ModelNotFound(Exception):
@@ -33,6 +35,15 @@ class ModelNotFound(Exception):
     def __init__(self, name: str, *, served: str) -> None:
         self.field = "model"
         super().__init__(f"The model “{name[:64]}” does not exist: this service serves “{served}”.")
+
+
+class NotStored(Exception):
+    """The request names a response by its id, and this service stores none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This service stores no responses: send the whole conversation as the `input` of a new one."
+        )
 
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpResponse:
@@ -46,6 +57,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
         headers["X-Should-Retry"] = "false"  # the official clients would wait in vain
     status = _status_of(exc, problem)
     param = problem.errors[0].field or None if problem.errors else getattr(exc, "field", None)
+    if param in PROMPT_FIELDS and meaning_of(exc) is not None:
+        param = getattr(context.get("view"), "prompt_field", param)
     kind = "insufficient_quota" if problem.code is TOKENS_LIMIT else type_of(status)
     code = "invalid_api_key" if status == 401 else CODES.get(problem.code.name, problem.code.name)
     error = {"message": problem.detail, "type": kind, "param": param, "code": code}

@@ -12,9 +12,14 @@ from inference.engine.backend import Backend
 
 
 class OpenAIView(KeyView):
-    """A view for keys, with OpenAI's error objects."""
+    """A view for keys, with OpenAI's error objects.
+
+    Attributes:
+        prompt_field: the field of the body that has what is to be continued.
+    """
 
     authentication_classes = [BearerAuthentication]
+    prompt_field = "prompt"
 
     def get_exception_handler(self) -> Callable[..., Any]:
         return exception_handler
