@@ -46,6 +46,7 @@ def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
         ("/v1/chat/completions", "post"),
         ("/tokenize", "post"),
         ("/detokenize", "post"),
+        ("/v1/responses", "post"),
         ("/keys/me", "get"),
         ("/keys/me/rotate", "post"),
         ("/keys/revoke", "post"),

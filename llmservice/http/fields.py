@@ -118,8 +118,8 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     # Names that other services use for a field; for suggestions that similar spelling does not find.
     also_known_as: Mapping[str, str] = {}
-    # Fields that are not supported, for which null stands for absence: clients send them.
-    absent_if_null: Collection[str] = ()
+    # Fields that others have: null stands for their absence, because clients send it.
+    not_supported: Collection[str] = ()
 
     def run_validation(self, data: Any = empty) -> Any:
         if self.parent is not None and (data is empty or data is None):
@@ -137,8 +137,21 @@ class StrictSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(unknown)
         return value
 
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(
+            {
+                name: value
+                for name, value in data.items()
+                if value is not None or name not in self.not_supported
+            }
+        )
+
     def _unknown(self, data: Mapping[str, Any]) -> dict[str, str]:
-        names = [name for name in data if name not in self.fields]
+        names = [
+            name
+            for name, value in data.items()
+            if name not in self.fields and not (value is None and name in self.not_supported)
+        ]
         named = [excerpt(name, MAX_NAME_LENGTH) for name in names[:MAX_NAMED]]
         errors = {name: self._hint(name) for name in named}
         if len(names) > MAX_NAMED:
@@ -147,6 +160,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         return errors
 
     def _hint(self, name: str) -> str:
+        if name in self.not_supported:
+            return "This service does not support this field."
         close = difflib.get_close_matches(name.lower(), self.fields, n=1)
         meant = self.also_known_as.get(name) or (close[0] if close else None)
         return f"Unknown field; did you mean {meant}?" if meant else "Unknown field."
@@ -176,7 +191,7 @@ class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-unt
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
         absent = {
             name: {"type": "null", "description": "Not supported; null stands for its absence."}
-            for name in sorted(self.target.absent_if_null)
+            for name in sorted(self.target.not_supported)
         }
         properties = {**schema.get("properties", {}), **absent}
         return {**schema, "properties": properties, "additionalProperties": False}

@@ -1,10 +1,8 @@
 """`POST /v1/chat/completions`: continue a conversation."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from django.conf import settings
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -13,27 +11,21 @@ from rest_framework.request import Request
 from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai import chat_schema as schema
+from inference.api.openai.conversation import conversation_request
 from inference.api.openai.logprobs import chat_logprobs
-from inference.api.openai.messages import MessagesField, as_chat
-from inference.api.openai.sampling import (
-    MaxTokensField,
-    SamplingSerializer,
-    check_number,
-    generation_requests,
-)
+from inference.api.openai.messages import MessagesField
+from inference.api.openai.sampling import ChoicesSerializer, MaxTokensField, check_number
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
 from inference.api.served_model import SERVED_MODEL
 from inference.api.stream_schema import events
-from inference.engine.backend import Backend
 from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
-from inference.engine.request import GenerationRequest
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 
 
-class ChatRequestSerializer(SamplingSerializer):
+class ChatRequestSerializer(ChoicesSerializer):
     """A conversation, and how to continue it."""
 
     messages = MessagesField(help_text="The conversation: each message has `role` and `content`.")
@@ -100,16 +92,14 @@ class ChatCompletionsView(OpenAIView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         fields, backend = validated(ChatRequestSerializer(data=request.data), self.key)
-        given = fields["max_completion_tokens"] or fields["max_tokens"]
-        [asked] = generation_requests(
-            [as_chat(fields["messages"])],
+        asked = conversation_request(
+            fields["messages"],
             fields,
-            max_new_tokens=given or 1,
+            backend=backend,
+            max_new_tokens=fields["max_completion_tokens"] or fields["max_tokens"],
             logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
             owner=str(self.key.pk),
         )
-        if given is None:
-            asked = _up_to_the_rest_of_the_context(asked, backend)
         choices = fields["n"] or 1
         check_number(choices)
         metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
@@ -117,11 +107,6 @@ class ChatCompletionsView(OpenAIView):
             kind=schema.KIND, chunk_kind=schema.CHUNK_KIND, id_prefix="chatcmpl", backend=backend
         )
         return answer.respond(request, fields, metered, envelope, Messages(fields))
-
-
-def _up_to_the_rest_of_the_context(asked: GenerationRequest, backend: Backend) -> GenerationRequest:
-    rest = backend.context_length - backend.prepare(asked).prompt_tokens
-    return replace(asked, max_new_tokens=min(settings.LLM_MAX_NEW_TOKENS, rest))
 
 
 class Messages:

@@ -14,8 +14,8 @@ from inference.api.openai import completions_schema as schema
 from inference.api.openai.fields import PromptsField
 from inference.api.openai.logprobs import CompletionLogprobs
 from inference.api.openai.sampling import (
+    ChoicesSerializer,
     MaxTokensField,
-    SamplingSerializer,
     check_number,
     generation_requests,
 )
@@ -31,7 +31,7 @@ from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 DEFAULT_MAX_TOKENS = 16
 
 
-class CompletionRequestSerializer(SamplingSerializer):
+class CompletionRequestSerializer(ChoicesSerializer):
     """Prompts, and how to continue them."""
 
     prompt = PromptsField(help_text="Text, a list of texts, token ids, or a list of lists of token ids.")

@@ -19,6 +19,15 @@ class ModelNotFound(Exception):
         super().__init__(f"The model “{name[:64]}” does not exist: this service serves “{served}”.")
 
 
+class NotStored(Exception):
+    """The request names a response by its id, and this service stores none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This service stores no responses: send the whole conversation as the `input` of a new one."
+        )
+
+
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """Django REST framework's handler for the views of OpenAI's API.
 

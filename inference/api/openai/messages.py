@@ -63,7 +63,7 @@ class MessagesField(serializers.Field[Any, Any, Any, Any]):
         return tuple(_message(index, message) for index, message in enumerate(data))
 
 
-def as_chat(messages: tuple[dict[str, str], ...]) -> Chat:
+def as_chat(messages: tuple[Mapping[str, object], ...]) -> Chat:
     """The conversation of these messages; if the last one is the assistant's, it is continued."""
     return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant")
 
