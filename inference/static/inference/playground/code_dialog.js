@@ -16,6 +16,7 @@ export function setUpCodeDialog(currentRequest) {
 
   function show() {
     const chosen = /** @type {HTMLInputElement} */ (languages.querySelector(":checked"));
+    copy.textContent = "Copy";
     if (request) shown.textContent = SNIPPETS[chosen.value](request, location.origin);
   }
   languages.addEventListener("change", show);
