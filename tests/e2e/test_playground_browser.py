@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, Request, Route, expect
+from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
 
+from inference.engine.engine import Engine
 from tests.e2e.browser import Browsing, browsing, needs_browser
 from tests.e2e.conftest import Service
 
@@ -251,6 +254,26 @@ def test_everything_with_the_keyboard_alone(window: Browsing, service: Service) 
     press("Escape")
     expect(page.locator(".figures")).to_contain_text("stopped")
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_model_without_a_chat_template_completes(
+    live_server: LiveServer, engine: Engine, settings: Settings, key: str
+) -> None:
+    settings.LLM_MODEL = engine.model_name
+    with browsing(live_server.url) as window:
+        page = window.new_page()
+        page.goto("/")
+        page.get_by_label("API key").fill(key)
+        page.get_by_label("Max tokens").fill("4")
+        ask(page, "Hello")
+        expect(page.get_by_role("alert")).to_contain_text("This model has no chat template")
+        page.get_by_text("Completion", exact=True).click()
+        expect(page.get_by_role("alert")).to_be_hidden()
+        ask(page, "Hello")
+        answers(page)
+        expect(page.locator(".figures")).to_contain_text("4 tokens")
+        assert window.complaints == []
 
 
 @pytest.mark.parametrize("width", [1280, 390])
