@@ -4,9 +4,11 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, Request, Route, expect
@@ -104,6 +106,8 @@ def test_a_conversation(page: Page, service: Service) -> None:
 
 
 def test_completion_and_stop(page: Page, service: Service) -> None:
+    key = service.manage("create_key", "stops").strip()
+    page.get_by_label("API key").fill(key)
     page.get_by_text("Completion", exact=True).click()
     page.get_by_label("Max tokens").fill("1000")
     page.get_by_text("More settings").click()
@@ -117,8 +121,14 @@ def test_completion_and_stop(page: Page, service: Service) -> None:
     expect(page.locator("#announcements")).to_have_text("Stopped.")
     expect(page.get_by_label("Prompt")).to_have_value("One, two, three,")
     assert answers(page)[0].startswith("One, two, three, four")
-    page.wait_for_timeout(500)
-    assert "outcome='cancelled'" in service.log.read_text()
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        today = httpx.get(f"{service.url}/keys/me", headers={"X-API-Key": key}).json()["today"]
+        if sum(today["requests"].values()) == 1:
+            break
+        time.sleep(0.1)
+    assert today["requests"]["cancelled"] == 1
+    assert 0 < today["completion_tokens"] < 1000
 
 
 def test_refusals_are_the_service_s_own_words(page: Page, service: Service) -> None:

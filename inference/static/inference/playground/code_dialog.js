@@ -27,8 +27,5 @@ export function setUpCodeDialog(currentRequest) {
     dialog.showModal();
   });
   document.getElementById("code-close")?.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close(); // outside of its content
-  });
   copy.addEventListener("click", () => copyFor(copy, shown.textContent ?? "", shown));
 }

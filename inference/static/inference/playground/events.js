@@ -18,7 +18,7 @@ function beforeSilence(promise) {
 /**
  * The data of each event of a response, as it arrives.
  *
- * @param {ReadableStream<Uint8Array>} body
+ * @param {ReadableStream<BufferSource>} body
  * @returns {AsyncGenerator<string, void>}
  * @throws {Error} the connection is lost.
  */
