@@ -13,7 +13,7 @@ from accounts.models import APIKey, Outcome
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
 from inference.engine.generation import Completion, Event, Generation, merged_events
-from inference.engine.request import GenerationRequest
+from inference.engine.request import GenerationRequest, PreparedRequest
 from llmservice.database import return_to_pool
 from llmservice.http import problems, request_record
 
@@ -30,7 +30,7 @@ class Metered:
 
     Args:
         key: whose limits and usage it is.
-        requests: one for each prompt.
+        requests: one for each prompt; what the backend has prepared already is not prepared again.
         choices: how many texts of each prompt, whose tokens count once. Text i draws with the seed plus i.
 
     Raises:
@@ -42,13 +42,21 @@ class Metered:
     """
 
     def __init__(
-        self, *, key: APIKey, backend: Backend, requests: Sequence[GenerationRequest], choices: int = 1
+        self,
+        *,
+        key: APIKey,
+        backend: Backend,
+        requests: Sequence[GenerationRequest | PreparedRequest],
+        choices: int = 1,
     ) -> None:
         self.generations: list[Generation] = []
         self._key = key
         self._backend = backend
         self._choices = choices
-        self._prompts = [backend.prepare(request) for request in requests]
+        self._prompts = [
+            request if isinstance(request, PreparedRequest) else backend.prepare(request)
+            for request in requests
+        ]
         self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
 
@@ -59,6 +67,11 @@ class Metered:
             text if isinstance(text := prepared.request.prompt, str) else self._backend.prompt_text(prepared)
             for prepared in self._prompts
         ]
+
+    @property
+    def first_tokens(self) -> list[int]:
+        """The first token of each prompt."""
+        return [prepared.prompt_ids[0] for prepared in self._prompts]
 
     @property
     def prompt_tokens(self) -> int:

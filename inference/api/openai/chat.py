@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference.api.openai import answer
-from inference.api.openai.logprobs import chat_logprobs
+from inference.api.openai.logprobs import ChatLogprobs, check_size
 from inference.api.openai.messages import MessagesField, as_chat
 from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
@@ -22,7 +22,7 @@ from inference.api.openai.views import OpenAIView, validated
 from inference.engine.backend import Backend
 from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
-from inference.engine.request import GenerationRequest
+from inference.engine.request import PreparedRequest
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 
@@ -117,35 +117,43 @@ class ChatCompletionsView(OpenAIView):
                 logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
                 owner=str(self.key.pk),
             )
-            if given is None:
-                asked = _up_to_the_rest_of_the_context(asked, backend)
             choices = fields["n"] or 1
             check_number(choices)
-            metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
+            prepared = backend.prepare(asked)
+            if given is None:
+                prepared = _up_to_the_rest_of_the_context(prepared, backend)
+            if fields["logprobs"]:
+                check_size(
+                    tokens=choices * prepared.request.max_new_tokens,
+                    alternatives=fields["top_logprobs"] or 0,
+                )
+            metered = Metered(key=self.key, backend=backend, requests=[prepared], choices=choices).admit()
         envelope = answer.Envelope(
             kind="chat.completion", chunk_kind="chat.completion.chunk", id_prefix="chatcmpl", backend=backend
         )
-        return answer.respond(request, fields, metered, envelope, Messages(fields))
+        return answer.respond(request, fields, metered, envelope, Messages(fields, backend))
 
 
-def _up_to_the_rest_of_the_context(asked: GenerationRequest, backend: Backend) -> GenerationRequest:
-    rest = backend.context_length - backend.prepare(asked).prompt_tokens
-    return replace(asked, max_new_tokens=min(settings.LLM_MAX_NEW_TOKENS, rest))
+def _up_to_the_rest_of_the_context(prepared: PreparedRequest, backend: Backend) -> PreparedRequest:
+    most = min(settings.LLM_MAX_NEW_TOKENS, backend.context_length - prepared.prompt_tokens)
+    return replace(prepared, request=replace(prepared.request, max_new_tokens=most))
 
 
 class Messages:
     """The choices of one request, whole or as they grow."""
 
-    def __init__(self, fields: dict[str, Any]) -> None:
-        self._logprobs = bool(fields["logprobs"])
+    def __init__(self, fields: dict[str, Any], backend: Backend) -> None:
+        number = (fields["n"] or 1) if fields["logprobs"] else 0
+        self._logprobs = [ChatLogprobs(backend) for _ in range(number)]
         self._ids = bool(fields["return_token_ids"])
         self._begun: set[int] = set()
 
     def choice(self, index: int, completion: Completion) -> answer.Choice:
+        event = completion.as_event()
         return {
             "index": index,
             "message": {"role": "assistant", "content": completion.text, "refusal": None},
-            "logprobs": chat_logprobs(completion.logprobs) if self._logprobs else None,
+            "logprobs": self._logprobs[index].of(event) if self._logprobs else None,
             "finish_reason": completion.finish_reason,
             **({"token_ids": list(completion.token_ids)} if self._ids else {}),
         }
@@ -154,8 +162,8 @@ class Messages:
         if index not in self._begun:
             self._begun.add(index)
             yield self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
-        logprobs = chat_logprobs(event.logprobs) if self._logprobs and event.logprobs else None
-        if event.text or logprobs or (self._ids and event.token_ids):
+        logprobs = self._logprobs[index].of(event) if self._logprobs else None
+        if event.text or (logprobs and logprobs["content"]) or (self._ids and event.token_ids):
             ids = {"token_ids": list(event.token_ids)} if self._ids else {}
             yield {**self._chunk(index, {"content": event.text}), "logprobs": logprobs, **ids}
         if event.finish_reason:

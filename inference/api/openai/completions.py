@@ -13,14 +13,17 @@ from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai.fields import PromptsField
-from inference.api.openai.logprobs import CompletionLogprobs
+from inference.api.openai.logprobs import CompletionLogprobs, check_size
 from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
+from inference.engine.backend import Backend
 from inference.engine.generation import Completion, Event
-from inference.engine.logprobs import MOST_ALTERNATIVES
+from inference.engine.logprobs import MOST_ALTERNATIVES, TokenLogprobs
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
+
+Scores = tuple[TokenLogprobs | None, ...]
 
 DEFAULT_MAX_TOKENS = 16
 EXAMPLE = {
@@ -105,8 +108,11 @@ class CompletionsView(OpenAIView):
             choices = fields["n"] or 1
             check_number(len(requests) * choices)
             metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices)
+            if fields["logprobs"] is not None:
+                scored = metered.prompt_tokens if fields["echo"] else 0
+                check_size(tokens=choices * (scored + len(requests) * limit), alternatives=fields["logprobs"])
             # Before admission: were this to fail after it, nobody would settle.
-            texts = Texts(fields, metered)
+            texts = Texts(fields, metered, backend)
             metered.admit()
         kind = "text_completion"
         envelope = answer.Envelope(kind=kind, chunk_kind=kind, id_prefix="cmpl", backend=backend)
@@ -116,37 +122,52 @@ class CompletionsView(OpenAIView):
 class Texts:
     """The choices of one request, whole or as they grow."""
 
-    def __init__(self, fields: dict[str, Any], metered: Metered) -> None:
-        self._echo = bool(fields["echo"])
+    def __init__(self, fields: dict[str, Any], metered: Metered, backend: Backend) -> None:
+        self._choices = fields["n"] or 1
         self._ids = bool(fields["return_token_ids"])
-        self._prompts: list[str] = []
-        self._logprobs: list[CompletionLogprobs] = []
         self._begun: set[int] = set()
-        # Only these need the prompts as text, which takes time for those that came as token ids.
-        if self._echo or fields["logprobs"] is not None:
-            self._prompts = [text for text in metered.prompt_texts for _ in range(fields["n"] or 1)]
-        if fields["logprobs"] is not None:
-            self._logprobs = [CompletionLogprobs(text) for text in self._prompts]
+        self._scores = bool(fields["echo"]) and fields["logprobs"] is not None
+        self._scored: dict[int, Scores] = {}
+        self._held: dict[int, list[Event]] = {}
+        prompts = zip(metered.prompt_texts, metered.first_tokens, strict=True) if fields["echo"] else ()
+        self._prompts = [prompt for prompt in prompts for _ in range(self._choices)]
+        count = len(fields["prompt"]) * self._choices if fields["logprobs"] is not None else 0
+        self._logprobs = [self._new_logprobs(index, backend) for index in range(count)]
+
+    def _new_logprobs(self, index: int, backend: Backend) -> CompletionLogprobs:
+        text, first_token = self._prompts[index] if self._prompts else ("", 0)
+        return CompletionLogprobs(backend, prompt_text=text, first_token=first_token)
 
     def choice(self, index: int, completion: Completion) -> answer.Choice:
-        event = Event(
-            text=completion.text,
-            token_ids=completion.token_ids,
-            logprobs=completion.logprobs,
-            prompt_logprobs=completion.prompt_logprobs,
-            finish_reason=completion.finish_reason,
-        )
-        [choice] = self.chunks(index, event)
+        [choice] = self.chunks(index, completion.as_event())
         return choice
 
     def chunks(self, index: int, event: Event) -> Iterator[answer.Choice]:
+        if not self._scores:
+            yield from self._chunk(index, event)
+            return
+        # The first choice scores the prompt for the others, which wait for it.
+        first = index - index % self._choices
+        if event.prompt_logprobs:
+            self._scored[first] = event.prompt_logprobs
+        if first not in self._scored:
+            self._held.setdefault(index, []).append(event)
+            return
+        yield from self._chunk(index, event)
+        if event.prompt_logprobs:
+            for other in range(first + 1, first + self._choices):
+                for held in self._held.pop(other, ()):
+                    yield from self._chunk(other, held)
+
+    def _chunk(self, index: int, event: Event) -> Iterator[answer.Choice]:
         text = event.text
+        prompt_logprobs: Scores = ()
         if index not in self._begun:
             self._begun.add(index)
-            text = (self._prompts[index] if self._echo else "") + text
-        logprobs = None
-        if self._logprobs:
-            logprobs = self._logprobs[index].of(event.prompt_logprobs, event.logprobs)
+            if self._prompts:
+                text = self._prompts[index][0] + text
+            prompt_logprobs = self._scored.get(index - index % self._choices, ())
+        logprobs = self._logprobs[index].of(prompt_logprobs, event.logprobs) if self._logprobs else None
         if text or logprobs or event.finish_reason or (self._ids and event.token_ids):
             ids = {"token_ids": list(event.token_ids)} if self._ids else {}
             ended = event.finish_reason
