@@ -126,6 +126,7 @@ def test_a_prompt_is_scored_once_for_all_its_choices(
     ("path", "body"),
     [
         ("completions", {"prompt": ["a" * 200] * 5, "n": 16, "echo": True, "logprobs": 20, "max_tokens": 1}),
+        ("completions", {"prompt": ["a" * 200] * 5, "n": 16, "prompt_logprobs": 20}),
         ("chat/completions", {"messages": USER, "n": 16, "logprobs": True, "top_logprobs": 20}),
     ],
 )
@@ -160,3 +161,25 @@ def test_the_log_probabilities_of_a_chat_are_those_of_its_content(call: Any, how
         for part in chunk["choices"]
     ]
     assert [token for part in parts if part["logprobs"] for token in part["logprobs"]["content"]] == content
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("more", [{}, {"echo": True, "logprobs": 4}])
+def test_the_log_probabilities_of_a_prompt_by_token_id(call: Any, more: Any) -> None:
+    body = {"prompt": ["ab", "c"], "n": 2, "max_tokens": 1, "prompt_logprobs": 2, **more}
+    choices = call("completions", **body).json()["choices"]
+    echoed = call("completions", prompt="ab", echo=True, logprobs=2, max_tokens=1).json()["choices"][0][
+        "logprobs"
+    ]
+    for choice in choices[:2]:
+        first, second = choice["prompt_logprobs"]
+        assert first is None
+        token = second[str(ord("b") - 33)]
+        assert (token["logprob"], token["decoded_token"]) == (echoed["token_logprobs"][1], "b")
+        assert {one["decoded_token"]: one["logprob"] for one in second.values()} == echoed["top_logprobs"][1]
+        assert sorted(one["rank"] for one in second.values() if one["rank"])[:2] == [1, 2]
+        if more:
+            assert len(choice["logprobs"]["top_logprobs"][1]) >= 4
+        else:
+            assert choice["logprobs"] is None
+    assert [choice["prompt_logprobs"] for choice in choices[2:]] == [[None], [None]]

@@ -40,6 +40,7 @@ pytestmark = pytest.mark.django_db
         ("completions", {"prompt": "a", "stop_token_ids": [99999]}, "stop_token_ids"),
         ("completions", {"prompt": "a", "stream_options": {}}, "stream_options"),
         ("completions", {"prompt": "a", "stream": True, "stream_options": {"b": 1}}, "stream_options.b"),
+        ("completions", {"prompt": "a", "prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
         ("completions", {"prompt": "a", "colour": 1}, "colour"),
         ("chat/completions", {"messages": []}, "messages"),
         ("chat/completions", {"messages": "a"}, "messages"),

@@ -122,11 +122,7 @@ class ChatCompletionsView(OpenAIView):
             prepared = backend.prepare(asked)
             if given is None:
                 prepared = _up_to_the_rest_of_the_context(prepared, backend)
-            if fields["logprobs"]:
-                check_size(
-                    tokens=choices * prepared.request.max_new_tokens,
-                    alternatives=fields["top_logprobs"] or 0,
-                )
+            check_size((prepared.request.logprobs, choices * prepared.request.max_new_tokens))
             metered = Metered(key=self.key, backend=backend, requests=[prepared], choices=choices).admit()
         envelope = answer.Envelope(
             kind="chat.completion", chunk_kind="chat.completion.chunk", id_prefix="chatcmpl", backend=backend

@@ -13,7 +13,7 @@ from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai.fields import PromptsField
-from inference.api.openai.logprobs import CompletionLogprobs, check_size
+from inference.api.openai.logprobs import CompletionLogprobs, check_size, prompt_logprobs
 from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
@@ -50,6 +50,11 @@ class CompletionRequestSerializer(SamplingSerializer):
         default=None, allow_null=True, min_value=0, max_value=MOST_ALTERNATIVES,
         help_text="Return the log-probability of each token, and of this many of the most likely ones.",
     )  # fmt: skip
+    prompt_logprobs = StrictIntegerField(
+        default=None, allow_null=True, min_value=0, max_value=MOST_ALTERNATIVES,
+        help_text="Return the log-probability of each token of the prompt, and of this many of the most "
+        "likely ones, as vLLM does; not with `stream`.",
+    )  # fmt: skip
     best_of = StrictIntegerField(
         default=None, allow_null=True, min_value=1, help_text="Must equal `n`: no other number is supported."
     )
@@ -59,6 +64,8 @@ class CompletionRequestSerializer(SamplingSerializer):
             raise serializers.ValidationError({"best_of": "Must equal `n`: no other number is supported."})
         if fields["max_tokens"] == 0 and not fields["echo"]:
             raise serializers.ValidationError({"max_tokens": "Must be at least 1 without `echo`."})
+        if fields["prompt_logprobs"] is not None and fields["stream"]:
+            raise serializers.ValidationError({"prompt_logprobs": "Not allowed with `stream`."})
         return super().validate(fields)
 
 
@@ -102,21 +109,34 @@ class CompletionsView(OpenAIView):
                 fields,
                 max_new_tokens=limit,
                 logprobs=fields["logprobs"],
-                prompt_logprobs=fields["logprobs"] if fields["echo"] else None,
+                prompt_logprobs=_alternatives_of_the_prompt(fields),
                 owner=str(self.key.pk),
             )
             choices = fields["n"] or 1
             check_number(len(requests) * choices)
             metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices)
-            if fields["logprobs"] is not None:
-                scored = metered.prompt_tokens if fields["echo"] else 0
-                check_size(tokens=choices * (scored + len(requests) * limit), alternatives=fields["logprobs"])
+            check_size(
+                (_echoed(fields), choices * metered.prompt_tokens),
+                (fields["logprobs"], choices * len(requests) * limit),
+                (fields["prompt_logprobs"], choices * metered.prompt_tokens),
+            )
             # Before admission: were this to fail after it, nobody would settle.
             texts = Texts(fields, metered, backend)
             metered.admit()
         kind = "text_completion"
         envelope = answer.Envelope(kind=kind, chunk_kind=kind, id_prefix="cmpl", backend=backend)
         return answer.respond(request, fields, metered, envelope, texts)
+
+
+def _echoed(fields: dict[str, Any]) -> int | None:
+    """The alternatives at each token of an echoed prompt; None where there are no log-probabilities."""
+    alternatives: int | None = fields["logprobs"] if fields["echo"] else None
+    return alternatives
+
+
+def _alternatives_of_the_prompt(fields: dict[str, Any]) -> int | None:
+    asked = [_echoed(fields), fields["prompt_logprobs"]]
+    return max((number for number in asked if number is not None), default=None)
 
 
 class Texts:
@@ -126,7 +146,9 @@ class Texts:
         self._choices = fields["n"] or 1
         self._ids = bool(fields["return_token_ids"])
         self._begun: set[int] = set()
-        self._scores = bool(fields["echo"]) and fields["logprobs"] is not None
+        self._scores = _echoed(fields) is not None
+        self._prompt_logprobs: int | None = fields["prompt_logprobs"]
+        self._alternatives = fields["logprobs"] or 0
         self._scored: dict[int, Scores] = {}
         self._held: dict[int, list[Event]] = {}
         prompts = zip(metered.prompt_texts, metered.first_tokens, strict=True) if fields["echo"] else ()
@@ -136,21 +158,23 @@ class Texts:
 
     def _new_logprobs(self, index: int, backend: Backend) -> CompletionLogprobs:
         text, first_token = self._prompts[index] if self._prompts else ("", 0)
-        return CompletionLogprobs(backend, prompt_text=text, first_token=first_token)
+        return CompletionLogprobs(
+            backend, alternatives=self._alternatives, prompt_text=text, first_token=first_token
+        )
 
     def choice(self, index: int, completion: Completion) -> answer.Choice:
         [choice] = self.chunks(index, completion.as_event())
+        if self._prompt_logprobs is not None:
+            scores = self._scored[index - index % self._choices]
+            choice["prompt_logprobs"] = prompt_logprobs(scores, self._prompt_logprobs)
         return choice
 
     def chunks(self, index: int, event: Event) -> Iterator[answer.Choice]:
-        if not self._scores:
-            yield from self._chunk(index, event)
-            return
         # The first choice scores the prompt for the others, which wait for it.
         first = index - index % self._choices
         if event.prompt_logprobs:
             self._scored[first] = event.prompt_logprobs
-        if first not in self._scored:
+        if self._scores and first not in self._scored:
             self._held.setdefault(index, []).append(event)
             return
         yield from self._chunk(index, event)
@@ -161,13 +185,14 @@ class Texts:
 
     def _chunk(self, index: int, event: Event) -> Iterator[answer.Choice]:
         text = event.text
-        prompt_logprobs: Scores = ()
+        scores: Scores = ()
         if index not in self._begun:
             self._begun.add(index)
             if self._prompts:
                 text = self._prompts[index][0] + text
-            prompt_logprobs = self._scored.get(index - index % self._choices, ())
-        logprobs = self._logprobs[index].of(prompt_logprobs, event.logprobs) if self._logprobs else None
+            if self._scores:
+                scores = self._scored[index - index % self._choices]
+        logprobs = self._logprobs[index].of(scores, event.logprobs) if self._logprobs else None
         if text or logprobs or event.finish_reason or (self._ids and event.token_ids):
             ids = {"token_ids": list(event.token_ids)} if self._ids else {}
             ended = event.finish_reason

@@ -17,18 +17,21 @@ MAX_LOGPROBS = 2**18
 """What one answer may have: about a hundred megabytes while it is made."""
 
 
-def check_size(*, tokens: int, alternatives: int) -> None:
+def check_size(*parts: tuple[int | None, int]) -> None:
     """Refuse an answer that would be too large.
 
+    Args:
+        parts: of the answer: the alternatives at each token, None without log-probabilities; and the tokens.
+
     Raises:
-        ValidationError: so many tokens have too many log-probabilities.
+        ValidationError: all together have too many log-probabilities.
     """
-    count = tokens * (1 + alternatives)
+    count = sum(tokens * (1 + alternatives) for alternatives, tokens in parts if alternatives is not None)
     if count > MAX_LOGPROBS:
         raise serializers.ValidationError(
             {
-                "logprobs": f"The texts may have {tokens} tokens with {count} log-probabilities, and at most "
-                f"{MAX_LOGPROBS} are possible: ask for fewer alternatives, tokens or texts."
+                "logprobs": f"The answer may have {count} log-probabilities, and at most {MAX_LOGPROBS} are "
+                "possible: ask for fewer alternatives, tokens or texts."
             }
         )
 
@@ -41,12 +44,16 @@ class CompletionLogprobs:
     """Those of a completion: four lists, and the offset of each token in the text.
 
     Args:
+        alternatives: how many there are at each token.
         prompt_text: the prompt, if the text begins with it.
         first_token: the id of the prompt's first token, which has no log-probability.
     """
 
-    def __init__(self, backend: Backend, *, prompt_text: str = "", first_token: int = 0) -> None:
+    def __init__(
+        self, backend: Backend, *, alternatives: int, prompt_text: str = "", first_token: int = 0
+    ) -> None:
         self._backend = backend
+        self._alternatives = alternatives
         self._offsets = TextOffsets(backend, prompt_text)
         self._first_token = first_token
 
@@ -65,7 +72,7 @@ class CompletionLogprobs:
         return {
             "tokens": [first_text if token is None else token.text for token in tokens],
             "token_logprobs": [None if token is None else value(token.logprob) for token in tokens],
-            "top_logprobs": [None if token is None else _by_text(token) for token in tokens],
+            "top_logprobs": [None if token is None else self._by_text(token) for token in tokens],
             "text_offset": offsets,
         }
 
@@ -74,13 +81,36 @@ class CompletionLogprobs:
             return self._offsets.of(self._first_token, self._backend.token_bytes(self._first_token))
         return self._offsets.of(token.token_id, token.token)
 
+    def _by_text(self, token: TokenLogprobs) -> dict[str, float]:
+        """The most likely tokens and the chosen one; of tokens with the same text, the most likely."""
+        found: dict[str, float] = {}
+        for one in (*token.top[: self._alternatives], token):
+            found.setdefault(one.text, value(one.logprob))
+        return found
 
-def _by_text(token: TokenLogprobs) -> dict[str, float]:
-    """The most likely tokens and the chosen one; of tokens with the same text, the most likely."""
-    found: dict[str, float] = {}
-    for one in (*token.top, token):
-        found.setdefault(one.text, value(one.logprob))
-    return found
+
+def prompt_logprobs(
+    tokens: Sequence[TokenLogprobs | None], alternatives: int
+) -> list[dict[str, dict[str, Any]] | None]:
+    """Those of a prompt in vLLM's form: at each place the prompt's token and the most likely ones, by id.
+
+    The rank of a token that is not among the most likely is unknown, so null.
+    """
+    return [None if token is None else _by_id(token, alternatives) for token in tokens]
+
+
+def _by_id(token: TokenLogprobs, alternatives: int) -> dict[str, dict[str, Any]]:
+    ranks = {one.token_id: rank for rank, one in enumerate(token.top, 1)}
+    if token.greedy:
+        ranks[token.token_id] = 1
+    return {
+        str(one.token_id): {
+            "logprob": value(one.logprob),
+            "rank": ranks.get(one.token_id),
+            "decoded_token": one.text,
+        }
+        for one in (token, *token.top[:alternatives])
+    }
 
 
 class ChatLogprobs:
