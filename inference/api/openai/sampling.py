@@ -58,7 +58,9 @@ class StreamOptionsSerializer(StrictSerializer):
     """What a stream has beside the text."""
 
     include_usage = StrictBooleanField(
-        default=False, help_text="Send the usage in one more chunk before the end of the stream."
+        default=None,
+        allow_null=True,
+        help_text="Send the usage in one more chunk before the end of the stream.",
     )
 
 

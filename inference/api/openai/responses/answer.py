@@ -2,14 +2,13 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.api.openai.logprobs import chat_logprobs
+from inference.api.openai.logprobs import ChatLogprobs
 from inference.engine.backend import Backend
 from inference.engine.generation import Completion
-from inference.engine.logprobs import TokenLogprobs
 
 ENDED = {"stop": "completed", "length": "incomplete"}
 """The status of a response for the reason why its text ends."""
@@ -46,7 +45,11 @@ class Answer:
             status,
             completed_at=int(time.time()) if status == "completed" else None,
             incomplete_details={"reason": "max_output_tokens"} if status == "incomplete" else None,
-            output=[self.item(status, [self.part(completion.text, completion.logprobs)])],
+            output=[
+                self.item(
+                    status, [self.part(completion.text, self.logprobs().of(completion.as_event())["content"])]
+                )
+            ],
             usage={
                 "input_tokens": usage["prompt_tokens"],
                 "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -69,13 +72,13 @@ class Answer:
             "content": content,
         }
 
-    def part(self, text: str, tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
+    def part(self, text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
         """The one part of the message."""
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self.logprobs(tokens)}
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
-    def logprobs(self, tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = chat_logprobs(tokens)["content"]
-        return entries
+    def logprobs(self) -> ChatLogprobs:
+        """Those of its text, to be read from the first event on."""
+        return ChatLogprobs(self.backend)
 
     def _response(self, status: str, **more: Any) -> dict[str, Any]:
         """The object with all its fields; `more` replaces those that depend on how far it is."""
