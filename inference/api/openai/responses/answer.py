@@ -95,7 +95,6 @@ class Answer:
             "model": self.backend.model_name,
             "system_fingerprint": self.backend.fingerprint,
             "output": [],
-            "usage": None,
             "instructions": given["instructions"],
             "max_output_tokens": given["max_output_tokens"],
             "metadata": or_default("metadata", {}),
@@ -112,8 +111,9 @@ class Answer:
             "background": False,
             "previous_response_id": None,
             "reasoning": {"effort": None, "summary": None},
-            "user": given["user"],
             "safety_identifier": given["safety_identifier"],
             "prompt_cache_key": given["prompt_cache_key"],
+            # OpenAI's document has no null for it.
+            **({} if given["user"] is None else {"user": given["user"]}),
             **more,
         }
