@@ -35,12 +35,11 @@ class Answer:
     item_id: str = field(default_factory=lambda: f"msg_{_number()}")
 
     def begun(self) -> dict[str, Any]:
+        """The response before its text."""
         return self._response("in_progress")
 
     def ended(self, completion: Completion, usage: Mapping[str, int]) -> dict[str, Any]:
-        """Args:
-        usage: as `Metered.usage`.
-        """
+        """The response with its text; `usage` is that of `Metered`."""
         status = ENDED[completion.finish_reason]
         return self._response(
             status,
@@ -57,6 +56,7 @@ class Answer:
         )
 
     def failed(self, message: str) -> dict[str, Any]:
+        """The response of a stream whose text has failed."""
         return self._response("failed", error={"code": "server_error", "message": message})
 
     def item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
@@ -74,6 +74,7 @@ class Answer:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": self.logprobs(tokens)}
 
     def logprobs(self, tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
+        """Those of the part's tokens; none if the request does not include them."""
         entries: list[dict[str, Any]] = chat_logprobs(tokens)["content"]
         return entries
 
