@@ -29,6 +29,11 @@ class LimitsSerializer(serializers.Serializer[Any]):
         allow_null=True,
         help_text="Requests that may run or wait at the same time; null is unlimited.",
     )
+    max_tokens = serializers.IntegerField(
+        min_value=1,
+        allow_null=True,
+        help_text="The most new tokens that a request may ask for; null is unlimited.",
+    )
 
 
 class LeftSerializer(serializers.Serializer[Any]):

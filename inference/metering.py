@@ -2,12 +2,14 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from django.conf import settings
 
 from accounts.limits.admission import Admission, admit
+from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
 from accounts.models import APIKey, Outcome
 from inference.engine.backend import Backend
@@ -30,7 +32,7 @@ class Metered:
 
     Args:
         key: whose limits and usage it is.
-        requests: one for each prompt.
+        requests: one for each prompt; their new tokens are capped at the key's `max_tokens`.
         choices: how many texts of each prompt, whose tokens count once. Text i draws with the seed plus i.
 
     Raises:
@@ -48,7 +50,11 @@ class Metered:
         self._key = key
         self._backend = backend
         self._choices = choices
-        self._prompts = [backend.prepare(request) for request in requests]
+        capped = Limits.of(key).capped
+        self._prompts = [
+            backend.prepare(replace(request, max_new_tokens=capped(request.max_new_tokens)))
+            for request in requests
+        ]
         self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
 

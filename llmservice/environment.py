@@ -222,6 +222,13 @@ class Environment:
         at_least=0,
         at_most=1_000_000,
     )
+    llm_key_max_tokens: int = setting(
+        Topic.LIMITS,
+        0,
+        "Most new tokens that a request of such a key may ask for; 0 is unlimited.",
+        at_least=0,
+        at_most=1_000_000,
+    )
     llm_failures_per_minute: int = setting(
         Topic.LIMITS,
         30,

@@ -47,7 +47,6 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "llmservice.proxies.TrustedProxiesMiddleware",
     "llmservice.request_log.RequestLogMiddleware",
-    "accounts.refused_requests.RefusedRequestsMiddleware",
     "llmservice.content_security.ContentSecurityPolicyMiddleware",
     "llmservice.intake.IntakeMiddleware",
     "django.middleware.security.SecurityMiddleware",

@@ -15,7 +15,7 @@ from tests.problems import problem
 
 # Without a key, and why.
 OPEN = {
-    "home": "redirects to the documentation",
+    "playground": "a page, which sends the key itself",
     "docs": "the documentation",
     "schema": "the documentation",
     "favicon": "for browsers",

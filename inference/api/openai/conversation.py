@@ -6,9 +6,10 @@ from typing import Any
 
 from django.conf import settings
 
+from inference.api.openai.messages import as_chat
 from inference.api.openai.sampling import generation_requests
 from inference.engine.backend import Backend
-from inference.engine.request import Chat, GenerationRequest
+from inference.engine.request import GenerationRequest
 
 
 def conversation_request(
@@ -30,7 +31,7 @@ def conversation_request(
         EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: it can never be generated.
     """
     [request] = generation_requests(
-        [Chat(messages, continue_final_message=messages[-1]["role"] == "assistant")],
+        [as_chat(messages)],
         fields,
         max_new_tokens=max_new_tokens or 1,
         logprobs=logprobs,

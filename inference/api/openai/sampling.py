@@ -1,15 +1,17 @@
 """The fields that OpenAI's endpoints share: how tokens are chosen, and how many texts there are."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator
 from rest_framework import serializers
 
 from inference.api.openai.fields import LogitBiasField, StopField
 from inference.api.serializers import MAX_SEED
+from inference.api.served_model import ServedModelField
 from inference.engine.request import GenerationRequest, Prompt, SamplingParams
 from llmservice.http.fields import (
     StrictBooleanField,
@@ -42,6 +44,16 @@ NOT_SUPPORTED = frozenset(
 """Fields of OpenAI's API that this service does not have. `null` stands for their absence."""
 
 
+class MaxTokensField(StrictIntegerField):
+    """A number of tokens to generate, at most `LLM_MAX_NEW_TOKENS`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # The setting is read when the field is used, and by the OpenAPI document.
+        message = str(self.error_messages["max_value"]).format(max_value="%(limit_value)s")
+        self.validators.append(MaxValueValidator(lambda: settings.LLM_MAX_NEW_TOKENS, message))
+
+
 class StreamOptionsSerializer(StrictSerializer):
     """What a stream has beside the text."""
 
@@ -51,16 +63,12 @@ class StreamOptionsSerializer(StrictSerializer):
 
 
 class SamplingSerializer(StrictSerializer):
-    """The fields of a request that say how to generate; `null` is the same as absence.
-
-    Attributes:
-        not_supported: the fields that OpenAI's endpoint has and this service does not.
-    """
+    """The fields of a request that say how to generate; `null` is the same as absence."""
 
     also_known_as: Mapping[str, str] = {"max_new_tokens": "max_tokens"}
-    not_supported = NOT_SUPPORTED
+    not_supported: Collection[str] = NOT_SUPPORTED
 
-    model = StrictCharField(max_length=200, help_text="The served model, as `/v1/models` names it.")
+    model = ServedModelField(max_length=200, help_text="The served model, as `/v1/models` names it.")
     temperature = StrictFloatField(
         default=None, allow_null=True, min_value=0, max_value=2,
         help_text="Divides the logits before sampling; 0 always takes the most likely token. Default: 1.",
@@ -123,25 +131,9 @@ class SamplingSerializer(StrictSerializer):
         max_length=MAX_STOP_TOKENS, help_text="Tokens that end the text.",
     )  # fmt: skip
 
-    def to_internal_value(self, data: Any) -> Any:
-        absent = {name for name, value in data.items() if value is None and name in self.not_supported}
-        return super().to_internal_value({name: value for name, value in data.items() if name not in absent})
-
-    def _unknown(self, data: Any) -> dict[str, str]:
-        return super()._unknown(
-            {k: v for k, v in data.items() if v is not None or k not in self.not_supported}
-        )
-
-    def _hint(self, name: str) -> str:
-        unsupported = name in self.not_supported
-        return "This service does not support this field." if unsupported else super()._hint(name)
-
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["stream_options"] is not None and not fields["stream"]:
             raise serializers.ValidationError({"stream_options": "Only allowed with `stream`."})
-        for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
-            if (fields.get(name) or 0) > settings.LLM_MAX_NEW_TOKENS:
-                raise serializers.ValidationError({name: f"Must be at most {settings.LLM_MAX_NEW_TOKENS}."})
         return fields
 
 

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from inference.api.openai.responses.fields import MetadataField, OnlyField
 from inference.api.openai.responses.items import InputField
-from inference.api.openai.sampling import SamplingSerializer
+from inference.api.openai.sampling import MaxTokensField, SamplingSerializer
 from inference.engine.logprobs import MOST_ALTERNATIVES
 from llmservice.http.fields import (
     StrictBooleanField,
@@ -59,7 +59,7 @@ class ResponseRequestSerializer(SamplingSerializer):
         default=None, allow_null=True, allow_blank=True,
         help_text="A message of the developer before the input.",
     )  # fmt: skip
-    max_output_tokens = StrictIntegerField(
+    max_output_tokens = MaxTokensField(
         default=None, allow_null=True, min_value=1,
         help_text="The most tokens to generate. Default: what the context and `LLM_MAX_NEW_TOKENS` allow.",
     )  # fmt: skip

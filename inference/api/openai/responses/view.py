@@ -6,7 +6,6 @@ from drf_spectacular.utils import OpenApiRequest, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference.api import stream
 from inference.api.disconnect import result_for
@@ -26,7 +25,9 @@ class ResponsesView(OpenAIView):
     """Answers a conversation."""
 
     scope = Scope.GENERATE
-    prompt_field = "input"
+    counts_refusals = True
+    prompt_fields = ("input",)
+    limit_fields = ("max_output_tokens",)
 
     @extend_schema(
         operation_id="create_response",
@@ -49,17 +50,16 @@ class ResponsesView(OpenAIView):
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        with refusals_count(self.key):
-            fields, backend = validated(ResponseRequestSerializer(data=request.data))
-            asked = conversation_request(
-                _conversation(fields["instructions"], fields["input"]),
-                fields,
-                backend=backend,
-                max_new_tokens=fields["max_output_tokens"],
-                logprobs=(fields["top_logprobs"] or 0) if fields["include"] else None,
-                owner=str(self.key.pk),
-            )
-            metered = Metered(key=self.key, backend=backend, requests=[asked]).admit()
+        fields, backend = validated(ResponseRequestSerializer(data=request.data), self.key)
+        asked = conversation_request(
+            _conversation(fields["instructions"], fields["input"]),
+            fields,
+            backend=backend,
+            max_new_tokens=fields["max_output_tokens"],
+            logprobs=(fields["top_logprobs"] or 0) if fields["include"] else None,
+            owner=str(self.key.pk),
+        )
+        metered = Metered(key=self.key, backend=backend, requests=[asked]).admit()
         answer = Answer(fields=fields, backend=backend)
         if fields["stream"]:
             return ResponseEvents(answer, metered).stream(request).response()
