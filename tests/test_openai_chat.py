@@ -7,7 +7,7 @@ import pytest
 
 from inference.engine.engine import Engine
 from tests.models import CONTEXT_LENGTH, END_OF_TEXT
-from tests.openai_api import USER, chunks
+from tests.openai_api import USER, chunks, refused
 
 pytestmark = pytest.mark.django_db
 
@@ -83,6 +83,11 @@ def test_a_chat_goes_up_to_the_rest_of_the_context_or_the_setting(call: Any, set
     answer = call("chat/completions", messages=USER).json()
     assert answer["usage"]["completion_tokens"] == 7
     assert answer["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_conversation_that_does_not_fit_the_context_names_its_field(call: Any) -> None:
+    error = refused(call("chat/completions", messages=[{**USER[0], "content": "x" * CONTEXT_LENGTH}]), 400)
+    assert (error["param"], error["code"]) == ("messages", "context_length_exceeded")
 
 
 def test_a_chat_stream_is_the_unstreamed_answer(call: Any) -> None:

@@ -34,12 +34,11 @@ class Answer:
     item_id: str = field(default_factory=lambda: f"msg_{_number()}")
 
     def begun(self) -> dict[str, Any]:
+        """The response before its text."""
         return self._response("in_progress")
 
     def ended(self, completion: Completion, usage: Mapping[str, int]) -> dict[str, Any]:
-        """Args:
-        usage: as `Metered.usage`.
-        """
+        """The response with its text; `usage` is that of `Metered`."""
         status = ENDED[completion.finish_reason]
         return self._response(
             status,
@@ -60,6 +59,7 @@ class Answer:
         )
 
     def failed(self, message: str) -> dict[str, Any]:
+        """The response of a stream whose text has failed."""
         return self._response("failed", error={"code": "server_error", "message": message})
 
     def item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
@@ -98,7 +98,6 @@ class Answer:
             "model": self.backend.model_name,
             "system_fingerprint": self.backend.fingerprint,
             "output": [],
-            "usage": None,
             "instructions": given["instructions"],
             "max_output_tokens": given["max_output_tokens"],
             "metadata": or_default("metadata", {}),
@@ -115,8 +114,9 @@ class Answer:
             "background": False,
             "previous_response_id": None,
             "reasoning": {"effort": None, "summary": None},
-            "user": given["user"],
             "safety_identifier": given["safety_identifier"],
             "prompt_cache_key": given["prompt_cache_key"],
+            # OpenAI's document has no null for it.
+            **({} if given["user"] is None else {"user": given["user"]}),
             **more,
         }
