@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 from django.core.exceptions import ImproperlyConfigured
 
 from inference.engine.config import Device, EngineConfig, KVCacheDtype, Quantization
+from llmservice.cors import check_origin
 from llmservice.variable import Variable, setting
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -271,6 +272,13 @@ class Environment:
         (),
         "Origins such as `https://llm.example` that may post to the admin. Needed only if a proxy changes "
         "the `Host` header.",
+    )
+    cors_allowed_origins: tuple[str, ...] = setting(
+        Topic.PROXY,
+        (),
+        "Origins such as `https://app.example` whose web pages may call the API from a browser (CORS). If "
+        "unset, none may.",
+        check_item=check_origin,
     )
 
     # --- Logs and metrics
