@@ -9,8 +9,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.codes import SCOPE_MISSING
-from accounts.limits import admission, headers, settler
-from accounts.limits.policy import Limits
+from accounts.limits import admission, headers, refusals, settler
+from accounts.limits.policy import LimitExceeded, Limits
 from accounts.models import APIKey, Scope
 from llmservice.database import return_to_pool
 from llmservice.http.views import OwnMethodsView
@@ -32,9 +32,11 @@ class KeyView(OwnMethodsView):
     Attributes:
         scope: what a key needs to call it.
         key: the key that called; set by authentication.
+        counts_refusals: whether requests that it refuses count against the key's limits and in its usage.
     """
 
     scope: Scope
+    counts_refusals = False
     permission_classes = [HasScope]
     key: APIKey
     _database_failed = False
@@ -45,6 +47,11 @@ class KeyView(OwnMethodsView):
         self.key = request.user
 
     def handle_exception(self, exc: Exception) -> Response:
+        if self.counts_refusals:
+            try:
+                refusals.count(exc, key=getattr(self, "key", None))
+            except LimitExceeded as exceeded:
+                exc = exceeded
         self._database_failed = isinstance(exc, DatabaseError | InterfaceError)
         return super().handle_exception(exc)
 

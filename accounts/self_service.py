@@ -21,7 +21,7 @@ from accounts.serializers import (
     RevokeRequestSerializer,
     RotateRequestSerializer,
 )
-from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
+from llmservice.http.problem_schema import problems
 from llmservice.http.views import OwnMethodsView
 
 TAG = "Keys"
@@ -50,7 +50,6 @@ class OwnKeyView(KeyView):
             "Returns the key that sent the request: its state, its limits, what is left of them, and today's "
             "usage. Needs the scope `usage`; counts towards no limit."
         ),
-        parameters=[RETRY_AFTER, *RATE_LIMIT],
         responses={
             200: OpenApiResponse(
                 KeySerializer,
@@ -143,7 +142,6 @@ class RotateView(KeyView):
             "Only the newest secret of a key can rotate it, and a key has at most two live secrets. "
             "Needs the scope `rotate`."
         ),
-        parameters=[RETRY_AFTER, *RATE_LIMIT],
         request=OpenApiRequest(
             RotateRequestSerializer,
             examples=[OpenApiExample("A grace period of one hour", {"grace_s": 3600}, request_only=True)],
@@ -206,7 +204,6 @@ class RevokeView(OwnMethodsView):
             "the API. No API key is needed. The answer is the same whether or not the secret exists. "
             "If a key has no live secret left, an administrator has to rotate it."
         ),
-        parameters=[RETRY_AFTER],
         request=OpenApiRequest(
             RevokeRequestSerializer,
             examples=[OpenApiExample("A leaked secret", {"secret": EXAMPLE_SECRET}, request_only=True)],

@@ -50,7 +50,6 @@ MIDDLEWARE = [
     "llmservice.request_log.RequestLogMiddleware",
     # It answers a browser's preflight requests by itself, so those need no key.
     *(["corsheaders.middleware.CorsMiddleware"] if ENVIRONMENT.cors_allowed_origins else []),
-    "accounts.refused_requests.RefusedRequestsMiddleware",
     "llmservice.content_security.ContentSecurityPolicyMiddleware",
     "llmservice.intake.IntakeMiddleware",
     "django.middleware.security.SecurityMiddleware",

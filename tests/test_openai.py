@@ -36,6 +36,7 @@ def test_one_model_by_its_name(client: Client, key: str, chat_engine: Engine) ->
 def test_another_model_is_not_found(call: Any) -> None:
     error = refused(call("completions", prompt=PROMPT, model="gpt-4o"), 404)
     assert (error["param"], error["code"]) == ("model", "model_not_found")
+    assert DailyUsage.objects.get().invalid == 1
 
 
 def test_refused_requests_are_counted_in_the_usage_of_the_key(call: Any) -> None:

@@ -41,10 +41,12 @@ class Chat:
     Attributes:
         messages: each with `role` and `content`, and whatever else the template reads.
         continue_final_message: the answer continues the last message, which is the assistant's.
+        add_generation_prompt: what begins an answer follows the last message, unless that is continued.
     """
 
     messages: tuple[Mapping[str, object], ...]
     continue_final_message: bool = False
+    add_generation_prompt: bool = True
 
 
 Prompt = str | tuple[int, ...] | Chat

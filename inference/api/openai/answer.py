@@ -98,6 +98,11 @@ def _streamed(
         yield DONE
 
     stream = EventStream(
-        request, metered, pieces=pieces, last=last, handler=exception_handler, error_event=b"data: %s\n\n"
+        request,
+        metered,
+        pieces=pieces,
+        last=last,
+        handler=exception_handler,
+        error_event=b"data: %s\n\n".__mod__,
     )
     return stream.response()

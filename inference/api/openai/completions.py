@@ -4,41 +4,38 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from accounts.limits.refusals import refusals_count
 from accounts.models import Scope
 from inference.api.openai import answer
+from inference.api.openai import completions_schema as schema
 from inference.api.openai.fields import PromptsField
 from inference.api.openai.logprobs import CompletionLogprobs
-from inference.api.openai.sampling import SamplingSerializer, check_number, generation_requests
+from inference.api.openai.sampling import (
+    ChoicesSerializer,
+    MaxTokensField,
+    check_number,
+    generation_requests,
+)
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
+from inference.api.served_model import SERVED_MODEL
+from inference.api.stream_schema import events
 from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
 from inference.metering import Metered
 from llmservice.http.fields import StrictBooleanField, StrictIntegerField
 
 DEFAULT_MAX_TOKENS = 16
-EXAMPLE = {
-    "id": "cmpl-4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a",
-    "object": "text_completion",
-    "created": 1767225600,
-    "model": "openai-community/gpt2-medium",
-    "system_fingerprint": "fp_1c9a4f0b2d",
-    "choices": [{"index": 0, "text": " Paris.", "logprobs": None, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
-}
 
 
-class CompletionRequestSerializer(SamplingSerializer):
+class CompletionRequestSerializer(ChoicesSerializer):
     """Prompts, and how to continue them."""
 
     prompt = PromptsField(help_text="Text, a list of texts, token ids, or a list of lists of token ids.")
-    max_tokens = StrictIntegerField(
+    max_tokens = MaxTokensField(
         default=None, allow_null=True, min_value=0,
         help_text="The most tokens to generate; 0 only with `echo`. Default: 16.",
     )  # fmt: skip
@@ -63,6 +60,9 @@ class CompletionsView(OpenAIView):
     """Continues prompts."""
 
     scope = Scope.GENERATE
+    counts_refusals = True
+    prompt_fields = ("prompt",)
+    limit_fields = ("max_tokens",)
 
     @extend_schema(
         operation_id="create_completion",
@@ -74,40 +74,41 @@ class CompletionsView(OpenAIView):
             examples=[
                 OpenApiExample(
                     "Completion",
-                    {"model": EXAMPLE["model"], "prompt": "The capital of France is", "max_tokens": 8},
+                    {"model": SERVED_MODEL, "prompt": "The capital of France is", "max_tokens": 8},
                     request_only=True,
                 )
             ],
         ),
         responses={
             200: OpenApiResponse(
-                OpenApiTypes.OBJECT,
+                schema.CompletionSerializer,
                 description="The texts.",
-                examples=[OpenApiExample("Completion", EXAMPLE)],
+                examples=[OpenApiExample("Completion", schema.ANSWER)],
             ),
+            **events(schema.CompletionEventsSerializer, description="The texts.", example=schema.STREAM),
             **errors(400, 401, 403, 404, 413, 415, 429, 500, 503, 504),
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        with refusals_count(self.key):
-            fields, backend = validated(CompletionRequestSerializer(data=request.data), self.key)
-            limit = DEFAULT_MAX_TOKENS if fields["max_tokens"] is None else fields["max_tokens"]
-            requests = generation_requests(
-                fields["prompt"],
-                fields,
-                max_new_tokens=limit,
-                logprobs=fields["logprobs"],
-                prompt_logprobs=fields["logprobs"] if fields["echo"] else None,
-                owner=str(self.key.pk),
-            )
-            choices = fields["n"] or 1
-            check_number(len(requests) * choices)
-            metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices)
-            # Before admission: were this to fail after it, nobody would settle.
-            texts = Texts(fields, metered)
-            metered.admit()
-        kind = "text_completion"
-        envelope = answer.Envelope(kind=kind, chunk_kind=kind, id_prefix="cmpl", backend=backend)
+        fields, backend = validated(CompletionRequestSerializer(data=request.data), self.key)
+        limit = DEFAULT_MAX_TOKENS if fields["max_tokens"] is None else fields["max_tokens"]
+        requests = generation_requests(
+            fields["prompt"],
+            fields,
+            max_new_tokens=limit,
+            logprobs=fields["logprobs"],
+            prompt_logprobs=fields["logprobs"] if fields["echo"] else None,
+            owner=str(self.key.pk),
+        )
+        choices = fields["n"] or 1
+        check_number(len(requests) * choices)
+        metered = Metered(key=self.key, backend=backend, requests=requests, choices=choices)
+        # Before admission: were this to fail after it, nobody would settle.
+        texts = Texts(fields, metered)
+        metered.admit()
+        envelope = answer.Envelope(
+            kind=schema.KIND, chunk_kind=schema.KIND, id_prefix="cmpl", backend=backend
+        )
         return answer.respond(request, fields, metered, envelope, texts)
 
 

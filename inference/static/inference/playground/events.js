@@ -1,0 +1,27 @@
+// Server-sent events (WHATWG HTML, section 9.2), as far as OpenAI's API uses them: only the data of each event.
+
+/**
+ * The data of each event of a response, as it arrives.
+ *
+ * @param {ReadableStream<Uint8Array>} body
+ * @returns {AsyncGenerator<string, void>}
+ */
+export async function* eventData(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const events = (rest + value).split(/\r?\n\r?\n/);
+      rest = events.pop() ?? "";
+      for (const event of events) {
+        const data = event.split(/\r?\n/).filter((line) => line.startsWith("data:"));
+        if (data.length) yield data.map((line) => line.slice(5).replace(/^ /, "")).join("\n");
+      }
+    }
+  } finally {
+    // Closes the connection if the caller wants no more; the service then ends the generation.
+    reader.cancel().catch(() => {});
+  }
+}
