@@ -189,7 +189,6 @@ def test_each_outcome_is_counted_once_in_its_column(outcome: Outcome) -> None:
         ({"requests_per_minute": 7, "burst": 1}, True, 9),
         ({"requests_per_minute": 7, "burst": 1}, False, 9),
         ({"tokens_per_day": 10}, True, 12 * 3600),
-        ({"max_concurrent": 1}, False, TIMEOUT_S + 60),
         ({"requests_per_minute": 7, "burst": 1, "tokens_per_day": 10, "max_concurrent": 1}, True, 12 * 3600),
     ],
 )

@@ -1,13 +1,15 @@
 """What a refusal by a limit says."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from accounts import services
 from accounts.limits import admission
 from accounts.limits.policy import LimitExceeded, in_words
-from accounts.models import APIKey
+from accounts.models import APIKey, Outcome
 
 pytestmark = pytest.mark.django_db
 
@@ -15,7 +17,7 @@ EVENING = datetime(2026, 11, 24, 2, 5, tzinfo=UTC)
 
 
 def new_key(**limits: int | None) -> services.IssuedSecret:
-    return services.create_key(name="limited", limits=limits)
+    return services.create_key(name=f"limited {APIKey.objects.count()}", limits=limits)
 
 
 @pytest.mark.parametrize(
@@ -34,9 +36,9 @@ def test_a_wait_is_rounded_up_to_units_that_people_use(wait_s: int, words: str) 
     assert in_words(wait_s) == words
 
 
-def refused(key: APIKey, tokens: int, now: datetime) -> LimitExceeded:
+def refused(key: APIKey, tokens: int, now: datetime, *, timeout_s: float = 60) -> LimitExceeded:
     with pytest.raises(LimitExceeded) as raised:
-        admission.admit(key=key, tokens=tokens, timeout_s=7200, now=now)
+        admission.admit(key=key, tokens=tokens, timeout_s=timeout_s, now=now)
     return raised.value
 
 
@@ -48,9 +50,40 @@ def test_the_refusal_of_a_day_says_at_which_time_it_ends() -> None:
     assert (error.get_codes(), error.wait) == ("tokens_limit", 78_900)
 
 
-def test_the_refusal_of_a_long_request_says_how_long_in_hours() -> None:
-    key = new_key(max_concurrent=1).key
-    admission.admit(key=key, tokens=10, timeout_s=7200, now=EVENING)
-    error = refused(key, 10, EVENING)
-    assert str(error.detail).endswith("in at most 2 h 1 min.")
+@pytest.mark.parametrize(
+    ("running_s", "wait_s"),
+    [
+        (0, 1),
+        (7, 7),
+        (29.5, 30),
+        (100, 30),  # no longer than the official clients of OpenAI wait
+        (175, 5),  # a request that was not settled gives its place back then
+    ],
+)
+def test_a_place_is_expected_once_the_oldest_request_has_run_for_as_long_again(
+    running_s: float, wait_s: int
+) -> None:
+    key = new_key(max_concurrent=2).key
+    admission.admit(key=key, tokens=10, timeout_s=120, now=EVENING)
+    now = EVENING + timedelta(seconds=running_s)
+    admission.admit(key=key, tokens=10, timeout_s=120, now=now)
+    error = refused(key, 10, now, timeout_s=120)
+    assert error.wait == wait_s
+    assert str(error.detail).endswith(f"try again in {in_words(wait_s)}, when one may have ended.")
     assert error.get_codes() == "concurrency_limit"
+
+
+@given(runs_s=st.floats(0.1, 110))
+@settings(max_examples=20, deadline=None)
+def test_a_client_that_waits_as_told_gets_a_place_soon_after_it_is_free(runs_s: float) -> None:
+    key = new_key(max_concurrent=1).key
+    running = admission.admit(key=key, tokens=10, timeout_s=120, now=EVENING)
+    waited_s = attempts = 0
+    while waited_s < runs_s:
+        error = refused(key, 10, EVENING + timedelta(seconds=waited_s), timeout_s=120)
+        waited_s += error.wait
+        attempts += 1
+    admission.settle([running.settlement(Outcome.FINISHED)])
+    admission.admit(key=key, tokens=10, timeout_s=120, now=EVENING + timedelta(seconds=waited_s))
+    assert waited_s <= 2 * runs_s + 1
+    assert attempts <= 9

@@ -24,6 +24,8 @@ from accounts.models import APIKey, DailyUsage, Outcome, Reservation
 
 # Beyond the time that the engine gives a request: for its last step, and for its account to be written.
 SETTLE_TIME = timedelta(seconds=60)
+# The official clients of OpenAI give up where they are told to wait for longer than 60 s.
+LONGEST_WAIT = timedelta(seconds=30)
 # A lost request can still be settled for so long after its deadline.
 LOST_KEPT = timedelta(days=7)
 
@@ -73,14 +75,14 @@ def admit(*, key: APIKey, tokens: int, timeout_s: float, now: datetime | None = 
         standing, overdue = ledger.standing(key.pk, now)
         if overdue:
             _give_back(key.pk, now)
-        place_free_at = _place_free_at(key.pk, limits, standing)
+        place_free_at = _place_free_at(key.pk, limits, standing, timeout_s=timeout_s)
         refusal = limits.refusal(standing, tokens=tokens, place_free_at=place_free_at)
         if limits.rate is not None:
             after = limits.rate.taken if refusal is None else limits.rate.bounded
             if (tat_us := after(standing.tat_us, now_us=standing.now_us)) != standing.tat_us:
                 ledger.take(key.pk, tat_us)
         if refusal is None:
-            deadline = now + timedelta(seconds=timeout_s) + SETTLE_TIME
+            deadline = now + _held_for(timeout_s)
             reservation_id = ledger.reserve(key.pk, day=day, tokens=tokens, deadline=deadline)
             return Admission(
                 reservation_id=reservation_id, key_id=key.pk, day=day, deadline=deadline, decided_at=now
@@ -147,15 +149,27 @@ def give_back_overdue(*, now: datetime | None = None) -> int:
     return count
 
 
-def _place_free_at(key_id: int, limits: Limits, standing: Standing) -> datetime | None:
-    """When, at the latest, so many requests have ended that one more may run; None if it may now."""
+def _place_free_at(key_id: int, limits: Limits, standing: Standing, *, timeout_s: float) -> datetime | None:
+    """When another attempt is worth while, as one more may run by then; None if it may now.
+
+    How long a request still runs is not known. It is expected to run for as long again as it has run already,
+    so a client that follows waits for at most twice as long as it would have had to, with few attempts.
+    """
     if limits.max_concurrent is None or standing.running < limits.max_concurrent:
         return None
     running = Reservation.objects.filter(key_id=key_id, deadline__gt=standing.now, lost=False)
     first = standing.running - limits.max_concurrent
     # None if a request has ended meanwhile: settling does not wait for admissions.
     deadlines = running.order_by("deadline").values_list("deadline", flat=True)
-    return next(iter(deadlines[first : first + 1]), None)
+    for deadline in deadlines[first : first + 1]:
+        begun_at = deadline - _held_for(timeout_s)
+        return min(deadline, standing.now + min(standing.now - begun_at, LONGEST_WAIT))
+    return None
+
+
+def _held_for(timeout_s: float) -> timedelta:
+    """How long a reservation holds its place if nobody settles it."""
+    return timedelta(seconds=timeout_s) + SETTLE_TIME
 
 
 def _give_back(key_id: int, now: datetime) -> int:

@@ -20,7 +20,7 @@ MAX_TOKENS_FIELDS = ("max_new_tokens", "max_tokens", "max_completion_tokens", "m
 
 
 class LimitExceeded(Throttled):
-    """A limit refused the request at `decided_at`; it would be admitted after `wait` whole seconds."""
+    """A limit refused the request at `decided_at`; it is to be tried again after `wait` whole seconds."""
 
     def __init__(self, detail: str, *, code: Code, wait_s: int, decided_at: datetime) -> None:
         super().__init__(detail=detail, code=code.name)
@@ -63,7 +63,7 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a request is refused, and the whole seconds after which it would be admitted."""
+    """Why a request is refused, and the whole seconds after which to try again."""
 
     code: Code
     detail: str
@@ -134,7 +134,7 @@ class Limits:
         """Why the limits refuse a request for this many tokens; None if they admit it.
 
         If several limits refuse it, the refusal is the one with the longest wait. `place_free_at` is the
-        latest time at which enough of the running requests will have ended to admit another.
+        time at which enough of the running requests are expected to have ended to admit another.
         """
         refusals = (
             self._rate_refusal(standing),
@@ -173,7 +173,7 @@ class Limits:
         wait_s = max(1, whole_seconds(free_us - standing.now_us))
         detail = (
             f"This API key may have {_count(self.max_concurrent or 0, 'request')} running or waiting at the "
-            f"same time: try again when one has ended, in at most {in_words(wait_s)}."
+            f"same time: try again in {in_words(wait_s)}, when one may have ended."
         )
         return Refusal(code=codes.CONCURRENCY_LIMIT, detail=detail, wait_s=wait_s)
 
