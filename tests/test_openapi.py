@@ -13,6 +13,7 @@ from pytest_django import Settings
 import llmservice
 from inference.api.serializers import GenerateRequestSerializer
 from llmservice.http import codes
+from llmservice.http.openai_error import is_form_of
 from tests.openapi_document import check_content, closed, operations, served, validator
 from tests.test_generate_fields import INVALID_FIELDS
 
@@ -59,7 +60,7 @@ def test_every_operation_declares_its_auth(document: dict[str, Any]) -> None:
     bearer = document["components"]["securitySchemes"]["BearerAuth"]
     assert (bearer["type"], bearer["scheme"]) == ("http", "bearer")
     for path, _, operation in operations(document):
-        schemes = ["ApiKeyAuth", "BearerAuth"] if path.startswith("/v1/") else ["ApiKeyAuth"]
+        schemes = ["ApiKeyAuth", "BearerAuth"] if is_form_of(path) else ["ApiKeyAuth"]
         expected: list[Any] = [] if path in WITHOUT_A_KEY else [{scheme: []} for scheme in schemes]
         assert operation.get("security", []) == expected, path
 

@@ -19,6 +19,7 @@ from inference.api.openai.fields import are
 from inference.api.openai.messages import MessagesField, as_chat
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
+from inference.api.served_model import SERVED_MODEL
 from inference.engine.backend import Backend
 from inference.engine.logprobs import token_text
 from inference.engine.request import Chat
@@ -27,7 +28,7 @@ from llmservice.http.fields import StrictBooleanField, StrictCharField, StrictSe
 MAX_CHARACTERS = 2**18
 """Tokenising takes about a second for a million characters."""
 MAX_TOKENS = 2**16
-MODEL = "openai-community/gpt2-medium"
+
 ERRORS = (400, 401, 403, 404, 413, 415, 429, 500, 503)
 
 
@@ -170,7 +171,7 @@ class TokenizeView(_TokensView):
         request=OpenApiRequest(
             TokenizeRequestSerializer,
             examples=[
-                OpenApiExample("Text", {"model": MODEL, "prompt": "The capital"}, request_only=True),
+                OpenApiExample("Text", {"model": SERVED_MODEL, "prompt": "The capital"}, request_only=True),
             ],
         ),
         responses={
@@ -218,7 +219,9 @@ class DetokenizeView(_TokensView):
         description="Returns the text of tokens. It uses one of the key's requests a minute, and no tokens.",
         request=OpenApiRequest(
             DetokenizeRequestSerializer,
-            examples=[OpenApiExample("Tokens", {"model": MODEL, "tokens": [464, 3139]}, request_only=True)],
+            examples=[
+                OpenApiExample("Tokens", {"model": SERVED_MODEL, "tokens": [464, 3139]}, request_only=True)
+            ],
         ),
         responses={
             200: OpenApiResponse(

@@ -7,15 +7,15 @@ from rest_framework import serializers
 
 from inference.api import stream
 from inference.api.openai.logprobs import LEAST
+from inference.api.served_model import SERVED_MODEL
 
-MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 QUESTION = "What is the capital of France?"
 REQUESTS = [
-    OpenApiExample("Text", {"model": MODEL, "input": QUESTION}, request_only=True),
+    OpenApiExample("Text", {"model": SERVED_MODEL, "input": QUESTION}, request_only=True),
     OpenApiExample(
         "Conversation",
         {
-            "model": MODEL,
+            "model": SERVED_MODEL,
             "instructions": "Answer in one word.",
             "input": [
                 {"role": "user", "content": QUESTION},
@@ -34,7 +34,7 @@ REQUESTS = [
     ),
     OpenApiExample(
         "Streamed",
-        {"model": MODEL, "input": QUESTION, "stream": True},
+        {"model": SERVED_MODEL, "input": QUESTION, "stream": True},
         summary="Streamed as server-sent events",
         request_only=True,
     ),
@@ -49,7 +49,7 @@ RESPONSE = OpenApiExample(
         "completed_at": 1767225601,
         "error": None,
         "incomplete_details": None,
-        "model": MODEL,
+        "model": SERVED_MODEL,
         "system_fingerprint": "fp_1c9a4f0b2d",
         "output": [
             {
@@ -174,7 +174,7 @@ class ResponseSerializer(serializers.Serializer[Any]):
     created_at = serializers.IntegerField(help_text="When the request was admitted, in seconds since 1970.")
     status = serializers.CharField(help_text="`completed` or `incomplete`.")
     completed_at = serializers.IntegerField(allow_null=True, help_text="When it was completed.")
-    error = serializers.JSONField(allow_null=True, help_text="Null, except in the event `response.failed`.")
+    error = serializers.DictField(allow_null=True, help_text="Null, except in the event `response.failed`.")
     incomplete_details = serializers.DictField(
         child=serializers.CharField(), allow_null=True, help_text="Its `reason`: `max_output_tokens`."
     )
