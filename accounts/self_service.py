@@ -12,7 +12,7 @@ from accounts.events import Actor, address_of
 from accounts.key_views import KeyView
 from accounts.limits import admission, attempts
 from accounts.limits.attempts import Purpose
-from accounts.limits.policy import Limits
+from accounts.limits.policy import Limits, day_of
 from accounts.models import APIKeySecret, Outcome, Scope
 from accounts.serializers import (
     KeySerializer,
@@ -80,6 +80,13 @@ class OwnKeyView(KeyView):
                                 "completion_tokens": 400,
                                 "reserved_tokens": 0,
                                 "requests": dict.fromkeys(Outcome.values, 0) | {"finished": 12},
+                                "endpoints": {
+                                    "/generate": {
+                                        "requests": 12,
+                                        "prompt_tokens": 900,
+                                        "completion_tokens": 400,
+                                    }
+                                },
                             },
                         },
                     )
@@ -93,6 +100,7 @@ class OwnKeyView(KeyView):
         assert isinstance(secret, APIKeySecret)  # noqa: S101
         limits, standing = Limits.of(key), admission.standing_of(key)
         today = admission.today(key, standing)
+        day = day_of(standing.now)
         rate = limits.rate
         return Response(
             {
@@ -117,11 +125,21 @@ class OwnKeyView(KeyView):
                     "concurrent": limits.slots_left(standing),
                 },
                 "today": {
-                    "day": today.day,
-                    "prompt_tokens": today.prompt_tokens,
-                    "completion_tokens": today.completion_tokens,
+                    "day": day,
+                    "prompt_tokens": sum(used.prompt_tokens for used in today),
+                    "completion_tokens": sum(used.completion_tokens for used in today),
                     "reserved_tokens": standing.reserved_tokens,
-                    "requests": {outcome: getattr(today, outcome) for outcome in Outcome.values},
+                    "requests": {
+                        outcome: sum(getattr(used, outcome) for used in today) for outcome in Outcome.values
+                    },
+                    "endpoints": {
+                        used.endpoint: {
+                            "requests": used.all_requests,
+                            "prompt_tokens": used.prompt_tokens,
+                            "completion_tokens": used.completion_tokens,
+                        }
+                        for used in today
+                    },
                 },
             }
         )

@@ -50,6 +50,12 @@ class LeftSerializer(serializers.Serializer[Any]):
     )
 
 
+class EndpointUsageSerializer(serializers.Serializer[Any]):
+    requests = serializers.IntegerField(min_value=0, help_text="Number of requests, of all outcomes.")
+    prompt_tokens = serializers.IntegerField(min_value=0, help_text="Tokens in prompts.")
+    completion_tokens = serializers.IntegerField(min_value=0, help_text="Generated tokens.")
+
+
 class TodaySerializer(serializers.Serializer[Any]):
     day = serializers.DateField(help_text="The day, in UTC.")
     prompt_tokens = serializers.IntegerField(min_value=0, help_text="Tokens in prompts.")
@@ -61,6 +67,9 @@ class TodaySerializer(serializers.Serializer[Any]):
     requests = serializers.DictField(
         child=serializers.IntegerField(min_value=0),
         help_text=f"Number of requests by outcome: {', '.join(Outcome.values)}.",
+    )
+    endpoints = serializers.DictField(
+        child=EndpointUsageSerializer(), help_text="The same day by the address that was used."
     )
 
 

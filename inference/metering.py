@@ -8,6 +8,7 @@ from typing import Self
 
 from django.conf import settings
 
+from accounts.limits import endpoint
 from accounts.limits.admission import Admission, admit
 from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
@@ -114,6 +115,7 @@ class Metered:
                 for prompt in self._prompts
             ),
             timeout_s=self._longest_s(),
+            endpoint=endpoint.current(),
         )
         return_to_pool()  # this request now waits for its text, and connections are few
         try:
@@ -159,8 +161,16 @@ class Metered:
             for first in range(0, len(self.generations), self._choices)
         )
         completion_tokens = self.completion_tokens
+        # How long a request took says nothing if it ended early.
+        finished = outcome is Outcome.FINISHED
         settle(
-            admission.settlement(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+            admission.settlement(
+                outcome,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                first_token_ms=self._first_token_ms() if finished else None,
+                total_ms=self._total_ms() if finished else None,
+            )
         )
         self._record(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
@@ -193,6 +203,16 @@ class Metered:
         for generation in self.generations:
             with suppress(EngineError, TimeoutError):
                 generation.result(timeout_s=LAST_STEP_S)
+
+    def _first_token_ms(self) -> int | None:
+        """Until the first token of any of the texts; None if no token was asked for."""
+        times = [one.first_token_s for one in self.generations if one.first_token_s is not None]
+        return round(1000 * min(times)) if times else None
+
+    def _total_ms(self) -> int | None:
+        """Until the end of the last text."""
+        times = [one.total_s for one in self.generations if one.total_s is not None]
+        return round(1000 * max(times)) if times else None
 
     def _longest_s(self) -> float:
         """The seconds after which all requests have ended."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from inference.engine.config import Device, EngineConfig, KVCacheDtype, Quantization
+from llmservice.cors import check_origin
 from llmservice.variable import Topic, setting
 from llmservice.variable_set import VariableSet
 
@@ -251,6 +252,13 @@ class Environment(VariableSet):
         (),
         "Origins such as `https://llm.example` that may post to the admin. Needed only if a proxy changes "
         "the `Host` header.",
+    )
+    cors_allowed_origins: tuple[str, ...] = setting(
+        Topic.PROXY,
+        (),
+        "Origins such as `https://app.example` whose web pages may call the API from a browser (CORS). If "
+        "unset, none may.",
+        check_item=check_origin,
     )
 
     # --- Logs and metrics

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from accounts.limits import ledger, unreserved
+from accounts.limits import endpoint, ledger, unreserved
 from accounts.limits.policy import day_of
 from accounts.models import APIKey, Outcome
 from llmservice.http import request_record
@@ -47,6 +47,6 @@ def count(error: Exception, *, key: APIKey | None) -> None:
         if status in INVALID and key is not None:
             unreserved.count(key, Outcome.INVALID)
         elif status in FORBIDDEN and key_id is not None:
-            ledger.account(key_id, day_of(timezone.now()), Outcome.FORBIDDEN)
+            ledger.account(key_id, day_of(timezone.now()), endpoint.current(), Outcome.FORBIDDEN)
     except (DatabaseError, InterfaceError) as failure:
         logger.warning("A refused request of key %s was not counted: %s", key_id, failure)

@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.limits import ledger
+from accounts.limits import endpoint, ledger
 from accounts.limits.policy import LimitExceeded, Limits, day_of
 from accounts.models import APIKey, Outcome
 
@@ -21,7 +21,7 @@ def count(key: APIKey, outcome: Outcome, *, now: datetime | None = None) -> None
     """
     rate = Limits.of(key).rate
     if rate is None:
-        ledger.account(key.pk, day_of(now or timezone.now()), outcome)
+        ledger.account(key.pk, day_of(now or timezone.now()), endpoint.current(), outcome)
         return
     only_rate = Limits(rate=rate, tokens_per_day=None, max_concurrent=None)
     with transaction.atomic():
@@ -31,6 +31,7 @@ def count(key: APIKey, outcome: Outcome, *, now: datetime | None = None) -> None
         refusal = only_rate.refusal(standing, tokens=0, place_free_at=None)
         if refusal is None:
             ledger.take(key.pk, rate.taken(standing.tat_us, now_us=standing.now_us))
-        ledger.account(key.pk, day_of(now), outcome if refusal is None else Outcome.REFUSED)
+        outcome = outcome if refusal is None else Outcome.REFUSED
+        ledger.account(key.pk, day_of(now), endpoint.current(), outcome)
     if refusal is not None:
         raise LimitExceeded(refusal.detail, code=refusal.code, wait_s=refusal.wait_s, decided_at=now)

@@ -110,6 +110,11 @@ class Generation:
         return self.ended_at - self.started_at
 
     @property
+    def total_s(self) -> float | None:
+        """The time from its submission to its end; None before that."""
+        return None if self.ended_at is None else self.ended_at - self.submitted_at
+
+    @property
     def outcome(self) -> Completion | EngineError | None:
         """How it ended; None while it runs."""
         return self._outcome
