@@ -50,6 +50,11 @@ pytestmark = pytest.mark.django_db
         ("chat/completions", {"messages": USER, "tools": []}, "tools"),
         ("chat/completions", {"messages": USER, "top_logprobs": 1}, "top_logprobs"),
         ("chat/completions", {"messages": USER, "max_tokens": 0}, "max_tokens"),
+        (
+            "chat/completions",
+            {"messages": USER, "max_tokens": 5, "max_completion_tokens": 6},
+            "max_tokens",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_or_not_supported_is_a_400_that_names_it(

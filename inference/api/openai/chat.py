@@ -48,6 +48,9 @@ class ChatRequestSerializer(ChoicesSerializer):
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["top_logprobs"] is not None and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
+        older, newer = fields["max_tokens"], fields["max_completion_tokens"]
+        if older is not None and newer not in {None, older}:
+            raise serializers.ValidationError({"max_tokens": "Must not differ from `max_completion_tokens`."})
         return super().validate(fields)
 
 
