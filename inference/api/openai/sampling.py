@@ -106,6 +106,7 @@ class SamplingSerializer(StrictSerializer):
     user = StrictCharField(
         default=None,
         allow_null=True,
+        allow_blank=True,
         max_length=256,
         help_text="Accepted for compatibility; it has no effect.",
     )
