@@ -47,6 +47,9 @@ class StreamOptionsSerializer(StrictSerializer):
     include_usage = StrictBooleanField(
         default=False, help_text="Send the usage in one more chunk before the end of the stream."
     )
+    continuous_usage_stats = StrictBooleanField(
+        default=False, help_text="Send the usage so far in each chunk, as load generators ask for it."
+    )
 
 
 class SamplingSerializer(StrictSerializer):
