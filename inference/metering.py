@@ -93,12 +93,15 @@ class Metered:
 
     @property
     def usage(self) -> dict[str, int]:
-        """What a client is told of its tokens; each prompt counts once."""
-        prompt_tokens, completion_tokens = self.prompt_tokens, self.completion_tokens
+        """What a client is told of its tokens so far; each prompt counts once."""
+        return self.usage_after(self.completion_tokens)
+
+    def usage_after(self, completion_tokens: int) -> dict[str, int]:
+        """What a client is told once it has received this many generated tokens."""
         return {
-            "prompt_tokens": prompt_tokens,
+            "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
+            "total_tokens": self.prompt_tokens + completion_tokens,
         }
 
     def admit(self) -> Self:

@@ -86,6 +86,17 @@ def test_a_stream_is_the_unstreamed_answer(call: Any) -> None:
             ][name]
 
 
+def test_each_chunk_of_a_stream_says_how_many_tokens_came_until_then(call: Any) -> None:
+    body = {"prompt": PROMPT, "n": 2, "max_tokens": 6, "return_token_ids": True, "stream": True}
+    streamed = chunks(call("completions", **body, stream_options={"continuous_usage_stats": True}))
+    received = 0
+    for chunk in streamed:
+        received += sum(len(choice["token_ids"]) for choice in chunk["choices"])
+        assert chunk["usage"]["completion_tokens"] == received
+        assert chunk["usage"]["total_tokens"] == chunk["usage"]["prompt_tokens"] + received
+    assert received == 12
+
+
 def test_the_log_probabilities_of_a_prompt_as_lm_eval_asks_for_them(call: Any) -> None:
     [choice] = call(
         "completions", prompt=[65, 66, 67], echo=True, max_tokens=0, logprobs=1, temperature=0

@@ -88,9 +88,15 @@ def _streamed(
     request: Request, metered: Metered, envelope: Envelope, texts: Texts, options: Mapping[str, Any]
 ) -> HttpResponseBase:
     include_usage = bool(options.get("include_usage"))
-    more = {"usage": None} if include_usage else {}
+    with_each = bool(options.get("continuous_usage_stats"))
+    more: dict[str, Any] = {"usage": None} if include_usage else {}
+    sent = 0
 
     def pieces(index: int, event: Event) -> Iterator[bytes]:
+        nonlocal sent
+        sent += len(event.token_ids)
+        if with_each:
+            more["usage"] = metered.usage_after(sent)
         for choice in texts.chunks(index, event):
             yield envelope.chunk([choice], **more)
 

@@ -62,6 +62,9 @@ class StreamOptionsSerializer(StrictSerializer):
         allow_null=True,
         help_text="Send the usage in one more chunk before the end of the stream.",
     )
+    continuous_usage_stats = StrictBooleanField(
+        default=False, help_text="Send the usage so far in each chunk, as load generators ask for it."
+    )
 
 
 class SamplingSerializer(StrictSerializer):
