@@ -1,11 +1,11 @@
-"""The documentation of the API: the OpenAPI document, Swagger UI, and the redirects to it."""
+"""The documentation of the API: the OpenAPI document, Swagger UI, and the answer to unknown addresses."""
 
 from typing import Any
 
 from django.conf import settings
-from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
-from django.urls import Resolver404, resolve, reverse
+from django.urls import Resolver404, resolve
 from drf_spectacular.renderers import OpenApiJsonRenderer2
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.exceptions import NotFound
@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from inference import model_source
 from llmservice import __version__
-from llmservice.http.views import OwnMethodsView
+from llmservice.http.views import OpenView, OwnMethodsView
 
 
 class SchemaView(OwnMethodsView, SpectacularAPIView):
@@ -22,15 +22,7 @@ class SchemaView(OwnMethodsView, SpectacularAPIView):
     renderer_classes = [OpenApiJsonRenderer2]
 
 
-class _Page(OwnMethodsView):
-    """Open to everyone, and not part of the OpenAPI document."""
-
-    authentication_classes = ()
-    permission_classes = ()
-    schema = None
-
-
-class DocsView(_Page):
+class DocsView(OpenView):
     """Swagger UI, loaded from this host only, under a head that names the base URL and the model."""
 
     def get(self, request: Request) -> HttpResponse:
@@ -42,14 +34,7 @@ class DocsView(_Page):
         return render(request, "llmservice/docs.html", context)
 
 
-class HomeView(_Page):
-    """The root address redirects to the documentation."""
-
-    def get(self, request: Request) -> HttpResponse:
-        return HttpResponseRedirect(reverse("docs"))
-
-
-class NotFoundView(_Page):
+class NotFoundView(OpenView):
     """The last route: every unknown address. Django's own answer would be an HTML page."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

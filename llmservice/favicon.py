@@ -5,17 +5,13 @@ from pathlib import Path
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from llmservice.http.views import OwnMethodsView
+from llmservice.http.views import OpenView
 
 ICON = (Path(__file__).parent / "static" / "llmservice" / "favicon.svg").read_bytes()
 
 
-class FaviconView(OwnMethodsView):
+class FaviconView(OpenView):
     """The service's icon, for pages that name none."""
-
-    authentication_classes = ()
-    permission_classes = ()
-    schema = None
 
     def get(self, request: Request) -> HttpResponse:
         return HttpResponse(

@@ -2,12 +2,11 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from llmservice.docs import DocsView, HomeView, NotFoundView, SchemaView
+from llmservice.docs import DocsView, NotFoundView, SchemaView
 from llmservice.favicon import FaviconView
 from llmservice.metrics import MetricsView
 
 urlpatterns = [
-    path("", HomeView.as_view(), name="home"),
     path("", include("inference.urls")),
     path("", include("accounts.urls")),
     path("docs", DocsView.as_view(), name="docs"),

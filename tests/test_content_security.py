@@ -23,7 +23,7 @@ def pages() -> list[str]:
     services.rotate(key=key, grace=timedelta(hours=1))
     of_key = f"/admin/accounts/apikey/{key.pk}"
     actions = [f"{of_key}/{name}/" for name in ("change", "history", "rotate", "disable", "revoke")]
-    return ["/docs", "/admin/", "/admin/password_change/", "/admin/accounts/apikey/", *actions]
+    return ["/", "/docs", "/admin/", "/admin/password_change/", "/admin/accounts/apikey/", *actions]
 
 
 def test_pages_run_scripts_of_their_own_host_only_and_contain_nothing_inline(admin_client: Client) -> None:

@@ -51,16 +51,15 @@ class ChatPrompt:
             InvalidChat: the template cannot lay out these messages.
         """
         messages = [self._message(message) for message in chat.messages]
-        goes_on = chat.continue_final_message
-        if goes_on and (not messages or messages[-1].get("role") != "assistant"):
+        if chat.continue_final_message and (not messages or messages[-1].get("role") != "assistant"):
             raise InvalidChat("Only a last message of the assistant can be continued.")
         written = [messages, [dict(tool) for tool in chat.tools]]
-        plain = self._render(written, goes_on=goes_on)
+        plain = self._render(written, chat)
         try:
             marks = self._marker.marks(written)
         except NoMarksLeft as error:
             raise InvalidChat("The messages contain too many of Unicode's private characters.") from error
-        layout = self._layout(written, marks, goes_on=goes_on, plain=plain)
+        layout = self._layout(written, marks, chat=chat, plain=plain)
         if layout.refused:
             return self._control.encode(layout.text, layout.places)
         return self._control.encode_all(layout.text, layout.places)
@@ -72,24 +71,24 @@ class ChatPrompt:
         control_id = self._control.ids.get(known.control)
         return None if control_id is None else replace(known, control_id=control_id)
 
-    def _layout(self, written: Written, marks: Marks, *, goes_on: bool, plain: str) -> "_Layout":
+    def _layout(self, written: Written, marks: Marks, *, chat: Chat, plain: str) -> "_Layout":
         try:
-            thorough = self._read(self._marker.thoroughly(written, marks), marks, goes_on=goes_on)
+            thorough = self._read(self._marker.thoroughly(written, marks), marks, chat)
         except InvalidChat:
             thorough = None  # the template accepts only messages in which it finds something
         if thorough and thorough.text == plain:
             return thorough
-        sparse = self._read(self._marker.sparsely(written, marks), marks, goes_on=goes_on)
+        sparse = self._read(self._marker.sparsely(written, marks), marks, chat)
         surest = thorough or sparse
         if sparse.text != plain:
-            lenient = self._read(self._marker.leniently(written, marks), marks, goes_on=goes_on)
+            lenient = self._read(self._marker.leniently(written, marks), marks, chat)
             if lenient.text == plain and lenient.controls == surest.controls:
                 return lenient
         return sparse if sparse.controls == surest.controls else surest
 
-    def _read(self, marked_written: Written, marks: Marks, *, goes_on: bool) -> "_Layout":
+    def _read(self, marked_written: Written, marks: Marks, chat: Chat) -> "_Layout":
         """Lay out what was marked, and tell the template's control tokens from the users' text."""
-        marked = self._render(marked_written, goes_on=goes_on)
+        marked = self._render(marked_written, chat)
         text = marks.remove(marked)
 
         def of_the_template(place: Place) -> bool:
@@ -103,15 +102,15 @@ class ChatPrompt:
             return {**message, "role": "system"}
         return dict(message)
 
-    def _render(self, written: Written, *, goes_on: bool) -> str:
+    def _render(self, written: Written, chat: Chat) -> str:
         messages, tools = written
         try:
             return str(
                 self._tokenizer.apply_chat_template(
                     messages,
                     tools=tools or None,
-                    add_generation_prompt=not goes_on,
-                    continue_final_message=goes_on,
+                    add_generation_prompt=chat.add_generation_prompt and not chat.continue_final_message,
+                    continue_final_message=chat.continue_final_message,
                     tokenize=False,
                 )
             )

@@ -19,3 +19,11 @@ class OwnMethodsView(APIView):
         if request.method not in self.allowed_methods:
             raise MethodNotAllowed(str(request.method))
         super().initial(request, *args, **kwargs)
+
+
+class OpenView(OwnMethodsView):
+    """Open to everyone, and not part of the OpenAPI document."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None

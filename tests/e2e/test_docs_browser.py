@@ -47,7 +47,7 @@ def test_authorize_try_it_out_generate(context: BrowserContext, service: Service
     page.on("request", lambda request: requested.append(request.url))
     page.on("pageerror", lambda error: complaints.append(str(error)))
 
-    page.goto("/")
+    page.goto("/docs")
     page.get_by_role("button", name="Generate text after a prompt").click()
     status, refusal = execute(page)
     assert status == 403

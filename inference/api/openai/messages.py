@@ -16,7 +16,8 @@ from inference.api.openai.tool_messages import (
     tool_calls,
     with_names,
 )
-from llmservice.http.fields import NOT_TEXT
+from inference.engine.request import Chat
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_MESSAGES = 2048
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -27,7 +28,7 @@ _TEXT_PARTS = {
     "type": "array",
     "items": {
         "type": "object",
-        "properties": {"type": {"type": "string", "enum": ["text"]}, "text": {"type": "string"}},
+        "properties": {"type": {"type": "string", "enum": ["text"]}, "text": TEXT_SCHEMA},
         "required": ["type", "text"],
         "additionalProperties": False,
     },
@@ -43,13 +44,14 @@ _TEXT_PARTS = {
             "type": "object",
             "properties": {
                 "role": {"type": "string", "enum": list(ROLES)},
-                "content": {"oneOf": [{"type": "string"}, _TEXT_PARTS]},
-                "name": {"type": "string", "maxLength": MAX_NAME_LENGTH},
-                "tool_calls": TOOL_CALLS_SCHEMA,
-                "tool_call_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH},
+                "content": {"oneOf": [TEXT_SCHEMA, _TEXT_PARTS, {"type": "null"}]},
+                "name": {**TEXT_SCHEMA, "type": ["string", "null"], "maxLength": MAX_NAME_LENGTH},
+                "tool_calls": {"oneOf": [TOOL_CALLS_SCHEMA, {"type": "null"}]},
+                "tool_call_id": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_ID_LENGTH},
             },
             "required": ["role"],
-            "additionalProperties": False,
+            # Clients send null for what they do not use, such as `refusal`.
+            "additionalProperties": {"type": "null"},
         },
     }
 )
@@ -75,6 +77,11 @@ class MessagesField(serializers.Field[Any, Any, Any, Any]):
         messages = [_message(index, message) for index, message in enumerate(data)]
         check_order(messages)
         return with_names(messages)
+
+
+def as_chat(messages: tuple[Mapping[str, object], ...]) -> Chat:
+    """The conversation of these messages; if the last one is the assistant's, it is continued."""
+    return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant")
 
 
 def _message(index: int, data: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def tool_use(fields: Mapping[str, Any], tool_format: ToolFormat | None) -> ToolU
 def conversation(
     messages: tuple[dict[str, Any], ...], use: ToolUse | None, tool_format: ToolFormat | None
 ) -> Chat:
-    """The conversation as the model's chat template takes it; a last message of the assistant is continued."""
+    """The conversation as the model's chat template takes it; the assistant's last message is continued."""
     tools = tuple(tool.as_sent() for tool in use.tools) if use else ()
     if tool_format is None:
         messages, tools = told_in_text(messages, tools), ()

@@ -41,6 +41,7 @@ class Command(BaseCommand):
 
         bold = self.style.SUCCESS
         rows = [
+            ("Try it", f"{url}/"),
             ("Docs", f"{url}/docs"),
             ("Admin", f"{url}/admin/"),
             ("Health", f"{url}/health and {url}/ready"),
