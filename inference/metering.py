@@ -16,7 +16,7 @@ from accounts.models import APIKey, Outcome
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
 from inference.engine.generation import Completion, Event, Generation, merged_events
-from inference.engine.request import GenerationRequest
+from inference.engine.request import GenerationRequest, PreparedRequest
 from llmservice.database import return_to_pool
 from llmservice.http import problems, request_record
 
@@ -33,7 +33,8 @@ class Metered:
 
     Args:
         key: whose limits and usage it is.
-        requests: one for each prompt; their new tokens are capped at the key's `max_tokens`.
+        requests: one for each prompt; what the backend has prepared already is not prepared again. Their new
+            tokens are capped at the key's `max_tokens`.
         choices: how many texts of each prompt, whose tokens count once. Text i draws with the seed plus i.
 
     Raises:
@@ -45,19 +46,27 @@ class Metered:
     """
 
     def __init__(
-        self, *, key: APIKey, backend: Backend, requests: Sequence[GenerationRequest], choices: int = 1
+        self,
+        *,
+        key: APIKey,
+        backend: Backend,
+        requests: Sequence[GenerationRequest | PreparedRequest],
+        choices: int = 1,
     ) -> None:
         self.generations: list[Generation] = []
         self._key = key
         self._backend = backend
         self._choices = choices
-        capped = Limits.of(key).capped
-        self._prompts = [
-            backend.prepare(replace(request, max_new_tokens=capped(request.max_new_tokens)))
-            for request in requests
-        ]
+        self._prompts = [self._prompt(request) for request in requests]
         self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
+
+    def _prompt(self, request: GenerationRequest | PreparedRequest) -> PreparedRequest:
+        capped = Limits.of(self._key).capped
+        if isinstance(request, PreparedRequest):
+            asked = request.request
+            return replace(request, request=replace(asked, max_new_tokens=capped(asked.max_new_tokens)))
+        return self._backend.prepare(replace(request, max_new_tokens=capped(request.max_new_tokens)))
 
     @property
     def prompt_texts(self) -> list[str]:
@@ -66,6 +75,11 @@ class Metered:
             text if isinstance(text := prepared.request.prompt, str) else self._backend.prompt_text(prepared)
             for prepared in self._prompts
         ]
+
+    @property
+    def first_tokens(self) -> list[int]:
+        """The first token of each prompt."""
+        return [prepared.prompt_ids[0] for prepared in self._prompts]
 
     @property
     def prompt_tokens(self) -> int:
@@ -79,12 +93,15 @@ class Metered:
 
     @property
     def usage(self) -> dict[str, int]:
-        """What a client is told of its tokens; each prompt counts once."""
-        prompt_tokens, completion_tokens = self.prompt_tokens, self.completion_tokens
+        """What a client is told of its tokens so far; each prompt counts once."""
+        return self.usage_after(self.completion_tokens)
+
+    def usage_after(self, completion_tokens: int) -> dict[str, int]:
+        """What a client is told once it has received this many generated tokens."""
         return {
-            "prompt_tokens": prompt_tokens,
+            "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
+            "total_tokens": self.prompt_tokens + completion_tokens,
         }
 
     def admit(self) -> Self:

@@ -39,6 +39,10 @@ def test_another_model_is_not_found(call: Any) -> None:
     assert DailyUsage.objects.get().invalid == 1
 
 
+def test_a_user_may_be_empty(call: Any) -> None:
+    assert call("completions", prompt=PROMPT, user="").status_code == 200
+
+
 def test_refused_requests_are_counted_in_the_usage_of_the_key(call: Any) -> None:
     refused(call("completions", prompt=""), 400)
     refused(call("chat/completions", messages=[]), 400)

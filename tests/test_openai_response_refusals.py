@@ -4,8 +4,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
+from rest_framework.serializers import ValidationError
 
 from accounts.models import DailyUsage
+from inference.api.openai.responses.items import ITEMS, PARTS, ROLES, STATUSES, InputField
+from llmservice.http.problems import field_errors
 from tests.models import CONTEXT_LENGTH
 from tests.openai_api import refused
 
@@ -14,6 +19,17 @@ pytestmark = pytest.mark.django_db
 IMAGE = {"type": "input_image", "image_url": "https://example.com/a.png"}
 TEXT = {"type": "input_text", "text": "a"}
 WRITTEN = {"type": "output_text", "text": "a", "annotations": []}
+
+WORDS = st.sampled_from([*ITEMS, *PARTS, *ROLES, *STATUSES, "function_call", "input_image", "\0"])
+NAMES = st.sampled_from(
+    ["type", "role", "content", "id", "status", "text", "annotations", "logprobs", "name", "0"]
+)
+# Whatever a client can write into `input`, and near enough to items that some are accepted.
+INPUTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(NAMES, values, max_size=5),
+    max_leaves=20,
+)
 
 
 def user(*parts: Any) -> dict[str, Any]:
@@ -48,6 +64,7 @@ def user(*parts: Any) -> dict[str, Any]:
         ({"input": [user({"type": "input_text"})]}, "input[0].content[0].text"),
         ({"input": [user({**TEXT, "detail": "low"})]}, "input[0].content[0].detail"),
         ({"input": [user({**WRITTEN, "annotations": [{}]})]}, "input[0].content[0].annotations"),
+        ({"input": [user({**WRITTEN, "logprobs": {}})]}, "input[0].content[0].logprobs"),
         ({"instructions": 5}, "instructions"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"max_output_tokens": 10**6}, "max_output_tokens"),
@@ -125,3 +142,18 @@ def test_a_stored_response_is_looked_for_in_vain(client: Client, key: str) -> No
 def test_refused_requests_are_counted_in_the_usage_of_the_key(call: Any) -> None:
     refused(call("responses", input=[]), 400)
     assert DailyUsage.objects.get().invalid == 1
+
+
+@given(INPUTS)
+def test_any_input_is_read_or_refused_with_a_path(data: Any) -> None:
+    try:
+        messages = InputField().run_validation(data)
+    except ValidationError as error:
+        for mistake in field_errors(error.detail, "input"):
+            assert mistake.field.startswith("input")
+            assert mistake.detail
+    else:
+        assert messages
+        for message in messages:
+            assert message["role"] in ROLES
+            assert isinstance(message["content"], str)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.contrib.staticfiles import finders
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 IMPORT = re.compile(r'from "\./([a-z_]+\.js)"')
 
@@ -28,7 +28,7 @@ def test_it_needs_neither_a_key_nor_the_database_nor_a_loaded_model(client: Clie
     assert '<a href="/admin/">' in text
 
 
-def test_it_names_the_model_as_requests_have_to(client: Client, settings: SettingsWrapper) -> None:
+def test_it_names_the_model_as_requests_have_to(client: Client, settings: Settings) -> None:
     settings.LLM_MODEL = "./some/folder/<b>&model"
     text = page(client)
     assert 'data-model="&lt;b&gt;&amp;model"' in text
@@ -36,9 +36,7 @@ def test_it_names_the_model_as_requests_have_to(client: Client, settings: Settin
     assert "some/folder" not in text
 
 
-def test_it_proposes_no_more_tokens_than_the_service_allows(
-    client: Client, settings: SettingsWrapper
-) -> None:
+def test_it_proposes_no_more_tokens_than_the_service_allows(client: Client, settings: Settings) -> None:
     [field] = re.findall(r'<input id="max_tokens"[^>]*>', page(client))
     assert 'value="256"' in field
     settings.LLM_MAX_NEW_TOKENS = 40

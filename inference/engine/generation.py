@@ -52,6 +52,16 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] = ()
     prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
 
+    def as_event(self) -> Event:
+        """The one event of a text that comes whole."""
+        return Event(
+            text=self.text,
+            token_ids=self.token_ids,
+            logprobs=self.logprobs,
+            prompt_logprobs=self.prompt_logprobs,
+            finish_reason=self.finish_reason,
+        )
+
 
 class Generation:
     """A submitted request as its client sees it: its events, its result, and the way to cancel it.

@@ -101,6 +101,10 @@ class PreparedRequest:
         return self.prompt_tokens + self.request.max_new_tokens
 
     def choice(self, index: int) -> "PreparedRequest":
-        """The same request for one of several texts: it draws with the seed plus `index`."""
+        """The same request for one of several texts: it draws with the seed plus `index`.
+
+        Only the first scores the prompt.
+        """
         sampling = replace(self.request.sampling, seed=self.request.sampling.seed + index)
-        return replace(self, request=replace(self.request, sampling=sampling))
+        scores = None if index else self.request.prompt_logprobs
+        return replace(self, request=replace(self.request, sampling=sampling, prompt_logprobs=scores))

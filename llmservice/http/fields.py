@@ -208,9 +208,9 @@ class StrictFloatFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[n
 
 
 class StrictCharFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Shows in the OpenAPI document that a text has no NUL character."""
+    """Shows in the OpenAPI document that a text has no NUL character, and whether it may be empty."""
 
     target_class = StrictCharField
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        return dict(TEXT_SCHEMA)
+        return dict(TEXT_SCHEMA) if self.target.allow_blank else {**TEXT_SCHEMA, "minLength": 1}

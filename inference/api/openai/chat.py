@@ -12,13 +12,14 @@ from accounts.models import Scope
 from inference.api.openai import answer
 from inference.api.openai import chat_schema as schema
 from inference.api.openai.conversation import conversation_request
-from inference.api.openai.logprobs import chat_logprobs
+from inference.api.openai.logprobs import ChatLogprobs, check_size
 from inference.api.openai.messages import MessagesField
 from inference.api.openai.sampling import ChoicesSerializer, MaxTokensField, check_number
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
 from inference.api.served_model import SERVED_MODEL
 from inference.api.stream_schema import events
+from inference.engine.backend import Backend
 from inference.engine.generation import Completion, Event
 from inference.engine.logprobs import MOST_ALTERNATIVES
 from inference.metering import Metered
@@ -47,6 +48,9 @@ class ChatRequestSerializer(ChoicesSerializer):
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["top_logprobs"] is not None and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
+        older, newer = fields["max_tokens"], fields["max_completion_tokens"]
+        if older is not None and newer not in {None, older}:
+            raise serializers.ValidationError({"max_tokens": "Must not differ from `max_completion_tokens`."})
         return super().validate(fields)
 
 
@@ -92,7 +96,7 @@ class ChatCompletionsView(OpenAIView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         fields, backend = validated(ChatRequestSerializer(data=request.data), self.key)
-        asked = conversation_request(
+        prepared = conversation_request(
             fields["messages"],
             fields,
             backend=backend,
@@ -102,26 +106,29 @@ class ChatCompletionsView(OpenAIView):
         )
         choices = fields["n"] or 1
         check_number(choices)
-        metered = Metered(key=self.key, backend=backend, requests=[asked], choices=choices).admit()
+        check_size((prepared.request.logprobs, choices * prepared.request.max_new_tokens))
+        metered = Metered(key=self.key, backend=backend, requests=[prepared], choices=choices).admit()
         envelope = answer.Envelope(
             kind=schema.KIND, chunk_kind=schema.CHUNK_KIND, id_prefix="chatcmpl", backend=backend
         )
-        return answer.respond(request, fields, metered, envelope, Messages(fields))
+        return answer.respond(request, fields, metered, envelope, Messages(fields, backend))
 
 
 class Messages:
     """The choices of one request, whole or as they grow."""
 
-    def __init__(self, fields: dict[str, Any]) -> None:
-        self._logprobs = bool(fields["logprobs"])
+    def __init__(self, fields: dict[str, Any], backend: Backend) -> None:
+        number = (fields["n"] or 1) if fields["logprobs"] else 0
+        self._logprobs = [ChatLogprobs(backend) for _ in range(number)]
         self._ids = bool(fields["return_token_ids"])
         self._begun: set[int] = set()
 
     def choice(self, index: int, completion: Completion) -> answer.Choice:
+        event = completion.as_event()
         return {
             "index": index,
             "message": {"role": "assistant", "content": completion.text, "refusal": None},
-            "logprobs": chat_logprobs(completion.logprobs) if self._logprobs else None,
+            "logprobs": self._logprobs[index].of(event) if self._logprobs else None,
             "finish_reason": completion.finish_reason,
             **({"token_ids": list(completion.token_ids)} if self._ids else {}),
         }
@@ -130,8 +137,8 @@ class Messages:
         if index not in self._begun:
             self._begun.add(index)
             yield self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
-        logprobs = chat_logprobs(event.logprobs) if self._logprobs and event.logprobs else None
-        if event.text or logprobs or (self._ids and event.token_ids):
+        logprobs = self._logprobs[index].of(event) if self._logprobs else None
+        if event.text or (logprobs and logprobs["content"]) or (self._ids and event.token_ids):
             ids = {"token_ids": list(event.token_ids)} if self._ids else {}
             yield {**self._chunk(index, {"content": event.text}), "logprobs": logprobs, **ids}
         if event.finish_reason:

@@ -1,4 +1,4 @@
-"""A conversation, and how to continue it, as a request to the backend."""
+"""A conversation, and how to continue it, as a request that the backend has prepared."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +9,7 @@ from django.conf import settings
 from inference.api.openai.messages import as_chat
 from inference.api.openai.sampling import generation_requests
 from inference.engine.backend import Backend
-from inference.engine.request import GenerationRequest
+from inference.engine.request import PreparedRequest
 
 
 def conversation_request(
@@ -20,7 +20,7 @@ def conversation_request(
     max_new_tokens: int | None,
     logprobs: int | None,
     owner: str,
-) -> GenerationRequest:
+) -> PreparedRequest:
     """The request of a body; it continues the last message if that is the assistant's.
 
     Args:
@@ -37,7 +37,8 @@ def conversation_request(
         logprobs=logprobs,
         owner=owner,
     )
+    prepared = backend.prepare(request)
     if max_new_tokens is not None:
-        return request
-    rest = backend.context_length - backend.prepare(request).prompt_tokens
-    return replace(request, max_new_tokens=min(settings.LLM_MAX_NEW_TOKENS, rest))
+        return prepared
+    most = min(settings.LLM_MAX_NEW_TOKENS, backend.context_length - prepared.prompt_tokens)
+    return replace(prepared, request=replace(prepared.request, max_new_tokens=most))

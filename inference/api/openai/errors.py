@@ -6,9 +6,11 @@ from typing import Any
 from django.http import HttpResponse, JsonResponse
 from rest_framework.exceptions import AuthenticationFailed
 
-from accounts.codes import TOKENS_LIMIT
 from inference.engine.errors import PromptTooLong
 from llmservice.http import openai_error, problems
+
+NOT_WORTH_A_RETRY = {"tokens_limit", "time_limit"}
+"""The official clients repeat what fails with their statuses, in vain or at the cost of another attempt."""
 
 
 class ModelNotFound(Exception):
@@ -39,8 +41,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     headers = {name: value for name, value in answer.headers.items() if name != "Content-Type"}
     if challenge := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
-    if problem.code is TOKENS_LIMIT:
-        headers["X-Should-Retry"] = "false"  # the official clients would wait in vain
+    if problem.code.name in NOT_WORTH_A_RETRY:
+        headers["X-Should-Retry"] = "false"
     refused = isinstance(exc, AuthenticationFailed)
     status = 401 if refused else openai_error.status_of(problem.code)
     message, param = problem.detail, problem.field_name or getattr(exc, "field", None)

@@ -58,7 +58,12 @@ class StreamOptionsSerializer(StrictSerializer):
     """What a stream has beside the text."""
 
     include_usage = StrictBooleanField(
-        default=False, help_text="Send the usage in one more chunk before the end of the stream."
+        default=None,
+        allow_null=True,
+        help_text="Send the usage in one more chunk before the end of the stream.",
+    )
+    continuous_usage_stats = StrictBooleanField(
+        default=False, help_text="Send the usage so far in each chunk, as load generators ask for it."
     )
 
 
@@ -104,6 +109,7 @@ class SamplingSerializer(StrictSerializer):
     user = StrictCharField(
         default=None,
         allow_null=True,
+        allow_blank=True,
         max_length=256,
         help_text="Accepted for compatibility; it has no effect.",
     )

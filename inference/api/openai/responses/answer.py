@@ -2,14 +2,13 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.api.openai.logprobs import chat_logprobs
+from inference.api.openai.logprobs import ChatLogprobs
 from inference.engine.backend import Backend
 from inference.engine.generation import Completion
-from inference.engine.logprobs import TokenLogprobs
 
 ENDED = {"stop": "completed", "length": "incomplete"}
 """The status of a response for the reason why its text ends."""
@@ -35,18 +34,21 @@ class Answer:
     item_id: str = field(default_factory=lambda: f"msg_{_number()}")
 
     def begun(self) -> dict[str, Any]:
+        """The response before its text."""
         return self._response("in_progress")
 
     def ended(self, completion: Completion, usage: Mapping[str, int]) -> dict[str, Any]:
-        """Args:
-        usage: as `Metered.usage`.
-        """
+        """The response with its text; `usage` is that of `Metered`."""
         status = ENDED[completion.finish_reason]
         return self._response(
             status,
             completed_at=int(time.time()) if status == "completed" else None,
             incomplete_details={"reason": "max_output_tokens"} if status == "incomplete" else None,
-            output=[self.item(status, [self.part(completion.text, completion.logprobs)])],
+            output=[
+                self.item(
+                    status, [self.part(completion.text, self.logprobs().of(completion.as_event())["content"])]
+                )
+            ],
             usage={
                 "input_tokens": usage["prompt_tokens"],
                 "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -57,6 +59,7 @@ class Answer:
         )
 
     def failed(self, message: str) -> dict[str, Any]:
+        """The response of a stream whose text has failed."""
         return self._response("failed", error={"code": "server_error", "message": message})
 
     def item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
@@ -69,13 +72,13 @@ class Answer:
             "content": content,
         }
 
-    def part(self, text: str, tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
+    def part(self, text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
         """The one part of the message."""
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": self.logprobs(tokens)}
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
-    def logprobs(self, tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = chat_logprobs(tokens)["content"]
-        return entries
+    def logprobs(self) -> ChatLogprobs:
+        """Those of its text, to be read from the first event on."""
+        return ChatLogprobs(self.backend)
 
     def _response(self, status: str, **more: Any) -> dict[str, Any]:
         """The object with all its fields; `more` replaces those that depend on how far it is."""
@@ -95,7 +98,6 @@ class Answer:
             "model": self.backend.model_name,
             "system_fingerprint": self.backend.fingerprint,
             "output": [],
-            "usage": None,
             "instructions": given["instructions"],
             "max_output_tokens": given["max_output_tokens"],
             "metadata": or_default("metadata", {}),
@@ -112,8 +114,9 @@ class Answer:
             "background": False,
             "previous_response_id": None,
             "reasoning": {"effort": None, "summary": None},
-            "user": given["user"],
             "safety_identifier": given["safety_identifier"],
             "prompt_cache_key": given["prompt_cache_key"],
+            # OpenAI's document has no null for it.
+            **({} if given["user"] is None else {"user": given["user"]}),
             **more,
         }

@@ -25,6 +25,7 @@ class ResponseEvents:
         self._answer = answer
         self._metered = metered
         self._numbers = count()
+        self._logprobs = answer.logprobs()
         self._begun = False
 
     def stream(self, request: Request) -> EventStream:
@@ -46,12 +47,13 @@ class ResponseEvents:
         if not self._begun:
             self._begun = True
             yield self._of_item("response.output_item.added", item=self._answer.item("in_progress", []))
-            yield self._of_part("response.content_part.added", part=self._answer.part("", ()))
-        if event.text or event.logprobs:
+            yield self._of_part("response.content_part.added", part=self._answer.part("", []))
+        logprobs = self._logprobs.of(event)["content"]
+        if event.text or logprobs:
             yield self._of_part(
                 "response.output_text.delta",
                 delta=event.text,
-                logprobs=self._answer.logprobs(event.logprobs),
+                logprobs=logprobs,
             )
 
     def _last(self) -> Iterator[bytes]:

@@ -23,14 +23,25 @@ Message = dict[str, str]
 T = TypeVar("T")
 
 _PART_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "type": {"type": "string", "enum": list(PARTS)},
-        "text": {"type": "string"},
-        "annotations": {"type": "array", "maxItems": 0, "items": {}},
-        "logprobs": {"type": "array", "items": {"type": "object"}},
-    },
-    "required": ["type", "text"],
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {"type": {"type": "string", "enum": ["input_text"]}, "text": {"type": "string"}},
+            "required": ["type", "text"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "enum": ["output_text"]},
+                "text": {"type": "string"},
+                "annotations": {"type": "array", "maxItems": 0, "items": {}},
+                "logprobs": {"type": "array", "items": {"type": "object"}},
+            },
+            "required": ["type", "text"],
+            "additionalProperties": False,
+        },
+    ]
 }
 _ITEM_SCHEMA = {
     "type": "object",
@@ -42,6 +53,7 @@ _ITEM_SCHEMA = {
         "status": {"type": "string", "enum": list(STATUSES)},
     },
     "required": ["role", "content"],
+    "additionalProperties": False,
 }
 
 
@@ -133,8 +145,10 @@ def _text(part: Any) -> str:
     _check_names(part, {"type", "text", *PARTS[kind]})
     if not isinstance(part.get("text"), str):
         _refuse({"text": ["Must be a string."]})
-    if part.get("annotations"):
+    if part.get("annotations") not in (None, []):
         _refuse({"annotations": ["This service does not support annotations: send an empty list."]})
+    if not isinstance(part.get("logprobs"), list | None):
+        _refuse({"logprobs": ["Must be a list."]})
     return str(part["text"])
 
 

@@ -85,7 +85,6 @@ RESPONSE = OpenApiExample(
         "background": False,
         "previous_response_id": None,
         "reasoning": {"effort": None, "summary": None},
-        "user": None,
         "safety_identifier": None,
         "prompt_cache_key": None,
     },
@@ -200,6 +199,6 @@ class ResponseSerializer(serializers.Serializer[Any]):
     background = serializers.BooleanField(help_text="Always false.")
     previous_response_id = serializers.CharField(allow_null=True, help_text="Always null.")
     reasoning = ResponseReasoningSerializer(help_text="How the model reasons.")
-    user = serializers.CharField(allow_null=True, help_text="As in the request.")
+    user = serializers.CharField(required=False, help_text="As in the request.")
     safety_identifier = serializers.CharField(allow_null=True, help_text="As in the request.")
     prompt_cache_key = serializers.CharField(allow_null=True, help_text="As in the request.")

@@ -51,7 +51,7 @@ class ResponsesView(OpenAIView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         fields, backend = validated(ResponseRequestSerializer(data=request.data), self.key)
-        asked = conversation_request(
+        prepared = conversation_request(
             _conversation(fields["instructions"], fields["input"]),
             fields,
             backend=backend,
@@ -59,7 +59,7 @@ class ResponsesView(OpenAIView):
             logprobs=(fields["top_logprobs"] or 0) if fields["include"] else None,
             owner=str(self.key.pk),
         )
-        metered = Metered(key=self.key, backend=backend, requests=[asked]).admit()
+        metered = Metered(key=self.key, backend=backend, requests=[prepared]).admit()
         answer = Answer(fields=fields, backend=backend)
         if fields["stream"]:
             return ResponseEvents(answer, metered).stream(request).response()

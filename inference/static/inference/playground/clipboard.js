@@ -3,15 +3,13 @@
 const SAID_FOR_MS = 2000;
 
 /**
- * @param {HTMLButtonElement} button
+ * @param {HTMLButtonElement} button Its label is “Copy”.
  * @param {string} text
  * @param {Element} shown Where the text stands on the page: it is selected if the browser does not let the page copy.
  */
 export async function copyFor(button, text, shown) {
-  const label = button.dataset.label ?? button.textContent ?? "";
-  button.dataset.label = label;
   button.textContent = (await copied(text, shown)) ? "Copied" : "Press Ctrl+C";
-  setTimeout(() => { button.textContent = label; }, SAID_FOR_MS);
+  setTimeout(() => { button.textContent = "Copy"; }, SAID_FOR_MS);
 }
 
 /** @param {string} text @param {Element} shown */

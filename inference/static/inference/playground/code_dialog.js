@@ -16,6 +16,7 @@ export function setUpCodeDialog(currentRequest) {
 
   function show() {
     const chosen = /** @type {HTMLInputElement} */ (languages.querySelector(":checked"));
+    copy.textContent = "Copy";
     if (request) shown.textContent = SNIPPETS[chosen.value](request, location.origin);
   }
   languages.addEventListener("change", show);
@@ -26,8 +27,5 @@ export function setUpCodeDialog(currentRequest) {
     dialog.showModal();
   });
   document.getElementById("code-close")?.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close(); // outside of its content
-  });
   copy.addEventListener("click", () => copyFor(copy, shown.textContent ?? "", shown));
 }

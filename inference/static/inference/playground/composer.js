@@ -32,12 +32,9 @@ export class Composer {
       event.preventDefault();
       send();
     });
-    this.#stop.addEventListener("click", () => {
-      stop();
-      this.focus();
-    });
+    this.#stop.addEventListener("click", stop);
     document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && !document.querySelector("dialog[open]")) stop();
+      if (event.key === "Escape" && !event.isComposing && !document.querySelector("dialog[open]")) stop();
     });
   }
 
@@ -64,16 +61,19 @@ export class Composer {
 
   /** @param {boolean} generating */
   showGenerating(generating) {
-    const focused = document.activeElement === this.#send || document.activeElement === this.#stop;
-    this.#send.hidden = generating;
-    this.#stop.hidden = !generating;
-    if (focused) (generating ? this.#stop : this.#send).focus();
+    const from = generating ? this.#send : this.#stop;
+    const to = generating ? this.#stop : this.#send;
+    // A button that disappears leaves the focus to the page's body: this one, or that of a replaced answer.
+    const moves = document.activeElement === from || (generating && document.activeElement === document.body);
+    from.hidden = true;
+    to.hidden = false;
+    if (moves) to.focus({ preventScroll: true });
   }
 
   /** Give a text back that could not be sent, before what has been written since. @param {Mode} mode @param {string} text */
   giveBack(mode, text) {
     const since = mode === this.#mode ? this.text : this.#drafts[mode];
-    const both = since && since !== text ? `${text}\n${since}` : text;
+    const both = since ? `${text}\n${since}` : text;
     this.#drafts[mode] = both;
     if (mode === this.#mode) this.text = both;
   }

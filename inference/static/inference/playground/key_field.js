@@ -2,6 +2,11 @@
 
 import { contextLength } from "./service.js";
 
+/** @typedef {import("./failures.js").ServiceError} ServiceError */
+
+/** Whether a failure says something about the key, and not about the service. @param {number | undefined} status */
+const isOfTheKey = (status) => status === 401 || status === 403;
+
 export class KeyField {
   #input;
   #note;
@@ -44,18 +49,20 @@ export class KeyField {
   async #try() {
     const key = this.value;
     if (!key) return;
-    let note;
+    let [text, kind] = ["", "good"];
     try {
-      note = [`Accepted. The model's context has ${(await contextLength(key)).toLocaleString("en")} tokens.`, "good"];
+      text = `Accepted. The model's context has ${(await contextLength(key)).toLocaleString("en")} tokens.`;
     } catch (error) {
-      note = [/** @type {Error} */ (error).message, "wrong"];
+      const { message, status } = /** @type {ServiceError} */ (error);
+      [text, kind] = [message, isOfTheKey(status) ? "wrong" : ""];
     }
-    if (key === this.value) this.#say(...note);
+    if (key === this.value) this.#say(text, kind);
   }
 
   /** @param {string | null} text @param {string} [kind] */
   #say(text, kind = "") {
-    this.#note.textContent = text;
+    // A live region speaks on each change, so nothing is set that is there already.
+    if (this.#note.textContent !== text) this.#note.textContent = text;
     this.#note.dataset.kind = kind;
     this.#input.setAttribute("aria-invalid", String(kind === "wrong"));
   }

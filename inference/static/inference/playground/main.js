@@ -50,7 +50,7 @@ function requestFor(text, turns) {
 
 function send() {
   if (running || !composer.text.trim()) return;
-  generateAnswer(composer.text, mode === "chat" ? transcripts.chat.turns : []);
+  generateAnswer({ question: composer.text, before: mode === "chat" ? transcripts.chat.turns : [], isNew: true });
 }
 
 function stop() {
@@ -59,21 +59,26 @@ function stop() {
 
 /** @param {Turn} turn */
 function regenerate(turn) {
-  if (!running) generateAnswer(turn.question, transcripts[mode].turns.filter((other) => other !== turn));
+  if (running) return;
+  const before = transcripts[mode].turns.filter((other) => other !== turn);
+  generateAnswer({ question: turn.question, before, isNew: false });
 }
 
 /**
- * Send the text after these turns and show the answer.
+ * Send the question after these turns and show the answer.
  *
- * @param {string} question
- * @param {Turn[]} before
+ * @param {object} options
+ * @param {string} options.question
+ * @param {Turn[]} options.before
+ * @param {boolean} options.isNew Whether it comes from the composer, or had an answer already.
  */
-async function generateAnswer(question, before) {
+async function generateAnswer({ question, before, isNew }) {
   failure.clear();
   settings.clearRefused();
   if (!settings.check()) return;
   if (!key.value) return key.demand();
   const asked = mode;
+  const isMessage = isNew && asked === "chat"; // a prompt stays in the composer
   const transcript = transcripts[asked];
   const shownBefore = transcript.turns;
   const request = requestFor(question, before);
@@ -81,7 +86,7 @@ async function generateAnswer(question, before) {
   const body = asked === "chat" ? new ChatText() : new ContinuedText(question);
   const turn = new Turn({ question, showQuestion: asked === "chat", model, body, regenerate });
   transcript.show([...before, turn]);
-  if (asked === "chat" && composer.text === question) composer.text = "";
+  if (isMessage) composer.text = "";
   composer.showGenerating(true);
   announce("Generating.");
   let ended = "";
@@ -95,12 +100,11 @@ async function generateAnswer(question, before) {
   }
   running = null;
   composer.showGenerating(false);
-  const cleared = !transcript.turns.includes(turn);
-  if (cleared) return;
+  if (!transcript.turns.includes(turn)) return; // cleared meanwhile
   if (ended && !turn.answer) {
     // Nothing has come of it: everything is as before, and the text can be sent again.
     transcript.show(shownBefore);
-    if (shownBefore.length === before.length) composer.giveBack(asked, question);
+    if (isMessage) composer.giveBack("chat", question);
   } else {
     transcript.following(() => turn.finish(ended));
   }
@@ -148,7 +152,6 @@ byId("clear").addEventListener("click", () => {
   stop();
   failure.clear();
   announce("Cleared.");
-  composer.focus();
 });
 for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", () => {

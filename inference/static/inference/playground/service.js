@@ -17,7 +17,7 @@ const NOT_IN_A_KEY = /[^\x21-\x7e]/;
  * @throws {ServiceError | ConnectionLost} or the reason of an aborted signal.
  */
 async function call(path, key, options = {}) {
-  if (NOT_IN_A_KEY.test(key)) throw new ServiceError("Invalid API key: it contains characters that no key has.");
+  if (NOT_IN_A_KEY.test(key)) throw new ServiceError("Invalid API key: it contains characters that no key has.", { status: 401 });
   const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   let response;
   try {

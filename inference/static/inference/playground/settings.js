@@ -5,6 +5,12 @@ const ESCAPES = new Map([["\\n", "\n"], ["\\r", "\r"], ["\\t", "\t"], ["\\\\", "
 /** @param {string} line */
 const unescaped = (line) => line.replace(/\\[nrt\\]/g, (found) => ESCAPES.get(found) ?? found);
 
+/** @param {Element} field */
+const descriptions = (field) => (field.getAttribute("aria-describedby") ?? "").split(" ").filter(Boolean);
+
+/** @param {Element} field @param {string[]} ids */
+const describedBy = (field, ids) => field.setAttribute("aria-describedby", ids.join(" "));
+
 export class Settings {
   #form;
   #system;
@@ -50,7 +56,7 @@ export class Settings {
     note.id = `${field.id}-refused`;
     note.textContent = message;
     field.setAttribute("aria-invalid", "true");
-    field.setAttribute("aria-errormessage", note.id);
+    describedBy(field, [...descriptions(field), note.id]);
     field.after(note);
     this.#reveal(field);
   }
@@ -61,10 +67,11 @@ export class Settings {
 
   /** @param {HTMLElement} field */
   #clear(field) {
-    if (!field.hasAttribute("aria-errormessage")) return;
-    document.getElementById(field.getAttribute("aria-errormessage") ?? "")?.remove();
+    const note = document.getElementById(`${field.id}-refused`);
+    if (!note) return;
+    note.remove();
     field.removeAttribute("aria-invalid");
-    field.removeAttribute("aria-errormessage");
+    describedBy(field, descriptions(field).filter((id) => id !== note.id));
   }
 
   /** @param {Element} field */

@@ -1,6 +1,6 @@
 // What the service does now, in the head of the page: kept up to date while somebody looks at the page.
 
-const READY_EVERY_MS = 15_000;
+const READY_EVERY_MS = 30_000;
 const OTHERWISE_EVERY_MS = 3_000;
 
 /** @typedef {{state: "ready" | "waiting" | "dead", words: string}} State */

@@ -36,6 +36,7 @@ export class Transcript {
 
   /** Make a change and stay at the end, if the reader is there. @param {() => void} change */
   following(change) {
+    if (this.#section.hidden) return change();
     const scrolling = this.#scrolling;
     const follows = scrolling.scrollHeight - scrolling.scrollTop - scrolling.clientHeight < NEAR;
     change();
