@@ -24,7 +24,7 @@ NATIVE := inference/engine/native
 CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)
 CLANG_FORMAT := $(VENV)/bin/clang-format
 
-.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial
+.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial fuzz clients
 
 help:
 	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
@@ -36,6 +36,8 @@ help:
 	@echo 'make check       lint, format, types, imports, missing migrations, deployment settings'
 	@echo 'make format      format the Python and C++ sources'
 	@echo 'make trial       try the service for minutes at a time (slow clients, ...); ARGS="--list" names the trials'
+	@echo 'make fuzz        try requests of all kinds on the real service for minutes; ARGS="--max-time 3600" goes to schemathesis'
+	@echo 'make clients     try what people use with OpenAI'"'"'s API on the service (lm-eval, LangChain, ...); ARGS="node" picks one'
 	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
 
 run: $(VENV)/.run $(VENV)/.native
@@ -99,6 +101,11 @@ bench: $(VENV)/.bench $(VENV)/.native $(patsubst %,var/bench/venv-%/.ready,$(PEE
 trial: $(VENV)/.run $(VENV)/.native
 	@$(PYTHON) -m benchmarks.trial $(ARGS)
 
+fuzz: $(VENV)/.dev $(VENV)/.native
+	@FUZZ_ARGS="$(or $(ARGS),--max-time 300)" $(PYTHON) -m pytest --capture no tests/e2e/test_fuzz.py
+clients: $(VENV)/.dev $(VENV)/.native var/clients/venv/.ready
+	@$(PYTHON) -m benchmarks.clients $(ARGS)
+
 # --- The virtual environment. A stamp is newer than the requirements that it installed.
 
 $(VENV)/.venv:
@@ -142,4 +149,18 @@ var/bench/venv-llama_cpp/.ready: $(VENV)/.venv requirements/bench-llama_cpp.txt
 	$(call say,'Building llama.cpp (cmake and a C++ compiler, ten minutes and more) ...')
 	@mkdir -p var/bench && $(PYTHON) -m venv $(@D)
 	@$(PEER_PIP) install -r requirements/bench-llama_cpp.txt | $(PROGRESS)
+	@touch $@
+
+# The clients see the packages of .venv, so that the large ones are there once; what they install has precedence.
+SITE_PACKAGES = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+OPENAI_NODE := openai@6.49.0
+
+var/clients/venv/.ready: $(VENV)/.dev requirements/clients.txt
+	$(call say,'Installing the clients (some minutes, about 700 MB) ...')
+	@rm -rf $(@D) && mkdir -p var/clients/node && $(PYTHON) -m venv $(@D)
+	@$(PYTHON) $(SITE_PACKAGES) > "$$($(@D)/bin/python $(SITE_PACKAGES))/service.pth"
+	@$(PEER_PIP) install -r requirements/clients.txt | $(PROGRESS)
+	@if command -v npm > /dev/null; then \
+		npm install --silent --no-audit --no-fund --prefix var/clients/node $(OPENAI_NODE); \
+	else echo 'npm is not installed: the client for Node.js is left out.'; fi
 	@touch $@

@@ -14,6 +14,9 @@ SCOPE_MISSING = Code("scope_missing", 403, "The API key lacks the scope that thi
 SECRET_NOT_NEWEST = Code("secret_not_newest", 409, "Only the newest secret of a key can rotate it.")
 KEY_CONFLICT = Code("key_conflict", 409, "The present state of the key does not allow the change.")
 EXCEEDS_DAY = Code("exceeds_day", 422, "The request may use more tokens than the key may use in a day.")
+EXCEEDS_MAX_TOKENS = Code(
+    "exceeds_max_tokens", 422, "The request asks for more new tokens than the key may request."
+)
 REQUESTS_LIMIT = Code("requests_limit", 429, "The key has made all its requests of the minute.")
 TOKENS_LIMIT = Code("tokens_limit", 429, "The key has used its tokens of the day.")
 CONCURRENCY_LIMIT = Code("concurrency_limit", 429, "The key has as many running requests as it may have.")
@@ -33,6 +36,7 @@ declare(
         SECRET_NOT_NEWEST,
         KEY_CONFLICT,
         EXCEEDS_DAY,
+        EXCEEDS_MAX_TOKENS,
         REQUESTS_LIMIT,
         TOKENS_LIMIT,
         CONCURRENCY_LIMIT,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from accounts.models import Scope
 from accounts.models.key import MAX_LIMIT, MAX_TOKENS_PER_DAY
 
-LIMITS = ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent")
+LIMITS = ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent", "max_tokens")
 
 
 def checked_limits(limits: Mapping[str, int | None]) -> dict[str, int | None]:
@@ -25,5 +25,5 @@ def checked_limits(limits: Mapping[str, int | None]) -> dict[str, int | None]:
 def checked_scopes(scopes: Collection[str]) -> list[str]:
     """Return the scopes in their canonical order. Raises `ValueError`, naming one that does not exist."""
     if unknown := set(scopes) - set(Scope.values):
-        raise ValueError(f"There is no scope “{min(unknown)}”; the scopes are {' and '.join(Scope.values)}.")
+        raise ValueError(f"There is no scope “{min(unknown)}”; the scopes are {', '.join(Scope.values)}.")
     return [scope for scope in Scope.values if scope in scopes]

@@ -9,31 +9,34 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.codes import SCOPE_MISSING
-from accounts.limits import admission, headers, settler
-from accounts.limits.policy import Limits
+from accounts.limits import admission, headers, refusals, settler
+from accounts.limits.policy import LimitExceeded, Limits
 from accounts.models import APIKey, Scope
 from llmservice.database import return_to_pool
 from llmservice.http.views import OwnMethodsView
 
 
 class HasScope(BasePermission):
-    """Permits keys that have the view's `scope`; every key if that is None."""
+    """Permits keys that have the view's `scope`."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         assert isinstance(view, KeyView)  # noqa: S101
         self.code = SCOPE_MISSING.name
         self.message = f"This API key may not be used for this request: it lacks the scope “{view.scope}”."
-        return view.scope is None or view.scope in view.key.scopes
+        return view.scope in view.key.scopes
 
 
 class KeyView(OwnMethodsView):
     """A view for keys with `scope`. Each of its answers reports the key's limits, refusals included.
 
     Attributes:
+        scope: what a key needs to call it.
         key: the key that called; set by authentication.
+        counts_refusals: whether requests that it refuses count against the key's limits and in its usage.
     """
 
-    scope: Scope | None
+    scope: Scope
+    counts_refusals = False
     permission_classes = [HasScope]
     key: APIKey
     _database_failed = False
@@ -44,6 +47,11 @@ class KeyView(OwnMethodsView):
         self.key = request.user
 
     def handle_exception(self, exc: Exception) -> Response:
+        if self.counts_refusals:
+            try:
+                refusals.count(exc, key=getattr(self, "key", None))
+            except LimitExceeded as exceeded:
+                exc = exceeded
         self._database_failed = isinstance(exc, DatabaseError | InterfaceError)
         return super().handle_exception(exc)
 

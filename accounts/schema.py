@@ -16,19 +16,23 @@ class APIKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
             "type": "apiKey",
             "in": "header",
             "name": HEADER,
-            "description": "A secret of the API key that you received from an administrator. Under `/v1`, "
-            "`Authorization: Bearer` takes it as well.",
+            "description": "A secret of the API key that you received from an administrator. Every operation "
+            "takes it in this header.",
         }
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The same scheme, so that `/docs` asks for the key once."""
+    """Either header will do."""
 
     target_class = "accounts.authentication.BearerAuthentication"
-    name: list[str] = []
+    name = "BearerAuth"
 
-    def get_security_requirement(self, auto_schema: Any) -> dict[str, list[Any]]:
-        return {APIKeyScheme.name: []}
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        return [{APIKeyScheme.name: []}, {self.name: []}]
 
-    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
-        return []
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The same secret, as OpenAI's clients send it; only under `/v1`.",
+        }

@@ -12,7 +12,7 @@ from accounts.events import Actor, address_of
 from accounts.key_views import KeyView
 from accounts.limits import admission, attempts
 from accounts.limits.attempts import Purpose
-from accounts.limits.policy import Limits
+from accounts.limits.policy import Limits, day_of
 from accounts.models import APIKeySecret, Outcome, Scope
 from accounts.serializers import (
     KeySerializer,
@@ -21,7 +21,7 @@ from accounts.serializers import (
     RevokeRequestSerializer,
     RotateRequestSerializer,
 )
-from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
+from llmservice.http.problem_schema import problems
 from llmservice.http.views import OwnMethodsView
 
 TAG = "Keys"
@@ -50,7 +50,6 @@ class OwnKeyView(KeyView):
             "Returns the key that sent the request: its state, its limits, what is left of them, and today's "
             "usage. Needs the scope `usage`; counts towards no limit."
         ),
-        parameters=[RETRY_AFTER, *RATE_LIMIT],
         responses={
             200: OpenApiResponse(
                 KeySerializer,
@@ -65,13 +64,14 @@ class OwnKeyView(KeyView):
                             "secret_expires_at": None,
                             "created_at": "2026-11-23T08:00:00Z",
                             "expires_at": None,
-                            "scopes": ["generate", "usage"],
+                            "scopes": ["generate", "models", "usage"],
                             "allowed_networks": ["10.0.0.0/8"],
                             "limits": {
                                 "requests_per_minute": 60,
                                 "burst": 60,
                                 "tokens_per_day": 100000,
                                 "max_concurrent": None,
+                                "max_tokens": 500,
                             },
                             "left": {"requests": 58, "tokens": 98700, "concurrent": None},
                             "today": {
@@ -80,6 +80,13 @@ class OwnKeyView(KeyView):
                                 "completion_tokens": 400,
                                 "reserved_tokens": 0,
                                 "requests": dict.fromkeys(Outcome.values, 0) | {"finished": 12},
+                                "endpoints": {
+                                    "/generate": {
+                                        "requests": 12,
+                                        "prompt_tokens": 900,
+                                        "completion_tokens": 400,
+                                    }
+                                },
                             },
                         },
                     )
@@ -93,6 +100,7 @@ class OwnKeyView(KeyView):
         assert isinstance(secret, APIKeySecret)  # noqa: S101
         limits, standing = Limits.of(key), admission.standing_of(key)
         today = admission.today(key, standing)
+        day = day_of(standing.now)
         rate = limits.rate
         return Response(
             {
@@ -109,6 +117,7 @@ class OwnKeyView(KeyView):
                     "burst": rate and rate.burst,
                     "tokens_per_day": limits.tokens_per_day,
                     "max_concurrent": limits.max_concurrent,
+                    "max_tokens": limits.max_tokens,
                 },
                 "left": {
                     "requests": rate and rate.left(standing.tat_us, now_us=standing.now_us),
@@ -116,11 +125,21 @@ class OwnKeyView(KeyView):
                     "concurrent": limits.slots_left(standing),
                 },
                 "today": {
-                    "day": today.day,
-                    "prompt_tokens": today.prompt_tokens,
-                    "completion_tokens": today.completion_tokens,
+                    "day": day,
+                    "prompt_tokens": sum(used.prompt_tokens for used in today),
+                    "completion_tokens": sum(used.completion_tokens for used in today),
                     "reserved_tokens": standing.reserved_tokens,
-                    "requests": {outcome: getattr(today, outcome) for outcome in Outcome.values},
+                    "requests": {
+                        outcome: sum(getattr(used, outcome) for used in today) for outcome in Outcome.values
+                    },
+                    "endpoints": {
+                        used.endpoint: {
+                            "requests": used.all_requests,
+                            "prompt_tokens": used.prompt_tokens,
+                            "completion_tokens": used.completion_tokens,
+                        }
+                        for used in today
+                    },
                 },
             }
         )
@@ -129,7 +148,7 @@ class OwnKeyView(KeyView):
 class RotateView(KeyView):
     """Adds a secret to the key that sends the request."""
 
-    scope = None
+    scope = Scope.ROTATE
 
     @extend_schema(
         operation_id="rotate_key",
@@ -138,9 +157,9 @@ class RotateView(KeyView):
         description=(
             "Adds a new secret to the key and returns it once. The secret that was sent keeps working for "
             "the grace period in the body; an empty body means one day. "
-            "Only the newest secret of a key can rotate it, and a key has at most two live secrets."
+            "Only the newest secret of a key can rotate it, and a key has at most two live secrets. "
+            "Needs the scope `rotate`."
         ),
-        parameters=[RETRY_AFTER, *RATE_LIMIT],
         request=OpenApiRequest(
             RotateRequestSerializer,
             examples=[OpenApiExample("A grace period of one hour", {"grace_s": 3600}, request_only=True)],
@@ -203,7 +222,6 @@ class RevokeView(OwnMethodsView):
             "the API. No API key is needed. The answer is the same whether or not the secret exists. "
             "If a key has no live secret left, an administrator has to rotate it."
         ),
-        parameters=[RETRY_AFTER],
         request=OpenApiRequest(
             RevokeRequestSerializer,
             examples=[OpenApiExample("A leaked secret", {"secret": EXAMPLE_SECRET}, request_only=True)],

@@ -29,6 +29,11 @@ class LimitsSerializer(serializers.Serializer[Any]):
         allow_null=True,
         help_text="Requests that may run or wait at the same time; null is unlimited.",
     )
+    max_tokens = serializers.IntegerField(
+        min_value=1,
+        allow_null=True,
+        help_text="The most new tokens that a request may ask for; null is unlimited.",
+    )
 
 
 class LeftSerializer(serializers.Serializer[Any]):
@@ -45,6 +50,12 @@ class LeftSerializer(serializers.Serializer[Any]):
     )
 
 
+class EndpointUsageSerializer(serializers.Serializer[Any]):
+    requests = serializers.IntegerField(min_value=0, help_text="Number of requests, of all outcomes.")
+    prompt_tokens = serializers.IntegerField(min_value=0, help_text="Tokens in prompts.")
+    completion_tokens = serializers.IntegerField(min_value=0, help_text="Generated tokens.")
+
+
 class TodaySerializer(serializers.Serializer[Any]):
     day = serializers.DateField(help_text="The day, in UTC.")
     prompt_tokens = serializers.IntegerField(min_value=0, help_text="Tokens in prompts.")
@@ -56,6 +67,9 @@ class TodaySerializer(serializers.Serializer[Any]):
     requests = serializers.DictField(
         child=serializers.IntegerField(min_value=0),
         help_text=f"Number of requests by outcome: {', '.join(Outcome.values)}.",
+    )
+    endpoints = serializers.DictField(
+        child=EndpointUsageSerializer(), help_text="The same day by the address that was used."
     )
 
 

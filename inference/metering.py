@@ -2,18 +2,21 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from django.conf import settings
 
+from accounts.limits import endpoint
 from accounts.limits.admission import Admission, admit
+from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
 from accounts.models import APIKey, Outcome
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
 from inference.engine.generation import Completion, Event, Generation, merged_events
-from inference.engine.request import GenerationRequest
+from inference.engine.request import GenerationRequest, PreparedRequest
 from llmservice.database import return_to_pool
 from llmservice.http import problems, request_record
 
@@ -30,7 +33,8 @@ class Metered:
 
     Args:
         key: whose limits and usage it is.
-        requests: one for each prompt.
+        requests: one for each prompt; what the backend has prepared already is not prepared again. Their new
+            tokens are capped at the key's `max_tokens`.
         choices: how many texts of each prompt, whose tokens count once. Text i draws with the seed plus i.
 
     Raises:
@@ -42,15 +46,27 @@ class Metered:
     """
 
     def __init__(
-        self, *, key: APIKey, backend: Backend, requests: Sequence[GenerationRequest], choices: int = 1
+        self,
+        *,
+        key: APIKey,
+        backend: Backend,
+        requests: Sequence[GenerationRequest | PreparedRequest],
+        choices: int = 1,
     ) -> None:
         self.generations: list[Generation] = []
         self._key = key
         self._backend = backend
         self._choices = choices
-        self._prompts = [backend.prepare(request) for request in requests]
+        self._prompts = [self._prompt(request) for request in requests]
         self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
+
+    def _prompt(self, request: GenerationRequest | PreparedRequest) -> PreparedRequest:
+        capped = Limits.of(self._key).capped
+        if isinstance(request, PreparedRequest):
+            asked = request.request
+            return replace(request, request=replace(asked, max_new_tokens=capped(asked.max_new_tokens)))
+        return self._backend.prepare(replace(request, max_new_tokens=capped(request.max_new_tokens)))
 
     @property
     def prompt_texts(self) -> list[str]:
@@ -59,6 +75,11 @@ class Metered:
             text if isinstance(text := prepared.request.prompt, str) else self._backend.prompt_text(prepared)
             for prepared in self._prompts
         ]
+
+    @property
+    def first_tokens(self) -> list[int]:
+        """The first token of each prompt."""
+        return [prepared.prompt_ids[0] for prepared in self._prompts]
 
     @property
     def prompt_tokens(self) -> int:
@@ -72,12 +93,15 @@ class Metered:
 
     @property
     def usage(self) -> dict[str, int]:
-        """What a client is told of its tokens; each prompt counts once."""
-        prompt_tokens, completion_tokens = self.prompt_tokens, self.completion_tokens
+        """What a client is told of its tokens so far; each prompt counts once."""
+        return self.usage_after(self.completion_tokens)
+
+    def usage_after(self, completion_tokens: int) -> dict[str, int]:
+        """What a client is told once it has received this many generated tokens."""
         return {
-            "prompt_tokens": prompt_tokens,
+            "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
+            "total_tokens": self.prompt_tokens + completion_tokens,
         }
 
     def admit(self) -> Self:
@@ -94,6 +118,7 @@ class Metered:
                 for prompt in self._prompts
             ),
             timeout_s=self._longest_s(),
+            endpoint=endpoint.current(),
         )
         return_to_pool()  # this request now waits for its text, and connections are few
         try:
@@ -139,8 +164,16 @@ class Metered:
             for first in range(0, len(self.generations), self._choices)
         )
         completion_tokens = self.completion_tokens
+        # How long a request took says nothing if it ended early.
+        finished = outcome is Outcome.FINISHED
         settle(
-            admission.settlement(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+            admission.settlement(
+                outcome,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                first_token_ms=self._first_token_ms() if finished else None,
+                total_ms=self._total_ms() if finished else None,
+            )
         )
         self._record(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
@@ -173,6 +206,16 @@ class Metered:
         for generation in self.generations:
             with suppress(EngineError, TimeoutError):
                 generation.result(timeout_s=LAST_STEP_S)
+
+    def _first_token_ms(self) -> int | None:
+        """Until the first token of any of the texts; None if no token was asked for."""
+        times = [one.first_token_s for one in self.generations if one.first_token_s is not None]
+        return round(1000 * min(times)) if times else None
+
+    def _total_ms(self) -> int | None:
+        """Until the end of the last text."""
+        times = [one.total_s for one in self.generations if one.total_s is not None]
+        return round(1000 * max(times)) if times else None
 
     def _longest_s(self) -> float:
         """The seconds after which all requests have ended."""

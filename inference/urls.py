@@ -5,6 +5,8 @@ from inference.api.health import HealthView, ReadyView
 from inference.api.openai.chat import ChatCompletionsView
 from inference.api.openai.completions import CompletionsView
 from inference.api.openai.models import ModelsView, ModelView
+from inference.api.openai.responses.view import ResponsesView, StoredResponseView
+from inference.api.openai.tokens import DetokenizeView, TokenizeView
 from inference.api.playground import PlaygroundView
 
 urlpatterns = [
@@ -16,4 +18,8 @@ urlpatterns = [
     path("v1/models/<path:name>", ModelView.as_view(), name="openai-model"),
     path("v1/completions", CompletionsView.as_view(), name="openai-completions"),
     path("v1/chat/completions", ChatCompletionsView.as_view(), name="openai-chat"),
+    path("tokenize", TokenizeView.as_view(), name="openai-tokenize"),
+    path("detokenize", DetokenizeView.as_view(), name="openai-detokenize"),
+    path("v1/responses", ResponsesView.as_view(), name="openai-responses"),
+    path("v1/responses/<str:response_id>", StoredResponseView.as_view(), name="openai-stored-response"),
 ]

@@ -7,43 +7,24 @@ and `docs/settings.md` and the list in `docker-compose.yml` are held against the
 
 # ruff: noqa: RUF009 (`setting` makes a dataclass field)
 
-import difflib
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
-
-from django.core.exceptions import ImproperlyConfigured
+from typing import Literal
 
 from inference.engine.config import Device, EngineConfig, KVCacheDtype, Quantization
-from llmservice.variable import Variable, setting
+from llmservice.cors import check_origin
+from llmservice.variable import Topic, setting
+from llmservice.variable_set import VariableSet
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEFAULT_API_KEY = "mysecurekey123"
 DEFAULT_MODEL = "openai-community/gpt2-medium"
 
 
-class Topic(StrEnum):
-    """The groups of the table in `docs/settings.md`, in its order."""
-
-    MODEL = "Model"
-    CAPACITY = "Capacity"
-    SERVER = "Server"
-    STORAGE = "Database and files"
-    SECRETS = "Keys and accounts"
-    LIMITS = "Limits of API keys"
-    PROXY = "HTTPS and proxies"
-    LOGS = "Logs and metrics"
-
-
 @dataclass(frozen=True, kw_only=True)
-class Environment:
-    """The values of all settings. A field's variable is its name in upper case.
-
-    An empty variable counts as unset, so `API_KEY=${API_KEY:-}` means the default.
-    """
+class Environment(VariableSet):
+    """The values of all settings."""
 
     # --- Model
     llm_model: str = setting(
@@ -222,6 +203,13 @@ class Environment:
         at_least=0,
         at_most=1_000_000,
     )
+    llm_key_max_tokens: int = setting(
+        Topic.LIMITS,
+        0,
+        "Most new tokens that a request of such a key may ask for; 0 is unlimited.",
+        at_least=0,
+        at_most=1_000_000,
+    )
     llm_failures_per_minute: int = setting(
         Topic.LIMITS,
         30,
@@ -265,6 +253,13 @@ class Environment:
         "Origins such as `https://llm.example` that may post to the admin. Needed only if a proxy changes "
         "the `Host` header.",
     )
+    cors_allowed_origins: tuple[str, ...] = setting(
+        Topic.PROXY,
+        (),
+        "Origins such as `https://app.example` whose web pages may call the API from a browser (CORS). If "
+        "unset, none may.",
+        check_item=check_origin,
+    )
 
     # --- Logs and metrics
     log_format: Literal["text", "json"] = setting(
@@ -277,31 +272,3 @@ class Environment:
         "Bearer token that `/metrics` requires. If unset, `/metrics` answers only this machine.",
         secret=True,
     )
-
-    @classmethod
-    def variables(cls) -> dict[str, Variable]:
-        """The declarations by the variable's name, in the order of declaration."""
-        return {variable.name: variable for variable in map(Variable.of, fields(cls))}
-
-    @classmethod
-    def read(cls, environ: Mapping[str, str]) -> Self:
-        """The settings in `environ`.
-
-        Raises:
-            ImproperlyConfigured: a value has the wrong type or is out of bounds, or a variable `LLM_…` does
-                not exist; the message is one sentence that names the variable.
-        """
-        variables = cls.variables()
-        for name in sorted(environ):
-            if name.startswith("LLM_") and name not in variables:
-                close = difflib.get_close_matches(name, variables, n=1)
-                known = ", ".join(sorted(name for name in variables if name.startswith("LLM_")))
-                hint = f"did you mean {close[0]}?" if close else f"remove it, or use one of {known}."
-                raise ImproperlyConfigured(f"{name} is not a setting of this service: {hint}")
-        given = {name: text for name in variables if (text := environ.get(name, "").strip())}
-        values: dict[str, Any] = {name.lower(): variables[name].parse(text) for name, text in given.items()}
-        return cls(**values)
-
-    def by_variable(self) -> dict[str, Any]:
-        """Every value by its variable's name."""
-        return {name: getattr(self, name.lower()) for name in self.variables()}

@@ -7,11 +7,13 @@ from llmservice import __version__
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "llmservice",
+    "OAS_VERSION": "3.1.1",
     "VERSION": __version__,
     "DESCRIPTION": (
         "Text generation with a language model, over HTTP, for holders of an API key.\n\n"
         "Press **Authorize**, enter your API key, then open **POST /generate** and press **Execute**.\n\n"
-        "Errors are problem documents (RFC 9457, `application/problem+json`); `detail` states the reason."
+        "Errors are problem documents (RFC 9457, `application/problem+json`); `detail` states the reason. "
+        "Under `/v1`, they are OpenAI's error objects."
     ),
     "TAGS": [
         {"name": "Generation", "description": "Text generation; requires an API key."},
@@ -27,6 +29,11 @@ SPECTACULAR_SETTINGS = {
             "name": "Service",
             "description": "State of the service, for probes and load balancers; requires no key.",
         },
+    ],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "llmservice.http.schema_headers.describe_headers",
+        "inference.api.served_model.name_served_model",
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SERVE_INCLUDE_SCHEMA": False,

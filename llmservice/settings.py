@@ -5,7 +5,7 @@ import hmac
 import os
 from datetime import timedelta
 
-from llmservice import database, logs, openapi
+from llmservice import cors, database, logs, openapi
 from llmservice.environment import BASE_DIR, Environment
 from llmservice.secret_key import load_or_create_secret_key
 
@@ -41,13 +41,15 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "axes",
+    "corsheaders",
     "accounts",
     "inference",
 ]
 MIDDLEWARE = [
     "llmservice.proxies.TrustedProxiesMiddleware",
     "llmservice.request_log.RequestLogMiddleware",
-    "accounts.refused_requests.RefusedRequestsMiddleware",
+    # It answers a browser's preflight requests by itself, so those need no key.
+    *(["corsheaders.middleware.CorsMiddleware"] if ENVIRONMENT.cors_allowed_origins else []),
     "llmservice.content_security.ContentSecurityPolicyMiddleware",
     "llmservice.intake.IntakeMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -98,6 +100,10 @@ SECURE_HSTS_SECONDS = ENVIRONMENT.hsts_seconds if ENVIRONMENT.https else 0
 # Probes and Prometheus bypass the proxy.
 SECURE_REDIRECT_EXEMPT = ["^health$", "^ready$", "^metrics$"]
 CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.csrf_trusted_origins)
+CORS_URLS_REGEX = cors.PATHS
+CORS_ALLOW_METHODS = cors.METHODS
+CORS_ALLOW_HEADERS = cors.REQUEST_HEADERS
+CORS_EXPOSE_HEADERS = cors.ANSWER_HEADERS
 # HSTS for subdomains and preloading concern the whole domain, which is not this service's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_ENGINE = "llmservice.sessions"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -9,6 +10,19 @@ from django.core.exceptions import ImproperlyConfigured
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
+
+
+class Topic(StrEnum):
+    """The groups of the table in `docs/settings.md`, in its order."""
+
+    MODEL = "Model"
+    CAPACITY = "Capacity"
+    SERVER = "Server"
+    STORAGE = "Database and files"
+    SECRETS = "Keys and accounts"
+    LIMITS = "Limits of API keys"
+    PROXY = "HTTPS and proxies"
+    LOGS = "Logs and metrics"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +40,7 @@ class Variable:
 
     name: str
     default: object
-    topic: str
+    topic: Topic
     help: str
     choices: tuple[str, ...]
     at_least: float | None
@@ -98,7 +112,7 @@ class Variable:
 
 
 def setting(
-    topic: str,
+    topic: Topic,
     default: Any,
     help: str,
     *,

@@ -6,7 +6,7 @@ from typing import Any
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import APIKey
+from accounts.models import APIKey, Scope
 
 LIST = "/admin/accounts/apikey/"
 REASON = "As agreed"
@@ -17,12 +17,12 @@ def url(page: str, key: APIKey) -> str:
 
 
 def create(client: Client, **fields: Any) -> Any:
-    filled = {"name": "search", "scopes": ["generate", "usage"], "expiry": "never"}
+    filled = {"name": "search", "scopes": Scope.values, "expiry": "never"}
     return client.post(f"{LIST}add/", {**filled, **fields})
 
 
 def change(client: Client, key: APIKey, **fields: Any) -> Any:
-    given = {"name": key.name, "scopes": ["generate", "usage"], **fields}
+    given = {"name": key.name, "scopes": Scope.values, **fields}
     return client.post(url("change", key), given, follow=True)
 
 

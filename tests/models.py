@@ -127,8 +127,10 @@ def tiny_engine(
     return engine
 
 
-def save_tiny_model(folder: Path, *, shape: str = "gpt2") -> Path:
+def save_tiny_model(folder: Path, *, shape: str = "gpt2", chat_template: str | None = None) -> Path:
     """A folder that `LLM_MODEL` can name."""
     SHAPES[shape]().save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
     return folder

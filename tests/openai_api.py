@@ -20,6 +20,15 @@ def refused(response: Any, status: int) -> dict[str, Any]:
     return error
 
 
+def error_of(response: bytes) -> dict[str, Any]:
+    """Checks that a whole answer over HTTP is an error in OpenAI's form, and returns it."""
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head.lower()
+    error: dict[str, Any] = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
 def chunks(response: Any) -> list[dict[str, Any]]:
     assert response["Content-Type"] == "text/event-stream"
     lines = b"".join(response.streaming_content).decode().split("\n\n")

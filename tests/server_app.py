@@ -41,7 +41,7 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
             answer = Flood()
         case "/breaks":
             answer = breaks()
-        case "/fails":
+        case "/fails" | "/v1/fails":
             raise RuntimeError("at once")
         case "/injects":
             headers.append(("X-Forged", "a\r\nSet-Cookie: b"))

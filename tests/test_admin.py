@@ -245,10 +245,11 @@ def test_a_read_only_key_shows_its_expiry_with_the_zone_and_the_limits_that_appl
     services.revoke(key=key)
     shown = re.findall(r'<div class="readonly">([^<]*)</div>', text(admin_client.get(url("change", key))))
     assert "2099-01-31 12:00:00 UTC" in shown
-    assert shown[-4:] == [
+    assert shown[-5:] == [
         "90 (the service&#x27;s default)",
         "as many as per minute",
         "2,500,000",
+        "unlimited (the service&#x27;s default)",
         "unlimited (the service&#x27;s default)",
     ]
 

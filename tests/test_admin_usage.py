@@ -250,7 +250,7 @@ def test_the_csv_is_streamed(admin_client: Client) -> None:
         response: Any = admin_client.get(CSV)
         assert response.streaming
         first = next(iter(response.streaming_content))
-        assert first.startswith(b"day,key_id,key,owner,finished")
+        assert first.startswith(b"day,key_id,key,owner,endpoint,finished")
         assert not [query for query in captured.captured_queries if "accounts_dailyusage" in query["sql"]]
 
 

@@ -1,165 +1,18 @@
-"""Admission and settlement against a simple model, and each case separately; no test here sleeps."""
+"""Admission and settlement case by case; no test here sleeps."""
 
-from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from accounts import services
 from accounts.key_fields import LIMITS
 from accounts.limits import admission as admissions
-from accounts.limits.admission import SETTLE_TIME, Admission
-from accounts.limits.gcra import microseconds
-from accounts.limits.policy import LimitExceeded, Limits, NeverWithinLimit, day_of
+from accounts.limits.policy import Limits, NeverWithinLimit
 from accounts.models import APIKey, DailyUsage, Outcome, Reservation
-from tests.test_gcra import LeakyBucket
+from tests.admissions import DEADLINE, ENDS, NOON, admit, finish, new_key, refused, settle
 
 pytestmark = pytest.mark.django_db
-
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-TIMEOUT_S = 120
-DEADLINE = NOON + timedelta(seconds=TIMEOUT_S) + SETTLE_TIME
-ENDS = [Outcome.FINISHED, Outcome.FAILED, Outcome.CANCELLED, Outcome.TIMED_OUT, Outcome.OVERLOADED]
-
-
-def new_key(**limits: int | None) -> APIKey:
-    return services.create_key(name=f"key {APIKey.objects.count()}", limits=limits).key
-
-
-def admit(key: APIKey, tokens: int = 1, now: datetime = NOON) -> Admission:
-    return admissions.admit(key=key, tokens=tokens, timeout_s=TIMEOUT_S, now=now)
-
-
-def refused(key: APIKey, tokens: int = 1, now: datetime = NOON) -> LimitExceeded:
-    with pytest.raises(LimitExceeded) as refusal:
-        admit(key, tokens, now)
-    return refusal.value
-
-
-def finish(admission: Admission, used: int) -> bool:
-    return settle(admission, Outcome.FINISHED, prompt_tokens=1, completion_tokens=used - 1)
-
-
-def settle(admission: Admission, outcome: Outcome, *, prompt_tokens: int, completion_tokens: int) -> bool:
-    ended = admission.settlement(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-    return bool(admissions.settle([ended]))
-
-
-# The model
-
-
-@dataclass
-class Running:
-    tokens: int
-    day: Any
-    deadline: datetime
-
-
-class KeyMachine(RuleBasedStateMachine):
-    """A key with all limits, compared with the simplest model of its account: lists and sums."""
-
-    @initialize(
-        per_minute=st.sampled_from([1, 7, 60]),
-        burst=st.integers(1, 8),
-        tokens_per_day=st.integers(5, 60),
-        max_concurrent=st.integers(1, 4),
-    )
-    def begin(self, per_minute: int, burst: int, tokens_per_day: int, max_concurrent: int) -> None:
-        self.key = new_key(
-            requests_per_minute=per_minute,
-            burst=burst,
-            tokens_per_day=tokens_per_day,
-            max_concurrent=max_concurrent,
-        )
-        self.limits = Limits.of(self.key)
-        self.now = NOON + timedelta(hours=11, minutes=50)
-        assert self.limits.rate is not None
-        self.bucket = LeakyBucket(self.limits.rate)
-        self.bucket.at_us = microseconds(self.now)
-        self.running: dict[int, Running] = {}
-        self.lost: dict[int, Running] = {}
-        self.known: list[tuple[Admission, int]] = []
-        self.tokens: Counter[Any] = Counter()
-        self.outcomes: Counter[Any] = Counter()
-
-    @rule(tokens=st.integers(1, 30))
-    def ask(self, tokens: int) -> None:
-        assert self.limits.tokens_per_day is not None
-        assert self.limits.max_concurrent is not None
-        if tokens > self.limits.tokens_per_day:
-            with pytest.raises(NeverWithinLimit):
-                admit(self.key, tokens, self.now)
-            return
-        for number, request in list(self.running.items()):
-            if request.deadline <= self.now:
-                self.lost[number] = self.running.pop(number)
-                self.outcomes[request.day, Outcome.LOST] += 1
-        day = day_of(self.now)
-        held = sum(request.tokens for request in self.running.values() if request.day == day)
-        fits = (
-            self.tokens[day] + held + tokens <= self.limits.tokens_per_day
-            and len(self.running) < self.limits.max_concurrent
-        )
-        conforms = self.bucket.admits(microseconds(self.now))
-        if conforms and not fits:  # A request that another limit refuses does not count towards the rate.
-            self.bucket.level -= 1
-        if not (fits and conforms):
-            refused(self.key, tokens, self.now)
-            self.outcomes[day, Outcome.REFUSED] += 1
-            return
-        admission = admit(self.key, tokens, self.now)
-        deadline = self.now + timedelta(seconds=TIMEOUT_S) + SETTLE_TIME
-        self.running[admission.reservation_id] = Running(tokens, day, deadline)
-        self.known.append((admission, tokens))
-
-    @rule(data=st.data(), outcome=st.sampled_from(ENDS))
-    def settle(self, data: st.DataObject, outcome: Outcome) -> None:
-        """Settle any request ever admitted: running, already settled, or lost."""
-        if not self.known:
-            return
-        admission, reserved = data.draw(st.sampled_from(self.known))
-        used = 0 if outcome is Outcome.OVERLOADED else data.draw(st.integers(0, reserved))
-        counted = settle(admission, outcome, prompt_tokens=used // 2, completion_tokens=used - used // 2)
-        number = admission.reservation_id
-        assert counted == (number in self.running or number in self.lost)
-        if counted:
-            if (request := self.running.pop(number, None)) is None:
-                request = self.lost.pop(number)
-                self.outcomes[request.day, Outcome.LOST] -= 1
-            self.tokens[request.day] += used
-            self.outcomes[request.day, outcome] += 1
-
-    @rule(seconds=st.integers(0, 3) | st.integers(0, 400))
-    def wait(self, seconds: int) -> None:
-        self.now += timedelta(seconds=seconds)
-
-    @invariant()
-    def the_account_equals_the_model(self) -> None:
-        rows = {row.day: row for row in DailyUsage.objects.filter(key=self.key)}
-        days = set(rows) | set(self.tokens) | {day for day, _ in self.outcomes}
-        for day in days:
-            row = rows.get(day, DailyUsage())
-            assert row.tokens == self.tokens[day]
-            assert {o: getattr(row, o) for o in Outcome} == {o: self.outcomes[day, o] for o in Outcome}
-        ahead = [request for request in self.running.values() if request.deadline > self.now]
-        held = sum(request.tokens for request in ahead if request.day == day_of(self.now))
-        standing = admissions.standing_of(self.key, now=self.now)
-        assert (standing.running, standing.reserved_tokens) == (len(ahead), held)
-        assert standing.used_tokens == self.tokens[day_of(self.now)]
-
-
-def test_admission_and_settlement_match_the_model() -> None:
-    run_state_machine_as_test(
-        KeyMachine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
-    )
-
-
-# Single cases
 
 
 def test_settling_releases_the_reserved_tokens_that_were_not_used() -> None:
@@ -189,7 +42,6 @@ def test_each_outcome_is_counted_once_in_its_column(outcome: Outcome) -> None:
         ({"requests_per_minute": 7, "burst": 1}, True, 9),
         ({"requests_per_minute": 7, "burst": 1}, False, 9),
         ({"tokens_per_day": 10}, True, 12 * 3600),
-        ({"max_concurrent": 1}, False, TIMEOUT_S + 60),
         ({"requests_per_minute": 7, "burst": 1, "tokens_per_day": 10, "max_concurrent": 1}, True, 12 * 3600),
     ],
 )

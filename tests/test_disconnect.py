@@ -2,12 +2,19 @@
 
 import select
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
+from django.http import HttpRequest
 from gunicorn.config import Config
+from rest_framework.request import Request
 
+from inference.api.disconnect import CHECK_EVERY_S, results_for
+from inference.engine.errors import Cancelled, DeadlineExceeded
 from llmservice.server.connection import INTERIM, Connection
+from tests.engine_requests import finish, request, stepped_engine, submit
 
 
 @pytest.fixture
@@ -73,6 +80,37 @@ def test_a_client_that_has_closed_resets_the_connection_when_asked(
     poll = select.poll()
     poll.register(connection.socket, 0)
     assert poll.poll(10_000)[0][1] & (select.POLLHUP | select.POLLERR)
+
+
+def test_the_first_failure_is_reported_while_other_texts_still_run() -> None:
+    engine = stepped_engine()
+    first, second = (submit(engine, request(seed=seed)) for seed in range(2))
+    threading.Timer(0.05, lambda: second.finish(DeadlineExceeded(), now=0.0)).start()
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        results_for(Request(HttpRequest()), [first, second])
+    assert time.monotonic() - began < CHECK_EVERY_S
+    assert not first.done
+
+
+def test_the_texts_come_in_their_order() -> None:
+    engine = stepped_engine()
+    generations = [submit(engine, request(seed=seed, new=new)) for seed, new in enumerate((9, 3, 6))]
+    threading.Timer(0.05, lambda: finish(engine)).start()
+    texts = results_for(Request(HttpRequest()), generations)
+    assert [text.completion_tokens for text in texts] == [9, 3, 6]
+
+
+def test_all_texts_of_a_client_that_has_left_are_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.api.disconnect.CHECK_EVERY_S", 0.01)
+    engine = stepped_engine()
+    generations = [submit(engine, request()) for _ in range(2)]
+    threading.Timer(0.1, lambda: finish(engine)).start()
+    gone = HttpRequest()
+    gone.META["llmservice.client_gone"] = lambda: True
+    with pytest.raises(Cancelled):
+        results_for(Request(gone), generations)
+    assert all(generation.cancelled for generation in generations)
 
 
 def read(connection: Connection) -> None:

@@ -43,7 +43,7 @@ def test_the_readme_lists_every_endpoint_and_no_other() -> None:
     [section] = re.findall(r"^## Endpoints\n(.*?)^## ", README, flags=re.MULTILINE | re.DOTALL)
     listed = re.findall(r"`(?:[A-Z]+ )?(/[a-z0-9/{}]*)`", section)
     of_the_apps = {
-        f"/{route.pattern}".replace("<path:name>", "{id}")
+        re.sub(r"<\w+:\w+>", "{id}", f"/{route.pattern}")
         for app in (accounts.urls, inference.urls)
         for route in app.urlpatterns
     }

@@ -124,7 +124,7 @@ def test_too_many_concurrent_requests_give_429(client: Client) -> None:
     admission.admit(key=issued.key, tokens=1, timeout_s=60)
     response = generate(client, issued.plaintext)
     assert "1 request running" in problem(response, 429)["detail"]
-    assert 60 <= int(response["Retry-After"]) <= 120
+    assert 1 <= int(response["Retry-After"]) <= 30
 
 
 @pytest.mark.parametrize("body", ["{", {}, {"prompt": "word " * 500}])

@@ -24,11 +24,10 @@ from inference.engine.errors import (
 from inference.engine.generation import Generation
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.metering import Metered
+from tests.metering import PROMPT_TOKENS, account, request
 from tests.models import CONTEXT_LENGTH, tiny_engine
 
 pytestmark = pytest.mark.django_db
-
-PROMPT_TOKENS = 5
 
 
 class Clock:
@@ -63,15 +62,6 @@ def key() -> APIKey:
     return services.create_key(name="search", limits={"tokens_per_day": 10_000}).key
 
 
-def request(max_new_tokens: int = 20, timeout_s: float | None = None) -> GenerationRequest:
-    return GenerationRequest(
-        prompt=tuple(range(PROMPT_TOKENS)),
-        sampling=SamplingParams(do_sample=False),
-        max_new_tokens=max_new_tokens,
-        timeout_s=timeout_s,
-    )
-
-
 def steps(engine: Engine, count: int) -> None:
     for _ in range(count):
         assert engine.step()
@@ -88,16 +78,6 @@ def generate(key: APIKey, engine: Engine, meanwhile: Callable[[Generation], None
     with metered(key, engine, request(timeout_s=10)) as generation:
         meanwhile(generation)
         generation.result()
-
-
-def account() -> tuple[str, int, int]:
-    """The one outcome that is counted, with prompt and completion tokens; nothing is reserved any more."""
-    assert not Reservation.objects.exists()
-    row = DailyUsage.objects.get()
-    outcomes = ("finished", "failed", "cancelled", "timed_out", "overloaded", "refused", "lost")
-    [outcome] = [name for name in outcomes if getattr(row, name)]
-    assert getattr(row, outcome) == 1
-    return outcome, row.prompt_tokens, row.completion_tokens
 
 
 def test_a_finished_generation_costs_what_it_used_and_no_more_than_that(engine: Engine, key: APIKey) -> None:
@@ -269,41 +249,6 @@ def test_a_stream_that_nobody_read_is_accounted_for_by_how_it_ended(
     engine.step()
     one.close()
     assert account() == ("timed_out", PROMPT_TOKENS, 2)
-
-
-def test_a_stream_that_is_never_started_is_settled_when_it_is_closed(
-    running_engine: Engine, key: APIKey
-) -> None:
-    one = Metered(key=key, backend=running_engine, requests=[request(200)])
-    one.admit()
-    events = one.events()
-    for _ in range(3):
-        one.close()
-    assert one.generations[0].done
-    outcome, prompt_tokens, completion_tokens = account()
-    assert outcome in {"cancelled", "finished"}
-    generation = one.generations[0]
-    used = (generation.computed_prompt_tokens, generation.completion_tokens)
-    assert (prompt_tokens, completion_tokens) == used
-    events.close()
-    assert account() == (outcome, prompt_tokens, completion_tokens)
-
-
-def test_a_stream_that_its_client_leaves_is_cancelled(running_engine: Engine, key: APIKey) -> None:
-    one = Metered(key=key, backend=running_engine, requests=[request(200)])
-    one.admit()
-    events = one.events()
-    next(events)
-    events.close()
-    assert one.generations[0].done
-    assert account()[0] == "cancelled"
-
-
-def test_a_stream_that_is_read_to_its_end_is_settled_there(running_engine: Engine, key: APIKey) -> None:
-    one = Metered(key=key, backend=running_engine, requests=[request(5)])
-    one.admit()
-    assert sum(len(item[1].token_ids) for item in one.events() if item is not None) == 5
-    assert account() == ("finished", PROMPT_TOKENS, 5)
 
 
 def test_a_text_that_was_displaced_does_not_make_the_others_free(key: APIKey, clock: Clock) -> None:

@@ -36,6 +36,11 @@ def test_one_model_by_its_name(client: Client, key: str, chat_engine: Engine) ->
 def test_another_model_is_not_found(call: Any) -> None:
     error = refused(call("completions", prompt=PROMPT, model="gpt-4o"), 404)
     assert (error["param"], error["code"]) == ("model", "model_not_found")
+    assert DailyUsage.objects.get().invalid == 1
+
+
+def test_a_user_may_be_empty(call: Any) -> None:
+    assert call("completions", prompt=PROMPT, user="").status_code == 200
 
 
 def test_refused_requests_are_counted_in_the_usage_of_the_key(call: Any) -> None:
@@ -43,8 +48,8 @@ def test_refused_requests_are_counted_in_the_usage_of_the_key(call: Any) -> None
     refused(call("chat/completions", messages=[]), 400)
     APIKey.objects.update(disabled_at=timezone.now())
     refused(call("completions", prompt=PROMPT), 401)
-    used = DailyUsage.objects.get()
-    assert (used.invalid, used.forbidden, used.prompt_tokens) == (2, 1, 0)
+    used = DailyUsage.objects.order_by("endpoint").values_list("endpoint", "invalid", "forbidden")
+    assert list(used) == [("/v1/chat/completions", 1, 0), ("/v1/completions", 1, 1)]
 
 
 def test_used_up_tokens_are_not_worth_a_retry(call: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from inference.engine.engine import Engine
 from tests.models import CONTEXT_LENGTH, END_OF_TEXT
-from tests.openai_api import USER, chunks
+from tests.openai_api import USER, chunks, refused
 
 pytestmark = pytest.mark.django_db
 
@@ -50,9 +50,30 @@ def test_what_a_user_writes_is_never_a_control_token(call: Any, chat_engine: Eng
     assert answer["usage"]["prompt_tokens"] == len(f"<{message['role']}>{content}\n<assistant>")
 
 
-def test_the_fingerprint_is_that_of_the_backend(call: Any, chat_engine: Engine) -> None:
-    answer = call("chat/completions", messages=USER, max_tokens=1).json()
-    assert answer["system_fingerprint"] == chat_engine.fingerprint
+def test_the_fingerprint_is_that_of_the_backend(
+    call: Any, chat_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI's document lets it be absent, not null."""
+    assert "system_fingerprint" not in call("chat/completions", messages=USER, max_tokens=1).json()
+    monkeypatch.setattr(chat_engine, "fingerprint", "fp_1")
+    for path, body in (("completions", {"prompt": "a"}), ("chat/completions", {"messages": USER})):
+        assert call(path, **body, max_tokens=1).json()["system_fingerprint"] == "fp_1"
+        streamed = chunks(call(path, **body, max_tokens=1, stream=True))
+        assert {chunk["system_fingerprint"] for chunk in streamed} == {"fp_1"}
+
+
+def test_a_prompt_is_tokenised_once(call: Any, chat_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+    prepare = chat_engine.prepare
+
+    def counted(request: Any) -> Any:
+        prepared.append(request)
+        return prepare(request)
+
+    monkeypatch.setattr(chat_engine, "prepare", counted)
+    for how in ({}, {"max_tokens": 2}):
+        call("chat/completions", messages=USER, n=2, **how)
+    assert len(prepared) == 2
 
 
 def test_a_chat_goes_up_to_the_rest_of_the_context_or_the_setting(call: Any, settings: Any) -> None:
@@ -62,6 +83,11 @@ def test_a_chat_goes_up_to_the_rest_of_the_context_or_the_setting(call: Any, set
     answer = call("chat/completions", messages=USER).json()
     assert answer["usage"]["completion_tokens"] == 7
     assert answer["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_conversation_that_does_not_fit_the_context_names_its_field(call: Any) -> None:
+    error = refused(call("chat/completions", messages=[{**USER[0], "content": "x" * CONTEXT_LENGTH}]), 400)
+    assert (error["param"], error["code"]) == ("messages", "context_length_exceeded")
 
 
 def test_a_chat_stream_is_the_unstreamed_answer(call: Any) -> None:

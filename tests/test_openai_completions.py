@@ -28,7 +28,8 @@ def test_sixteen_tokens_where_max_tokens_is_absent(call: Any) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "texts"),
-    [("ab", 1), (["ab", "cd"], 2), ([65, 66], 1), ([[65, 66], [67], [68]], 3)],
+    # A whole number may be written with a fraction, as JSON Schema has it.
+    [("ab", 1), (["ab", "cd"], 2), ([65, 66.0], 1), ([[65, 66], [67.0], [68]], 3)],
 )
 def test_prompts_of_every_kind_get_n_choices_each(call: Any, prompt: Any, texts: int) -> None:
     answer = call("completions", prompt=prompt, n=2, max_tokens=3).json()
@@ -83,6 +84,17 @@ def test_a_stream_is_the_unstreamed_answer(call: Any) -> None:
             assert [x for part in parts if part["logprobs"] for x in part["logprobs"][name]] == choice[
                 "logprobs"
             ][name]
+
+
+def test_each_chunk_of_a_stream_says_how_many_tokens_came_until_then(call: Any) -> None:
+    body = {"prompt": PROMPT, "n": 2, "max_tokens": 6, "return_token_ids": True, "stream": True}
+    streamed = chunks(call("completions", **body, stream_options={"continuous_usage_stats": True}))
+    received = 0
+    for chunk in streamed:
+        received += sum(len(choice["token_ids"]) for choice in chunk["choices"])
+        assert chunk["usage"]["completion_tokens"] == received
+        assert chunk["usage"]["total_tokens"] == chunk["usage"]["prompt_tokens"] + received
+    assert received == 12
 
 
 def test_the_log_probabilities_of_a_prompt_as_lm_eval_asks_for_them(call: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.models import CONTEXT_LENGTH
-from tests.openai_api import IMAGE, PROMPT, USER, refused
+from tests.openai_api import IMAGE, PROMPT, USER, chunks, refused
 
 pytestmark = pytest.mark.django_db
 
@@ -40,6 +40,7 @@ pytestmark = pytest.mark.django_db
         ("completions", {"prompt": "a", "stop_token_ids": [99999]}, "stop_token_ids"),
         ("completions", {"prompt": "a", "stream_options": {}}, "stream_options"),
         ("completions", {"prompt": "a", "stream": True, "stream_options": {"b": 1}}, "stream_options.b"),
+        ("completions", {"prompt": "a", "prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
         ("completions", {"prompt": "a", "colour": 1}, "colour"),
         ("chat/completions", {"messages": []}, "messages"),
         ("chat/completions", {"messages": "a"}, "messages"),
@@ -49,6 +50,11 @@ pytestmark = pytest.mark.django_db
         ("chat/completions", {"messages": USER, "tools": []}, "tools"),
         ("chat/completions", {"messages": USER, "top_logprobs": 1}, "top_logprobs"),
         ("chat/completions", {"messages": USER, "max_tokens": 0}, "max_tokens"),
+        (
+            "chat/completions",
+            {"messages": USER, "max_tokens": 5, "max_completion_tokens": 6},
+            "max_tokens",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_or_not_supported_is_a_400_that_names_it(
@@ -64,6 +70,8 @@ def test_null_is_the_same_as_absence(call: Any) -> None:
         ["n", "stop", "logprobs", "echo", "user", "suffix", "top_k", "stream", "logit_bias"]
     )
     assert call("completions", prompt=PROMPT, seed=1, max_tokens=4, **nulls).json()["choices"] == absent
+    streamed = call("completions", prompt=PROMPT, stream=True, stream_options={"include_usage": None})
+    assert all("usage" not in chunk for chunk in chunks(streamed))
 
 
 def test_a_text_that_does_not_fit_the_context(call: Any) -> None:

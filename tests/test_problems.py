@@ -133,7 +133,7 @@ def test_a_view_of_django_fails_with_a_problem_too(case: str, status: int) -> No
 @pytest.mark.parametrize("method", ["get", "post", "delete"])
 def test_an_unknown_address_is_a_told(client: Client, settings: Any, method: str, debug: bool) -> None:
     settings.DEBUG = debug
-    for address in ("/nothing", "/nothing/", "/v1/nothing", "/%ff%00", "/static/nothing.js"):
+    for address in ("/nothing", "/nothing/", "/%ff%00", "/static/nothing.js"):
         told(getattr(client, method)(address), 404)
 
 

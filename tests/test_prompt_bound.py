@@ -114,7 +114,7 @@ def test_the_bound_is_as_high_as_the_longest_tokens_allow(kind: str, text: str, 
 def test_a_prompt_that_cannot_fit_is_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tiny_engine(start=False)
 
-    def encode(self: HuggingFaceTokenizer, prompt: Any) -> tuple[int, ...]:
+    def encode(self: HuggingFaceTokenizer, prompt: Any, **how: Any) -> tuple[int, ...]:
         raise AssertionError("the prompt was tokenised")
 
     monkeypatch.setattr(HuggingFaceTokenizer, "encode", encode)

@@ -32,7 +32,7 @@ class Letters:
     def kind(self, token_id: int) -> Kind:
         return Kind.TEXT
 
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+    def encode(self, prompt: Prompt, *, special_tokens: bool = True) -> tuple[int, ...]:
         assert not isinstance(prompt, Chat)
         return tuple(ord(letter) - ord("a") for letter in prompt) if isinstance(prompt, str) else prompt
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import pytest
 
 from llmservice.environment import BASE_DIR
+from tests.openai_api import error_of
 
 HOST = "Host: localhost\r\n"
 
@@ -165,6 +166,22 @@ def test_a_failure_of_the_application_is_a_problem(server: Running, path: str) -
     assert b"application/problem+json" in answer
     assert b"Set-Cookie" not in answer
     assert b"RuntimeError" not in answer
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("GET /v1/fails HTTP/1.1\r\n" + HOST, 500),
+        ("POST /v1/completions HTTP/1.1\r\nExpect: miracles\r\n" + HOST, 417),
+        ("POST /v1/completions HTTP/1.1\r\n", 400),
+    ],
+)
+def test_a_failure_at_an_address_of_openai_has_its_form(server: Running, sent: str, status: int) -> None:
+    with server.connect() as connection:
+        connection.sendall(f"{sent}\r\n".encode())
+        answer = read_until(connection, b"no such end")
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert error_of(answer)["message"]
 
 
 def test_a_stream_that_fails_in_the_middle_ends_without_its_last_chunk(server: Running) -> None:

@@ -31,6 +31,7 @@ DEFAULT_LIMITS = {
     "burst": ("LLM_KEY_BURST", "as many as per minute"),
     "tokens_per_day": ("LLM_KEY_TOKENS_PER_DAY", "unlimited"),
     "max_concurrent": ("LLM_KEY_MAX_CONCURRENT", "unlimited"),
+    "max_tokens": ("LLM_KEY_MAX_TOKENS", "unlimited"),
 }
 
 

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from accounts import services
 from accounts.admin.bulk import BulkActionsAdmin
 from accounts.admin.events import events_url
-from accounts.admin.filters import StateFilter
+from accounts.admin.filters import ScopeFilter, StateFilter
 from accounts.admin.forms import DEFAULT_LIMITS, KeyForm, limit_text
 from accounts.admin.new_key_form import NewKeyForm
 from accounts.admin.usage import USAGE_PERMISSION
@@ -43,17 +43,17 @@ SHOWN_AS_TEXT: dict[Any, str] = {
 class APIKeyAdmin(BulkActionsAdmin):
     form = KeyForm
     list_display = (
-        *("name", "state_display", "owner", "secrets_display", "limits_display", "usage_display"),
-        *("last_used", "created", "expires"),
+        *("name", "state_display", "owner", "secrets_display", "scopes_display", "limits_display"),
+        *("usage_display", "last_used", "created", "expires"),
     )
-    list_filter = (StateFilter,)
+    list_filter = (StateFilter, ScopeFilter)
     show_facets = admin.ShowFacets.ALWAYS
     search_fields = ("name", "owner", "note", "secrets__prefix")
     search_help_text = "Search by name, owner, note or the start of a secret"
     fieldsets = (
         (None, {"fields": ("name", "owner", "note")}),
         ("Use", {"fields": ("expires_at", "allowed_networks", "scopes")}),
-        ("Limits", {"fields": ("requests_per_minute", "burst", "tokens_per_day", "max_concurrent")}),
+        ("Limits", {"fields": LIMITS}),
     )
 
     class Media:
@@ -84,6 +84,12 @@ class APIKeyAdmin(BulkActionsAdmin):
             "", '<code class="key-prefix">{}</code> ', ((str(secret),) for secret in live)
         )
 
+    @admin.display(description="scopes")
+    def scopes_display(self, key: APIKey) -> SafeString:
+        if set(key.scopes) == set(Scope.values):
+            return format_html('<span class="key-quiet">{}</span>', "all")
+        return format_html_join("", '<span class="key-line">{}</span>', ((scope,) for scope in key.scopes))
+
     @admin.display(description="limits")
     def limits_display(self, key: APIKey) -> SafeString:
         limits = Limits.of(key)
@@ -91,8 +97,9 @@ class APIKeyAdmin(BulkActionsAdmin):
             limits.rate and f"{compact(limits.rate.per_minute)}/min",
             limits.tokens_per_day and f"{compact(limits.tokens_per_day)} tokens/day",
             limits.max_concurrent and f"{compact(limits.max_concurrent)} at a time",
+            limits.max_tokens and f"max_tokens {compact(limits.max_tokens)}",
         ]
-        if limits.unlimited:
+        if not any(lines):
             return format_html('<span class="key-quiet">{}</span>', "unlimited")
         return format_html_join("", '<span class="key-line">{}</span>', ((line,) for line in lines if line))
 
@@ -168,6 +175,10 @@ class APIKeyAdmin(BulkActionsAdmin):
     @admin.display(description="concurrent requests")
     def max_concurrent_text(self, key: APIKey) -> str:
         return limit_text("max_concurrent", key)
+
+    @admin.display(description="max tokens")
+    def max_tokens_text(self, key: APIKey) -> str:
+        return limit_text("max_tokens", key)
 
     # Creating and changing a key
 

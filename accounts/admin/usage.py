@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.text import slugify
 
-from accounts.admin import usage_figures
+from accounts.admin import endpoint_figures, usage_figures
 from accounts.admin.charts import stacked_columns
 from accounts.admin.usage_figures import Period
 from accounts.limits.policy import day_of
@@ -106,7 +106,7 @@ class UsageAdmin(UsageModelAdmin):
         asked = request.GET.get("key", "")
         key = get_object_or_404(APIKey, pk=int(asked[:18])) if asked.isdecimal() else None
         period = _period(request)
-        usage = period.usage(key).select_related("key").order_by("day", "key_id")
+        usage = period.usage(key).select_related("key").order_by("day", "key_id", "endpoint")
         response = StreamingHttpResponse(csv_lines(usage.iterator()), content_type="text/csv; charset=utf-8")
         name = "-".join(filter(None, ("usage", slugify(key.name) if key else "", period.today.isoformat())))
         response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
@@ -125,6 +125,7 @@ class UsageAdmin(UsageModelAdmin):
         self, request: HttpRequest, title: str, period: Period, key: APIKey | None = None
     ) -> dict[str, Any]:
         request.current_app = self.admin_site.name
+        used = period.usage(key)
         return {
             **self.admin_site.each_context(request),
             "title": title,
@@ -133,8 +134,10 @@ class UsageAdmin(UsageModelAdmin):
             "key": key,
             "period": period,
             "lengths": LENGTHS,
+            "endpoints": endpoint_figures.endpoint_totals(used),
+            "days": endpoint_figures.times_by_day(used),
             "of_today": usage_figures.totals(Period(today=period.today, length=1).usage(key)),
-            "of_period": usage_figures.totals(period.usage(key)),
+            "of_period": usage_figures.totals(used),
             "may_see_keys": request.user.has_perm("accounts.view_apikey")
             or request.user.has_perm("accounts.change_apikey"),
         }

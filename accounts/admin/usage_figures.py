@@ -188,7 +188,9 @@ def day_budget(key: APIKey, today: date) -> DayBudget | None:
 
 
 def _budgets(keys: Iterable[APIKey], today: date) -> list[DayBudget]:
-    used = dict(DailyUsage.objects.filter(day=today).values_list("key_id", TOKENS))
+    used = dict(
+        DailyUsage.objects.filter(day=today).values_list("key_id").annotate(used=Sum(TOKENS)).order_by()
+    )
     held = Reservation.objects.filter(day=today, deadline__gt=timezone.now())
     reserved = dict(held.values_list("key_id").annotate(Sum("tokens")))
     limited = ((key, Limits.of(key).tokens_per_day) for key in keys)

@@ -9,6 +9,8 @@ from typing import Any
 
 from django.db import connection
 
+from accounts import latency
+from accounts.latency import Measure
 from accounts.limits import clock
 from accounts.limits.policy import Standing, day_of
 from accounts.models import KeyAllowance, Outcome
@@ -17,7 +19,7 @@ from accounts.models import KeyAllowance, Outcome
 # or as done, not as both or neither.
 STANDING = """
     SELECT COALESCE((SELECT tat_us FROM accounts_keyallowance WHERE key_id = %(key)s), 0),
-        COALESCE((SELECT prompt_tokens + completion_tokens FROM accounts_dailyusage
+        COALESCE((SELECT SUM(prompt_tokens + completion_tokens) FROM accounts_dailyusage
             WHERE key_id = %(key)s AND day = %(day)s), 0),
         COUNT(*) FILTER (WHERE deadline > %(now)s), COUNT(*) FILTER (WHERE deadline <= %(now)s),
         COALESCE(SUM(tokens) FILTER (WHERE deadline > %(now)s AND day = %(day)s), 0)
@@ -27,19 +29,23 @@ TAKE = """
     INSERT INTO accounts_keyallowance (key_id, tat_us) VALUES (%s, %s)
     ON CONFLICT (key_id) DO UPDATE SET tat_us = excluded.tat_us
 """
-RESERVE = (
-    "INSERT INTO accounts_reservation (key_id, day, tokens, deadline) VALUES (%s, %s, %s, %s) RETURNING id"
-)
+RESERVE = """
+    INSERT INTO accounts_reservation (key_id, day, endpoint, tokens, deadline)
+    VALUES (%s, %s, %s, %s, %s) RETURNING id
+"""
 # A database that was restored or has crashed may give an id again, so the deadline identifies it as well.
 RELEASE = "DELETE FROM accounts_reservation WHERE id = %s AND key_id = %s AND deadline = %s RETURNING lost"
 LOSE = "UPDATE accounts_reservation SET lost = TRUE WHERE id = %s AND NOT lost"
-FOUND = "UPDATE accounts_dailyusage SET lost = lost - 1 WHERE key_id = %s AND day = %s AND lost > 0"
+FOUND = """
+    UPDATE accounts_dailyusage SET lost = lost - 1
+    WHERE key_id = %s AND day = %s AND endpoint = %s AND lost > 0
+"""
 FORGET = "DELETE FROM accounts_reservation WHERE key_id = %s AND lost AND deadline <= %s"
-COLUMNS = (*Outcome.values, "prompt_tokens", "completion_tokens")
+COLUMNS = (*Outcome.values, "prompt_tokens", "completion_tokens", *latency.COLUMNS)
 ACCOUNT = f"""
-    INSERT INTO accounts_dailyusage (key_id, day, {", ".join(COLUMNS)})
-    VALUES (%s, %s, {", ".join(["%s"] * len(COLUMNS))})
-    ON CONFLICT (key_id, day) DO UPDATE
+    INSERT INTO accounts_dailyusage (key_id, day, endpoint, {", ".join(COLUMNS)})
+    VALUES (%s, %s, %s, {", ".join(["%s"] * len(COLUMNS))})
+    ON CONFLICT (key_id, day, endpoint) DO UPDATE
     SET {", ".join(f"{c} = accounts_dailyusage.{c} + excluded.{c}" for c in COLUMNS)}
 """  # noqa: S608 — of nothing but the names above
 # An admission does not wait until it is on the disk, since it holds the key's lock. It outlives the service's
@@ -86,10 +92,10 @@ def take(key_id: int, tat_us: int) -> None:
         cursor.execute(TAKE, [key_id, tat_us])
 
 
-def reserve(key_id: int, *, day: date, tokens: int, deadline: datetime) -> int:
+def reserve(key_id: int, *, day: date, endpoint: str, tokens: int, deadline: datetime) -> int:
     """Hold a place and these tokens of the day; returns the reservation's id."""
     with connection.cursor() as cursor:
-        cursor.execute(RESERVE, [key_id, _day(day), tokens, _moment(deadline)])
+        cursor.execute(RESERVE, [key_id, _day(day), endpoint, tokens, _moment(deadline)])
         return int(cursor.fetchone()[0])
 
 
@@ -108,10 +114,10 @@ def lose(reservation_id: int) -> bool:
         return bool(cursor.rowcount)
 
 
-def found(key_id: int, day: date) -> None:
+def found(key_id: int, day: date, endpoint: str) -> None:
     """Take back that a request was counted as lost."""
     with connection.cursor() as cursor:
-        cursor.execute(FOUND, [key_id, _day(day)])
+        cursor.execute(FOUND, [key_id, _day(day), endpoint])
 
 
 def forget(key_id: int, *, before: datetime) -> None:
@@ -121,12 +127,26 @@ def forget(key_id: int, *, before: datetime) -> None:
 
 
 def account(
-    key_id: int, day: date, outcome: Outcome, *, prompt_tokens: int = 0, completion_tokens: int = 0
+    key_id: int,
+    day: date,
+    endpoint: str,
+    outcome: Outcome,
+    *,
+    prompt_tokens: int = 0,
+    completion_tokens: int = 0,
+    first_token_ms: int | None = None,
+    total_ms: int | None = None,
 ) -> None:
-    """Count a request, and the tokens that it used."""
-    ended = [int(column == outcome) for column in Outcome.values]
+    """Count a request, the tokens that it used, and how long it took if that was measured."""
+    counted = {
+        outcome.value: 1,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        **Measure.FIRST_TOKEN.counted(first_token_ms),
+        **Measure.TOTAL.counted(total_ms),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(ACCOUNT, [key_id, _day(day), *ended, prompt_tokens, completion_tokens])
+        cursor.execute(ACCOUNT, [key_id, _day(day), endpoint, *(counted.get(c, 0) for c in COLUMNS)])
 
 
 def _day(day: date) -> Any:

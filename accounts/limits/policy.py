@@ -1,8 +1,9 @@
 """The limits of a key and the decision whether they admit one more request; uses no database."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from rest_framework.exceptions import Throttled, ValidationError
@@ -14,10 +15,12 @@ from accounts.models import APIKey
 from llmservice.http.codes import Code
 
 DAY_S = 86400
+# What the fields that ask for new tokens are called, in `/generate` and in OpenAI's API.
+MAX_TOKENS_FIELDS = ("max_new_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class LimitExceeded(Throttled):
-    """A limit refused the request at `decided_at`; it would be admitted after `wait` whole seconds."""
+    """A limit refused the request at `decided_at`; it is to be tried again after `wait` whole seconds."""
 
     def __init__(self, detail: str, *, code: Code, wait_s: int, decided_at: datetime) -> None:
         super().__init__(detail=detail, code=code.name)
@@ -32,6 +35,15 @@ class NeverWithinLimit(ValidationError):
 
     def __init__(self, detail: str) -> None:
         super().__init__({api_settings.NON_FIELD_ERRORS_KEY: [detail]})
+
+
+class MoreThanMaxTokens(ValidationError):
+    """A field of the request asks for more new tokens than its key may request."""
+
+    default_code = codes.EXCEEDS_MAX_TOKENS.name
+
+    def __init__(self, field: str, *, max_tokens: int) -> None:
+        super().__init__({field: [f"Must be at most {max_tokens}, the most that this API key may request."]})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +63,7 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a request is refused, and the whole seconds after which it would be admitted."""
+    """Why a request is refused, and the whole seconds after which to try again."""
 
     code: Code
     detail: str
@@ -65,6 +77,7 @@ class Limits:
     rate: Rate | None
     tokens_per_day: int | None
     max_concurrent: int | None
+    max_tokens: int | None = None
 
     @classmethod
     def of(cls, key: APIKey) -> Self:
@@ -75,10 +88,12 @@ class Limits:
             rate=Rate(per_minute=per_minute, burst=burst or per_minute) if per_minute else None,
             tokens_per_day=_own(key.tokens_per_day, settings.LLM_KEY_TOKENS_PER_DAY) or None,
             max_concurrent=_own(key.max_concurrent, settings.LLM_KEY_MAX_CONCURRENT) or None,
+            max_tokens=_own(key.max_tokens, settings.LLM_KEY_MAX_TOKENS) or None,
         )
 
     @property
     def unlimited(self) -> bool:
+        """Whether nothing of it is ever used up; `max_tokens` bounds each request alone."""
         return self.rate is None and self.tokens_per_day is None and self.max_concurrent is None
 
     def tokens_left(self, standing: Standing) -> int | None:
@@ -93,6 +108,20 @@ class Limits:
             return None
         return max(0, self.max_concurrent - standing.running)
 
+    def check_max_tokens(self, body: Mapping[str, Any]) -> None:
+        """Check how many new tokens a valid body asks for; what it leaves open is capped, not refused.
+
+        Raises:
+            MoreThanMaxTokens: a field asks for more than a request of the key may.
+        """
+        for field in MAX_TOKENS_FIELDS:
+            if self.max_tokens is not None and (body.get(field) or 0) > self.max_tokens:
+                raise MoreThanMaxTokens(field, max_tokens=self.max_tokens)
+
+    def capped(self, new_tokens: int) -> int:
+        """As many new tokens, or the most that a request of the key may ask for."""
+        return new_tokens if self.max_tokens is None else min(new_tokens, self.max_tokens)
+
     def check_possible(self, tokens: int) -> None:
         """Raise `NeverWithinLimit` if a request for this many tokens exceeds even an unused day."""
         if self.tokens_per_day is not None and tokens > self.tokens_per_day:
@@ -105,7 +134,7 @@ class Limits:
         """Why the limits refuse a request for this many tokens; None if they admit it.
 
         If several limits refuse it, the refusal is the one with the longest wait. `place_free_at` is the
-        latest time at which enough of the running requests will have ended to admit another.
+        time at which enough of the running requests are expected to have ended to admit another.
         """
         refusals = (
             self._rate_refusal(standing),
@@ -144,7 +173,7 @@ class Limits:
         wait_s = max(1, whole_seconds(free_us - standing.now_us))
         detail = (
             f"This API key may have {_count(self.max_concurrent or 0, 'request')} running or waiting at the "
-            f"same time: try again when one has ended, in at most {in_words(wait_s)}."
+            f"same time: try again in {in_words(wait_s)}, when one may have ended."
         )
         return Refusal(code=codes.CONCURRENCY_LIMIT, detail=detail, wait_s=wait_s)
 

@@ -1,55 +1,52 @@
-"""Requests that are refused for their own mistakes: they count against the key's requests a minute as well.
+"""Requests that are refused before they are admitted: what the account of their key says of them.
 
-Otherwise a key with a limit could keep the service busy with requests that are never admitted.
+Each counts in the usage. One that is wrong takes one of the requests a minute as well: otherwise a key with a
+limit could keep the service busy with requests that are never admitted.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+import logging
 from http import HTTPStatus
 
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 
-from accounts.limits import ledger
-from accounts.limits.policy import LimitExceeded, Limits, day_of
+from accounts.limits import endpoint, ledger, unreserved
+from accounts.limits.policy import day_of
 from accounts.models import APIKey, Outcome
+from llmservice.http import request_record
 from llmservice.http.problems import problem_for
 
+logger = logging.getLogger(__name__)
 
-@contextmanager
-def refusals_count(key: APIKey) -> Iterator[None]:
-    """Count a request of the key that a 4xx ends in this block.
+# Refusals by a limit are accounted for by `accounts.limits.admission`.
+FORBIDDEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+INVALID = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+
+
+def count(error: Exception, *, key: APIKey | None) -> None:
+    """Count the request that `error` ends, if it refuses it.
+
+    Args:
+        key: that has been accepted; None if the request was refused before that.
 
     Raises:
         LimitExceeded: in place of the refusal, if the key has no request left.
     """
+    status = problem_for(error).code.status
+    record = request_record.current()
+    key_id = None if record is None else record.key_id
     try:
-        yield
-    except LimitExceeded:
-        raise  # admission has counted it
-    except Exception as error:
-        if problem_for(error).code.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            count_refused(key)
-        raise
-
-
-def count_refused(key: APIKey, *, now: datetime | None = None) -> None:
-    """Take one of the key's requests a minute, for a request that is not admitted.
-
-    Raises:
-        LimitExceeded: none is left.
-    """
-    rate = Limits.of(key).rate
-    if rate is None:
-        return
-    only_rate = Limits(rate=rate, tokens_per_day=None, max_concurrent=None)
-    with transaction.atomic():
-        locked_at = ledger.lock(key.pk)
-        now = now or locked_at
-        standing, _ = ledger.standing(key.pk, now)
-        refusal = only_rate.refusal(standing, tokens=0, place_free_at=None)
-        if refusal is None:
-            ledger.take(key.pk, rate.taken(standing.tat_us, now_us=standing.now_us))
-            return
-        ledger.account(key.pk, day_of(now), Outcome.REFUSED)
-    raise LimitExceeded(refusal.detail, code=refusal.code, wait_s=refusal.wait_s, decided_at=now)
+        if status in INVALID and key is not None:
+            unreserved.count(key, Outcome.INVALID)
+        elif status in FORBIDDEN and key_id is not None:
+            ledger.account(key_id, day_of(timezone.now()), endpoint.current(), Outcome.FORBIDDEN)
+    except (DatabaseError, InterfaceError) as failure:
+        logger.warning("A refused request of key %s was not counted: %s", key_id, failure)

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts.events import Actor
 from accounts.key_fields import LIMITS
-from accounts.models import APIKey
+from accounts.models import APIKey, Scope
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=3650)
@@ -84,6 +84,11 @@ def add_limits(parser: CommandParser) -> None:
     for name in LIMITS:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=limit, default=SUPPRESS, help="a number, “unlimited” or “default”")
+
+
+def add_scopes(parser: CommandParser, *, required: bool = False, help: str) -> None:
+    """Add the option `--scope`, which may be repeated; its values are in `options["scope"]`."""
+    parser.add_argument("--scope", action="append", choices=Scope.values, required=required, help=help)
 
 
 def operator() -> Actor:

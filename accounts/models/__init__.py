@@ -3,6 +3,7 @@
 from accounts.models.allowance import AddressAllowance as AddressAllowance
 from accounts.models.allowance import KeyAllowance as KeyAllowance
 from accounts.models.allowance import Reservation as Reservation
+from accounts.models.endpoint import UNKNOWN_ENDPOINT as UNKNOWN_ENDPOINT
 from accounts.models.event import EventKind as EventKind
 from accounts.models.event import ImmutableError as ImmutableError
 from accounts.models.event import KeyEvent as KeyEvent

@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from accounts.models.endpoint import LONGEST_ENDPOINT, UNKNOWN_ENDPOINT
 from accounts.models.key import APIKey
 
 
@@ -30,6 +31,8 @@ class Reservation(models.Model):
     key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="reservations")
     # The day (UTC) that its tokens count for: that of its admission, also when it ends after midnight.
     day = models.DateField()
+    # With a default in the database, because workers of an earlier version do not write it.
+    endpoint = models.CharField(max_length=LONGEST_ENDPOINT, db_default=UNKNOWN_ENDPOINT)
     tokens = models.PositiveBigIntegerField()
     deadline = models.DateTimeField()
     # Counted as lost.

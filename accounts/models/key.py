@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from accounts import tokens
@@ -28,7 +29,9 @@ class Scope(models.TextChoices):
     """What a key may be used for."""
 
     GENERATE = "generate", "Generate text"
+    MODELS = "models", "List models, count tokens"
     USAGE = "usage", "See its own limits and usage"
+    ROTATE = "rotate", "Rotate its own secret"
 
 
 def all_scopes() -> list[str]:
@@ -48,6 +51,13 @@ class APIKeyQuerySet(models.QuerySet["APIKey"]):
                 KeyState.DISABLED: ~revoked & ~expired & disabled,
                 KeyState.ACTIVE: ~revoked & ~expired & ~disabled,
             }[state]
+        )
+
+    def with_scope(self, scope: Scope) -> "APIKeyQuerySet":
+        """Keep the keys that have the scope."""
+        # As text: SQLite cannot look for an item of a JSON list.
+        return self.alias(scopes_text=Cast("scopes", models.TextField())).filter(
+            scopes_text__contains=f'"{scope}"'
         )
 
 
@@ -106,6 +116,14 @@ class APIKey(models.Model):
         validators=[MaxValueValidator(MAX_LIMIT)],
         help_text="Requests that may run or wait at the same time. "
         "Empty: the service's default. 0: unlimited.",
+    )
+    max_tokens = models.PositiveIntegerField(
+        "max tokens",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MAX_LIMIT)],
+        help_text="The most new tokens that a request may ask for. Empty: the service's default. "
+        "0: unlimited.",
     )
     # Lists of strings, as `llmservice.http.networks` and `Scope` define them.
     allowed_networks = models.JSONField(

@@ -1,7 +1,9 @@
-"""Usage of keys: tokens, and requests by outcome, for each key and day."""
+"""Usage of keys: tokens, requests by outcome, and how long they took, for each key, day and endpoint."""
 
 from django.db import models
 
+from accounts.latency import Measure
+from accounts.models.endpoint import LONGEST_ENDPOINT, UNKNOWN_ENDPOINT
 from accounts.models.key import APIKey
 
 
@@ -25,10 +27,15 @@ class Outcome(models.TextChoices):
 
 
 class DailyUsage(models.Model):
-    """The usage of a key on a day (UTC), exact to the token."""
+    """The usage of a key on a day (UTC) at one endpoint, exact to the token.
+
+    The columns of each `Measure` follow below.
+    """
 
     key = models.ForeignKey(APIKey, on_delete=models.PROTECT, related_name="daily_usage")
     day = models.DateField()
+    # The address, as the URLconf has it.
+    endpoint = models.CharField(max_length=LONGEST_ENDPOINT, db_default=UNKNOWN_ENDPOINT)
     finished = models.PositiveBigIntegerField(default=0)
     failed = models.PositiveBigIntegerField(default=0)
     cancelled = models.PositiveBigIntegerField(default=0)
@@ -44,15 +51,30 @@ class DailyUsage(models.Model):
 
     class Meta:
         verbose_name = verbose_name_plural = "usage"
-        ordering = ["-day", "key_id"]
+        ordering = ["-day", "key_id", "endpoint"]
         default_permissions = ()
         permissions = [("view_usage", "Can view usage of API keys")]
-        constraints = [models.UniqueConstraint(fields=["key", "day"], name="accounts_dailyusage_key_day")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["key", "day", "endpoint"], name="accounts_dailyusage_key_day_endpoint"
+            )
+        ]
         indexes = [models.Index(fields=["day"], name="accounts_dailyusage_day")]
 
     def __str__(self) -> str:
-        return f"key {self.key_id} on {self.day}"
+        return f"key {self.key_id} on {self.day} at {self.endpoint}"
 
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def all_requests(self) -> int:
+        """The requests of all outcomes."""
+        return sum(getattr(self, outcome) for outcome in Outcome.values)
+
+
+for _measure in Measure:
+    DailyUsage.add_to_class(_measure.sum_column, models.PositiveBigIntegerField(db_default=0))
+    for _column in _measure.bucket_columns:
+        DailyUsage.add_to_class(_column, models.PositiveIntegerField(db_default=0))

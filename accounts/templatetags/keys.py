@@ -141,6 +141,18 @@ def compact(value: float) -> str:
     return f"{value:g}"
 
 
+@register.filter
+def milliseconds(value: float) -> str:
+    """A length of time in three digits: `85 ms`, `1.24 s`, `164 s`."""
+    return (
+        f"{value:.0f}\N{NO-BREAK SPACE}ms" if value < 999.5 else f"{_three(value / 1000)}\N{NO-BREAK SPACE}s"
+    )
+
+
+def _three(value: float) -> str:
+    return f"{value:.{max(0, 2 - int(math.log10(value)))}f}"
+
+
 def _time(moment: datetime, words: str) -> SafeString:
     iso = timezone.localtime(moment).isoformat()
     return format_html('<time datetime="{}" title="{}">{}</time>', iso, exact(moment), words)

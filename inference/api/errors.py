@@ -1,7 +1,7 @@
 """What the engine's errors mean for a client, for the log, and for the account of the key."""
 
 from accounts.models import Outcome
-from inference.api.openai.errors import ModelNotFound
+from inference.api.openai.errors import ModelNotFound, NotStored
 from inference.engine.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -19,6 +19,7 @@ from llmservice.http.codes import CLIENT_CLOSED, Code
 from llmservice.http.problems import Meaning
 
 MODEL_NOT_FOUND = Code("model_not_found", 404, "The service serves another model than the one named.")
+RESPONSE_NOT_STORED = Code("response_not_stored", 404, "The service stores no responses of `/v1/responses`.")
 PROMPT_EMPTY = Code("prompt_empty", 422, "The model's tokenizer finds no tokens in the prompt.")
 PROMPT_TOKEN = Code("prompt_token", 422, "The prompt contains a token that the model cannot compute.")
 PROMPT_TOO_LONG = Code("prompt_too_long", 422, "Prompt and `max_new_tokens` exceed the model's context.")
@@ -32,6 +33,7 @@ GENERATION_FAILED = Code("generation_failed", 500, "The model failed on this req
 
 MEANINGS: dict[type[Exception], Meaning] = {
     ModelNotFound: Meaning(code=MODEL_NOT_FOUND),
+    NotStored: Meaning(code=RESPONSE_NOT_STORED),
     EmptyPrompt: Meaning(code=PROMPT_EMPTY, field="prompt"),
     TokenWithoutEmbedding: Meaning(code=PROMPT_TOKEN, field="prompt"),
     UnknownToken: Meaning(code=UNKNOWN_TOKEN),

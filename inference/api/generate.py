@@ -7,23 +7,29 @@ from typing import Any
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.key_views import KeyView
-from accounts.limits.refusals import refusals_count
+from accounts.limits.policy import Limits
 from accounts.models import Scope
 from inference import runtime
 from inference.api import stream
 from inference.api.disconnect import result_for
-from inference.api.serializers import MAX_SEED, GenerateRequestSerializer, GenerateResponseSerializer
+from inference.api.serializers import (
+    MAX_SEED,
+    GenerateEventsSerializer,
+    GenerateRequestSerializer,
+    GenerateResponseSerializer,
+)
+from inference.api.served_model import SERVED_MODEL
 from inference.api.stream import EventStream
+from inference.api.stream_schema import events
 from inference.engine.generation import Completion, Event
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.metering import Metered
-from llmservice.http.problem_schema import RATE_LIMIT, RETRY_AFTER, problems
+from llmservice.http.problem_schema import problems
 
 REQUEST = OpenApiExample(
     "Sampled",
@@ -43,7 +49,7 @@ ANSWER = OpenApiExample(
         "completion": " there was a small town by the sea.",
         "finish_reason": "stop",
         "seed": 1804289383,
-        "model": "openai-community/gpt2-medium",
+        "model": SERVED_MODEL,
         "usage": {"prompt_tokens": 4, "completion_tokens": 9, "total_tokens": 13},
     },
 )
@@ -54,11 +60,10 @@ STREAMED_REQUEST = OpenApiExample(
     request_only=True,
 )
 REQUESTS = [REQUEST, GREEDY_REQUEST, STREAMED_REQUEST]
-EVENTS = OpenApiExample(
-    "Events",
-    'event: text\ndata: {"text": " there"}\n\nevent: text\ndata: {"text": " was"}\n\n'
-    'event: done\ndata: {"generated_text": "Once upon a time there was", …}\n\n',
-    media_type=stream.CONTENT_TYPE,
+EVENTS = (
+    stream.event("text", {"text": " there was a small town"})
+    + stream.event("text", {"text": " by the sea."})
+    + stream.event("done", ANSWER.value)
 )
 
 
@@ -66,6 +71,7 @@ class GenerateView(KeyView):
     """Continues a prompt."""
 
     scope = Scope.GENERATE
+    counts_refusals = True
 
     @extend_schema(
         operation_id="generate",
@@ -80,21 +86,17 @@ class GenerateView(KeyView):
             "if the generation fails after the stream has started. Lines that start with a colon keep the "
             "connection open."
         ),
-        parameters=[RETRY_AFTER, *RATE_LIMIT],
         request=OpenApiRequest(GenerateRequestSerializer, examples=REQUESTS),
         responses={
             200: OpenApiResponse(GenerateResponseSerializer, description="The text.", examples=[ANSWER]),
-            (200, stream.CONTENT_TYPE): OpenApiResponse(
-                OpenApiTypes.STR, description="The text.", examples=[EVENTS]
-            ),
+            **events(GenerateEventsSerializer, description="The text.", example=EVENTS),
             **problems(400, 403, 413, 415, 422, 429, 500, 503, 504),
         },
     )
     def post(self, request: Request) -> HttpResponseBase:
-        with refusals_count(self.key):
-            fields = self._fields(request)
-            backend = runtime.backend()
-            metered = Metered(key=self.key, backend=backend, requests=[self._generation(fields)]).admit()
+        fields = self._fields(request)
+        backend = runtime.backend()
+        metered = Metered(key=self.key, backend=backend, requests=[self._generation(fields)]).admit()
 
         def answer(completion: Completion) -> dict[str, Any]:
             return _answer(completion, fields, model=backend.model_name, usage=metered.usage)
@@ -109,6 +111,7 @@ class GenerateView(KeyView):
     def _fields(self, request: Request) -> dict[str, Any]:
         serializer = GenerateRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
+        Limits.of(self.key).check_max_tokens(serializer.initial_data)
         fields: dict[str, Any] = serializer.validated_data
         if fields["seed"] is None:
             fields["seed"] = secrets.randbelow(MAX_SEED + 1)

@@ -6,9 +6,10 @@ from rest_framework.response import Response
 
 from inference import runtime
 from inference.api.serializers import HealthSerializer, ReadySerializer
+from inference.api.served_model import SERVED_MODEL
 from inference.engine.errors import Unavailable
 from llmservice import database_watch
-from llmservice.http.problem_schema import RETRY_AFTER, problems
+from llmservice.http.problem_schema import problems
 from llmservice.http.views import OwnMethodsView
 
 
@@ -60,13 +61,12 @@ class ReadyView(OwnMethodsView):
             "Answers 503 while the model loads, while the database cannot be used, and during shutdown: "
             "send requests elsewhere."
         ),
-        parameters=[RETRY_AFTER],
         responses={
             200: OpenApiResponse(
                 ReadySerializer,
                 description="The model can generate.",
                 examples=[
-                    OpenApiExample("Ready", {"status": "ready", "model": "openai-community/gpt2-medium"}),
+                    OpenApiExample("Ready", {"status": "ready", "model": SERVED_MODEL}),
                 ],
             ),
             **problems(503),

@@ -4,6 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from inference.api.served_model import ServedModelField
+from inference.api.stream_schema import EventsSerializer
 from llmservice.http.fields import (
     StrictBooleanField,
     StrictCharField,
@@ -12,6 +14,7 @@ from llmservice.http.fields import (
     StrictListField,
     StrictSerializer,
 )
+from llmservice.http.problem_schema import ProblemSerializer
 
 # A client that reads every number as a double (JavaScript) must be able to send a seed back, and doubles are
 # exact only up to 2**53.
@@ -114,8 +117,20 @@ class GenerateResponseSerializer(serializers.Serializer[Any]):
         "`stop`: the model ended its text or wrote a stop string.",
     )
     seed = serializers.IntegerField(min_value=0, max_value=MAX_SEED, help_text="The seed that was used.")
-    model = serializers.CharField(help_text="The model that generated the text.")
+    model = ServedModelField(help_text="The model that generated the text.")
     usage = UsageSerializer()
+
+
+class TextPieceSerializer(serializers.Serializer[Any]):
+    """A piece of a streamed completion."""
+
+    text = serializers.CharField(help_text="The next piece of the completion.")
+
+
+class GenerateEventsSerializer(EventsSerializer):
+    """An event of a stream: a piece of the text, the whole answer at its end, or why it failed."""
+
+    named = {"text": TextPieceSerializer, "done": GenerateResponseSerializer, "error": ProblemSerializer}
 
 
 class HealthSerializer(serializers.Serializer[Any]):
@@ -127,4 +142,4 @@ class ReadySerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(
         choices=["ready"], help_text="Always `ready`; anything else is answered with 503."
     )
-    model = serializers.CharField(help_text="The model that is served.")
+    model = ServedModelField(help_text="The model that is served.")

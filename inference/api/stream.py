@@ -51,9 +51,10 @@ class EventStream:
     Args:
         metered: the generations, admitted.
         pieces: the events for what a step added to the generation of this index.
+        opening: the events before the first piece; they are sent at once, also while the request waits.
         last: the events after the last piece.
         handler: answers the exception of a failed generation, as the view's own handler does.
-        error_event: the event with that answer's body.
+        error_event: makes the event from that answer's body.
     """
 
     def __init__(
@@ -62,13 +63,15 @@ class EventStream:
         metered: Metered,
         *,
         pieces: Callable[[int, Event], Iterable[bytes]],
+        opening: Callable[[], Iterable[bytes]] = tuple,
         last: Callable[[], Iterable[bytes]],
         handler: Callable[[Exception, Mapping[str, Any]], HttpResponse] = problems.exception_handler,
-        error_event: bytes = b"event: error\ndata: %s\n\n",
+        error_event: Callable[[bytes], bytes] = b"event: error\ndata: %s\n\n".__mod__,
     ) -> None:
         self._request = request
         self._metered = metered
         self._pieces = pieces
+        self._opening = opening
         self._last = last
         self._handler = handler
         self._error_event = error_event
@@ -104,6 +107,7 @@ class EventStream:
         silent_s = 0.0
         try:
             with closing(self._events):
+                yield from self._opening()
                 yield from (KEEP_ALIVE,) if self._first is None else self._pieces(*self._first)
                 for item in self._events:
                     if disconnect.is_gone(self._request):
@@ -117,4 +121,4 @@ class EventStream:
             yield from self._last()
         except Exception as error:
             answer = self._handler(error, {"request": self._request})
-            yield self._error_event % answer.content
+            yield self._error_event(answer.content)

@@ -58,8 +58,11 @@ class Backend(Protocol):
         """The prompt as text, without special tokens."""
         ...
 
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+    def encode(self, prompt: Prompt, *, special_tokens: bool = True) -> tuple[int, ...]:
         """The tokens of a prompt of any length.
+
+        Args:
+            special_tokens: a text gets the special tokens that the model expects around it.
 
         Raises:
             TokenWithoutEmbedding, InvalidChat: the model cannot compute it.

@@ -44,37 +44,36 @@ class ChatPrompt:
             InvalidChat: the template cannot lay out these messages.
         """
         messages = [self._message(message) for message in chat.messages]
-        goes_on = chat.continue_final_message
-        if goes_on and (not messages or messages[-1].get("role") != "assistant"):
+        if chat.continue_final_message and (not messages or messages[-1].get("role") != "assistant"):
             raise InvalidChat("Only a last message of the assistant can be continued.")
-        plain = self._render(messages, goes_on=goes_on)
+        plain = self._render(messages, chat)
         try:
             marks = self._marker.marks(messages)
         except NoMarksLeft as error:
             raise InvalidChat("The messages contain too many of Unicode's private characters.") from error
-        layout = self._layout(messages, marks, goes_on=goes_on, plain=plain)
+        layout = self._layout(messages, marks, chat=chat, plain=plain)
         if layout.refused:
             return self._control.encode(layout.text, layout.places)
         return self._control.encode_all(layout.text, layout.places)
 
-    def _layout(self, messages: Messages, marks: Marks, *, goes_on: bool, plain: str) -> "_Layout":
+    def _layout(self, messages: Messages, marks: Marks, *, chat: Chat, plain: str) -> "_Layout":
         try:
-            thorough = self._read(self._marker.thoroughly(messages, marks), marks, goes_on=goes_on)
+            thorough = self._read(self._marker.thoroughly(messages, marks), marks, chat)
         except InvalidChat:
             thorough = None  # the template accepts only messages in which it finds something
         if thorough and thorough.text == plain:
             return thorough
-        sparse = self._read(self._marker.sparsely(messages, marks), marks, goes_on=goes_on)
+        sparse = self._read(self._marker.sparsely(messages, marks), marks, chat)
         surest = thorough or sparse
         if sparse.text != plain:
-            lenient = self._read(self._marker.leniently(messages, marks), marks, goes_on=goes_on)
+            lenient = self._read(self._marker.leniently(messages, marks), marks, chat)
             if lenient.text == plain and lenient.controls == surest.controls:
                 return lenient
         return sparse if sparse.controls == surest.controls else surest
 
-    def _read(self, marked_messages: Messages, marks: Marks, *, goes_on: bool) -> "_Layout":
+    def _read(self, marked_messages: Messages, marks: Marks, chat: Chat) -> "_Layout":
         """Lay out marked messages, and tell the template's control tokens from the users' text."""
-        marked = self._render(marked_messages, goes_on=goes_on)
+        marked = self._render(marked_messages, chat)
         text = marks.remove(marked)
 
         def of_the_template(place: Place) -> bool:
@@ -88,13 +87,13 @@ class ChatPrompt:
             return {**message, "role": "system"}
         return dict(message)
 
-    def _render(self, messages: Messages, *, goes_on: bool) -> str:
+    def _render(self, messages: Messages, chat: Chat) -> str:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
                     messages,
-                    add_generation_prompt=not goes_on,
-                    continue_final_message=goes_on,
+                    add_generation_prompt=chat.add_generation_prompt and not chat.continue_final_message,
+                    continue_final_message=chat.continue_final_message,
                     tokenize=False,
                 )
             )

@@ -130,13 +130,13 @@ class Engine:
         """The prompt as text, without special tokens."""
         return self._tokenizer.decode(prepared.prompt_ids)
 
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """The tokens of a prompt of any length.
+    def encode(self, prompt: Prompt, *, special_tokens: bool = True) -> tuple[int, ...]:
+        """The tokens of a prompt of any length; a text gets special tokens around it only if they are wanted.
 
         Raises:
             TokenWithoutEmbedding, InvalidChat: the model cannot compute it.
         """
-        return self._tokenizer.encode(prompt)
+        return self._tokenizer.encode(prompt, special_tokens=special_tokens)
 
     def decode(self, token_ids: Iterable[int]) -> str:
         """The text of tokens, without the special ones."""

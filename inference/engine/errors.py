@@ -16,6 +16,7 @@ class PromptTooLong(EngineError):
         self, *, prompt_tokens: int, max_new_tokens: int, limit: int, at_least: bool = False
     ) -> None:
         self.prompt_tokens, self.max_new_tokens, self.limit = prompt_tokens, max_new_tokens, limit
+        self.at_least = at_least
         bound = "at least " if at_least else ""
         super().__init__(
             f"The prompt has {bound}{prompt_tokens} tokens and max_new_tokens asks for {max_new_tokens} "

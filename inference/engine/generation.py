@@ -52,6 +52,16 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] = ()
     prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
 
+    def as_event(self) -> Event:
+        """The one event of a text that comes whole."""
+        return Event(
+            text=self.text,
+            token_ids=self.token_ids,
+            logprobs=self.logprobs,
+            prompt_logprobs=self.prompt_logprobs,
+            finish_reason=self.finish_reason,
+        )
+
 
 class Generation:
     """A submitted request as its client sees it: its events, its result, and the way to cancel it.
@@ -98,6 +108,11 @@ class Generation:
         if self.started_at is None or self.ended_at is None:
             return None
         return self.ended_at - self.started_at
+
+    @property
+    def total_s(self) -> float | None:
+        """The time from its submission to its end; None before that."""
+        return None if self.ended_at is None else self.ended_at - self.submitted_at
 
     @property
     def outcome(self) -> Completion | EngineError | None:

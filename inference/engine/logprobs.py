@@ -12,6 +12,14 @@ MOST_ALTERNATIVES = 20
 """The most alternatives that a request may ask for at each token."""
 
 
+def token_text(token: bytes) -> str:
+    r"""A token as a string; as OpenAI writes it, `bytes:\xf0\x9f`, if it is not whole characters."""
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token)
+
+
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """A token, its exact bytes, and its log-probability.
@@ -25,11 +33,8 @@ class TokenLogprob:
 
     @property
     def text(self) -> str:
-        r"""The token as a string; as OpenAI writes it, `bytes:\xf0\x9f`, if it is not whole characters."""
-        try:
-            return self.token.decode()
-        except UnicodeDecodeError:
-            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in self.token)
+        """The token as a string."""
+        return token_text(self.token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,10 +41,12 @@ class Chat:
     Attributes:
         messages: each with `role` and `content`, and whatever else the template reads.
         continue_final_message: the answer continues the last message, which is the assistant's.
+        add_generation_prompt: what begins an answer follows the last message, unless that is continued.
     """
 
     messages: tuple[Mapping[str, object], ...]
     continue_final_message: bool = False
+    add_generation_prompt: bool = True
 
 
 Prompt = str | tuple[int, ...] | Chat
@@ -99,6 +101,10 @@ class PreparedRequest:
         return self.prompt_tokens + self.request.max_new_tokens
 
     def choice(self, index: int) -> "PreparedRequest":
-        """The same request for one of several texts: it draws with the seed plus `index`."""
+        """The same request for one of several texts: it draws with the seed plus `index`.
+
+        Only the first scores the prompt.
+        """
         sampling = replace(self.request.sampling, seed=self.request.sampling.seed + index)
-        return replace(self, request=replace(self.request, sampling=sampling))
+        scores = None if index else self.request.prompt_logprobs
+        return replace(self, request=replace(self.request, sampling=sampling, prompt_logprobs=scores))

@@ -28,8 +28,8 @@ class Tokenizer(Decoder, Protocol):
         """How many token ids the model can compute, from 0."""
         ...
 
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """The prompt's token ids, with the special tokens that the model expects around it.
+    def encode(self, prompt: Prompt, *, special_tokens: bool = True) -> tuple[int, ...]:
+        """The prompt's token ids; a text's with the special tokens that the model expects around it.
 
         Raises:
             TokenWithoutEmbedding: the model cannot compute one of the tokens.
@@ -62,10 +62,10 @@ class HuggingFaceTokenizer:
         self._chat = _chat_prompt(tokenizer)
         self.special_ids: Mapping[str, int] = self._vocabulary.special_ids
 
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+    def encode(self, prompt: Prompt, *, special_tokens: bool = True) -> tuple[int, ...]:
         match prompt:
             case str():
-                token_ids = self._vocabulary.encode(prompt)
+                token_ids = self._vocabulary.encode(prompt, special_tokens=special_tokens)
             case Chat():
                 if self._chat is None:
                     raise InvalidChat("This model has no chat template: send a text prompt.")

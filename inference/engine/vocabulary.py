@@ -51,12 +51,14 @@ class Vocabulary:
         self._kinds = _kinds(tokens, self.special_ids.values(), byte_fallback=has_byte_fallback(tokenizer))
         self._bytes = TokenBytes(tokenizer)
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text, with those that the tokenizer adds.
+    def encode(self, text: str, *, special_tokens: bool = True) -> tuple[int, ...]:
+        """The tokens of a text, with those that the tokenizer adds if they are wanted.
 
         It adds no BOS to a text that begins with BOS.
         """
-        encoded = self._tokenizer(text, return_special_tokens_mask=True, verbose=False)
+        encoded = self._tokenizer(
+            text, add_special_tokens=special_tokens, return_special_tokens_mask=True, verbose=False
+        )
         token_ids: list[int] = encoded["input_ids"]
         # The mask is 1 for what the tokenizer added, and 0 for special tokens that the text itself contains.
         added = len(list(takewhile(bool, encoded["special_tokens_mask"])))

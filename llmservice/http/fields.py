@@ -7,7 +7,7 @@ API that does so hides the mistakes of its clients.
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
@@ -24,6 +24,8 @@ MAX_NAMED = 8
 MAX_NAME_LENGTH = 64
 # Strings that neither UTF-8 nor PostgreSQL can represent.
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+# How the OpenAPI document describes a string without NUL; its patterns cannot name surrogates.
+TEXT_SCHEMA = {"type": "string", "pattern": r"^[^\u0000]*$"}
 
 BOUNDS = {"max_value": "Must be at most {max_value}.", "min_value": "Must be at least {min_value}."}
 
@@ -116,6 +118,8 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     # Names that other services use for a field; for suggestions that similar spelling does not find.
     also_known_as: Mapping[str, str] = {}
+    # Fields that others have: null stands for their absence, because clients send it.
+    not_supported: Collection[str] = ()
 
     def run_validation(self, data: Any = empty) -> Any:
         if self.parent is not None and (data is empty or data is None):
@@ -133,8 +137,21 @@ class StrictSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(unknown)
         return value
 
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(
+            {
+                name: value
+                for name, value in data.items()
+                if value is not None or name not in self.not_supported
+            }
+        )
+
     def _unknown(self, data: Mapping[str, Any]) -> dict[str, str]:
-        names = [name for name in data if name not in self.fields]
+        names = [
+            name
+            for name, value in data.items()
+            if name not in self.fields and not (value is None and name in self.not_supported)
+        ]
         named = [excerpt(name, MAX_NAME_LENGTH) for name in names[:MAX_NAMED]]
         errors = {name: self._hint(name) for name in named}
         if len(names) > MAX_NAMED:
@@ -143,6 +160,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         return errors
 
     def _hint(self, name: str) -> str:
+        if name in self.not_supported:
+            return "This service does not support this field."
         close = difflib.get_close_matches(name.lower(), self.fields, n=1)
         meant = self.also_known_as.get(name) or (close[0] if close else None)
         return f"Unknown field; did you mean {meant}?" if meant else "Unknown field."
@@ -170,7 +189,12 @@ class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-unt
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        return {**schema, "additionalProperties": False}
+        absent = {
+            name: {"type": "null", "description": "Not supported; null stands for its absence."}
+            for name in sorted(self.target.not_supported)
+        }
+        properties = {**schema.get("properties", {}), **absent}
+        return {**schema, "properties": properties, "additionalProperties": False}
 
 
 class StrictFloatFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
@@ -178,8 +202,15 @@ class StrictFloatFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[n
 
     target_class = StrictFloatField
 
-    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Any:
-        schema = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
-        if self.target.above is not None:
-            schema |= {"minimum": self.target.above, "exclusiveMinimum": True}
-        return schema
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema = {"type": "number", "format": "double"}
+        return schema if self.target.above is None else {**schema, "exclusiveMinimum": self.target.above}
+
+
+class StrictCharFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Shows in the OpenAPI document that a text has no NUL character, and whether it may be empty."""
+
+    target_class = StrictCharField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return dict(TEXT_SCHEMA) if self.target.allow_blank else {**TEXT_SCHEMA, "minLength": 1}

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_serializer
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema_serializer
 from rest_framework import serializers
 
 from llmservice.http import codes
@@ -37,35 +37,6 @@ class ProblemSerializer(serializers.Serializer[Any]):
         many=True, required=False, help_text="Each invalid field; with status 422 only."
     )
 
-
-RETRY_AFTER = OpenApiParameter(
-    "Retry-After",
-    int,
-    OpenApiParameter.HEADER,
-    required=True,
-    response=[429, 503],
-    description="Seconds after which the same request may be sent again.",
-)
-# Answers for which the key is known, and may have limits.
-TELLS_LIMITS = [200, 400, 415, 422, 429, 500, 503, 504]
-RATE_LIMIT = [
-    OpenApiParameter(
-        "RateLimit-Policy",
-        str,
-        OpenApiParameter.HEADER,
-        response=TELLS_LIMITS,
-        description="The limits of the API key, if it has any: `q` is the quota, `w` the window in seconds, "
-        '`qu` of what (requests where it is not said), as in `"requests";q=60;w=60`.',
-    ),
-    OpenApiParameter(
-        "RateLimit",
-        str,
-        OpenApiParameter.HEADER,
-        response=TELLS_LIMITS,
-        description="What is left of each limit (`r`), and the seconds until all of it is back (`t`), "
-        'as in `"requests";r=12;t=48`.',
-    ),
-]
 
 # What each status means, and an example of `code` and `detail`.
 MEANING = {

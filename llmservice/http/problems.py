@@ -1,5 +1,7 @@
 """Every error of the service as a problem document (RFC 9457, `application/problem+json`).
 
+At the addresses of OpenAI's API it is OpenAI's error object instead (`openai_error.py`).
+
 Each app registers what its own exceptions mean (`register`); those of Django and Django REST framework are
 here. The admin keeps its own HTML pages.
 """
@@ -13,13 +15,13 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error
-from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
-from llmservice.http import codes, database_errors, request_record
+from llmservice.http import codes, database_errors, openai_error, request_record
 from llmservice.http.codes import Code
 from llmservice.http.excerpt import excerpt
 
@@ -87,9 +89,20 @@ class Problem:
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def response(self) -> HttpResponse:
-        """The answer; its code becomes the reason of the request in the log and the metrics."""
+    @property
+    def field_name(self) -> str | None:
+        """The first field that it is about, if any."""
+        return self.errors[0].field or None if self.errors else None
+
+    def response(self, path: str = "") -> HttpResponse:
+        """The answer; its code becomes the reason of the request in the log and the metrics.
+
+        Args:
+            path: of the request, which decides on the form: a problem document or OpenAI's error object.
+        """
         _record_reason(self.code)
+        if openai_error.is_form_of(path):
+            return self._in_openai_form()
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": self.code.title,
@@ -109,6 +122,12 @@ class Problem:
             content_type=CONTENT_TYPE,
             headers=dict(self.headers),
         )
+
+    def _in_openai_form(self) -> HttpResponse:
+        status = openai_error.status_of(self.code)
+        detail = _cut(self.detail, LONGEST_DETAIL)
+        body = openai_error.error_object(self.code, detail, status=status, param=self.field_name)
+        return JsonResponse(body, status=status, headers=dict(self.headers))
 
 
 def invalid(errors: Sequence[FieldError], *, code: Code = codes.INVALID_FIELDS) -> Problem:
@@ -194,7 +213,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     if meaning.fault if meaning is not None else problem.code.status >= 500:
         request = context["request"]
         logger.error("%s %s failed", excerpt(request.method), excerpt(request.path, 256), exc_info=exc)
-    return problem.response()
+    return problem.response(context["request"].path)
 
 
 def _record_reason(code: Code) -> None:
@@ -213,7 +232,7 @@ def _handler(page: Callable[..., HttpResponse], exc: Exception) -> Callable[...,
         _record_reason(problem.code)
         if request.path.startswith("/admin/"):
             return page(request, *args, **kwargs)
-        return problem.response()
+        return problem.response(request.path)
 
     return handle
 

@@ -13,8 +13,6 @@ HEAD_S = 10.0
 BODY_S = 10.0
 # A body has BODY_S, and a second more for each of so many bytes that have arrived.
 BODY_BYTES_PER_S = 8192
-# Longest pause of a client that reads its answer.
-READER_STALL_S = 30.0
 # How long a client has to close after its answer. Closing at once would destroy what it has not yet read.
 LINGER_S = 2.0
 RECEIVE_BYTES = 64 * 1024
@@ -115,8 +113,8 @@ class Connection:
         """Whether its phase has lasted too long."""
         if self.phase is Phase.BODY:
             return now > self.deadline + len(self.incoming) / BODY_BYTES_PER_S
-        if self.phase in (Phase.ANSWERING, Phase.FLUSHING) and not self.outgoing.is_empty:
-            return now > self.outgoing.progressed_at + READER_STALL_S
+        if self.phase in (Phase.ANSWERING, Phase.FLUSHING):
+            return self.outgoing.is_late(now)
         return now > self.deadline
 
     def begin_head(self) -> None:

@@ -72,12 +72,20 @@ class Incoming:
         self._request: Any = None
         self._chunks: _Chunks | None = None
         self._length = 0
+        self._target = ""
         self.ended = False
         """Whether the client has closed its side of the connection."""
 
     def __len__(self) -> int:
         """Bytes that wait to become a request."""
         return len(self._data)
+
+    @property
+    def path(self) -> str:
+        """Of the request that is read or was refused, as far as it has arrived; for the form of an error."""
+        target = (self._target or _target(self._data)).partition("?")[0]
+        _, whole_address, rest = target.partition("://")
+        return "/" + rest.partition("/")[2] if whole_address else target
 
     @property
     def in_body(self) -> bool:
@@ -110,7 +118,7 @@ class Incoming:
             raise IncompleteBody
         if message is not None:
             message.request._expected_100_continue = False
-            self._request, self._chunks = None, None
+            self._request, self._chunks, self._target = None, None, ""
         return message
 
     def _read_head(self) -> bool:
@@ -125,6 +133,7 @@ class Incoming:
             if len(self._data) > MAX_HEAD_BYTES:
                 raise errors.LimitRequestHeaders("limit request head size")
             return False
+        self._target = _target(self._data)
         head = bytes(self._data[: end.end()])
         del self._data[: end.end()]
         self._searched = 0
@@ -230,6 +239,12 @@ def check(request: Any) -> None:
             request.headers.append(("HOST", target.netloc))
     if request.version >= (1, 1) and not _values(request, "HOST"):
         raise errors.InvalidHeader("the Host header is missing")
+
+
+def _target(head: bytearray) -> str:
+    """The second word of a request's first line, which need not be valid."""
+    words = head[:MAX_HEAD_BYTES].partition(b"\n")[0].split(b" ", 2)
+    return words[1].decode("latin-1") if len(words) > 2 else ""
 
 
 def _values(request: Any, name: str) -> Sequence[str]:

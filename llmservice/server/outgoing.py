@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import IO
 
+from llmservice.server.pace import Pace
+
 # Ordinary answers stay below it, so their thread is free before a slow client has read them.
 HIGH_WATER_BYTES = 1024 * 1024
 FILE_BLOCK_BYTES = 256 * 1024
@@ -30,13 +32,16 @@ class Outgoing:
         self._file: _FilePart | None = None
         self._held = False
         self._broken = False
-        self.progressed_at = time.monotonic()
-        """When the client last took something, or had nothing to take."""
+        self._pace = Pace(began_at=time.monotonic())
 
     @property
     def is_empty(self) -> bool:
         """Whether everything has been written."""
         return not self._pending and self._file is None
+
+    def is_late(self, now: float) -> bool:
+        """Whether the client takes too slowly what waits for it."""
+        return not self.is_empty and self._pace.is_late(now)
 
     def hold(self) -> None:
         """Keep the next piece until another follows: an answer's head travels with its body."""
@@ -58,7 +63,7 @@ class Outgoing:
             while self._file is not None and not self._broken:
                 self._changed.wait()
             if not self._pending:
-                self.progressed_at = time.monotonic()
+                self._pace = Pace(began_at=time.monotonic())
             self._pending += data
             if self._held:
                 self._held = False
@@ -73,7 +78,7 @@ class Outgoing:
         """Write an interim answer, unless the final one has begun."""
         with self._changed:
             if self._held and self.is_empty:
-                self.progressed_at = time.monotonic()
+                self._pace = Pace(began_at=time.monotonic())
                 self._pending += data
                 self._push()
 
@@ -108,22 +113,25 @@ class Outgoing:
             self._break()
 
     def _push(self) -> None:
-        before = self.progressed_at
         try:
             while self._pending and not self._broken:
-                del self._pending[: self._socket.send(self._pending)]
-                self.progressed_at = time.monotonic()
+                sent = self._socket.send(self._pending)
+                del self._pending[:sent]
+                self._took(sent)
             while self._file is not None and not self._pending and not self._broken:
-                if not self._file.send(self._socket.fileno()):
+                sent = self._file.send(self._socket.fileno())
+                if not sent:
                     self._file.close()
                     self._file = None
-                self.progressed_at = time.monotonic()
+                self._took(sent)
         except BlockingIOError:
             self._on_blocked()
         except OSError:
             self._break()
-        if self.progressed_at != before:
-            self._changed.notify_all()
+
+    def _took(self, count: int) -> None:
+        self._pace.take(count, now=time.monotonic())
+        self._changed.notify_all()
 
     def _break(self) -> None:
         self._broken = True
@@ -142,16 +150,16 @@ class _FilePart:
         self._offset = offset
         self._count = count
 
-    def send(self, to: int) -> bool:
-        """Send a block; false once there is nothing left."""
+    def send(self, to: int) -> int:
+        """Send a block; returns the number of bytes, 0 once there is nothing left."""
         if self._count <= 0:
-            return False
+            return 0
         sent = os.sendfile(to, self._descriptor, self._offset, min(self._count, FILE_BLOCK_BYTES))
         self._offset += sent
         self._count -= sent
         if not sent:  # the file has become shorter; only closing the connection can say so
             raise BrokenPipeError
-        return True
+        return sent
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -1,12 +1,13 @@
-"""The answers that the server itself gives: problem documents, like those of the application."""
+"""The answers that the server itself gives: errors in the form of those of the application."""
 
 import json
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Any
 
 from gunicorn.http import errors
 
-from llmservice.http import codes
+from llmservice.http import codes, openai_error
 
 # All other parse errors are answered with 400.
 STATUSES: dict[type[errors.ParseException], int] = {
@@ -34,15 +35,29 @@ def status_of(error: errors.ParseException) -> int:
 
 
 @lru_cache(64)
-def answer(status: int, *, reason: str = "", detail: str | None = None) -> bytes:
-    """A whole answer with a problem document, after which the connection closes."""
+def answer(status: int, *, openai_form: bool = False, reason: str = "", detail: str | None = None) -> bytes:
+    """A whole answer with an error, after which the connection closes.
+
+    Args:
+        openai_form: it is OpenAI's error object, not a problem document.
+    """
     phrase = HTTPStatus(status).phrase
     detail = detail or DETAILS[status].format(reason=reason.rstrip("."))
-    code = codes.of_status(status).name
-    problem = {"type": "about:blank", "title": phrase, "status": status, "code": code, "detail": detail}
-    body = json.dumps(problem).encode()
+    code = codes.of_status(status)
+    content_type = "application/problem+json"
+    error: dict[str, Any] = {
+        "type": "about:blank",
+        "title": phrase,
+        "status": status,
+        "code": code.name,
+        "detail": detail,
+    }
+    if openai_form:
+        content_type = "application/json"
+        error = openai_error.error_object(code, detail, status=status)
+    body = json.dumps(error).encode()
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\n"
-        f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -1,7 +1,7 @@
 """The commands of the documentation, run as they stand: page by page, each in one shell.
 
-`sh` and `python` blocks run. A word after the language changes that: `example` is not run, and `postgresql`
-runs with a fresh database in DATABASE_URL.
+`sh` and `python` blocks run. A word after the language changes that: `example` is not run, `postgresql` runs
+with a fresh database in DATABASE_URL, and `clients` is run by `make clients`.
 """
 
 import os
@@ -22,7 +22,10 @@ from tests.markdown import PAGES, Block, blocks
 
 URL = "http://localhost:8000"
 # An error of the service ends the shell, and its answer is shown.
-PRELUDE = 'set -euo pipefail; curl() { command curl --silent --show-error --fail-with-body "$@"; }'
+PRELUDE = """set -euo pipefail
+curl() { command curl --silent --show-error --fail-with-body "$@"; }
+llm() { .venv/bin/python -m llm "$@"; }
+"""
 # These pages restore backups, so they get a copy of the service's database instead of the one that it uses.
 WITH_A_COPY = {"operations.md"}
 # What `manage.py list_keys` prints of the key that was there before the backup.
@@ -58,7 +61,7 @@ def run(page: Path, word: str, *, folder: Path, url: str, environ: Mapping[str, 
 def test_every_word_after_a_language_is_one_that_these_tests_know() -> None:
     for page in PAGES:
         for block in blocks(page):
-            assert block.word in {"", "example", "postgresql"}, f"{page.name}, line {block.line}"
+            assert block.word in {"", "example", "postgresql", "clients"}, f"{page.name}, line {block.line}"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "")], ids=lambda page: page.name)

@@ -1,10 +1,12 @@
 """OpenAI's official client against the real service."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -128,3 +130,38 @@ def test_used_up_tokens_are_not_tried_again(service: Service, model: str) -> Non
     with pytest.raises(openai.RateLimitError):
         client.completions.create(model=model, prompt="a", max_tokens=12)
     assert service.log.read_text().count('"POST /v1/completions" 429') <= refused + 1
+
+
+def test_a_client_that_gives_up_cancels_its_request(service: Service, model: str) -> None:
+    """By its timeout, by closing a stream, and by cancelling a task."""
+    key = service.manage("create_key", "impatient").strip()
+    body: dict[str, Any] = {
+        "model": model,
+        "prompt": "One",
+        "max_tokens": 1024,
+        "extra_body": {"ignore_eos": True},
+    }
+
+    async def cancel() -> None:
+        async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0) as client:
+            await asyncio.wait_for(client.completions.create(**body), 1)
+
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0) as client:
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(timeout=1).completions.create(**body)
+        stream = client.completions.create(**body, stream=True)
+        assert next(stream).choices[0].index == 0
+        stream.close()
+    with pytest.raises(TimeoutError):
+        asyncio.run(cancel())
+    until = time.monotonic() + 30
+    while (requests := _requests_of_today(service, key))["cancelled"] < 3:
+        assert time.monotonic() < until, requests
+        time.sleep(0.2)
+    assert requests["finished"] == 0
+
+
+def _requests_of_today(service: Service, key: str) -> dict[str, int]:
+    today = httpx.get(f"{service.url}/keys/me", headers={"X-API-Key": key}).json()["today"]
+    requests: dict[str, int] = today["requests"]
+    return requests

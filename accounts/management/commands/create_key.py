@@ -28,12 +28,7 @@ class Command(BaseCommand):
             default=[],
             help="an allowed address or network (CIDR); may be repeated",
         )
-        parser.add_argument(
-            "--scope",
-            action="append",
-            choices=Scope.values,
-            help="what the key may do; may be repeated; all by default",
-        )
+        arguments.add_scopes(parser, help="what the key may do; may be repeated; all by default")
 
     def handle(self, *args: Any, **options: Any) -> None:
         expires_at = options["expires_at"]

@@ -7,10 +7,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from accounts.key_fields import LIMITS
-from accounts.management import table
-from accounts.models import APIKey, KeyState
+from accounts.management import arguments, table
+from accounts.models import APIKey, KeyState, Scope
 
-COLUMNS = ("number", "name", "state", "owner", "secrets", "last_used", "expires")
+COLUMNS = ("number", "name", "state", "owner", "secrets", "last_used", "expires", "scopes")
 
 
 class Command(BaseCommand):
@@ -18,12 +18,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--state", choices=KeyState.values, help="list only keys in this state")
+        arguments.add_scopes(parser, help="list only keys with this scope; may be repeated")
         parser.add_argument("--format", choices=["table", "json"], default="table")
 
     def handle(self, *args: Any, **options: Any) -> None:
         keys = APIKey.objects.order_by("pk").prefetch_related("secrets")
         if options["state"]:
             keys = keys.in_state(KeyState(options["state"]))
+        for scope in options["scope"] or ():
+            keys = keys.with_scope(Scope(scope))
         rows = [_row(key) for key in keys]
         if options["format"] == "json":
             self.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False))

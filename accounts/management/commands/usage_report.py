@@ -16,7 +16,7 @@ DAYS = 30
 
 
 class Command(BaseCommand):
-    help = "Write the usage of each API key on each day (UTC) to stdout."
+    help = "Write the usage of each API key on each day (UTC) at each endpoint to stdout."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         usages = (
             DailyUsage.objects.filter(day__range=(since, until))
             .select_related("key")
-            .order_by("day", "key_id")
+            .order_by("day", "key_id", "endpoint")
         )
         if options["key"] is not None:
             usages = usages.filter(key=arguments.find_key(options["key"]))

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from inference.api.disconnect import result_for
+from inference.api.disconnect import results_for
 from inference.api.openai.errors import exception_handler
 from inference.api.stream import EventStream
 from inference.engine.backend import Backend
@@ -47,12 +47,14 @@ class Envelope:
         return b"data: %s\n\n" % json.dumps(content).encode()
 
     def _around(self, kind: str, choices: list[Choice], more: Mapping[str, Any]) -> dict[str, Any]:
+        fingerprint = self.backend.fingerprint
         return {
             "id": f"{self.id_prefix}-{self.number}",
             "object": kind,
             "created": self.created,
             "model": self.backend.model_name,
-            "system_fingerprint": self.backend.fingerprint,
+            # OpenAI's document lets it be absent, not null.
+            **({} if fingerprint is None else {"system_fingerprint": fingerprint}),
             "choices": choices,
             **more,
         }
@@ -77,7 +79,7 @@ def respond(
     if fields["stream"]:
         return _streamed(request, metered, envelope, texts, fields["stream_options"] or {})
     with metered:
-        completions = [result_for(request, generation) for generation in metered.generations]
+        completions = results_for(request, metered.generations)
     choices = [texts.choice(index, completion) for index, completion in enumerate(completions)]
     return Response(envelope.whole(choices, usage=metered.usage))
 
@@ -86,9 +88,15 @@ def _streamed(
     request: Request, metered: Metered, envelope: Envelope, texts: Texts, options: Mapping[str, Any]
 ) -> HttpResponseBase:
     include_usage = bool(options.get("include_usage"))
-    more = {"usage": None} if include_usage else {}
+    with_each = bool(options.get("continuous_usage_stats"))
+    more: dict[str, Any] = {"usage": None} if include_usage else {}
+    sent = 0
 
     def pieces(index: int, event: Event) -> Iterator[bytes]:
+        nonlocal sent
+        sent += len(event.token_ids)
+        if with_each:
+            more["usage"] = metered.usage_after(sent)
         for choice in texts.chunks(index, event):
             yield envelope.chunk([choice], **more)
 
@@ -98,6 +106,11 @@ def _streamed(
         yield DONE
 
     stream = EventStream(
-        request, metered, pieces=pieces, last=last, handler=exception_handler, error_event=b"data: %s\n\n"
+        request,
+        metered,
+        pieces=pieces,
+        last=last,
+        handler=exception_handler,
+        error_event=b"data: %s\n\n".__mod__,
     )
     return stream.response()

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from inference.api.serializers import MAX_STOP_LENGTH, MAX_STOP_STRINGS
 from inference.engine.request import Prompt
-from llmservice.http.fields import NOT_TEXT
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 NO_TEXT = "Must not contain NUL characters or surrogates."
 MAX_PROMPTS = 128
@@ -16,17 +16,30 @@ MAX_BIASES = 1024
 MAX_BIAS = 100.0
 
 
-def _are(kind: type, data: list[Any]) -> bool:
+def are(kind: type, data: list[Any]) -> bool:
+    """Whether all items are of one JSON type."""
     return all(isinstance(item, kind) and not isinstance(item, bool) for item in data)
+
+
+def _token_ids(data: list[Any]) -> tuple[int, ...] | None:
+    """The numbers as token ids, where 5.0 is 5, as in JSON Schema; None if one is no whole number."""
+    if not all(isinstance(n, int | float) and not isinstance(n, bool) and n % 1 == 0 for n in data):
+        return None
+    return tuple(map(int, data))
+
+
+_TEXT = {**TEXT_SCHEMA, "minLength": 1}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_STOP_STRING = {**_TEXT, "maxLength": MAX_STOP_LENGTH}
 
 
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": "string"}},
-            {"type": "array", "items": {"type": "integer"}},
-            {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+            _TEXT,
+            {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MAX_PROMPTS},
+            _IDS,
+            {"type": "array", "items": _IDS, "minItems": 1, "maxItems": MAX_PROMPTS},
         ]
     }
 )
@@ -45,15 +58,16 @@ class PromptsField(serializers.Field[Any, Any, Any, Any]):
             return self._checked([data])
         if not isinstance(data, list):
             self.fail("invalid")
-        if data and _are(int, data):
-            return self._checked([tuple(data)])
+        if data and (ids := _token_ids(data)) is not None:
+            return self._checked([ids])
         if len(data) > MAX_PROMPTS:
             self.fail("many", most=MAX_PROMPTS)
-        if _are(str, data):
+        if are(str, data):
             return self._checked(data)
-        if _are(list, data) and all(_are(int, ids) for ids in data):
-            return self._checked([tuple(ids) for ids in data])
-        return self.fail("invalid")
+        prompts: list[Prompt] = [
+            ids for item in data if isinstance(item, list) and (ids := _token_ids(item)) is not None
+        ]
+        return self._checked(prompts) if len(prompts) == len(data) else self.fail("invalid")
 
     def _checked(self, prompts: list[Prompt]) -> list[Prompt]:
         if not prompts or not all(prompts):
@@ -66,8 +80,8 @@ class PromptsField(serializers.Field[Any, Any, Any, Any]):
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": "string"}, "maxItems": MAX_STOP_STRINGS},
+            _STOP_STRING,
+            {"type": "array", "items": _STOP_STRING, "maxItems": MAX_STOP_STRINGS},
         ]
     }
 )
@@ -87,7 +101,7 @@ class StopField(serializers.Field[Any, Any, Any, Any]):
             self.fail("invalid")
         if len(strings) > MAX_STOP_STRINGS:
             self.fail("many", most=MAX_STOP_STRINGS)
-        if not _are(str, strings):
+        if not are(str, strings):
             self.fail("invalid")
         if not all(0 < len(string) <= MAX_STOP_LENGTH for string in strings):
             self.fail("long", most=MAX_STOP_LENGTH)
@@ -96,7 +110,14 @@ class StopField(serializers.Field[Any, Any, Any, Any]):
         return tuple(strings)
 
 
-@extend_schema_field({"type": "object", "additionalProperties": {"type": "number"}})
+@extend_schema_field(
+    {
+        "type": "object",
+        "propertyNames": {"pattern": "^[0-9]{1,9}$"},
+        "additionalProperties": {"type": "number", "minimum": -MAX_BIAS, "maximum": MAX_BIAS},
+        "maxProperties": MAX_BIASES,
+    }
+)
 class LogitBiasField(serializers.Field[Any, Any, Any, Any]):
     """Token ids, as strings, and what is added to their logits; as pairs."""
 

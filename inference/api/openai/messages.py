@@ -7,7 +7,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
-from llmservice.http.fields import NOT_TEXT
+from inference.engine.request import Chat
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_MESSAGES = 2048
 ROLES = ("system", "developer", "user", "assistant")
@@ -18,7 +19,7 @@ _TEXT_PARTS = {
     "type": "array",
     "items": {
         "type": "object",
-        "properties": {"type": {"type": "string", "enum": ["text"]}, "text": {"type": "string"}},
+        "properties": {"type": {"type": "string", "enum": ["text"]}, "text": TEXT_SCHEMA},
         "required": ["type", "text"],
         "additionalProperties": False,
     },
@@ -34,11 +35,12 @@ _TEXT_PARTS = {
             "type": "object",
             "properties": {
                 "role": {"type": "string", "enum": list(ROLES)},
-                "content": {"oneOf": [{"type": "string"}, _TEXT_PARTS]},
-                "name": {"type": "string", "maxLength": MAX_NAME_LENGTH},
+                "content": {"oneOf": [TEXT_SCHEMA, _TEXT_PARTS]},
+                "name": {**TEXT_SCHEMA, "type": ["string", "null"], "maxLength": MAX_NAME_LENGTH},
             },
             "required": ["role", "content"],
-            "additionalProperties": False,
+            # Clients send null for what they do not use, such as `refusal`.
+            "additionalProperties": {"type": "null"},
         },
     }
 )
@@ -59,6 +61,11 @@ class MessagesField(serializers.Field[Any, Any, Any, Any]):
         if len(data) > MAX_MESSAGES:
             self.fail("many", most=MAX_MESSAGES)
         return tuple(_message(index, message) for index, message in enumerate(data))
+
+
+def as_chat(messages: tuple[Mapping[str, object], ...]) -> Chat:
+    """The conversation of these messages; if the last one is the assistant's, it is continued."""
+    return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant")
 
 
 def _message(index: int, data: Any) -> dict[str, str]:

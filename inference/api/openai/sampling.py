@@ -1,14 +1,17 @@
-"""The fields that completions and chat share: how tokens are chosen, and how many texts there are."""
+"""The fields that OpenAI's endpoints share: how tokens are chosen, and how many texts there are."""
 
 import secrets
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator
 from rest_framework import serializers
 
 from inference.api.openai.fields import LogitBiasField, StopField
 from inference.api.serializers import MAX_SEED
+from inference.api.served_model import ServedModelField
 from inference.engine.request import GenerationRequest, Prompt, SamplingParams
 from llmservice.http.fields import (
     StrictBooleanField,
@@ -41,20 +44,36 @@ NOT_SUPPORTED = frozenset(
 """Fields of OpenAI's API that this service does not have. `null` stands for their absence."""
 
 
+class MaxTokensField(StrictIntegerField):
+    """A number of tokens to generate, at most `LLM_MAX_NEW_TOKENS`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # The setting is read when the field is used, and by the OpenAPI document.
+        message = str(self.error_messages["max_value"]).format(max_value="%(limit_value)s")
+        self.validators.append(MaxValueValidator(lambda: settings.LLM_MAX_NEW_TOKENS, message))
+
+
 class StreamOptionsSerializer(StrictSerializer):
     """What a stream has beside the text."""
 
     include_usage = StrictBooleanField(
-        default=False, help_text="Send the usage in one more chunk before the end of the stream."
+        default=None,
+        allow_null=True,
+        help_text="Send the usage in one more chunk before the end of the stream.",
+    )
+    continuous_usage_stats = StrictBooleanField(
+        default=False, help_text="Send the usage so far in each chunk, as load generators ask for it."
     )
 
 
 class SamplingSerializer(StrictSerializer):
     """The fields of a request that say how to generate; `null` is the same as absence."""
 
-    also_known_as = {"max_new_tokens": "max_tokens"}
+    also_known_as: Mapping[str, str] = {"max_new_tokens": "max_tokens"}
+    not_supported: Collection[str] = NOT_SUPPORTED
 
-    model = StrictCharField(max_length=200, help_text="The served model, as `/v1/models` names it.")
+    model = ServedModelField(max_length=200, help_text="The served model, as `/v1/models` names it.")
     temperature = StrictFloatField(
         default=None, allow_null=True, min_value=0, max_value=2,
         help_text="Divides the logits before sampling; 0 always takes the most likely token. Default: 1.",
@@ -62,10 +81,6 @@ class SamplingSerializer(StrictSerializer):
     top_p = StrictFloatField(
         default=None, allow_null=True, min_value=0, max_value=1,
         help_text="Sample from the most likely tokens whose probabilities add up to this. Default: 1.",
-    )  # fmt: skip
-    n = StrictIntegerField(
-        default=None, allow_null=True, min_value=1, max_value=MAX_CHOICES,
-        help_text="Texts to generate for each prompt. The i-th is seeded with `seed` + i. Default: 1.",
     )  # fmt: skip
     presence_penalty = StrictFloatField(
         default=None, allow_null=True, min_value=-2, max_value=2,
@@ -88,12 +103,13 @@ class SamplingSerializer(StrictSerializer):
     stream = StrictBooleanField(
         default=None, allow_null=True, help_text="Answer with server-sent events. Default: false."
     )
-    stream_options = StreamOptionsSerializer(
+    stream_options: StrictSerializer = StreamOptionsSerializer(
         default=None, allow_null=True, help_text="Options of a stream; only with `stream`."
     )
     user = StrictCharField(
         default=None,
         allow_null=True,
+        allow_blank=True,
         max_length=256,
         help_text="Accepted for compatibility; it has no effect.",
     )
@@ -120,27 +136,23 @@ class SamplingSerializer(StrictSerializer):
         child=StrictIntegerField(min_value=0, max_value=2**31), default=None, allow_null=True,
         max_length=MAX_STOP_TOKENS, help_text="Tokens that end the text.",
     )  # fmt: skip
-    return_token_ids = StrictBooleanField(
-        default=None, allow_null=True, help_text="Return the generated token ids in each choice."
-    )
-
-    def to_internal_value(self, data: Any) -> Any:
-        absent = {name for name, value in data.items() if value is None and name in NOT_SUPPORTED}
-        return super().to_internal_value({name: value for name, value in data.items() if name not in absent})
-
-    def _unknown(self, data: Any) -> dict[str, str]:
-        return super()._unknown({k: v for k, v in data.items() if v is not None or k not in NOT_SUPPORTED})
-
-    def _hint(self, name: str) -> str:
-        return "This service does not support this field." if name in NOT_SUPPORTED else super()._hint(name)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["stream_options"] is not None and not fields["stream"]:
             raise serializers.ValidationError({"stream_options": "Only allowed with `stream`."})
-        for name in ("max_completion_tokens", "max_tokens"):
-            if (fields.get(name) or 0) > settings.LLM_MAX_NEW_TOKENS:
-                raise serializers.ValidationError({name: f"Must be at most {settings.LLM_MAX_NEW_TOKENS}."})
         return fields
+
+
+class ChoicesSerializer(SamplingSerializer):
+    """The same where the answer has choices."""
+
+    n = StrictIntegerField(
+        default=None, allow_null=True, min_value=1, max_value=MAX_CHOICES,
+        help_text="Texts to generate for each prompt. The i-th is seeded with `seed` + i. Default: 1.",
+    )  # fmt: skip
+    return_token_ids = StrictBooleanField(
+        default=None, allow_null=True, help_text="Return the generated token ids in each choice."
+    )
 
 
 def generation_requests(

@@ -5,7 +5,8 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 
-from inference.api.openai.errors import type_of
+from inference.api.served_model import SERVED_MODEL
+from llmservice.http.openai_error import type_of
 
 EXAMPLES = {
     400: ("A field is invalid, unknown or not supported.", "Must be at most 2.0.", "temperature", None),
@@ -18,7 +19,7 @@ EXAMPLES = {
     403: ("The API key may not be used for this.", "This API key lacks the scope “generate”.", None, None),
     404: (
         "The model does not exist.",
-        "The model “gpt-4o” does not exist: this service serves “openai-community/gpt2-medium”.",
+        f"The model “gpt-4o” does not exist: this service serves “{SERVED_MODEL}”.",
         "model",
         "model_not_found",
     ),

@@ -1,0 +1,128 @@
+"""The answers of `POST /v1/chat/completions` in the OpenAPI document."""
+
+import json
+from typing import Any
+
+from rest_framework import serializers
+
+from inference.api.openai.answer_schema import (
+    ENVELOPE,
+    ChoiceChunkSerializer,
+    ChoiceSerializer,
+    ChunkEventsSerializer,
+    ChunkSerializer,
+    ConstantField,
+    EnvelopeSerializer,
+)
+from inference.api.openai.schema import OpenAIErrorSerializer
+from inference.api.serializers import UsageSerializer
+
+KIND = "chat.completion"
+CHUNK_KIND = "chat.completion.chunk"
+_AROUND = {"id": "chatcmpl-4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a", **ENVELOPE}
+ANSWER = {
+    **_AROUND,
+    "object": KIND,
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Paris.", "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 36, "completion_tokens": 3, "total_tokens": 39},
+}
+
+
+def _chunk(delta: dict[str, Any], finish_reason: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    content = {**_AROUND, "object": CHUNK_KIND, "choices": [choice]}
+    return b"data: %s\n\n" % json.dumps(content).encode()
+
+
+STREAM = (
+    _chunk({"role": "assistant", "content": "", "refusal": None}, None)
+    + _chunk({"content": "Paris."}, None)
+    + _chunk({}, "stop")
+    + b"data: [DONE]\n\n"
+)
+
+
+class AlternativeSerializer(serializers.Serializer[Any]):
+    """A token that might have been chosen."""
+
+    token = serializers.CharField(help_text="Its text.")
+    logprob = serializers.FloatField(max_value=0, help_text="Its log-probability.")
+    bytes = serializers.ListField(
+        child=serializers.IntegerField(min_value=0, max_value=255),
+        help_text="Its bytes: a token may be a part of a character.",
+    )
+
+
+class TokenLogprobSerializer(AlternativeSerializer):
+    """A generated token."""
+
+    top_logprobs = AlternativeSerializer(
+        many=True, help_text="The most likely tokens at its place, as many as `top_logprobs` says."
+    )
+
+
+class ChatLogprobsSerializer(serializers.Serializer[Any]):
+    """The log-probabilities of a message's tokens."""
+
+    content = TokenLogprobSerializer(many=True, help_text="Those of each token.")
+    refusal = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, help_text="Always null: no message is a refusal."
+    )
+
+
+class AssistantMessageSerializer(serializers.Serializer[Any]):
+    """A generated message."""
+
+    role = ConstantField("assistant", help_text="Who speaks.")
+    content = serializers.CharField(help_text="The text.")
+    refusal = serializers.CharField(allow_null=True, help_text="Always null: no message is a refusal.")
+
+
+class ChatChoiceSerializer(ChoiceSerializer):
+    """One of the messages."""
+
+    message = AssistantMessageSerializer(help_text="The message.")
+    logprobs = ChatLogprobsSerializer(allow_null=True, help_text="Only with `logprobs`.")
+
+
+class ChatCompletionSerializer(EnvelopeSerializer):
+    """The messages that continue the conversation."""
+
+    object = ConstantField(KIND, help_text="The kind of the answer.")
+    choices = ChatChoiceSerializer(many=True, help_text="`n` messages.")
+    usage = UsageSerializer(help_text="The tokens of the request, in which the conversation counts once.")
+
+
+class DeltaSerializer(serializers.Serializer[Any]):
+    """What a chunk adds to a message."""
+
+    role = ConstantField("assistant", required=False, help_text="Who speaks; in the first chunk only.")
+    content = serializers.CharField(required=False, help_text="The next piece of the text.")
+    refusal = serializers.CharField(required=False, allow_null=True, help_text="Always null.")
+
+
+class ChatChoiceChunkSerializer(ChoiceChunkSerializer):
+    """What a chunk adds to one of the messages."""
+
+    delta = DeltaSerializer(help_text="What is new.")
+    logprobs = ChatLogprobsSerializer(allow_null=True, help_text="Those of the new tokens.")
+
+
+class ChatChunkSerializer(ChunkSerializer):
+    """A piece of a stream of messages."""
+
+    object = ConstantField(CHUNK_KIND, help_text="The kind of the answer.")
+    choices = ChatChoiceChunkSerializer(many=True, help_text="What is new, for one of the messages.")
+
+
+class ChatEventsSerializer(ChunkEventsSerializer):
+    """An event of a stream: a chunk, an error that ends it, or `[DONE]` after the last chunk."""
+
+    unnamed = (ChatChunkSerializer, OpenAIErrorSerializer)

@@ -1,0 +1,162 @@
+"""The input of a response: text, or items, as the messages of a conversation.
+
+A client passes an earlier answer back by putting the items of its `output` into the next `input`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from inference.api.openai.fields import NO_TEXT
+from llmservice.http.excerpt import excerpt
+from llmservice.http.fields import NOT_TEXT
+
+MAX_ITEMS = 2048
+ROLES = ("user", "assistant", "system", "developer")
+STATUSES = ("in_progress", "completed", "incomplete")
+# The fields of a part beside its type and its text.
+PARTS: Mapping[str, tuple[str, ...]] = {"input_text": (), "output_text": ("annotations", "logprobs")}
+
+Message = dict[str, str]
+T = TypeVar("T")
+
+_PART_SCHEMA = {
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {"type": {"type": "string", "enum": ["input_text"]}, "text": {"type": "string"}},
+            "required": ["type", "text"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "enum": ["output_text"]},
+                "text": {"type": "string"},
+                "annotations": {"type": "array", "maxItems": 0, "items": {}},
+                "logprobs": {"type": "array", "items": {"type": "object"}},
+            },
+            "required": ["type", "text"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_ITEM_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": ["message"]},
+        "role": {"type": "string", "enum": list(ROLES)},
+        "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": _PART_SCHEMA}]},
+        "id": {"type": "string"},
+        "status": {"type": "string", "enum": list(STATUSES)},
+    },
+    "required": ["role", "content"],
+    "additionalProperties": False,
+}
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": _ITEM_SCHEMA},
+        ]
+    }
+)
+class InputField(serializers.Field[Any, Any, Any, Any]):
+    """A user's text, or a list of items; as a tuple of messages with each content as one string."""
+
+    default_error_messages = {
+        "invalid": "Must be text or a list of items.",
+        "empty": "Must not be empty.",
+        "many": "Must have at most {most} items.",
+        "not_text": NO_TEXT,
+    }
+
+    def to_internal_value(self, data: Any) -> tuple[Message, ...]:
+        if isinstance(data, str):
+            if NOT_TEXT.search(data):
+                self.fail("not_text")
+            return ({"role": "user", "content": data},)
+        if not isinstance(data, list):
+            self.fail("invalid")
+        if not data:
+            self.fail("empty")
+        if len(data) > MAX_ITEMS:
+            self.fail("many", most=MAX_ITEMS)
+        return tuple(_each(_item, data))
+
+
+def _each(read: Callable[[Any], T], values: list[Any]) -> list[T]:
+    """What `read` makes of each value; an error says which one it is about."""
+    found = []
+    for index, value in enumerate(values):
+        try:
+            found.append(read(value))
+        except serializers.ValidationError as error:
+            _refuse({index: error.detail})
+    return found
+
+
+def _item(data: Any) -> Message:
+    if not isinstance(data, Mapping):
+        _refuse("Must be an object.")
+    kind = data.get("type")
+    read = ITEMS.get("message" if kind is None else kind) if isinstance(kind, str | None) else None
+    if read is None:
+        _refuse(f"This service supports items of the type message only, not “{excerpt(str(kind))}”.")
+    return read(data)
+
+
+def _message(item: Mapping[str, Any]) -> Message:
+    _check_names(item, {"type", "role", "content", "id", "status"})
+    if (role := item.get("role")) not in ROLES:
+        _refuse({"role": [f"Must be one of {', '.join(ROLES)}."]})
+    if item.get("status") not in (None, *STATUSES):
+        _refuse({"status": [f"Must be one of {', '.join(STATUSES)}."]})
+    if not isinstance(item.get("id"), str | None):
+        _refuse({"id": ["Must be a string."]})
+    content = item.get("content")
+    if not isinstance(content, str | list):
+        _refuse({"content": ["Must be text or a list of text parts."]})
+    try:
+        text = content if isinstance(content, str) else "".join(_each(_text, content))
+    except serializers.ValidationError as error:
+        _refuse({"content": error.detail})
+    if NOT_TEXT.search(text):
+        _refuse({"content": [NO_TEXT]})
+    return {"role": role, "content": text}
+
+
+ITEMS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {"message": _message}
+"""What each type of item is for the model."""
+
+
+def _text(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if not isinstance(kind, str):
+        _refuse("Must have the fields type and text, a string.")
+    if kind not in PARTS:
+        _refuse(
+            f"This service supports parts of the types {' and '.join(PARTS)} only, not “{excerpt(kind)}”."
+        )
+    _check_names(part, {"type", "text", *PARTS[kind]})
+    if not isinstance(part.get("text"), str):
+        _refuse({"text": ["Must be a string."]})
+    if part.get("annotations") not in (None, []):
+        _refuse({"annotations": ["This service does not support annotations: send an empty list."]})
+    if not isinstance(part.get("logprobs"), list | None):
+        _refuse({"logprobs": ["Must be a list."]})
+    return str(part["text"])
+
+
+def _check_names(data: Mapping[str, Any], known: set[str]) -> None:
+    for name, value in data.items():
+        if name not in known and value is not None:
+            _refuse({excerpt(name): ["This service does not support this field."]})
+
+
+def _refuse(errors: Any) -> NoReturn:
+    raise serializers.ValidationError(errors)

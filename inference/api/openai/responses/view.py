@@ -1,0 +1,88 @@
+"""`POST /v1/responses`: answer a conversation."""
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiRequest, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import Scope
+from inference.api import stream
+from inference.api.disconnect import result_for
+from inference.api.openai.conversation import conversation_request
+from inference.api.openai.errors import NotStored
+from inference.api.openai.responses.answer import Answer
+from inference.api.openai.responses.events import ResponseEvents
+from inference.api.openai.responses.items import Message
+from inference.api.openai.responses.request import ResponseRequestSerializer
+from inference.api.openai.responses.schema import EVENTS, REQUESTS, RESPONSE, ResponseSerializer
+from inference.api.openai.schema import errors
+from inference.api.openai.views import OpenAIView, validated
+from inference.metering import Metered
+
+
+class ResponsesView(OpenAIView):
+    """Answers a conversation."""
+
+    scope = Scope.GENERATE
+    counts_refusals = True
+    prompt_fields = ("input",)
+    limit_fields = ("max_output_tokens",)
+
+    @extend_schema(
+        operation_id="create_response",
+        tags=["OpenAI"],
+        summary="Answer a conversation",
+        description=(
+            "OpenAI's Responses API, by the chat template of the model. The service stores no responses: a "
+            "conversation is sent whole, with the `output` of earlier responses among the items of `input`. "
+            "Fields that are unknown or not supported are an error.\n\n"
+            "With `stream`, the answer is a stream of server-sent events, from `response.created` to "
+            "`response.completed`, `response.incomplete` or `response.failed`."
+        ),
+        request=OpenApiRequest(ResponseRequestSerializer, examples=REQUESTS),
+        responses={
+            200: OpenApiResponse(ResponseSerializer, description="The response.", examples=[RESPONSE]),
+            (200, stream.CONTENT_TYPE): OpenApiResponse(
+                OpenApiTypes.STR, description="The response.", examples=[EVENTS]
+            ),
+            **errors(400, 401, 403, 404, 413, 415, 429, 500, 503, 504),
+        },
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        fields, backend = validated(ResponseRequestSerializer(data=request.data), self.key)
+        prepared = conversation_request(
+            _conversation(fields["instructions"], fields["input"]),
+            fields,
+            backend=backend,
+            max_new_tokens=fields["max_output_tokens"],
+            logprobs=(fields["top_logprobs"] or 0) if fields["include"] else None,
+            owner=str(self.key.pk),
+        )
+        metered = Metered(key=self.key, backend=backend, requests=[prepared]).admit()
+        answer = Answer(fields=fields, backend=backend)
+        if fields["stream"]:
+            return ResponseEvents(answer, metered).stream(request).response()
+        with metered:
+            [generation] = metered.generations
+            completion = result_for(request, generation)
+        return Response(answer.ended(completion, metered.usage))
+
+
+def _conversation(instructions: str | None, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    first = () if instructions is None else ({"role": "developer", "content": instructions},)
+    return (*first, *messages)
+
+
+class StoredResponseView(OpenAIView):
+    """Says that no response is stored, to clients that look for one by its id."""
+
+    scope = Scope.GENERATE
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, response_id: str) -> Response:
+        raise NotStored
+
+    @extend_schema(exclude=True)
+    def delete(self, request: Request, response_id: str) -> Response:
+        raise NotStored
