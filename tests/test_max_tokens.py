@@ -41,6 +41,7 @@ def generate(client: Client, secret: str, **body: Any) -> Any:
         ("completions", "max_tokens", {"prompt": PROMPT}),
         ("chat/completions", "max_tokens", {"messages": USER}),
         ("chat/completions", "max_completion_tokens", {"messages": USER}),
+        ("responses", "max_output_tokens", {"input": "Hi"}),
     ],
 )
 def test_under_v1_more_is_refused_with_the_field_and_the_limit(

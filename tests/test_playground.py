@@ -1,4 +1,4 @@
-"""The page at `/` as it leaves the server; tests/e2e/test_playground_browser.py uses it."""
+"""The page at `/` as it leaves the server; tests/e2e/test_playground_browser.py uses it in Chromium."""
 
 import re
 from pathlib import Path

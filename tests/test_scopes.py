@@ -24,6 +24,9 @@ NEEDED = [
     ("POST", "/generate", Scope.GENERATE),
     ("POST", "/v1/completions", Scope.GENERATE),
     ("POST", "/v1/chat/completions", Scope.GENERATE),
+    ("POST", "/v1/responses", Scope.GENERATE),
+    ("POST", "/tokenize", Scope.MODELS),
+    ("POST", "/detokenize", Scope.MODELS),
     ("GET", "/v1/models", Scope.MODELS),
     ("GET", "/v1/models/a-model", Scope.MODELS),
     ("GET", "/keys/me", Scope.USAGE),
@@ -40,7 +43,7 @@ def test_a_key_without_the_scope_is_refused_with_its_name_and_logged(
 
     response = client.generic(method, path, headers={"X-API-Key": issued.plaintext})
 
-    if path.startswith("/v1/"):
+    if path.startswith("/v1/") or path.endswith("tokenize"):
         error = refused(response, 403)
         assert (error["type"], error["code"]) == ("permission_error", "scope_missing")
         message = error["message"]

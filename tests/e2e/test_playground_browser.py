@@ -2,28 +2,22 @@
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Page, Request, Route, expect
+from playwright.sync_api import Page, expect
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from inference.engine.engine import Engine
 from tests.e2e.browser import Browsing, browsing, needs_browser
 from tests.e2e.conftest import Service
+from tests.e2e.playground import answer_with, answers, ask, body_of, open_playground
 
 pytestmark = needs_browser
-
-# What shells, Python, JavaScript and HTML could take for something else than text.
-HOSTILE = """It's "$HOME" `id` \\n \\' \\\\ ${x} {{y}} %s !! <b>&amp;</b>
-'''\"\"\" é 漢字 🦜 \u2028 \x7f # end"""
 
 
 @pytest.fixture
@@ -35,40 +29,7 @@ def window(service: Service) -> Iterator[Browsing]:
 
 @pytest.fixture
 def page(window: Browsing, service: Service) -> Page:
-    """The playground with a key and short, repeatable answers."""
-    page = window.new_page()
-    page.goto("/")
-    page.get_by_label("API key").fill(service.key)
-    page.get_by_label("Max tokens").fill("12")
-    page.get_by_label("Temperature").fill("0")
-    return page
-
-
-def answer_with(page: Page, events: str) -> None:
-    """Answer chats with these events instead of the service's."""
-
-    def fulfill(route: Route) -> None:
-        route.fulfill(status=200, content_type="text/event-stream", body=events)
-
-    page.unroute("**/v1/chat/completions")
-    page.route("**/v1/chat/completions", fulfill)
-
-
-def ask(page: Page, text: str) -> None:
-    page.locator("#prompt").fill(text)
-    page.locator("#prompt").press("Enter")
-
-
-def body_of(request: Request) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(request.post_data or "")
-    return body
-
-
-def answers(page: Page, count: int = 1) -> list[str]:
-    """The texts of the answers, once there are `count` complete ones."""
-    complete = page.locator(".answer[aria-busy=false] .text:visible")
-    expect(complete).to_have_count(count, timeout=60_000)
-    return complete.all_inner_texts()
+    return open_playground(window, key=service.key)
 
 
 def test_a_conversation(page: Page, service: Service) -> None:
@@ -174,62 +135,6 @@ def test_an_answer_that_breaks_off_stays_with_the_reason(page: Page) -> None:
     page.route("**/v1/chat/completions", lambda route: route.abort())
     ask(page, "Hello")
     expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
-
-
-def copied(page: Page, language: str) -> str:
-    page.get_by_role("button", name="Get code").click()
-    page.locator("#languages").get_by_text(language, exact=True).click()
-    page.locator("#code-copy").click()
-    expect(page.locator("#code-copy")).to_have_text("Copied")
-    page.keyboard.press("Escape")
-    code: str = page.evaluate("navigator.clipboard.readText()")
-    return code
-
-
-def streamed_text(events: str) -> str:
-    chunks = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: {")]
-    assert chunks[-1]["usage"]["completion_tokens"] > 0
-    choices = [choice for chunk in chunks for choice in chunk["choices"]]
-    return "".join(choice.get("text", choice.get("delta", {}).get("content")) or "" for choice in choices)
-
-
-@pytest.mark.parametrize("mode", ["Chat", "Completion"])
-def test_the_copied_code_runs_and_gives_the_same_text(page: Page, service: Service, mode: str) -> None:
-    page.get_by_text(mode, exact=True).click()
-    page.get_by_text("More settings").click()
-    page.get_by_label("Seed").fill("9007199254740991")
-    page.get_by_label("Top k").fill("40")
-    page.get_by_label("Temperature").fill("1.5")
-    page.get_by_label("Stop strings").fill("it's\n\"\\n$(id)")
-    with page.expect_request("**/v1/**completions") as sent:
-        ask(page, HOSTILE)
-    answers(page)
-    if mode == "Completion":
-        text = page.locator(".continued").text_content() or ""
-    else:
-        page.get_by_role("button", name="Copy", exact=True).click()
-        expect(page.get_by_role("button", name="Copied")).to_be_visible()
-        text = page.evaluate("navigator.clipboard.readText()")
-    body = body_of(sent.value)
-    assert (body["prompt"] if mode == "Completion" else body["messages"][-1]["content"]) == HOSTILE
-    page.locator("#prompt").fill("")
-
-    codes = {language: copied(page, language) for language in ("curl", "Python", "JavaScript")}
-    for code in codes.values():
-        assert service.key not in code
-        assert code.count("YOUR_API_KEY") == 1
-    with_key = {name: code.replace("YOUR_API_KEY", service.key) for name, code in codes.items()}
-
-    def run(*command: str) -> str:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-        return done.stdout
-
-    assert streamed_text(run("bash", "-c", with_key["curl"])) == text
-    assert run(sys.executable, "-c", with_key["Python"]) == f"{text}\n"
-    with page.expect_console_message() as logged, page.expect_request("**/v1/**completions") as by_script:
-        page.evaluate(f"(async () => {{{with_key['JavaScript']}}})()")
-    assert logged.value.text == text
-    assert by_script.value.post_data == sent.value.post_data
 
 
 def test_everything_with_the_keyboard_alone(window: Browsing, service: Service) -> None:

@@ -142,7 +142,7 @@ class DetokenizeResponseSerializer(serializers.Serializer[Any]):
 
 
 class _TokensView(OpenAIView):
-    scope = Scope.GENERATE
+    scope = Scope.MODELS
     counts_refusals = True
 
     def _count(self) -> None:
