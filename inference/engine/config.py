@@ -31,6 +31,12 @@ class EngineConfig:
         quantization: the weight format; "int8" stores and multiplies weights in 8 bits, "none" in float32.
         kv_cache_dtype: how keys and values are stored; "auto" takes float16 with int8 weights, otherwise
             float32.
+        grammar_bytes: the largest JSON Schema, regular expression or grammar that a text can be held to.
+        grammar_nesting: how many schemas one may have within each other.
+        grammar_compile_s: seconds that one may take to compile.
+        grammar_memory_mb: memory that one may take to compile.
+        grammar_states: states that one's lexer may have; each takes 1 to 2 kB while a text is generated.
+        grammar_cache: how many compiled ones are kept.
     """
 
     max_running: int = 16
@@ -43,6 +49,12 @@ class EngineConfig:
     device: Device = "auto"
     quantization: Quantization = "none"
     kv_cache_dtype: KVCacheDtype = "auto"
+    grammar_bytes: int = 262_144
+    grammar_nesting: int = 48
+    grammar_compile_s: float = 2.0
+    grammar_memory_mb: int = 256
+    grammar_states: int = 32_000
+    grammar_cache: int = 128
 
 
 def usable_cpus() -> int:

@@ -1,6 +1,6 @@
 """Tokens to text as they come: whole characters only, and stop strings found across token boundaries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from inference.engine.vocabulary import Kind
@@ -38,6 +38,7 @@ class Detokenizer:
         stop: strings that end the text. One that is a special token's text is also found as that token,
             although special tokens have no text of their own.
         min_tokens: the text of the first so many tokens is not searched for stop strings.
+        may_end: whether a stop string may end the text here; asked about ever longer texts.
 
     Attributes:
         text: the new text so far that is final. Once `stopped`, it ends just before the stop string.
@@ -51,6 +52,7 @@ class Detokenizer:
         stop: tuple[str, ...] = (),
         *,
         min_tokens: int = 0,
+        may_end: Callable[[str], bool] | None = None,
     ) -> None:
         self.text = ""
         self.stopped = False
@@ -60,6 +62,8 @@ class Detokenizer:
         self._stop_later = stop
         self._special_ids = decoder.special_ids
         self._held = ""
+        self._may_end = may_end
+        self._asked = 0
 
     def append(self, token_id: int) -> str:
         """Take the next token; returns the text that became final with it, which may be empty.
@@ -76,7 +80,8 @@ class Detokenizer:
         piece = self._release(self._tokens.append(token_id))
         if self._stop and not self.stopped:
             unsettled = self._tokens.complete_run()
-            if unsettled and any(string in self._held + unsettled for string in self._stop):
+            if unsettled and self._stop_in(self._held + unsettled) is not None:
+                self._asked = 0  # asked once more, about the same text
                 piece += self._release(unsettled)
         return piece
 
@@ -100,16 +105,28 @@ class Detokenizer:
 
     def _release(self, piece: str) -> str:
         self._held += piece
-        found = [index for index in (self._held.find(string) for string in self._stop) if index >= 0]
-        if found:
+        found = self._stop_in(self._held)
+        if found is not None:
             self.stopped = True
-            released = self._held[: min(found)]
+            released = self._held[:found]
             self._held = ""
         else:
             end = len(self._held) - self._possible_stop()
             released, self._held = self._held[:end], self._held[end:]
         self.text += released
         return released
+
+    def _stop_in(self, held: str) -> int | None:
+        """Where the first stop string begins that ends the text; None if there is none."""
+        for start in sorted({start for string in self._stop for start in _places(string, held)}):
+            if self._may_end is None:
+                return start
+            place = len(self.text) + start
+            if place >= self._asked:
+                self._asked = place + 1
+                if self._may_end(self.text + held[:start]):
+                    return start
+        return None
 
     def _possible_stop(self) -> int:
         """How many characters at the end may be the beginning of a stop string."""
@@ -118,6 +135,14 @@ class Detokenizer:
             if any(string.startswith(self._held[-length:]) for string in self._stop):
                 return length
         return 0
+
+
+def _places(string: str, text: str) -> Iterator[int]:
+    """Where the string begins in the text."""
+    place = text.find(string)
+    while place >= 0:
+        yield place
+        place = text.find(string, place + 1)
 
 
 class _TokenText:

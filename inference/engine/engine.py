@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from inference.engine.errors import (
     UnknownToken,
 )
 from inference.engine.generation import Generation
+from inference.engine.grammar.compiler import GrammarCompiler
 from inference.engine.load import Load
 from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.scheduler import Scheduler
@@ -91,6 +93,8 @@ class Engine:
         self._tokenizer = tokenizer
         self._config = config
         self._eos_ids = frozenset(eos_ids)
+        self._grammars: GrammarCompiler | None = None
+        self._grammars_lock = threading.Lock()
         self._clock = clock
         self._scheduler: Scheduler[Sequence] = Scheduler(config, model.slots)
         self._changed = threading.Condition()
@@ -102,8 +106,9 @@ class Engine:
         """Tokenise the prompt, and check that the request can be generated.
 
         Raises:
-            EmptyPrompt, TokenWithoutEmbedding, UnknownToken, PromptTooLong, InvalidChat: it can never be
-                generated.
+            EmptyPrompt, TokenWithoutEmbedding, UnknownToken, PromptTooLong, InvalidChat, InvalidGrammar: it
+                can never be generated.
+            Overloaded, Unavailable: its grammar cannot be compiled now.
         """
         # Tokenising a megabyte takes a second.
         least_tokens = self._tokenizer.least_tokens(request.prompt)
@@ -126,7 +131,17 @@ class Engine:
                 max_new_tokens=request.max_new_tokens,
                 limit=self.context_length,
             )
+        if request.grammar is not None:
+            prepared = replace(prepared, grammar=self.grammars.compile(request.grammar))
         return prepared
+
+    @property
+    def grammars(self) -> GrammarCompiler:
+        """Compiles what texts are held to; the first use takes a second or less."""
+        with self._grammars_lock:
+            if self._grammars is None:
+                self._grammars = GrammarCompiler(self._tokenizer, self._config, eos_ids=self._eos_ids)
+            return self._grammars
 
     def prompt_text(self, prepared: PreparedRequest) -> str:
         """The prompt as text, without special tokens."""
@@ -192,6 +207,8 @@ class Engine:
             self._changed.notify_all()
         if self.alive:
             self._thread.join(timeout_s)
+        if self._grammars is not None:
+            self._grammars.stop()
 
     def step(self) -> bool:
         """End what must end, admit what fits, and compute one pass; False if there was nothing to do."""
@@ -226,6 +243,7 @@ class Engine:
             for item in plan:
                 self._compute([item])
             return
+        self._compute_masks(plan)
         row = 0
         for sequence, segment in plan:
             rows = logits[row : row + segment.logits]
@@ -239,6 +257,15 @@ class Engine:
                 self._fail(
                     sequence, GenerationFailed("The model's output for this request could not be read.")
                 )
+
+    def _compute_masks(self, plan: Plan) -> None:
+        constraints = [
+            sequence.constraint
+            for sequence, segment in plan
+            if sequence.constraint is not None and sequence.chooses_after(segment)
+        ]
+        if constraints:
+            self.grammars.masks.compute(constraints)
 
     def _end_overdue(self) -> None:
         now = self._clock()

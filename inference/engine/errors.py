@@ -52,6 +52,22 @@ class UnknownToken(EngineError):
         )
 
 
+class InvalidGrammar(EngineError):
+    """What the text is to fit cannot be enforced.
+
+    Attributes:
+        field: the field of the request and the place in it.
+    """
+
+    def __init__(self, field: str, path: str, reason: str) -> None:
+        self.field = field + path.removeprefix("$")
+        super().__init__(f"{path}: {reason}" if path != "$" else f"{reason[:1].upper()}{reason[1:]}.")
+
+
+class NoFittingText(EngineError):
+    """No text that the model wrote fits what was asked for."""
+
+
 class Overloaded(EngineError):
     """The queue was full: the request was refused, or lost its turn to an owner with fewer waiting."""
 

@@ -2,6 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from inference.engine.grammar.source import Grammar
+
+if TYPE_CHECKING:
+    from inference.engine.grammar.compiler import CompiledGrammar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,8 @@ class GenerationRequest:
         stop: strings that end the text; the one found is not part of it.
         stop_token_ids: tokens that end the text, beside the model's own; the one found is not part of it.
         ignore_eos: the model's own end tokens do not end the text.
+        grammar: what the text fits. Nothing ends it where it does not fit yet, and it ends where nothing may
+            follow, whatever the other fields say.
         logprobs: report each new token's log-probability and so many alternatives; None reports none.
         prompt_logprobs: the same of each token of the prompt.
         owner: who asks; owners share a backend evenly.
@@ -79,6 +87,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    grammar: Grammar | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     owner: str = ""
@@ -92,11 +101,13 @@ class PreparedRequest:
     Attributes:
         prompt_tokens: how many tokens the prompt has.
         prompt_ids: these tokens; empty if the backend leaves tokenising to another server.
+        grammar: that of the request, compiled.
     """
 
     request: GenerationRequest
     prompt_tokens: int
     prompt_ids: tuple[int, ...] = ()
+    grammar: "CompiledGrammar | None" = None
 
     @property
     def max_tokens(self) -> int:

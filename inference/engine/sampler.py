@@ -25,27 +25,38 @@ class Sampler:
         # The standard library promises the same numbers for a seed in every later version.
         self._random = random.Random(params.seed % 2**64)  # noqa: S311
 
-    def choose(self, logits: Array, history: list[int], *, forbidden: Collection[int] = ()) -> int:
+    def choose(
+        self,
+        logits: Array,
+        history: list[int],
+        *,
+        forbidden: Collection[int] = (),
+        allowed: Array | None = None,
+    ) -> int:
         """Choose the next token.
 
         Args:
             logits: float32, `[vocabulary]`, after the last token; not modified.
             history: all tokens so far, including the prompt's.
             forbidden: tokens that must not come next.
+            allowed: the only tokens that may come next, in ascending order; None allows all.
 
         Raises:
             GenerationFailed: the highest logit is not a finite number.
         """
         logits = self._penalties.apply(logits, history, forbidden=forbidden)
+        if allowed is not None:
+            logits = logits[allowed]  # the others have no probability at all
         highest = int(logits.argmax())  # a NaN counts as the highest of all
         if not np.isfinite(logits[highest]):
             raise GenerationFailed("The model produced logits that are not finite numbers.")
         if not self.params.do_sample:
-            return highest
+            return highest if allowed is None else int(allowed[highest])
         candidates = distribution(logits, self.params)
         cumulative = candidates.probabilities.cumsum()
         index = int(cumulative.searchsorted(self._random.random() * cumulative[-1], side="right"))
-        return int(candidates.tokens[min(index, len(cumulative) - 1)])
+        token = candidates.tokens[min(index, len(cumulative) - 1)]
+        return int(token if allowed is None else allowed[token])
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
 from inference.engine.detokenizer import Detokenizer
-from inference.engine.errors import EngineError
+from inference.engine.errors import EngineError, GenerationFailed, NoFittingText
 from inference.engine.generation import Completion, Event, FinishReason, Generation
+from inference.engine.grammar.constraint import Constraint
 from inference.engine.logprobs import TokenLogprobs, token_logprobs
 from inference.engine.request import PreparedRequest
 from inference.engine.sampler import Sampler
@@ -10,6 +11,9 @@ from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
+
+_MOST_DRAWS = 8
+"""How many texts are drawn for a grammar that is checked at the end, until one fits."""
 
 
 class Sequence:
@@ -20,6 +24,7 @@ class Sequence:
         eos_ids: tokens that end a text.
 
     Attributes:
+        constraint: holds the text to the request's grammar, if it has one.
         token_ids: prompt and generated tokens.
         scores_prompt: it needs logits after every token of its prompt.
         slots: its slots of the KV cache, while it runs.
@@ -49,16 +54,21 @@ class Sequence:
         own_ends = frozenset() if self.request.ignore_eos else eos_ids
         self._end_ids = own_ends.union(self.request.stop_token_ids)
         self._tokenizer = tokenizer
+        self.constraint = self._new_constraint(prepared)
         self._sampler = Sampler(self.request.sampling, prompt_tokens=self._prompt_tokens)
-        self._detokenizer = Detokenizer(
-            tokenizer, prepared.prompt_ids, self.request.stop, min_tokens=self.request.min_tokens
-        )
+        self._detokenizer = self._new_detokenizer()
+        self._draws = 1
+        self._held: list[Event] = []
         self._prompt_logprobs: list[TokenLogprobs | None] = [None] if self.scores_prompt else []
 
     @property
     def prefilling(self) -> bool:
         """Whether a part of its prompt is still to be computed."""
         return self._computed < self._prompt_tokens
+
+    def chooses_after(self, segment: Segment) -> bool:
+        """Whether a token is chosen once the segment is computed."""
+        return segment.start + len(segment.token_ids) == len(self.token_ids)
 
     def next_segment(self, most: int) -> Segment:
         """The next tokens to compute, at most `most` of them; a prompt is cut where attention's tiles end."""
@@ -78,7 +88,8 @@ class Sequence:
                 prompt's end must follow from the tokens accepted before it.
 
         Raises:
-            GenerationFailed: the logits are not numbers.
+            GenerationFailed: the logits are not numbers, or the grammar cannot be followed.
+            NoFittingText: none of the texts drawn fits the grammar.
         """
         computed = segment.start + len(segment.token_ids)
         self.generation.computed_prompt_tokens = min(computed, self._prompt_tokens)
@@ -95,18 +106,24 @@ class Sequence:
         pieces: list[str] = []
         reason: FinishReason | None = None if self.request.max_new_tokens else "length"
         for row in logits if reason is None else ():
-            token_id = self._sampler.choose(row, self.token_ids, forbidden=self._forbidden())
+            token_id = self._choose(row)
+            if token_id is None:
+                reason = "stop"
+                break
             accepted.append(token_id)
             self.token_ids.append(token_id)
             reason = self._append(token_id, pieces)
             if reason is not None:
                 break
         self._computed = computed + len(accepted) - 1
-        first = not self.generation.completion_tokens
+        first = not self.generation.completion_tokens and not self._held
         if reason is not None:
             pieces.append(self._detokenizer.finish())
             if self._detokenizer.stopped:
                 reason = "stop"
+        if reason == "stop" and self.constraint is not None and not self._fits(self.constraint):
+            self._draw_again(self.constraint)
+            return
         event = Event(
             text="".join(pieces),
             token_ids=tuple(accepted),
@@ -114,7 +131,7 @@ class Sequence:
             prompt_logprobs=tuple(self._prompt_logprobs) if first else (),
             finish_reason=reason,
         )
-        self.generation.publish(event, now=now)
+        self._publish(event, now=now)
         if reason is not None:
             self._complete(reason, now=now)
 
@@ -123,11 +140,20 @@ class Sequence:
         self.finished = True
         self.generation.finish(error, now=now)
 
+    def _choose(self, row: Array) -> int | None:
+        """The next token; None if the grammar allows no more."""
+        if self.constraint is None:
+            return self._sampler.choose(row, self.token_ids, forbidden=self._forbidden())
+        allowed = self.constraint.allowed(may_end=self._generated >= self.request.min_tokens)
+        return self._sampler.choose(row, self.token_ids, allowed=allowed) if len(allowed) else None
+
     def _append(self, token_id: int, pieces: list[str]) -> FinishReason | None:
         if token_id in self._end_ids:
             return "stop"
+        if self.constraint is not None:
+            self.constraint.accept(token_id)
         pieces.append(self._detokenizer.append(token_id))
-        if self._detokenizer.stopped:
+        if self._detokenizer.stopped or (self.constraint is not None and self.constraint.complete):
             return "stop"
         return "length" if self._generated == self.request.max_new_tokens else None
 
@@ -142,6 +168,58 @@ class Sequence:
         if top is None:
             return ()
         return tuple(token_logprobs(logits, token_ids, top=top, token_bytes=self._tokenizer.token_bytes))
+
+    def _new_constraint(self, prepared: PreparedRequest) -> Constraint | None:
+        if prepared.grammar is None:
+            return None
+        stops = self.request.stop
+        special = {self._tokenizer.special_ids[stop] for stop in stops if stop in self._tokenizer.special_ids}
+        self._end_ids |= special
+        return prepared.grammar.constraint(end_ids=self._end_ids, stops=bool(stops))
+
+    def _new_detokenizer(self) -> Detokenizer:
+        acceptor = None if self.constraint is None else self.constraint.acceptor
+        return Detokenizer(
+            self._tokenizer,
+            tuple(self.token_ids[: self._prompt_tokens]),
+            self.request.stop,
+            min_tokens=self.request.min_tokens,
+            may_end=None if acceptor is None else acceptor.may_end,
+        )
+
+    def _fits(self, constraint: Constraint) -> bool:
+        return constraint.fits(self._detokenizer.text)
+
+    def _draw_again(self, constraint: Constraint) -> None:
+        """Begin another text, with the numbers that follow those of this one."""
+        if not constraint.provisional:
+            raise GenerationFailed(
+                "The text does not fit what was asked for, although its grammar allows it."
+            )
+        if self._draws == _MOST_DRAWS:
+            raise NoFittingText(
+                f"None of the {_MOST_DRAWS} texts drawn fits what was asked for. Parts of it are only checked "
+                "when a text ends, such as oneOf, not and uniqueItems: ask again with another seed, or without "
+                "them."
+            )
+        self._draws += 1
+        self._held.clear()
+        constraint.restart()
+        del self.token_ids[self._prompt_tokens :]
+        self._detokenizer = self._new_detokenizer()
+        # The logits after the prompt are needed again; a tile is computed as a whole, so with the same bits.
+        self._computed = (self._prompt_tokens - 1) // TILE * TILE
+        self.scores_prompt = False
+
+    def _publish(self, event: Event, *, now: float) -> None:
+        """Publish what a step added, or hold it back until the whole text has been checked."""
+        self._held.append(event)
+        held_back = self.constraint is not None and self.constraint.provisional
+        if held_back and event.finish_reason is None:
+            return
+        for one in self._held:
+            self.generation.publish(one, now=now)
+        self._held.clear()
 
     def _complete(self, reason: FinishReason, *, now: float) -> None:
         self.finished = True

@@ -1,0 +1,111 @@
+"""From what requests ask for to what their texts are held to: compiled once, and kept for the next request."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from llguidance import LLMatcher, LLTokenizer
+
+from inference.engine.config import EngineConfig, usable_cpus
+from inference.engine.errors import InvalidGrammar
+from inference.engine.grammar.check import SchemaCheck
+from inference.engine.grammar.constraint import Acceptor, Constraint, Masks
+from inference.engine.grammar.source import Grammar
+from inference.engine.grammar.tokens import TokenTable, parser_limits
+from inference.engine.grammar.translation import Translation, compile_matcher
+from inference.engine.grammar.trial import Trial
+from inference.engine.tokenizer import Tokenizer
+
+_CACHE_BYTES = 256 * 2**20
+
+
+class CompiledGrammar:
+    """A grammar, ready for any number of texts. Safe to use from any thread."""
+
+    def __init__(self, grammar: Grammar, translation: Translation, table: TokenTable, *, states: int) -> None:
+        self._matcher = compile_matcher(translation.grammar, table, states=states)
+        if self._matcher.is_error():
+            raise InvalidGrammar(grammar.field, "$", self._matcher.get_error().splitlines()[0])
+        self._translation = translation
+        self._table = table
+        self._states = states
+        self._check = SchemaCheck(json.loads(grammar.source)) if grammar.is_json else None
+        self._lock = threading.Lock()
+        self._byte_matcher: LLMatcher | None = None
+
+    def constraint(self, *, end_ids: frozenset[int], stops: bool) -> Constraint:
+        """For one text.
+
+        Args:
+            end_ids: tokens that end the text, where the grammar allows an end.
+            stops: stop strings can end it as well.
+        """
+        with self._lock:
+            matcher = self._matcher.deep_copy()
+            acceptor = Acceptor(self._by_bytes().deep_copy()) if stops else None
+        return Constraint(
+            matcher,
+            self._table,
+            end_ids=end_ids,
+            acceptor=acceptor,
+            check=self._check,
+            provisional=self._translation.checked,
+        )
+
+    def _by_bytes(self) -> LLMatcher:
+        if self._byte_matcher is None:
+            limits = parser_limits(states=self._states)
+            bytes_alone = LLTokenizer("byte")
+            grammar = self._translation.grammar
+            self._byte_matcher = LLMatcher(bytes_alone, grammar, log_level=0, limits=limits)
+        return self._byte_matcher
+
+
+class GrammarCompiler:
+    """Compiles grammars for the tokens of one model. Safe to use from any thread.
+
+    Args:
+        eos_ids: tokens that end a text.
+
+    Raises (`compile`):
+        InvalidGrammar: it cannot be enforced; the message names the place and the reason.
+        Overloaded, Unavailable: it cannot be compiled now.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: EngineConfig, *, eos_ids: Iterable[int]) -> None:
+        tokens = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocabulary_size)]
+        special_ids = {*tokenizer.special_ids.values(), *eos_ids}
+        self._config = config
+        self._table = TokenTable(tokens, (i for i in special_ids if i < len(tokens)))
+        self._trial = Trial(self._table, config)
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], tuple[CompiledGrammar, int]] = OrderedDict()
+        self.masks = Masks(self._table, threads=config.threads or usable_cpus())
+
+    def compile(self, grammar: Grammar) -> CompiledGrammar:
+        """Compile a grammar, or find it among those kept."""
+        if len(grammar.source) > self._config.grammar_bytes:
+            raise InvalidGrammar(
+                grammar.field,
+                "$",
+                f"it has more than the {self._config.grammar_bytes} bytes that are supported",
+            )
+        key = (grammar.kind, grammar.source)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+        translation, size = self._trial.translate(grammar)
+        compiled = CompiledGrammar(grammar, translation, self._table, states=self._config.grammar_states)
+        with self._lock:
+            self._kept[key] = compiled, size + len(grammar.source)
+            while len(self._kept) > self._config.grammar_cache or (
+                len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > _CACHE_BYTES
+            ):
+                self._kept.popitem(last=False)
+        return compiled
+
+    def stop(self) -> None:
+        """End the process that tries grammars out."""
+        self._trial.stop()

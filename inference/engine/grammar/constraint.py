@@ -1,0 +1,152 @@
+"""One text on its way through a grammar: which tokens may come next, and where it may end."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from llguidance import LLExecutor, LLMatcher
+
+from inference.engine.errors import GenerationFailed
+from inference.engine.grammar.check import SchemaCheck
+from inference.engine.grammar.tokens import Ids, Mask, TokenTable
+
+_LONGEST_TOKEN_S = 0.25
+"""Following one token takes microseconds. Where it takes this long, the next one may take for ever."""
+
+
+class Constraint:
+    """Holds one text to a grammar.
+
+    Args:
+        matcher: at the beginning of a text, for this one alone.
+        end_ids: tokens that end the text, where the grammar allows an end.
+        check: has the last word on a finished text.
+        provisional: a finished text may well fail the check.
+    """
+
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        table: TokenTable,
+        *,
+        end_ids: frozenset[int],
+        acceptor: "Acceptor | None" = None,
+        check: SchemaCheck | None = None,
+        provisional: bool = False,
+    ) -> None:
+        self.provisional = provisional
+        self.acceptor = acceptor
+        self._matcher = matcher
+        self._table = table
+        self._end_ids = np.array(sorted(end_ids), dtype=np.int64)
+        self._check = check
+        self._mask: Mask | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text must end here."""
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    def allowed(self, *, may_end: bool) -> Ids:
+        """The tokens that may come next, in ascending order; none if the text must end here.
+
+        Args:
+            may_end: the request allows its text to end here, where the grammar does.
+
+        Raises:
+            GenerationFailed: the grammar is too complex to follow any further.
+        """
+        if self._mask is None:
+            self.compute_mask(self._table.new_masks(1)[0])
+        assert self._mask is not None  # noqa: S101
+        allowed, ends = self._table.read(self._mask)
+        self._refuse_errors()
+        allowed[self._end_ids] = False
+        if not allowed.any():
+            if not ends:
+                raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
+            return allowed.nonzero()[0]
+        if ends and may_end:
+            allowed[self._end_ids] = True
+        return allowed.nonzero()[0]
+
+    def compute_mask(self, mask: Mask) -> None:
+        """Compute the mask of the next token into this memory."""
+        self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        self._mask = mask
+
+    def accept(self, token_id: int) -> None:
+        """Take the next token, one of those that are allowed and does not end the text.
+
+        Raises:
+            GenerationFailed: the grammar is too complex to follow any further.
+        """
+        self._mask = None
+        began = time.monotonic()
+        self._matcher.consume_token(token_id)
+        self._refuse_errors()
+        if time.monotonic() - began > _LONGEST_TOKEN_S:
+            raise GenerationFailed("The grammar is too complex to follow this text any further.")
+
+    def fits(self, text: str) -> bool:
+        """Whether a finished text is what was asked for.
+
+        Raises:
+            GenerationFailed: it takes too long to find out.
+        """
+        return self._check is None or self._check.fits(text)
+
+    def restart(self) -> None:
+        """Begin another text."""
+        self._mask = None
+        self._matcher.reset()
+        if self.acceptor is not None:
+            self.acceptor.restart()
+
+    def _refuse_errors(self) -> None:
+        if self._matcher.is_error():
+            raise GenerationFailed("The grammar is too complex to follow this text any further.")
+
+
+class Acceptor:
+    """Follows a text by its bytes, to tell where a stop string may end it."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+        self._length = 0
+
+    def may_end(self, text: str) -> bool:
+        """Whether the text is complete; each one asked about continues the one before."""
+        if len(text) == self._length:
+            return bool(self._matcher.is_accepting())
+        added = text.encode()[self._length :]
+        self._length += len(added)
+        return bool(self._matcher.consume_tokens(list(added)) and self._matcher.is_accepting())
+
+    def restart(self) -> None:
+        """Begin another text."""
+        self._matcher.reset()
+        self._length = 0
+
+
+class Masks:
+    """Computes the masks of a step together, in parallel and outside Python's lock."""
+
+    def __init__(self, table: TokenTable, *, threads: int) -> None:
+        self._table = table
+        self._executor = LLExecutor(threads)
+        self._masks = table.new_masks(1)
+
+    def compute(self, constraints: Sequence[Constraint]) -> None:
+        """Compute the mask of each one's next token."""
+        if len(constraints) > len(self._masks):
+            self._masks = self._table.new_masks(len(constraints))
+        masks = self._masks
+        self._executor.unsafe_compute_mask_ptr(
+            [(constraint._matcher, row) for row, constraint in enumerate(constraints)],
+            masks.ctypes.data,
+            masks[0].nbytes,
+            len(masks),
+        )
+        for constraint, mask in zip(constraints, masks, strict=False):
+            constraint._mask = mask

@@ -1,0 +1,173 @@
+"""From a JSON Schema to one that llguidance enforces: each keyword is kept, checked at the end, or refused."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from inference.engine.grammar.formats import CHECKED_FORMATS, ENFORCED_FORMATS, PATTERNS_OF_FORMATS
+from inference.engine.grammar.paths import SchemaRefused, under
+
+ONE = frozenset({"items", "additionalItems", "additionalProperties"})
+MANY = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
+NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+
+CHECKED_AT_THE_END = frozenset(
+    {
+        *("not", "uniqueItems", "if", "then", "else", "contains", "minContains", "maxContains"),
+        *("propertyNames", "dependencies", "dependentRequired", "dependentSchemas"),
+        *("unevaluatedItems", "unevaluatedProperties"),
+    }
+)
+"""llguidance has no grammar for them. What is generated without them is checked when it ends."""
+
+REFUSED = frozenset({"$dynamicRef", "$recursiveRef"})
+
+LONGEST_LITERAL = 8192
+"""Characters of a string of `const` or `enum`. Following it takes time in proportion to its square."""
+
+
+@dataclass
+class Relaxed:
+    """A schema without the keywords that llguidance does not enforce.
+
+    Attributes:
+        schema: it, a copy.
+        checked: whether a text may fit it that does not fit the original.
+        children: by the id of each schema in it, those directly under it with their paths.
+    """
+
+    schema: Any
+    checked: bool = False
+    children: dict[int, list[tuple[str, Any]]] = field(default_factory=dict)
+
+
+def relax(schema: Any, *, nesting: int, count_properties: bool = True) -> Relaxed:
+    """Relax a schema, which is changed.
+
+    Args:
+        nesting: the most schemas within each other.
+        count_properties: keep `minProperties` and `maxProperties`.
+
+    Raises:
+        SchemaRefused: it has a keyword that can be neither enforced nor checked.
+    """
+    relaxed = Relaxed(schema)
+    _Walk(relaxed, nesting=nesting, count_properties=count_properties).visit(schema, "$", 0)
+    return relaxed
+
+
+class _Walk:
+    def __init__(self, relaxed: Relaxed, *, nesting: int, count_properties: bool) -> None:
+        self._relaxed = relaxed
+        self._nesting = nesting
+        self._count_properties = count_properties
+
+    def visit(self, schema: Any, path: str, depth: int) -> None:
+        """Change one schema and those under it."""
+        if depth > self._nesting:
+            raise SchemaRefused(
+                path, f"more than {self._nesting} schemas within each other are not supported"
+            )
+        if not isinstance(schema, dict) or id(schema) in self._relaxed.children:
+            return
+        below = self._relaxed.children[id(schema)] = list(subschemas(schema, path))
+        self._change(schema, path)
+        for place, child in below:
+            self.visit(child, place, depth + 1)
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):
+            # It may point to a place that is no schema by its keyword.
+            target = resolve(self._relaxed.schema, reference)
+            self.visit(target, under("$", *pointer(reference)), depth + 1)
+
+    def _change(self, schema: dict[str, Any], path: str) -> None:
+        for name in list(schema):
+            if name in REFUSED:
+                raise SchemaRefused(under(path, name), "this keyword is not supported")
+            if name in CHECKED_AT_THE_END:
+                self._relaxed.checked |= schema.pop(name) is not False
+        self._check_reference(schema, path)
+        self._check_literals(schema, path)
+        self._change_format(schema, path)
+        self._change_counts(schema)
+
+    def _check_reference(self, schema: dict[str, Any], path: str) -> None:
+        reference = schema.get("$ref")
+        root = self._relaxed.schema
+        own = str(root.get("$id", root.get("id", ""))) if isinstance(root, dict) else ""
+        if isinstance(reference, str) and "://" in reference:
+            if own and reference.split("#")[0] == own.split("#")[0]:
+                return
+            raise SchemaRefused(under(path, "$ref"), "references to other documents are not supported")
+
+    def _check_literals(self, schema: dict[str, Any], path: str) -> None:
+        values = schema.get("enum", [])
+        literals = [("const", schema.get("const"))] + [
+            ("enum", value) for value in (values if isinstance(values, list) else [])
+        ]
+        for name, value in literals:
+            if isinstance(value, str) and len(value) > LONGEST_LITERAL:
+                raise SchemaRefused(
+                    under(path, name), f"strings of more than {LONGEST_LITERAL} characters are not supported"
+                )
+
+    def _change_format(self, schema: dict[str, Any], path: str) -> None:
+        name = schema.get("format")
+        if not isinstance(name, str) or name in ENFORCED_FORMATS:
+            return
+        types = schema.get("type", "string")
+        del schema["format"]
+        if "string" not in types:
+            return  # formats of numbers are annotations
+        if pattern := PATTERNS_OF_FORMATS.get(name):
+            kept = {"type": schema["type"]} if "type" in schema else {}
+            schema["allOf"] = [*schema.get("allOf", ()), {**kept, "pattern": pattern}]
+        elif name in CHECKED_FORMATS:
+            self._relaxed.checked = True
+        else:
+            raise SchemaRefused(under(path, "format"), f"the format “{name[:64]}” is not supported")
+
+    def _change_counts(self, schema: dict[str, Any]) -> None:
+        if not self._count_properties:
+            for name in ("minProperties", "maxProperties"):
+                self._relaxed.checked |= schema.pop(name, None) is not None
+        least = schema.get("minProperties")
+        # The same name may come twice, and then counts once.
+        self._relaxed.checked |= isinstance(least, int) and least > 1
+        # `jsonschema` divides floating-point numbers to check it.
+        self._relaxed.checked |= isinstance(schema.get("multipleOf"), float)
+
+
+def subschemas(schema: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """The schemas directly under one that llguidance reads, and their paths."""
+    for name, value in schema.items():
+        if name in NAMED and isinstance(value, dict):
+            yield from ((under(path, name, key), child) for key, child in value.items())
+        elif name in MANY and isinstance(value, list):
+            yield from ((under(path, name, index), child) for index, child in enumerate(value))
+        elif name in ONE:
+            yield under(path, name), value
+
+
+def pointer(reference: str) -> list[str]:
+    """The keys of a JSON pointer in a fragment, `#/a/b`."""
+    parts = unquote(reference[2:]).split("/")
+    return [part.replace("~1", "/").replace("~0", "~") for part in parts]
+
+
+def resolve(root: Any, reference: str) -> Any:
+    """What a reference within the document points to; None if there is nothing."""
+    if reference == "#":
+        return root
+    if not reference.startswith("#/"):
+        return None
+    place = root
+    for key in pointer(reference):
+        if isinstance(place, list) and key.isdecimal() and int(key) < len(place):
+            place = place[int(key)]
+        elif isinstance(place, dict) and key in place:
+            place = place[key]
+        else:
+            return None
+    return place

@@ -1,0 +1,159 @@
+"""A grammar of a request, checked and put into llguidance's language: what takes long, or might never end.
+
+`trial` runs it in a process of its own, under limits.
+"""
+
+import copy
+import json
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator, SchemaError
+from jsonschema.validators import validator_for
+from llguidance import LLMatcher
+
+from inference.engine.grammar import llguidance_grammar
+from inference.engine.grammar.paths import SchemaRefused, under
+from inference.engine.grammar.relaxed_schema import Relaxed, relax
+from inference.engine.grammar.satisfiable import check_satisfiable
+from inference.engine.grammar.source import Grammar
+from inference.engine.grammar.tokens import TokenTable, parser_limits
+
+_TRIAL_TOKENS = {True: 12, False: 96}
+"""Tokens of the text that is tried out, of JSON and of others. Grammars in Lark's syntax can be ambiguous, and
+then each token takes longer than the one before."""
+_MOST_SEARCHED = 100
+_NOTHING_FITS = "no text satisfies it"
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A grammar in llguidance's language.
+
+    Attributes:
+        checked: a text of it may not be one of the request's grammar, and is checked when it ends.
+    """
+
+    grammar: str
+    checked: bool = False
+
+
+def translate(grammar: Grammar, table: TokenTable, *, nesting: int, states: int) -> Translation:
+    """Translate a grammar, compile it, and try it out.
+
+    Raises:
+        SchemaRefused: it cannot be enforced.
+    """
+    if grammar.is_json:
+        translation = _of_schema(json.loads(grammar.source), table, nesting=nesting, states=states)
+    else:
+        try:
+            translation = Translation(llguidance_grammar.of_text(grammar))
+        except Exception as error:
+            raise SchemaRefused("$", _first_line(str(error))) from error
+        matcher = compile_matcher(translation.grammar, table, states=states)
+        if matcher.is_error():
+            raise SchemaRefused("$", _reason(matcher.get_error(), grammar.source))
+    _try_out(translation.grammar, table, states=states, tokens=_TRIAL_TOKENS[grammar.is_json])
+    return translation
+
+
+def compile_matcher(text: str, table: TokenTable, *, states: int) -> LLMatcher:
+    """Compile; a matcher of a grammar that cannot be compiled says why in `get_error`."""
+    return LLMatcher(table.llguidance, text, log_level=0, limits=parser_limits(states=states))
+
+
+def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> Translation:
+    _check_well_formed(schema)
+    count_properties, one_of_is_any_of = True, False
+    while True:
+        relaxed = relax(copy.deepcopy(schema), nesting=nesting, count_properties=count_properties)
+        check_satisfiable(relaxed)
+        text = llguidance_grammar.of_schema(relaxed.schema, one_of_is_any_of=one_of_is_any_of)
+        matcher = compile_matcher(text, table, states=states)
+        error = matcher.get_error()
+        if not error:
+            checked = relaxed.checked or one_of_is_any_of or not count_properties
+            return Translation(text, checked)
+        if "oneOf constraints" in error and not one_of_is_any_of:
+            one_of_is_any_of = True
+        elif "min/maxProperties" in error and count_properties:
+            count_properties = False
+        else:
+            raise _located(relaxed, error, table, states=states)
+
+
+def _check_well_formed(schema: Any) -> None:
+    try:
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except SchemaError as error:
+        raise SchemaRefused(error.json_path, _first_line(error.message)) from error
+    except RecursionError as error:
+        raise SchemaRefused("$", "it is nested too deeply") from error
+
+
+def _located(relaxed: Relaxed, error: str, table: TokenTable, *, states: int) -> SchemaRefused:
+    """The error with the path of the smallest part of the schema that has it too."""
+    root = relaxed.schema
+    shared = {}
+    if isinstance(root, dict):
+        shared = {name: root[name] for name in ("$schema", "$defs", "definitions") if name in root}
+    path, schema, searched = "$", root, 0
+    descending = True
+    while descending:
+        descending = False
+        for place, child in relaxed.children.get(id(schema), ()):
+            searched += 1
+            if searched > _MOST_SEARCHED or not isinstance(child, dict | bool) or ".$defs" in place:
+                continue
+            alone = {**shared, **child} if isinstance(child, dict) else child
+            text = llguidance_grammar.of_schema(alone, one_of_is_any_of=True)
+            found = compile_matcher(text, table, states=states).get_error()
+            if found and ("Unsatisfiable" in found) == ("Unsatisfiable" in error):
+                path, schema, error, descending = place, child, found, True
+                break
+    pattern = schema.get("pattern") if isinstance(schema, dict) else None
+    if isinstance(pattern, str) and "regex" in error:
+        return SchemaRefused(under(path, "pattern"), _reason(error, pattern))
+    return SchemaRefused(path, _reason(error, ""))
+
+
+def _reason(error: str, pattern: str) -> str:
+    """llguidance's message as a reason."""
+    if "look-around" in error:
+        return "look-behind is not supported" if "(?<" in pattern else "look-ahead is not supported"
+    if "backreferences" in error:
+        return "back-references are not supported"
+    if "Unsatisfiable schema: " in error:
+        return f"{_NOTHING_FITS}: {_first_line(error.split('Unsatisfiable schema: ', 1)[1])}"
+    if "\nerror: " in error:
+        return _first_line(error.split("\nerror: ", 1)[1])
+    if "too big" in error or "too large" in error or "fuel" in error:
+        return f"it is too large to compile ({_first_line(error)})"
+    return _first_line(error)
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it is invalid"])[0][:300]
+
+
+def _try_out(text: str, table: TokenTable, *, states: int, tokens: int) -> None:
+    """Follow a text of tokens drawn at random, so that what takes too long does so here."""
+    matcher = compile_matcher(text, table, states=states)
+    mask = table.new_masks(1)
+    draw = random.Random(0)  # noqa: S311
+    for position in range(tokens):
+        matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        allowed, may_end = table.read(mask[0])
+        ids = allowed.nonzero()[0]
+        if not len(ids) and (matcher.is_stopped() or may_end) and (position or may_end):
+            return
+        if not len(ids):
+            limit = position or "too" in matcher.get_error()
+            raise SchemaRefused("$", "its texts are too complex to follow" if limit else _NOTHING_FITS)
+        matcher.consume_token(int(ids[draw.randrange(len(ids))]))
+        if matcher.is_error():
+            raise SchemaRefused(
+                "$", f"its texts are too complex to follow ({_reason(matcher.get_error(), '')})"
+            )
