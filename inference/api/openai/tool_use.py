@@ -8,10 +8,11 @@ from rest_framework import serializers
 
 from inference.api.openai.tool_prompt import told_in_text
 from inference.api.openai.tools import Tool, ToolChoice
+from inference.engine.grammar.calls import Calls
+from inference.engine.grammar.source import Grammar
 from inference.engine.request import Chat
 from inference.engine.tool_calls import ToolCallReader
 from inference.engine.tool_format import PLAIN, ToolFormat
-from inference.engine.tool_grammar import tool_grammar
 
 NO_CHOICE = (
     "The chat template of this model knows no tools, so the model cannot choose: send “required”, or name a "
@@ -35,14 +36,15 @@ class ToolUse:
     several: bool
 
     @property
-    def grammar(self) -> str:
-        """The grammar of the answer: arguments always fit their schema."""
-        return tool_grammar(
-            self.tool_format,
-            {tool.name: tool.parameters for tool in self.tools},
+    def grammar(self) -> Grammar:
+        """What the answer is held to: arguments always fit their schema."""
+        calls = Calls(
+            tool_format=self.tool_format,
+            arguments={tool.name: tool.parameters for tool in self.tools},
             required=self.required,
             several=self.several,
         )
+        return calls.grammar(field="tools")
 
     def reader(self) -> ToolCallReader:
         """A reader of one answer."""

@@ -9,6 +9,8 @@ from llguidance import LLMatcher, LLTokenizer
 
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.errors import InvalidGrammar
+from inference.engine.grammar.calls import Calls
+from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.constraint import Acceptor, Constraint, Masks
 from inference.engine.grammar.source import Grammar
@@ -30,7 +32,7 @@ class CompiledGrammar:
         self._translation = translation
         self._table = table
         self._states = states
-        self._check = SchemaCheck(json.loads(grammar.source)) if grammar.is_json else None
+        self._check, self._control_id = _check_of(grammar)
         self._lock = threading.Lock()
         self._byte_matcher: LLMatcher | None = None
 
@@ -50,6 +52,7 @@ class CompiledGrammar:
             end_ids=end_ids,
             acceptor=acceptor,
             check=self._check,
+            control_id=self._control_id,
             provisional=self._translation.checked,
         )
 
@@ -60,6 +63,14 @@ class CompiledGrammar:
             grammar = self._translation.grammar
             self._byte_matcher = LLMatcher(bytes_alone, grammar, log_level=0, limits=limits)
         return self._byte_matcher
+
+
+def _check_of(grammar: Grammar) -> tuple[SchemaCheck | CallsCheck | None, int | None]:
+    """The check of finished texts, and the control token that may come in them."""
+    if grammar.kind == "calls":
+        calls = Calls.parse(grammar.source)
+        return CallsCheck(calls), calls.tool_format.control_id
+    return SchemaCheck(json.loads(grammar.source)) if grammar.is_json else None, None
 
 
 class GrammarCompiler:

@@ -7,6 +7,7 @@ import numpy as np
 from llguidance import LLExecutor, LLMatcher
 
 from inference.engine.errors import GenerationFailed
+from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.tokens import Ids, Mask, TokenTable
 
@@ -21,6 +22,7 @@ class Constraint:
         matcher: at the beginning of a text, for this one alone.
         end_ids: tokens that end the text, where the grammar allows an end.
         check: has the last word on a finished text.
+        control_id: a special token that may come where the grammar names it.
         provisional: a finished text may well fail the check.
     """
 
@@ -31,7 +33,8 @@ class Constraint:
         *,
         end_ids: frozenset[int],
         acceptor: "Acceptor | None" = None,
-        check: SchemaCheck | None = None,
+        check: SchemaCheck | CallsCheck | None = None,
+        control_id: int | None = None,
         provisional: bool = False,
     ) -> None:
         self.provisional = provisional
@@ -40,6 +43,7 @@ class Constraint:
         self._table = table
         self._end_ids = np.array(sorted(end_ids), dtype=np.int64)
         self._check = check
+        self._control_id = control_id
         self._mask: Mask | None = None
 
     @property
@@ -59,7 +63,7 @@ class Constraint:
         if self._mask is None:
             self.compute_mask(self._table.new_masks(1)[0])
         assert self._mask is not None  # noqa: S101
-        allowed, ends = self._table.read(self._mask)
+        allowed, ends = self._table.read(self._mask, control_id=self._control_id)
         self._refuse_errors()
         allowed[self._end_ids] = False
         if not allowed.any():

@@ -17,12 +17,17 @@ _WHITESPACE = r"( |\n {0,24})"
 """Between two parts of a JSON text, at most once: enough to indent twelve levels, and it cannot run away."""
 
 
-def of_schema(schema: Any, *, one_of_is_any_of: bool) -> str:
-    """The grammar of a JSON Schema that `relaxed_schema` has passed."""
+def of_rules(rules: str) -> str:
+    """The grammar of these rules, the first of which is `start`."""
+    return f"{_HEADER}{rules}\n"
+
+
+def json_node(schema: Any, *, one_of_is_any_of: bool) -> str:
+    """What stands in a rule for the texts of a JSON Schema that `relaxed_schema` has passed."""
     if isinstance(schema, dict):
         options = {"whitespace_pattern": _WHITESPACE, "coerce_one_of": one_of_is_any_of}
         schema = {"x-guidance": options, **{k: v for k, v in schema.items() if k != "x-guidance"}}
-    return f"{_HEADER}start: %json {json.dumps(schema)}\n"
+    return f"%json {json.dumps(schema)}"
 
 
 def of_text(grammar: Grammar) -> str:
@@ -34,8 +39,8 @@ def of_text(grammar: Grammar) -> str:
     match grammar.kind:
         case "regex":
             [one] = json.loads(LLMatcher.grammar_from_regex(grammar.source))["grammars"]
-            return _HEADER + str(one["lark_grammar"])
+            return of_rules(str(one["lark_grammar"]))
         case "choice":
-            return _HEADER + "start: " + " | ".join(map(json.dumps, json.loads(grammar.source)))
+            return of_rules("start: " + " | ".join(map(json.dumps, json.loads(grammar.source))))
         case _:
-            return _HEADER + _OWN_HEADER.sub("", any_to_lark(grammar.source))
+            return of_rules(_OWN_HEADER.sub("", any_to_lark(grammar.source)))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["json_schema", "json_object", "regex", "choice", "grammar"]
+Kind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "calls"]
 
 
 @dataclass(frozen=True)
@@ -13,8 +13,8 @@ class Grammar:
     """A language; the text of a request is one of its words.
 
     Attributes:
-        source: a JSON Schema or a list of choices as JSON, a regular expression, or a grammar in Lark's syntax
-            or GBNF.
+        source: a JSON Schema or a list of choices as JSON, a regular expression, a grammar in Lark's syntax
+            or GBNF, or `Calls` as JSON.
         field: the field of the request that holds it, for messages.
     """
 

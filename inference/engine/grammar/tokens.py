@@ -38,12 +38,19 @@ class TokenTable:
         """Room for so many masks, `[count, words]`."""
         return np.zeros((count, self.words), dtype=np.int32)
 
-    def read(self, mask: Mask) -> tuple[NDArray[np.bool_], bool]:
-        """Which tokens may come next, `[vocabulary]`, and whether the text may end."""
+    def read(self, mask: Mask, *, control_id: int | None = None) -> tuple[NDArray[np.bool_], bool]:
+        """Which tokens may come next, `[vocabulary]`, and whether the text may end.
+
+        Args:
+            control_id: a special token that may come where the grammar names it; others never do.
+        """
         bits = np.unpackbits(mask.view(np.uint8), count=len(self.tokens) + 1, bitorder="little").view(
             np.bool_
         )
-        return bits[:-1] & self._has_text, bool(bits[-1])
+        allowed = bits[:-1] & self._has_text
+        if control_id is not None:
+            allowed[control_id] = bits[control_id]
+        return allowed, bool(bits[-1])
 
 
 class _Wrapper:

@@ -6,6 +6,7 @@
 import copy
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from jsonschema.validators import validator_for
 from llguidance import LLMatcher
 
 from inference.engine.grammar import llguidance_grammar
+from inference.engine.grammar.calls import Calls
 from inference.engine.grammar.paths import SchemaRefused, under
 from inference.engine.grammar.relaxed_schema import Relaxed, relax
 from inference.engine.grammar.satisfiable import check_satisfiable
@@ -45,17 +47,30 @@ def translate(grammar: Grammar, table: TokenTable, *, nesting: int, states: int)
     Raises:
         SchemaRefused: it cannot be enforced.
     """
+
+    def node_of(schema: Any) -> "_Node":
+        return _of_schema(schema, table, nesting=nesting, states=states)
+
+    control_id: int | None = None
     if grammar.is_json:
-        translation = _of_schema(json.loads(grammar.source), table, nesting=nesting, states=states)
+        node = node_of(json.loads(grammar.source))
+        translation = Translation(llguidance_grammar.of_rules(f"start: {node.text}"), node.checked)
+    elif grammar.kind == "calls":
+        calls = Calls.parse(grammar.source)
+        control_id = calls.tool_format.control_id
+        translation = _of_calls(calls, node_of)
     else:
-        try:
-            translation = Translation(llguidance_grammar.of_text(grammar))
-        except Exception as error:
-            raise SchemaRefused("$", _first_line(str(error))) from error
-        matcher = compile_matcher(translation.grammar, table, states=states)
-        if matcher.is_error():
-            raise SchemaRefused("$", _reason(matcher.get_error(), grammar.source))
-    _try_out(translation.grammar, table, states=states, tokens=_TRIAL_TOKENS[grammar.is_json])
+        translation = _of_text(grammar)
+    matcher = compile_matcher(translation.grammar, table, states=states)
+    if matcher.is_error():
+        raise SchemaRefused("$", _reason(matcher.get_error(), grammar.source))
+    _try_out(
+        translation.grammar,
+        table,
+        states=states,
+        tokens=_TRIAL_TOKENS[grammar.is_json],
+        control_id=control_id,
+    )
     return translation
 
 
@@ -64,18 +79,45 @@ def compile_matcher(text: str, table: TokenTable, *, states: int) -> LLMatcher:
     return LLMatcher(table.llguidance, text, log_level=0, limits=parser_limits(states=states))
 
 
-def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> Translation:
+@dataclass(frozen=True)
+class _Node:
+    """What stands for a JSON Schema in a rule; `checked` as in `Translation`."""
+
+    text: str
+    checked: bool
+
+
+def _of_text(grammar: Grammar) -> Translation:
+    try:
+        return Translation(llguidance_grammar.of_text(grammar))
+    except Exception as error:
+        raise SchemaRefused("$", _first_line(str(error))) from error
+
+
+def _of_calls(calls: Calls, node_of: Callable[[Any], _Node]) -> Translation:
+    nodes = []
+    for index, schema in enumerate(calls.arguments.values()):
+        try:
+            nodes.append(node_of(schema))
+        except SchemaRefused as error:
+            path = f"$[{index}].function.parameters{error.path.removeprefix('$')}"
+            raise SchemaRefused(path, error.reason) from error
+    text = llguidance_grammar.of_rules(calls.rules([node.text for node in nodes]))
+    return Translation(text, any(node.checked for node in nodes))
+
+
+def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> _Node:
     _check_well_formed(schema)
     count_properties, one_of_is_any_of = True, False
     while True:
         relaxed = relax(copy.deepcopy(schema), nesting=nesting, count_properties=count_properties)
         check_satisfiable(relaxed)
-        text = llguidance_grammar.of_schema(relaxed.schema, one_of_is_any_of=one_of_is_any_of)
-        matcher = compile_matcher(text, table, states=states)
+        node = llguidance_grammar.json_node(relaxed.schema, one_of_is_any_of=one_of_is_any_of)
+        matcher = compile_matcher(llguidance_grammar.of_rules(f"start: {node}"), table, states=states)
         error = matcher.get_error()
         if not error:
             checked = relaxed.checked or one_of_is_any_of or not count_properties
-            return Translation(text, checked)
+            return _Node(node, checked)
         if "oneOf constraints" in error and not one_of_is_any_of:
             one_of_is_any_of = True
         elif "min/maxProperties" in error and count_properties:
@@ -108,7 +150,8 @@ def _located(relaxed: Relaxed, error: str, table: TokenTable, *, states: int) ->
             if searched > _MOST_SEARCHED or not isinstance(child, dict | bool) or ".$defs" in place:
                 continue
             alone = {**shared, **child} if isinstance(child, dict) else child
-            text = llguidance_grammar.of_schema(alone, one_of_is_any_of=True)
+            node = llguidance_grammar.json_node(alone, one_of_is_any_of=True)
+            text = llguidance_grammar.of_rules(f"start: {node}")
             found = compile_matcher(text, table, states=states).get_error()
             if found and ("Unsatisfiable" in found) == ("Unsatisfiable" in error):
                 path, schema, error, descending = place, child, found, True
@@ -138,14 +181,14 @@ def _first_line(text: str) -> str:
     return (text.strip().splitlines() or ["it is invalid"])[0][:300]
 
 
-def _try_out(text: str, table: TokenTable, *, states: int, tokens: int) -> None:
+def _try_out(text: str, table: TokenTable, *, states: int, tokens: int, control_id: int | None) -> None:
     """Follow a text of tokens drawn at random, so that what takes too long does so here."""
     matcher = compile_matcher(text, table, states=states)
     mask = table.new_masks(1)
     draw = random.Random(0)  # noqa: S311
     for position in range(tokens):
         matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-        allowed, may_end = table.read(mask[0])
+        allowed, may_end = table.read(mask[0], control_id=control_id)
         ids = allowed.nonzero()[0]
         if not len(ids) and (matcher.is_stopped() or may_end) and (position or may_end):
             return
