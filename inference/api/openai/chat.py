@@ -14,8 +14,11 @@ from inference.api.openai import chat_schema as schema
 from inference.api.openai.conversation import conversation_request
 from inference.api.openai.logprobs import ChatLogprobs, check_size
 from inference.api.openai.messages import MessagesField
-from inference.api.openai.sampling import ChoicesSerializer, MaxTokensField, check_number
+from inference.api.openai.sampling import NOT_SUPPORTED, ChoicesSerializer, MaxTokensField, check_number
 from inference.api.openai.schema import errors
+from inference.api.openai.tool_answer import ToolAnswer
+from inference.api.openai.tool_use import ToolUse, check_choice, conversation, tool_use
+from inference.api.openai.tools import ToolChoiceField, ToolsField
 from inference.api.openai.views import OpenAIView, validated
 from inference.api.served_model import SERVED_MODEL
 from inference.api.stream_schema import events
@@ -45,7 +48,23 @@ class ChatRequestSerializer(ChoicesSerializer):
         help_text="Return this many of the most likely tokens at each place; only with `logprobs`.",
     )  # fmt: skip
 
+    tools = ToolsField(default=None, allow_null=True, help_text="Functions that the model may call.")
+    tool_choice = ToolChoiceField(
+        default=None, allow_null=True,
+        help_text=(
+            "Whether the model calls a function: `none`, `auto`, `required`, or the one that it has to call. "
+            "Default: `auto` with `tools`, which needs a model whose chat template knows tools."
+        ),
+    )  # fmt: skip
+    parallel_tool_calls = StrictBooleanField(
+        default=None, allow_null=True,
+        help_text="The model may call several functions; only with `tools`. Default: true.",
+    )  # fmt: skip
+
+    not_supported = NOT_SUPPORTED - {"tools", "tool_choice", "parallel_tool_calls"}
+
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        check_choice(fields)
         if fields["top_logprobs"] is not None and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
         older, newer = fields["max_tokens"], fields["max_completion_tokens"]
@@ -96,9 +115,11 @@ class ChatCompletionsView(OpenAIView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         fields, backend = validated(ChatRequestSerializer(data=request.data), self.key)
+        use = tool_use(fields, backend.tool_format)
         prepared = conversation_request(
-            fields["messages"],
+            conversation(fields["messages"], use, backend.tool_format),
             fields,
+            grammar=use.grammar if use else None,
             backend=backend,
             max_new_tokens=fields["max_completion_tokens"] or fields["max_tokens"],
             logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
@@ -111,38 +132,57 @@ class ChatCompletionsView(OpenAIView):
         envelope = answer.Envelope(
             kind=schema.KIND, chunk_kind=schema.CHUNK_KIND, id_prefix="chatcmpl", backend=backend
         )
-        return answer.respond(request, fields, metered, envelope, Messages(fields, backend))
+        return answer.respond(request, fields, metered, envelope, Messages(fields, backend, use))
 
 
 class Messages:
     """The choices of one request, whole or as they grow."""
 
-    def __init__(self, fields: dict[str, Any], backend: Backend) -> None:
-        number = (fields["n"] or 1) if fields["logprobs"] else 0
-        self._logprobs = [ChatLogprobs(backend) for _ in range(number)]
+    def __init__(self, fields: dict[str, Any], backend: Backend, use: ToolUse | None) -> None:
+        number = fields["n"] or 1
+        self._tool_answers = [ToolAnswer(use) for _ in range(number)] if use else []
+        self._logprobs = [ChatLogprobs(backend) for _ in range(number)] if fields["logprobs"] else []
         self._ids = bool(fields["return_token_ids"])
         self._begun: set[int] = set()
 
     def choice(self, index: int, completion: Completion) -> answer.Choice:
         event = completion.as_event()
+        message: dict[str, Any] = {"role": "assistant", "content": completion.text, "refusal": None}
+        if self._tool_answers:
+            message |= self._tool_answers[index].message(event)
         return {
             "index": index,
-            "message": {"role": "assistant", "content": completion.text, "refusal": None},
+            "message": message,
             "logprobs": self._logprobs[index].of(event) if self._logprobs else None,
-            "finish_reason": completion.finish_reason,
+            "finish_reason": self._reason(index, event),
             **({"token_ids": list(completion.token_ids)} if self._ids else {}),
         }
 
     def chunks(self, index: int, event: Event) -> Iterator[answer.Choice]:
         if index not in self._begun:
             self._begun.add(index)
-            yield self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
+            content = None if self._tool_answers else ""
+            yield self._chunk(index, {"role": "assistant", "content": content, "refusal": None})
         logprobs = self._logprobs[index].of(event) if self._logprobs else None
-        if event.text or (logprobs and logprobs["content"]) or (self._ids and event.token_ids):
-            ids = {"token_ids": list(event.token_ids)} if self._ids else {}
-            yield {**self._chunk(index, {"content": event.text}), "logprobs": logprobs, **ids}
+        more: dict[str, Any] = {"logprobs": logprobs}
+        if self._ids:
+            more["token_ids"] = list(event.token_ids)
+        deltas = self._deltas(index, event)
+        if not deltas and ((logprobs and logprobs["content"]) or (self._ids and event.token_ids)):
+            deltas = [{}]
+        for delta in deltas:
+            yield {**self._chunk(index, delta), **more}
+            more = {}
         if event.finish_reason:
-            yield {**self._chunk(index, {}), "finish_reason": event.finish_reason}
+            yield {**self._chunk(index, {}), "finish_reason": self._reason(index, event)}
+
+    def _deltas(self, index: int, event: Event) -> list[dict[str, Any]]:
+        if self._tool_answers:
+            return list(self._tool_answers[index].deltas(event))
+        return [{"content": event.text}] if event.text else []
+
+    def _reason(self, index: int, event: Event) -> str | None:
+        return self._tool_answers[index].finish_reason(event) if self._tool_answers else event.finish_reason
 
     def _chunk(self, index: int, delta: dict[str, Any]) -> answer.Choice:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}

@@ -77,12 +77,28 @@ class ChatLogprobsSerializer(serializers.Serializer[Any]):
     )
 
 
+class CalledFunctionSerializer(serializers.Serializer[Any]):
+    """A function and its arguments."""
+
+    name = serializers.CharField(help_text="Its name.")
+    arguments = serializers.CharField(help_text="A JSON object that fits its schema, as text.")
+
+
+class ToolCallSerializer(serializers.Serializer[Any]):
+    """A call of a function."""
+
+    id = serializers.CharField(help_text="Names the call in the message with its result.")
+    type = ConstantField("function", help_text="The kind of the tool.")
+    function = CalledFunctionSerializer(help_text="What to call.")
+
+
 class AssistantMessageSerializer(serializers.Serializer[Any]):
     """A generated message."""
 
     role = ConstantField("assistant", help_text="Who speaks.")
-    content = serializers.CharField(help_text="The text.")
+    content = serializers.CharField(allow_null=True, help_text="The text; null if there are only calls.")
     refusal = serializers.CharField(allow_null=True, help_text="Always null: no message is a refusal.")
+    tool_calls = ToolCallSerializer(many=True, required=False, help_text="The functions to call, if any.")
 
 
 class ChatChoiceSerializer(ChoiceSerializer):
@@ -100,12 +116,31 @@ class ChatCompletionSerializer(EnvelopeSerializer):
     usage = UsageSerializer(help_text="The tokens of the request, in which the conversation counts once.")
 
 
+class FunctionDeltaSerializer(serializers.Serializer[Any]):
+    """What a chunk adds to a call."""
+
+    name = serializers.CharField(required=False, help_text="Its name; in the first chunk of the call.")
+    arguments = serializers.CharField(help_text="The next piece of the arguments.")
+
+
+class ToolCallDeltaSerializer(serializers.Serializer[Any]):
+    """What a chunk adds to one of the calls."""
+
+    index = serializers.IntegerField(min_value=0, help_text="Which of the calls.")
+    id = serializers.CharField(required=False, help_text="In the first chunk of the call.")
+    type = ConstantField("function", required=False, help_text="In the first chunk of the call.")
+    function = FunctionDeltaSerializer(help_text="What is new.")
+
+
 class DeltaSerializer(serializers.Serializer[Any]):
     """What a chunk adds to a message."""
 
     role = ConstantField("assistant", required=False, help_text="Who speaks; in the first chunk only.")
-    content = serializers.CharField(required=False, help_text="The next piece of the text.")
+    content = serializers.CharField(
+        required=False, allow_null=True, help_text="The next piece of the text; null where calls may follow."
+    )
     refusal = serializers.CharField(required=False, allow_null=True, help_text="Always null.")
+    tool_calls = ToolCallDeltaSerializer(many=True, required=False, help_text="What is new in the calls.")
 
 
 class ChatChoiceChunkSerializer(ChoiceChunkSerializer):

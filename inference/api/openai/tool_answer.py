@@ -1,10 +1,11 @@
 """Answers that call tools, as OpenAI's clients read them: whole, and as they grow."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from inference.api.openai.tool_use import ToolUse
+from inference.engine.generation import Event
 from inference.engine.tool_calls import Arguments, Call, Content, Part, ToolCallReader
 
 
@@ -15,11 +16,11 @@ class ToolAnswer:
         self._use = use
         self._reader: ToolCallReader = use.reader()
 
-    def message(self, text: str, token_ids: Sequence[int]) -> dict[str, Any]:
-        """The assistant's message of a complete text."""
+    def message(self, event: Event) -> dict[str, Any]:
+        """What the message of a complete answer has, which is one event."""
         content = ""
         calls: list[dict[str, Any]] = []
-        for part in [*self._read(text, token_ids), *self._reader.finish()]:
+        for part in self._read(event):
             match part:
                 case Content(text=piece):
                     content += piece
@@ -27,13 +28,11 @@ class ToolAnswer:
                     calls.append(_call(name))
                 case Arguments(text=piece):
                     calls[-1]["function"]["arguments"] += piece
-        message = {"role": "assistant", "content": content or None, "refusal": None}
-        return {**message, "tool_calls": calls} if calls else message
+        return {"content": content or None, "tool_calls": calls} if calls else {"content": content}
 
-    def deltas(self, text: str, token_ids: Sequence[int], *, last: bool) -> Iterator[dict[str, Any]]:
+    def deltas(self, event: Event) -> Iterator[dict[str, Any]]:
         """What an event adds to the message."""
-        parts = self._read(text, token_ids)
-        for part in [*parts, *self._reader.finish()] if last else parts:
+        for part in self._read(event):
             match part:
                 case Content(text=piece):
                     yield {"content": piece}
@@ -42,15 +41,18 @@ class ToolAnswer:
                 case Arguments(index=index, text=piece):
                     yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 
-    def finish_reason(self, reason: str | None) -> str | None:
-        """Why the answer ends, given why its text does; a call that the client itself named is a "stop"."""
-        return "tool_calls" if reason == "stop" and self._reader.calls and not self._use.named else reason
+    def finish_reason(self, event: Event) -> str | None:
+        """Why the answer ends, if it does; a call that the client itself named is a "stop"."""
+        called = event.finish_reason == "stop" and self._reader.calls and not self._use.named
+        return "tool_calls" if called else event.finish_reason
 
-    def _read(self, text: str, token_ids: Sequence[int]) -> Iterator[Part]:
+    def _read(self, event: Event) -> Iterator[Part]:
         control_id = self._use.tool_format.control_id
-        if control_id is not None and control_id in token_ids:
+        if control_id is not None and control_id in event.token_ids:
             self._reader.begin_calls()
-        return self._reader.feed(text)
+        yield from self._reader.feed(event.text)
+        if event.finish_reason is not None:
+            yield from self._reader.finish()
 
 
 def _call(name: str) -> dict[str, Any]:

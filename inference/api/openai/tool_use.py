@@ -1,11 +1,12 @@
 """What a request's tools mean for its prompt, its grammar and the reading of its answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rest_framework import serializers
 
+from inference.api.openai.messages import as_chat
 from inference.api.openai.tool_prompt import told_in_text
 from inference.api.openai.tools import Tool, ToolChoice
 from inference.engine.grammar.calls import Calls
@@ -92,4 +93,4 @@ def conversation(
     tools = tuple(tool.as_sent() for tool in use.tools) if use else ()
     if tool_format is None:
         messages, tools = told_in_text(messages, tools), ()
-    return Chat(messages, continue_final_message=messages[-1]["role"] == "assistant", tools=tools)
+    return replace(as_chat(messages), tools=tools)

@@ -11,6 +11,7 @@ from inference.api import stream
 from inference.api.disconnect import result_for
 from inference.api.openai.conversation import conversation_request
 from inference.api.openai.errors import NotStored
+from inference.api.openai.messages import as_chat
 from inference.api.openai.responses.answer import Answer
 from inference.api.openai.responses.events import ResponseEvents
 from inference.api.openai.responses.items import Message
@@ -52,7 +53,7 @@ class ResponsesView(OpenAIView):
     def post(self, request: Request) -> HttpResponseBase:
         fields, backend = validated(ResponseRequestSerializer(data=request.data), self.key)
         prepared = conversation_request(
-            _conversation(fields["instructions"], fields["input"]),
+            as_chat(_conversation(fields["instructions"], fields["input"])),
             fields,
             backend=backend,
             max_new_tokens=fields["max_output_tokens"],
