@@ -11,7 +11,6 @@ import pkgutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from benchmarks.clients import cases
 from benchmarks.clients.client import Served
 from benchmarks.clients.one import FAILED
-from benchmarks.http.servers import llmservice
+from benchmarks.http.servers import llmservice, served_model
 from benchmarks.results import markdown, progress
 from inference.engine.config import usable_cpus
 from inference.quickstart import ensure_model
@@ -73,10 +72,7 @@ def service(given: argparse.Namespace, scratch: Path) -> Iterator[Served]:
 
 
 def _served(url: str, key: str, folder: Path, scratch: Path) -> Served:
-    request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})  # noqa: S310
-    with urllib.request.urlopen(request) as answer:  # noqa: S310
-        [model] = json.load(answer)["data"]
-    return Served(url=url, key=key, model=model["id"], folder=folder, scratch=scratch)
+    return Served(url=url, key=key, model=served_model(url, key), folder=folder, scratch=scratch)
 
 
 def run(name: str, served: Served, python: Path) -> list[list[str]]:
