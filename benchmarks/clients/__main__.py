@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.clients import cases
@@ -80,8 +80,9 @@ def run(name: str, served: Served, python: Path) -> list[list[str]]:
     rows_file, log = served.scratch / f"{name}.rows", served.scratch / f"{name}.log"
     offline = {"HF_HOME": str(served.scratch / "huggingface"), "HF_HUB_OFFLINE": "1"}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "LLM_", "LANGSMITH_"))}
-    with log.open("w") as output:
-        process = subprocess.run(
+    ended: int | None = None
+    with log.open("w") as output, suppress(subprocess.TimeoutExpired):
+        ended = subprocess.run(
             [str(python), "-m", "benchmarks.clients.one", name, str(rows_file)],
             cwd=BASE_DIR,
             env=inherited | offline,
@@ -91,11 +92,13 @@ def run(name: str, served: Served, python: Path) -> list[list[str]]:
             text=True,
             timeout=WITHIN_S,
             check=False,
-        )
+        ).returncode
     rows = [json.loads(line) for line in rows_file.read_text().splitlines()] if rows_file.exists() else []
-    if process.returncode:
+    if ended is None:
+        rows.append([name, "-", "ending", FAILED, f"it still ran after {WITHIN_S} s"])
+    elif ended:
         last = log.read_text().strip().rpartition("\n")[2]
-        rows.append([name, "-", "starting it", FAILED, f"{last} (`make clients` installs the clients)"])
+        rows.append([name, "-", "running", FAILED, f"{last} (`make clients` installs the clients)"])
     if any(row[3] == FAILED for row in rows):
         progress(log.read_text()[-4000:], last=True)
     return [[cell.replace("\n", " ").replace("|", "\\|") for cell in row] for row in rows]
