@@ -31,14 +31,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests that are told by where they are or what they use, and group the tests by process.
 
-    All end-to-end tests share one service, so one process runs them; any other file is a group of its own,
-    because its fixtures serve the whole file.
+    One process runs the tests that share the one service; all others are grouped by file, because fixtures
+    serve a whole file.
     """
     for item in items:
         end_to_end = E2E in item.path.parents
         if end_to_end or "quickstart_model" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
-        item.add_marker(pytest.mark.xdist_group("e2e" if end_to_end else item.path.stem))
+        shares_service = end_to_end and "service" in getattr(item, "fixturenames", ())
+        group = "service" if shares_service else str(item.path.relative_to(BASE_DIR))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,9 @@ def test_a_special_token_has_a_text_only_where_the_text_contains_it() -> None:
     assert offsets(tokens) == [0, 0, 1, 1]
 
 
-def test_the_first_space_may_be_stripped() -> None:
+def test_a_tokenizer_may_add_spaces_that_the_text_does_not_have() -> None:
     assert offsets([SPECIAL, b" Once", b" more"], "Once more") == [0, 0, 4]
+    assert offsets([SPECIAL, b" ", b" ", b"a", SPECIAL, b" b"], " a<end>b") == [0, 0, 1, 1, 2, 7]
 
 
 @pytest.mark.django_db

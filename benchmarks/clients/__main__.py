@@ -11,15 +11,14 @@ import pkgutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.clients import cases
 from benchmarks.clients.client import Served
 from benchmarks.clients.one import FAILED
-from benchmarks.http.servers import llmservice
+from benchmarks.http.servers import llmservice, served_model
 from benchmarks.results import markdown, progress
 from inference.engine.config import usable_cpus
 from inference.quickstart import ensure_model
@@ -73,10 +72,7 @@ def service(given: argparse.Namespace, scratch: Path) -> Iterator[Served]:
 
 
 def _served(url: str, key: str, folder: Path, scratch: Path) -> Served:
-    request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})  # noqa: S310
-    with urllib.request.urlopen(request) as answer:  # noqa: S310
-        [model] = json.load(answer)["data"]
-    return Served(url=url, key=key, model=model["id"], folder=folder, scratch=scratch)
+    return Served(url=url, key=key, model=served_model(url, key), folder=folder, scratch=scratch)
 
 
 def run(name: str, served: Served, python: Path) -> list[list[str]]:
@@ -84,8 +80,9 @@ def run(name: str, served: Served, python: Path) -> list[list[str]]:
     rows_file, log = served.scratch / f"{name}.rows", served.scratch / f"{name}.log"
     offline = {"HF_HOME": str(served.scratch / "huggingface"), "HF_HUB_OFFLINE": "1"}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "LLM_", "LANGSMITH_"))}
-    with log.open("w") as output:
-        process = subprocess.run(
+    ended: int | None = None
+    with log.open("w") as output, suppress(subprocess.TimeoutExpired):
+        ended = subprocess.run(
             [str(python), "-m", "benchmarks.clients.one", name, str(rows_file)],
             cwd=BASE_DIR,
             env=inherited | offline,
@@ -95,11 +92,13 @@ def run(name: str, served: Served, python: Path) -> list[list[str]]:
             text=True,
             timeout=WITHIN_S,
             check=False,
-        )
+        ).returncode
     rows = [json.loads(line) for line in rows_file.read_text().splitlines()] if rows_file.exists() else []
-    if process.returncode:
+    if ended is None:
+        rows.append([name, "-", "ending", FAILED, f"it still ran after {WITHIN_S} s"])
+    elif ended:
         last = log.read_text().strip().rpartition("\n")[2]
-        rows.append([name, "-", "starting it", FAILED, f"{last} (`make clients` installs the clients)"])
+        rows.append([name, "-", "running", FAILED, f"{last} (`make clients` installs the clients)"])
     if any(row[3] == FAILED for row in rows):
         progress(log.read_text()[-4000:], last=True)
     return [[cell.replace("\n", " ").replace("|", "\\|") for cell in row] for row in rows]

@@ -133,6 +133,14 @@ def thread_pool(folder: Path, var_dir: Path, *, threads: int, workers: int) -> I
         yield server
 
 
+def served_model(url: str, key: str) -> str:
+    """What the service at this address calls its model."""
+    request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        [model] = json.load(answer)["data"]
+    return str(model["id"])
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import startup
+from benchmarks.http import streaming
 from benchmarks.http.__main__ import main as benchmark_http
 from tests.models import save_tiny_model
 
@@ -32,6 +33,23 @@ def test_http_runs_to_its_end(tiny_model: Path, tmp_path: Path, capsys: pytest.C
             assert measured["tokens_per_s"] > 0
             assert measured["health_s_p99"] > 0
     assert "llmservice" in capsys.readouterr().out
+
+
+def test_streaming_runs_to_its_end(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "streaming.json"
+    options = ["--streams", "2", "--new-tokens", "12", "--words", "3", "--rounds", "2"]
+    streaming.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
+    rounds = json.loads(out.read_text())["rounds"]
+    assert len(rounds) == 2
+    for found in rounds:
+        assert found["streamed_to_unstreamed"] == pytest.approx(
+            found["streamed_tokens_per_s"] / found["unstreamed_tokens_per_s"]
+        )
+        assert found["gap_p99_steps"] >= 1
+        assert found["first_event_steps"] > 0
+    assert "first event on the idle engine, steps" in capsys.readouterr().out
 
 
 def test_startup_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:

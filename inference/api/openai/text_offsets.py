@@ -41,6 +41,6 @@ class TextOffsets:
         known = self._text.startswith(token.decode(errors="replace"), self.end)
         if not known and token.strip() and not self._backend.decode((token_id,)):
             return b""  # special
-        if not known and self.end == 0 and self._text and token.startswith(b" "):
-            return token[1:]  # a decoder may strip the space of the first token
+        if not known and self.end < len(self._text) and token.startswith(b" "):
+            return token[1:]  # a tokenizer may add spaces that the text does not have
         return token
