@@ -8,6 +8,12 @@ from django.conf import settings
 from rest_framework import serializers
 
 from inference.api.openai.fields import LogitBiasField, StopField
+from inference.api.openai.structured import (
+    GUIDED,
+    ResponseFormatField,
+    StructuredOutputsSerializer,
+    grammar_of,
+)
 from inference.api.serializers import MAX_SEED
 from inference.engine.request import GenerationRequest, Prompt, SamplingParams
 from llmservice.http.fields import (
@@ -33,7 +39,7 @@ NOT_SUPPORTED = frozenset(
             "moderation",
             "parallel_tool_calls",
         ),
-        *("prediction", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "response_format"),
+        *("prediction", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort"),
         *("safety_identifier", "service_tier", "store", "suffix", "tool_choice", "tools", "verbosity"),
         "web_search_options",
     }
@@ -123,6 +129,14 @@ class SamplingSerializer(StrictSerializer):
     return_token_ids = StrictBooleanField(
         default=None, allow_null=True, help_text="Return the generated token ids in each choice."
     )
+    response_format = ResponseFormatField(
+        default=None,
+        allow_null=True,
+        help_text="What the text must fit: a JSON Schema or any JSON object. It is always enforced.",
+    )
+    structured_outputs = StructuredOutputsSerializer(
+        default=None, allow_null=True, help_text="The same for a schema, a pattern, choices or a grammar."
+    )
 
     def to_internal_value(self, data: Any) -> Any:
         absent = {name for name, value in data.items() if value is None and name in NOT_SUPPORTED}
@@ -132,11 +146,14 @@ class SamplingSerializer(StrictSerializer):
         return super()._unknown({k: v for k, v in data.items() if v is not None or k not in NOT_SUPPORTED})
 
     def _hint(self, name: str) -> str:
+        if name in GUIDED:
+            return "This service does not support this field: use `structured_outputs`."
         return "This service does not support this field." if name in NOT_SUPPORTED else super()._hint(name)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["stream_options"] is not None and not fields["stream"]:
             raise serializers.ValidationError({"stream_options": "Only allowed with `stream`."})
+        grammar_of(fields)
         for name in ("max_completion_tokens", "max_tokens"):
             if (fields.get(name) or 0) > settings.LLM_MAX_NEW_TOKENS:
                 raise serializers.ValidationError({name: f"Must be at most {settings.LLM_MAX_NEW_TOKENS}."})
@@ -178,6 +195,7 @@ def generation_requests(
         stop=chosen("stop", ()),
         stop_token_ids=tuple(chosen("stop_token_ids", ())),
         ignore_eos=chosen("ignore_eos", False),
+        grammar=grammar_of(fields),
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
         owner=owner,

@@ -13,8 +13,8 @@ class Grammar:
     """A language; the text of a request is one of its words.
 
     Attributes:
-        source: a JSON Schema or a list of choices as JSON, a regular expression, or a grammar in Lark's syntax
-            or GBNF.
+        source: a JSON Schema or a list of choices as JSON, a regular expression, or a grammar in Lark's
+            syntax or GBNF.
         field: the field of the request that holds it, for messages.
     """
 
