@@ -98,6 +98,51 @@ class Environment(VariableSet):
         at_least=1,
         at_most=1_000_000,
     )
+    llm_grammar_bytes: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_bytes,
+        "Largest JSON Schema, regular expression or grammar that a text can be held to, in bytes.",
+        at_least=1,
+        engine_field="grammar_bytes",
+    )
+    llm_grammar_nesting: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_nesting,
+        "Schemas that a JSON Schema may have within each other.",
+        at_least=1,
+        at_most=100,
+        engine_field="grammar_nesting",
+    )
+    llm_grammar_compile_s: float = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_compile_s,
+        "Seconds that compiling a schema or grammar may take; one that takes longer is refused.",
+        at_least=0.1,
+        at_most=60,
+        engine_field="grammar_compile_s",
+    )
+    llm_grammar_memory_mb: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_memory_mb,
+        "Megabytes that compiling a schema or grammar may take; one that takes more is refused.",
+        at_least=16,
+        engine_field="grammar_memory_mb",
+    )
+    llm_grammar_states: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_states,
+        "States that the lexer of a grammar may have, of 1 to 2 kB each; a request that exceeds them fails.",
+        at_least=100,
+        engine_field="grammar_states",
+    )
+    llm_grammar_cache: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_cache,
+        "Compiled schemas and grammars that a worker keeps.",
+        at_least=1,
+        at_most=100_000,
+        engine_field="grammar_cache",
+    )
     web_concurrency: int = setting(
         Topic.CAPACITY,
         EngineConfig.processes,

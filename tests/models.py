@@ -49,11 +49,11 @@ def compute_on(threads: int) -> None:
         kernels.threads = threads
 
 
-def tiny_gpt2(seed: int = 0) -> PreTrainedModel:
+def tiny_gpt2(seed: int = 0, *, context_length: int = CONTEXT_LENGTH) -> PreTrainedModel:
     """GPT-2's shape: `Conv1D` layers, learned positions, tied embeddings."""
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=257, n_positions=CONTEXT_LENGTH, n_embd=64, n_layer=2, n_head=4,
+        vocab_size=257, n_positions=context_length, n_embd=64, n_layer=2, n_head=4,
         bos_token_id=256, eos_token_id=256, initializer_range=0.4,
     )  # fmt: skip
     model: PreTrainedModel = GPT2LMHeadModel(config)
@@ -61,11 +61,11 @@ def tiny_gpt2(seed: int = 0) -> PreTrainedModel:
     return model
 
 
-def tiny_llama(seed: int = 0) -> PreTrainedModel:
+def tiny_llama(seed: int = 0, *, context_length: int = CONTEXT_LENGTH) -> PreTrainedModel:
     """Llama's shape: rotary positions, grouped queries (three to a key), gated MLP."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=257, max_position_embeddings=CONTEXT_LENGTH, hidden_size=96, intermediate_size=192,
+        vocab_size=257, max_position_embeddings=context_length, hidden_size=96, intermediate_size=192,
         num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
         bos_token_id=256, eos_token_id=256, tie_word_embeddings=True, initializer_range=0.3,
     )  # fmt: skip
@@ -108,6 +108,7 @@ def tiny_engine(
     config: EngineConfig | None = None,
     *,
     shape: str = "gpt2",
+    context_length: int = CONTEXT_LENGTH,
     tokenizer: PreTrainedTokenizerFast | None = None,
     eos_ids: tuple[int, ...] = (),
     start: bool = True,
@@ -119,7 +120,8 @@ def tiny_engine(
     """
     config = replace(config or EngineConfig(kv_cache_tokens=4096), threads=1)
     compute_on(1)  # a second thread only waits, with so small a model
-    model = prepared(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
+    shaped = SHAPES[shape](context_length=context_length)
+    model = prepared(shaped, name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
     tokens = HuggingFaceTokenizer(tokenizer or byte_tokenizer(), rows=model.vocabulary_size)
     engine = Engine(model, tokens, config, eos_ids=eos_ids, clock=clock)
     if start:

@@ -9,6 +9,8 @@ from inference.engine.errors import (
     EngineError,
     Interrupted,
     InvalidChat,
+    InvalidGrammar,
+    NoFittingText,
     Overloaded,
     PromptTooLong,
     TokenWithoutEmbedding,
@@ -25,6 +27,8 @@ PROMPT_TOKEN = Code("prompt_token", 422, "The prompt contains a token that the m
 PROMPT_TOO_LONG = Code("prompt_too_long", 422, "Prompt and `max_new_tokens` exceed the model's context.")
 UNKNOWN_TOKEN = Code("unknown_token", 422, "A field names a token id that the model does not have.")
 INVALID_CHAT = Code("invalid_chat", 422, "The model's chat template cannot lay out the conversation.")
+INVALID_GRAMMAR = Code("invalid_grammar", 422, "The schema, pattern or grammar cannot be enforced.")
+NO_FITTING_TEXT = Code("no_fitting_text", 422, "None of the texts drawn fits the schema.")
 OVERLOADED = Code("overloaded", 503, "The queue is full.")
 UNAVAILABLE = Code("unavailable", 503, "The model is loading, or the service is shutting down.")
 INTERRUPTED = Code("interrupted", 503, "The service stopped before the text was complete.")
@@ -39,6 +43,8 @@ MEANINGS: dict[type[Exception], Meaning] = {
     UnknownToken: Meaning(code=UNKNOWN_TOKEN),
     PromptTooLong: Meaning(code=PROMPT_TOO_LONG, field="prompt"),
     InvalidChat: Meaning(code=INVALID_CHAT, field="messages"),
+    InvalidGrammar: Meaning(code=INVALID_GRAMMAR),
+    NoFittingText: Meaning(code=NO_FITTING_TEXT),
     Overloaded: Meaning(code=OVERLOADED, outcome=Outcome.OVERLOADED),
     Unavailable: Meaning(code=UNAVAILABLE, outcome=Outcome.OVERLOADED),
     Interrupted: Meaning(code=INTERRUPTED, outcome=Outcome.FAILED),

@@ -17,7 +17,9 @@ from accounts.models import Scope
 from inference import runtime
 from inference.api import stream
 from inference.api.disconnect import result_for
+from inference.api.grammar_fields import the_grammar
 from inference.api.serializers import (
+    GRAMMARS,
     MAX_SEED,
     GenerateEventsSerializer,
     GenerateRequestSerializer,
@@ -130,6 +132,7 @@ class GenerateView(KeyView):
                 seed=fields["seed"],
             ),
             stop=tuple(fields["stop"]),
+            grammar=the_grammar(fields, GRAMMARS),
             owner=str(self.key.pk),
             timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from inference.api.grammar_fields import ChoiceField, LarkField, RegexField, SchemaField, the_grammar
 from inference.api.served_model import ServedModelField
 from inference.api.stream_schema import EventsSerializer
 from llmservice.http.fields import (
@@ -21,6 +22,7 @@ from llmservice.http.problem_schema import ProblemSerializer
 MAX_SEED = 2**32 - 1
 MAX_STOP_STRINGS = 4
 MAX_STOP_LENGTH = 64
+GRAMMARS = ("json_schema", "regex", "choice", "grammar")
 
 
 class GenerateRequestSerializer(StrictSerializer):
@@ -96,6 +98,20 @@ class GenerateRequestSerializer(StrictSerializer):
         "`done` with the whole answer. If it is null or absent, the header `Accept: text/event-stream` does "
         "the same.",
     )
+    json_schema = SchemaField(
+        default=None, allow_null=True, help_text="A JSON Schema that the text fits, which is JSON."
+    )
+    regex = RegexField(
+        default=None, allow_null=True, help_text="A regular expression that the whole text matches."
+    )
+    choice = ChoiceField(default=None, allow_null=True, help_text="Texts, one of which is generated.")
+    grammar = LarkField(
+        default=None, allow_null=True, help_text="A grammar of the text in Lark's syntax or GBNF."
+    )
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        the_grammar(fields, GRAMMARS)
+        return fields
 
 
 class UsageSerializer(serializers.Serializer[Any]):

@@ -198,9 +198,8 @@ class Sequence:
             )
         if self._draws == _MOST_DRAWS:
             raise NoFittingText(
-                f"None of the {_MOST_DRAWS} texts drawn fits what was asked for. Parts of it are only checked "
-                "when a text ends, such as oneOf, not and uniqueItems: ask again with another seed, or without "
-                "them."
+                f"None of the {_MOST_DRAWS} texts drawn fits the schema. Keywords such as oneOf, not and "
+                "uniqueItems are only checked when a text ends: ask again with another seed, or without them."
             )
         self._draws += 1
         self._held.clear()

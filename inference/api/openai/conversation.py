@@ -29,7 +29,8 @@ def conversation_request(
         grammar: what the answer is held to.
 
     Raises:
-        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat, InvalidGrammar: it can never be generated.
+        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat, InvalidGrammar: it can never be
+            generated.
     """
     [request] = generation_requests(
         [chat],
@@ -38,7 +39,7 @@ def conversation_request(
         logprobs=logprobs,
         owner=owner,
     )
-    prepared = backend.prepare(replace(request, grammar=grammar))
+    prepared = backend.prepare(replace(request, grammar=grammar or request.grammar))
     if max_new_tokens is not None:
         return prepared
     most = min(settings.LLM_MAX_NEW_TOKENS, backend.context_length - prepared.prompt_tokens)

@@ -10,6 +10,12 @@ from django.core.validators import MaxValueValidator
 from rest_framework import serializers
 
 from inference.api.openai.fields import LogitBiasField, StopField
+from inference.api.openai.structured import (
+    GUIDED,
+    ResponseFormatField,
+    StructuredOutputsSerializer,
+    grammar_of,
+)
 from inference.api.serializers import MAX_SEED
 from inference.api.served_model import ServedModelField
 from inference.engine.request import GenerationRequest, Prompt, SamplingParams
@@ -36,7 +42,7 @@ NOT_SUPPORTED = frozenset(
             "moderation",
             "parallel_tool_calls",
         ),
-        *("prediction", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "response_format"),
+        *("prediction", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort"),
         *("safety_identifier", "service_tier", "store", "suffix", "tool_choice", "tools", "verbosity"),
         "web_search_options",
     }
@@ -136,10 +142,24 @@ class SamplingSerializer(StrictSerializer):
         child=StrictIntegerField(min_value=0, max_value=2**31), default=None, allow_null=True,
         max_length=MAX_STOP_TOKENS, help_text="Tokens that end the text.",
     )  # fmt: skip
+    response_format = ResponseFormatField(
+        default=None,
+        allow_null=True,
+        help_text="What the text must fit: a JSON Schema or any JSON object. It is always enforced.",
+    )
+    structured_outputs = StructuredOutputsSerializer(
+        default=None, allow_null=True, help_text="The same for a schema, a pattern, choices or a grammar."
+    )
+
+    def _hint(self, name: str) -> str:
+        if name in GUIDED:
+            return "This service does not support this field: use `structured_outputs`."
+        return super()._hint(name)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["stream_options"] is not None and not fields["stream"]:
             raise serializers.ValidationError({"stream_options": "Only allowed with `stream`."})
+        grammar_of(fields)
         return fields
 
 
@@ -190,6 +210,7 @@ def generation_requests(
         stop=chosen("stop", ()),
         stop_token_ids=tuple(chosen("stop_token_ids", ())),
         ignore_eos=chosen("ignore_eos", False),
+        grammar=grammar_of(fields),
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
         owner=owner,

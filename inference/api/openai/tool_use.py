@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from inference.api.openai.messages import as_chat
+from inference.api.openai.structured import grammar_of
 from inference.api.openai.tool_prompt import told_in_text
 from inference.api.openai.tools import Tool, ToolChoice
 from inference.engine.grammar.calls import Calls
@@ -18,6 +19,9 @@ from inference.engine.tool_format import PLAIN, ToolFormat
 NO_CHOICE = (
     "The chat template of this model knows no tools, so the model cannot choose: send “required”, or name a "
     "function."
+)
+NOT_BOTH = (
+    "Not supported together with `response_format` or `structured_outputs`, unless `tool_choice` is none."
 )
 
 
@@ -70,11 +74,13 @@ def tool_use(fields: Mapping[str, Any], tool_format: ToolFormat | None) -> ToolU
     """The tools that the model may call; None if it may call none.
 
     Raises:
-        ValidationError: the model cannot choose whether to call a tool.
+        ValidationError: the model cannot choose whether to call a tool, or the text must fit something else.
     """
     choice = fields["tool_choice"] or ToolChoice("auto")
     if fields["tools"] is None or choice.mode == "none":
         return None
+    if grammar_of(fields) is not None:
+        raise serializers.ValidationError({"tools": NOT_BOTH})
     if choice.mode == "auto" and tool_format is None:
         raise serializers.ValidationError({"tool_choice": NO_CHOICE})
     return ToolUse(

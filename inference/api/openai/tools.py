@@ -127,7 +127,7 @@ class ToolChoiceField(serializers.Field[Any, Any, Any, Any]):
     """`none`, `auto`, `required` or one function; as a `ToolChoice`."""
 
     default_error_messages = {
-        "invalid": 'Must be "none", "auto", "required" or {"type": "function", "function": {"name": …}}.',
+        "invalid": 'Must be "none", "auto", "required" or {{"type": "function", "function": {{"name": …}}}}.',
         "kind": "This service supports choices of the type function only, not “{kind}”.",
     }
 

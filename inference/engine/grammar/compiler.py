@@ -1,4 +1,4 @@
-"""From what requests ask for to what their texts are held to: compiled once, and kept for the next request."""
+"""From what requests ask for to what holds their texts to it: compiled once, and kept."""
 
 import json
 import threading
@@ -100,7 +100,7 @@ class GrammarCompiler:
             raise InvalidGrammar(
                 grammar.field,
                 "$",
-                f"it has more than the {self._config.grammar_bytes} bytes that are supported",
+                f"more than {self._config.grammar_bytes} bytes are not supported",
             )
         key = (grammar.kind, grammar.source)
         with self._lock:

@@ -9,8 +9,8 @@ from llguidance.gbnf_to_lark import any_to_lark
 
 from inference.engine.grammar.source import Grammar
 
-# Forcing searches for text that nothing else can follow. It takes minutes for a literal of 100,000 characters,
-# and would choose the tokens in the model's place.
+# Forcing searches for text that nothing else can follow. It takes minutes for a literal of 100,000
+# characters, and would choose the tokens in the model's place.
 _HEADER = '%llguidance {"no_forcing": true}\n'
 _OWN_HEADER = re.compile(r"^[ \t]*%llguidance\b[^\n]*$", re.MULTILINE)
 _WHITESPACE = r"( |\n {0,24})"

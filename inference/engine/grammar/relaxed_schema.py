@@ -1,4 +1,4 @@
-"""From a JSON Schema to one that llguidance enforces: each keyword is kept, checked at the end, or refused."""
+"""A JSON Schema as llguidance can enforce it: a keyword is kept, left to a check at the end, or refused."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -23,10 +23,11 @@ from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable, parser_limits
 
 _TRIAL_TOKENS = {True: 12, False: 96}
-"""Tokens of the text that is tried out, of JSON and of others. Grammars in Lark's syntax can be ambiguous, and
-then each token takes longer than the one before."""
+"""Tokens of the text that is tried out, of JSON and of others. Grammars in Lark's syntax can be ambiguous,
+and then each token takes longer than the one before."""
 _MOST_SEARCHED = 100
 _NOTHING_FITS = "no text satisfies it"
+_TOO_COMPLEX = "its texts are too complex to follow"
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,7 @@ def _try_out(text: str, table: TokenTable, *, states: int, tokens: int, control_
             return
         if not len(ids):
             limit = position or "too" in matcher.get_error()
-            raise SchemaRefused("$", "its texts are too complex to follow" if limit else _NOTHING_FITS)
+            raise SchemaRefused("$", _TOO_COMPLEX if limit else _NOTHING_FITS)
         matcher.consume_token(int(ids[draw.randrange(len(ids))]))
         if matcher.is_error():
-            raise SchemaRefused(
-                "$", f"its texts are too complex to follow ({_reason(matcher.get_error(), '')})"
-            )
+            raise SchemaRefused("$", _TOO_COMPLEX)

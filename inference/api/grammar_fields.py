@@ -1,0 +1,106 @@
+"""The fields of a request that say what its text must fit, each as a `Grammar`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from inference.engine.grammar.source import Grammar
+from llmservice.http.fields import NOT_TEXT
+
+MAX_CHOICES = 1024
+_ONE = "Only one of {names} is allowed."
+
+
+class _GrammarField(serializers.Field[Any, Any, Any, Any]):
+    default_error_messages = {"not_text": "Must not contain NUL characters or surrogates."}
+
+    def _text(self, data: Any) -> str:
+        if not isinstance(data, str) or not data:
+            self.fail("invalid")
+        if NOT_TEXT.search(data):
+            self.fail("not_text")
+        return data
+
+    @property
+    def _name(self) -> str:
+        """The field as a client writes it, with the fields around it."""
+        names: list[str] = []
+        field: Any = self
+        while field.field_name:
+            names.append(field.field_name)
+            field = field.parent
+        return ".".join(reversed(names))
+
+
+@extend_schema_field({"oneOf": [{"type": "object"}, {"type": "boolean"}]})
+class SchemaField(_GrammarField):
+    """A JSON Schema."""
+
+    default_error_messages = {"invalid": "Must be a JSON Schema: an object or a boolean."}
+
+    def to_internal_value(self, data: Any) -> Grammar:
+        return schema_grammar(data, field=self._name)
+
+
+@extend_schema_field({"type": "string"})
+class RegexField(_GrammarField):
+    """A regular expression that the whole text matches."""
+
+    default_error_messages = {"invalid": "Must be a regular expression."}
+
+    def to_internal_value(self, data: Any) -> Grammar:
+        return Grammar("regex", self._text(data), self._name)
+
+
+@extend_schema_field({"type": "string"})
+class LarkField(_GrammarField):
+    """A grammar in Lark's syntax or GBNF."""
+
+    default_error_messages = {"invalid": "Must be a grammar in Lark's syntax or GBNF."}
+
+    def to_internal_value(self, data: Any) -> Grammar:
+        return Grammar("grammar", self._text(data), self._name)
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_CHOICES})
+class ChoiceField(_GrammarField):
+    """A list of texts."""
+
+    default_error_messages = {
+        "invalid": "Must be a list of texts that are not empty.",
+        "many": "Must have at most {most} texts.",
+    }
+
+    def to_internal_value(self, data: Any) -> Grammar:
+        if not isinstance(data, list) or not data:
+            self.fail("invalid")
+        if len(data) > MAX_CHOICES:
+            self.fail("many", most=MAX_CHOICES)
+        return Grammar.of_choices([self._text(text) for text in data], field=self._name)
+
+
+def schema_grammar(schema: Any, *, field: str) -> Grammar:
+    """The grammar of a JSON Schema.
+
+    Raises:
+        ValidationError: it is neither an object nor a boolean.
+    """
+    if not isinstance(schema, Mapping | bool):
+        raise serializers.ValidationError("Must be a JSON Schema: an object or a boolean.")
+    return Grammar.of_schema(schema, field=field)
+
+
+def the_grammar(fields: Mapping[str, Any], names: tuple[str, ...]) -> Grammar | None:
+    """The one grammar among the fields of these names; None if there is none.
+
+    Raises:
+        ValidationError: there are several.
+    """
+    given = [name for name in names if fields.get(name) is not None]
+    if len(given) > 1:
+        listed = ", ".join(f"`{name}`" for name in names)
+        raise serializers.ValidationError({given[1]: _ONE.format(names=listed)})
+    grammar: Grammar | None = fields[given[0]] if given else None
+    return grammar

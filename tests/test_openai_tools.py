@@ -1,0 +1,183 @@
+"""Tools in chats: calls fit their schemas, whole and streamed; what cannot be done is refused by name."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from jsonschema import Draft202012Validator
+
+from inference import runtime
+from inference.engine.config import EngineConfig
+from tests.chat_templates import CALLS_TOOLS
+from tests.models import byte_tokenizer, tiny_engine
+from tests.openai_api import TEMPLATE, USER, chunks, refused
+
+pytestmark = pytest.mark.django_db
+
+FIND = {
+    "type": "object",
+    "properties": {
+        "q": {"type": "string", "maxLength": 3},
+        "n": {"type": "integer", "maximum": 9, "minimum": 0},
+    },
+    "required": ["q", "n"],
+    "additionalProperties": False,
+}
+TOOLS = [
+    {"type": "function", "function": {"name": "find", "description": "Finds things.", "parameters": FIND}},
+    {"type": "function", "function": {"name": "stop"}},
+]
+NAMED = {"type": "function", "function": {"name": "find"}}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"q": "a", "n": 1}'}}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Nothing."}
+
+
+def serve(client: Client, key: str, template: str) -> Iterator[Callable[..., Any]]:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    engine = tiny_engine(EngineConfig(kv_cache_tokens=8192), context_length=1024, tokenizer=tokenizer)
+    runtime.install(engine)
+
+    def post(**body: Any) -> Any:
+        headers = {"Authorization": f"Bearer {key}"}
+        body = {"model": engine.model_name, **body}
+        return client.post("/v1/chat/completions", json.dumps(body), "application/json", headers=headers)
+
+    yield post
+    runtime.stop()
+
+
+@pytest.fixture
+def call(client: Client, key: str) -> Iterator[Callable[..., Any]]:
+    """Posts a chat to a model whose chat template knows no tools."""
+    yield from serve(client, key, TEMPLATE)
+
+
+@pytest.fixture
+def hermes(client: Client, key: str) -> Iterator[Callable[..., Any]]:
+    """Posts a chat to a model whose chat template knows tools."""
+    yield from serve(client, key, CALLS_TOOLS)
+
+
+def text_of_generation(call: Callable[..., Any], **body: Any) -> dict[str, Any]:
+    response = call(messages=USER, tools=TOOLS, max_tokens=140, **body)
+    assert response.status_code == 200, response.content
+    choice: dict[str, Any] = response.json()["choices"][0]
+    return choice
+
+
+def arguments_of(tool_call: dict[str, Any]) -> Any:
+    return json.loads(tool_call["function"]["arguments"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_required_call_fits_its_schema(call: Callable[..., Any], seed: int) -> None:
+    choice = text_of_generation(call, tool_choice="required", parallel_tool_calls=False, seed=seed)
+    assert choice["finish_reason"] == "tool_calls"
+    [tool_call] = choice["message"]["tool_calls"]
+    assert choice["message"]["content"] is None
+    assert tool_call["type"] == "function"
+    assert tool_call["id"].startswith("call_")
+    if tool_call["function"]["name"] == "find":
+        Draft202012Validator(FIND).validate(arguments_of(tool_call))
+    else:
+        assert (tool_call["function"]["name"], arguments_of(tool_call)) == ("stop", {})
+
+
+def test_a_named_function_is_the_one_that_is_called(call: Callable[..., Any]) -> None:
+    choice = text_of_generation(call, tool_choice=NAMED, seed=1)
+    assert choice["finish_reason"] == "stop"
+    [tool_call] = choice["message"]["tool_calls"]
+    assert tool_call["function"]["name"] == "find"
+    Draft202012Validator(FIND).validate(arguments_of(tool_call))
+
+
+@pytest.mark.parametrize("how", [{"tool_choice": NAMED}, {"tool_choice": "required"}])
+def test_a_stream_is_the_unstreamed_answer(call: Callable[..., Any], how: dict[str, Any]) -> None:
+    whole = text_of_generation(call, seed=3, **how)
+    streamed = chunks(call(messages=USER, tools=TOOLS, max_tokens=140, seed=3, stream=True, **how))
+    parts = [choice for chunk in streamed for choice in chunk["choices"]]
+    assert parts[-1]["finish_reason"] == whole["finish_reason"]
+    calls: dict[int, dict[str, Any]] = {}
+    for part in parts:
+        for delta in part["delta"].get("tool_calls", ()):
+            one = calls.setdefault(delta["index"], {"name": "", "arguments": ""})
+            one["name"] += delta["function"].get("name", "")
+            one["arguments"] += delta["function"]["arguments"]
+    assert list(calls.values()) == [one["function"] for one in whole["message"]["tool_calls"]]
+
+
+def test_a_call_that_is_cut_says_so(call: Callable[..., Any]) -> None:
+    response = call(messages=USER, tools=TOOLS, tool_choice=NAMED, max_tokens=36)
+    assert response.json()["choices"][0]["finish_reason"] == "length"
+
+
+def test_with_none_the_model_answers_in_text(call: Callable[..., Any]) -> None:
+    plain = call(messages=USER, max_tokens=8, seed=1).json()["choices"]
+    body = {"messages": USER, "tools": TOOLS, "tool_choice": "none", "max_tokens": 8, "seed": 1}
+    assert call(**body).json()["choices"] == plain
+
+
+def test_results_of_tools_are_part_of_the_conversation(call: Callable[..., Any]) -> None:
+    messages = [*USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}, RESULT]
+    answer = call(messages=messages, max_tokens=1).json()
+    written = '<user>Hi\n<assistant>{"name": "find", "arguments": {"q": "a", "n": 1}}\n'
+    written += "<user>find returned: Nothing.\n<assistant>"
+    assert answer["usage"]["prompt_tokens"] == len(written)
+
+
+def test_without_a_template_for_tools_the_model_cannot_choose(call: Callable[..., Any]) -> None:
+    for how in ({}, {"tool_choice": "auto"}):
+        error = refused(call(messages=USER, tools=TOOLS, **how), 400)
+        assert error["param"] == "tool_choice"
+        assert "required" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"tools": []}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": [*TOOLS, TOOLS[1]]}, "tools[2].function.name"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "x": 1}}]}, "tools[0].function.x"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a", "parameters": {"type": "array"}}}]},
+            "tools[0].function.parameters",
+        ),
+        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"parallel_tool_calls": True}, "parallel_tool_calls"),
+        ({"tools": TOOLS, "tool_choice": "always"}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": "required", "response_format": {"type": "json_object"}}, "tools"),
+        ({"messages": [*USER, RESULT]}, "messages[1].tool_call_id"),
+        ({"messages": [*USER, {"role": "assistant", "tool_calls": [CALL]}]}, "messages[1]"),
+        ({"messages": [*USER, {"role": "assistant", "tool_calls": [CALL]}, *USER]}, "messages[2].role"),
+        ({"messages": [{"role": "user", "content": "a", "tool_calls": [CALL]}]}, "messages[0].tool_calls"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_its_place(
+    call: Callable[..., Any], body: dict[str, Any], param: str
+) -> None:
+    error = refused(call(**{"messages": USER, **body}), 400)
+    assert error["param"] == param
+
+
+def test_a_schema_that_cannot_be_enforced_is_refused_before_a_stream_begins(call: Callable[..., Any]) -> None:
+    hostile = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=a)b"}}}
+    tools = [{"type": "function", "function": {"name": "a", "parameters": hostile}}]
+    error = refused(call(messages=USER, tools=tools, tool_choice="required", stream=True), 400)
+    assert "look-ahead" in error["message"]
+    assert "function.parameters.properties.a.pattern" in error["message"]
+
+
+def test_a_model_that_knows_tools_may_answer_in_text_or_call(hermes: Callable[..., Any]) -> None:
+    tools = [TOOLS[1]]
+    choice = hermes(messages=USER, tools=tools, max_tokens=16, seed=1).json()["choices"][0]
+    assert isinstance(choice["message"]["content"], str)
+    assert "tool_calls" not in choice["message"]
+    called = hermes(messages=USER, tools=tools, tool_choice="required", max_tokens=100, seed=1).json()
+    assert called["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "stop"
