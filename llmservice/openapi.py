@@ -15,6 +15,10 @@ SPECTACULAR_SETTINGS = {
         "Errors are problem documents (RFC 9457, `application/problem+json`); `detail` states the reason. "
         "Under `/v1`, they are OpenAI's error objects."
     ),
+    "ENUM_NAME_OVERRIDES": {
+        "FinishReasonEnum": "inference.api.openai.answer_schema.FINISH_REASONS",
+        "ChatFinishReasonEnum": "inference.api.openai.chat_schema.REASONS",
+    },
     "TAGS": [
         {"name": "Generation", "description": "Text generation; requires an API key."},
         {

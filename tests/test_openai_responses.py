@@ -41,8 +41,8 @@ def test_a_response_is_the_chat_of_the_same_messages(call: Any, chat_engine: Eng
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": chat["usage"]["total_tokens"],
     }
-    used = DailyUsage.objects.get()
-    assert (used.completion_tokens, used.finished) == (16, 2)
+    used = DailyUsage.objects.get(endpoint="/v1/responses")
+    assert (used.completion_tokens, used.finished) == (8, 1)
 
 
 def test_a_text_that_the_model_ends_is_completed(call: Any) -> None:

@@ -39,8 +39,8 @@ class EnvelopeSerializer(serializers.Serializer[Any]):
     created = serializers.IntegerField(min_value=0, help_text="When it was created, in Unix time.")
     model = ServedModelField(help_text="The model that generated the texts.")
     system_fingerprint = serializers.CharField(
-        allow_null=True,
-        help_text="The same fingerprint, request and seed give the same text. Null if the model's numbers "
+        required=False,
+        help_text="The same fingerprint, request and seed give the same text. Absent if the model's numbers "
         "depend on the load.",
     )
 

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from inference.api.openai.answer_schema import (
     ENVELOPE,
+    FINISH_REASONS,
     ChoiceChunkSerializer,
     ChoiceSerializer,
     ChunkEventsSerializer,
@@ -18,6 +19,7 @@ from inference.api.openai.schema import OpenAIErrorSerializer
 from inference.api.serializers import UsageSerializer
 
 KIND = "chat.completion"
+REASONS = [*FINISH_REASONS, "tool_calls"]
 CHUNK_KIND = "chat.completion.chunk"
 _AROUND = {"id": "chatcmpl-4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a", **ENVELOPE}
 ANSWER = {
@@ -105,6 +107,10 @@ class ChatChoiceSerializer(ChoiceSerializer):
     """One of the messages."""
 
     message = AssistantMessageSerializer(help_text="The message.")
+    finish_reason = serializers.ChoiceField(
+        REASONS,
+        help_text="`tool_calls` if the model calls tools by its own choice; otherwise why the text ends.",
+    )
     logprobs = ChatLogprobsSerializer(allow_null=True, help_text="Only with `logprobs`.")
 
 
@@ -147,6 +153,9 @@ class ChatChoiceChunkSerializer(ChoiceChunkSerializer):
     """What a chunk adds to one of the messages."""
 
     delta = DeltaSerializer(help_text="What is new.")
+    finish_reason = serializers.ChoiceField(
+        REASONS, allow_null=True, help_text="Why the message ends; null before its end."
+    )
     logprobs = ChatLogprobsSerializer(allow_null=True, help_text="Those of the new tokens.")
 
 
