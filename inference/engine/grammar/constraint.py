@@ -22,6 +22,10 @@ class Constraint:
         end_ids: tokens that end the text, where the grammar allows an end.
         check: has the last word on a finished text.
         provisional: a finished text may well fail the check.
+
+    Attributes:
+        may_end: whether one of `end_ids` ends the text at the place that `allowed` was last asked about.
+            Elsewhere it is a token as any other.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class Constraint:
         provisional: bool = False,
     ) -> None:
         self.provisional = provisional
+        self.may_end = False
         self.acceptor = acceptor
         self._matcher = matcher
         self._table = table
@@ -61,12 +66,12 @@ class Constraint:
         assert self._mask is not None  # noqa: S101
         allowed, ends = self._table.read(self._mask)
         self._refuse_errors()
-        allowed[self._end_ids] = False
+        self.may_end = ends and may_end
         if not allowed.any():
             if not ends:
                 raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
             return allowed.nonzero()[0]
-        if ends and may_end:
+        if self.may_end:
             allowed[self._end_ids] = True
         return allowed.nonzero()[0]
 
