@@ -148,7 +148,7 @@ class Sequence:
         return self._sampler.choose(row, self.token_ids, allowed=allowed) if len(allowed) else None
 
     def _append(self, token_id: int, pieces: list[str]) -> FinishReason | None:
-        if token_id in self._end_ids:
+        if token_id in self._end_ids and (self.constraint is None or self.constraint.may_end):
             return "stop"
         if self.constraint is not None:
             self.constraint.accept(token_id)
@@ -193,9 +193,7 @@ class Sequence:
     def _draw_again(self, constraint: Constraint) -> None:
         """Begin another text, with the numbers that follow those of this one."""
         if not constraint.provisional:
-            raise GenerationFailed(
-                "The text does not fit what was asked for, although its grammar allows it."
-            )
+            raise GenerationFailed("The text does not fit its schema, although the grammar allows it.")
         if self._draws == _MOST_DRAWS:
             raise NoFittingText(
                 f"None of the {_MOST_DRAWS} texts drawn fits the schema. Keywords such as oneOf, not and "

@@ -24,6 +24,10 @@ class Constraint:
         check: has the last word on a finished text.
         control_id: a special token that may come where the grammar names it.
         provisional: a finished text may well fail the check.
+
+    Attributes:
+        may_end: whether one of `end_ids` ends the text at the place that `allowed` was last asked about.
+            Elsewhere it is a token as any other.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Constraint:
         provisional: bool = False,
     ) -> None:
         self.provisional = provisional
+        self.may_end = False
         self.acceptor = acceptor
         self._matcher = matcher
         self._table = table
@@ -65,12 +70,12 @@ class Constraint:
         assert self._mask is not None  # noqa: S101
         allowed, ends = self._table.read(self._mask, control_id=self._control_id)
         self._refuse_errors()
-        allowed[self._end_ids] = False
+        self.may_end = ends and may_end
         if not allowed.any():
             if not ends:
                 raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
             return allowed.nonzero()[0]
-        if ends and may_end:
+        if self.may_end:
             allowed[self._end_ids] = True
         return allowed.nonzero()[0]
 
