@@ -70,7 +70,11 @@ class Trial:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             with self._lock:
-                socket.send_fds(self._started(), [b"."], [theirs.fileno()])
+                control = self._started()
+                try:
+                    socket.send_fds(control, [b"."], [theirs.fileno()])
+                except OSError as error:
+                    raise Unavailable("The process that compiles grammars has ended; try again.") from error
             theirs.close()
             ours.settimeout(self._config.grammar_compile_s + 5)
             asked = {

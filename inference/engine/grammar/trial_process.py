@@ -26,6 +26,7 @@ from inference.engine.grammar.translation import translate
 def main() -> None:
     """Serve until the other side closes the socket."""
     control = socket.socket(fileno=sys.stdin.fileno())
+    os.nice(10)  # the engine comes first
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel then takes forks away by itself
     with control.makefile("rb", buffering=0) as messages:
         length = int.from_bytes(_exactly(messages, 8))
