@@ -22,6 +22,9 @@ CHAT = "/v1/chat/completions"
 GENERATE = {"prompt": "Once", "max_new_tokens": 3}
 COMPLETION = {"prompt": ["Once", "upon"], "max_tokens": 3, "n": 2}
 MESSAGES = {"messages": USER, "max_tokens": 3}
+RESPONSES = "/v1/responses"
+INPUT = {"input": "Hi", "max_output_tokens": 3}
+LOGPROBS = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
 STREAM = {"stream": True}
 USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 ANSWERED: list[tuple[str, dict[str, Any] | None]] = [
@@ -40,6 +43,10 @@ ANSWERED: list[tuple[str, dict[str, Any] | None]] = [
     (CHAT, {**MESSAGES, "n": 2, "logprobs": True, "top_logprobs": 2, "return_token_ids": True}),
     (CHAT, {**MESSAGES, **STREAM}),
     (CHAT, {**MESSAGES, **USAGE, "logprobs": True, "top_logprobs": 2, "return_token_ids": True}),
+    (RESPONSES, INPUT),
+    (RESPONSES, {**INPUT, **LOGPROBS, "user": "u", "metadata": {"a": "b"}}),
+    (RESPONSES, {**INPUT, **STREAM}),
+    (RESPONSES, {**INPUT, **STREAM, **LOGPROBS}),
     ("/keys/me", None),
     ("/keys/revoke", {"secret": "a"}),
     ("/keys/me/rotate", {}),
@@ -88,7 +95,7 @@ def test_every_form_of_every_answer_is_among_these(document: dict[str, Any]) -> 
 
 def refusals(client: Client, *, key: str, limited: str) -> Iterator[tuple[str, str, Any]]:
     """Requests that are refused, by path and method. `limited` may be used once."""
-    for path in ("/generate", "/v1/completions", CHAT, "/keys/me/rotate", "/keys/revoke"):
+    for path in ("/generate", "/v1/completions", CHAT, RESPONSES, "/keys/me/rotate", "/keys/revoke"):
         with_key = {"X-API-Key": key}
         yield path, "post", post(client, path, "{", **with_key)
         yield path, "post", post(client, path, {"x": 1}, **with_key)

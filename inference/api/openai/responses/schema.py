@@ -5,10 +5,11 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 
-from inference.api import stream
-from inference.api.openai.logprobs import LEAST
-from inference.api.served_model import SERVED_MODEL
+from inference.api.openai.answer_schema import ENVELOPE, ConstantField
+from inference.api.openai.chat_schema import TokenLogprobSerializer
+from inference.api.served_model import SERVED_MODEL, ServedModelField
 
+ITEM_STATUSES = ["in_progress", "completed", "incomplete"]
 QUESTION = "What is the capital of France?"
 REQUESTS = [
     OpenApiExample("Text", {"model": SERVED_MODEL, "input": QUESTION}, request_only=True),
@@ -39,88 +40,62 @@ REQUESTS = [
         request_only=True,
     ),
 ]
-RESPONSE = OpenApiExample(
-    "Response",
-    {
-        "id": "resp_4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a",
-        "object": "response",
-        "created_at": 1767225600,
-        "status": "completed",
-        "completed_at": 1767225601,
-        "error": None,
-        "incomplete_details": None,
-        "model": SERVED_MODEL,
-        "system_fingerprint": "fp_1c9a4f0b2d",
-        "output": [
-            {
-                "id": "msg_9b0c1d2e3f4a4b5c8d7e6f5a4b3c2d1e",
-                "type": "message",
-                "status": "completed",
-                "role": "assistant",
-                "content": [
-                    {"type": "output_text", "text": "Paris.", "annotations": [], "logprobs": []},
-                ],
-            }
-        ],
-        "usage": {
-            "input_tokens": 36,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": 3,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": 39,
-        },
-        "instructions": None,
-        "max_output_tokens": None,
-        "metadata": {},
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "top_logprobs": 0,
-        "text": {"format": {"type": "text"}},
-        "tools": [],
-        "tool_choice": "auto",
-        "parallel_tool_calls": True,
-        "max_tool_calls": None,
-        "truncation": "disabled",
-        "store": False,
-        "background": False,
-        "previous_response_id": None,
-        "reasoning": {"effort": None, "summary": None},
-        "safety_identifier": None,
-        "prompt_cache_key": None,
+RESPONSE: dict[str, Any] = {
+    "id": "resp_4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a",
+    "object": "response",
+    "created_at": ENVELOPE["created"],
+    "status": "completed",
+    "completed_at": ENVELOPE["created"] + 1,
+    "error": None,
+    "incomplete_details": None,
+    "model": SERVED_MODEL,
+    "system_fingerprint": ENVELOPE["system_fingerprint"],
+    "output": [
+        {
+            "id": "msg_9b0c1d2e3f4a4b5c8d7e6f5a4b3c2d1e",
+            "type": "message",
+            "status": "completed",
+            "role": "assistant",
+            "content": [
+                {"type": "output_text", "text": "Paris.", "annotations": [], "logprobs": []},
+            ],
+        }
+    ],
+    "usage": {
+        "input_tokens": 36,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 3,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 39,
     },
-)
-EVENTS = OpenApiExample(
-    "Events",
-    'event: response.created\ndata: {"type": "response.created", "sequence_number": 0, "response": …}\n\n'
-    'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "sequence_number": 4, '
-    '"item_id": …, "output_index": 0, "content_index": 0, "delta": "Paris", "logprobs": []}\n\n'
-    "event: response.completed\n"
-    'data: {"type": "response.completed", "sequence_number": 8, "response": …}\n\n',
-    media_type=stream.CONTENT_TYPE,
-)
-
-
-class ResponseTokenSerializer(serializers.Serializer[Any]):
-    """A token that is likely at a place."""
-
-    token = serializers.CharField(help_text="Its text, or its bytes if they are no whole characters.")
-    logprob = serializers.FloatField(help_text=f"Its log-probability; {LEAST} stands for minus infinity.")
-    bytes = serializers.ListField(child=serializers.IntegerField(), help_text="Its bytes.")
-
-
-class ResponseLogprobSerializer(ResponseTokenSerializer):
-    """A token of the text."""
-
-    top_logprobs = ResponseTokenSerializer(many=True, help_text="The most likely tokens at its place.")
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_logprobs": 0,
+    "text": {"format": {"type": "text"}},
+    "tools": [],
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "max_tool_calls": None,
+    "truncation": "disabled",
+    "store": False,
+    "background": False,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "prompt_cache_key": None,
+}
 
 
 class ResponsePartSerializer(serializers.Serializer[Any]):
     """The text of a message."""
 
-    type = serializers.CharField(help_text="Always `output_text`.")
+    type = ConstantField("output_text", help_text="Always `output_text`.")
     text = serializers.CharField(help_text="The text.")
     annotations = serializers.ListField(max_length=0, help_text="Always empty.")
-    logprobs = ResponseLogprobSerializer(
+    logprobs = TokenLogprobSerializer(
         many=True, help_text="The tokens' log-probabilities, if `include` asks for them."
     )
 
@@ -129,9 +104,11 @@ class ResponseMessageSerializer(serializers.Serializer[Any]):
     """The assistant's message."""
 
     id = serializers.CharField(help_text="`msg_` and a number of its own.")
-    type = serializers.CharField(help_text="Always `message`.")
-    status = serializers.CharField(help_text="`completed` or `incomplete`.")
-    role = serializers.CharField(help_text="Always `assistant`.")
+    type = ConstantField("message", help_text="Always `message`.")
+    status = serializers.ChoiceField(
+        choices=ITEM_STATUSES, help_text="`in_progress` only while it is streamed."
+    )
+    role = ConstantField("assistant", help_text="Always `assistant`.")
     content = ResponsePartSerializer(many=True, help_text="One part, the text.")
 
 
@@ -169,20 +146,22 @@ class ResponseSerializer(serializers.Serializer[Any]):
     """A response; what the request left out has its default."""
 
     id = serializers.CharField(help_text="`resp_` and a number of its own.")
-    object = serializers.CharField(help_text="Always `response`.")
+    object = ConstantField("response", help_text="Always `response`.")
     created_at = serializers.IntegerField(help_text="When the request was admitted, in seconds since 1970.")
-    status = serializers.CharField(help_text="`completed` or `incomplete`.")
+    status = serializers.ChoiceField(
+        choices=[*ITEM_STATUSES, "failed"], help_text="`in_progress` and `failed` only in events of a stream."
+    )
     completed_at = serializers.IntegerField(allow_null=True, help_text="When it was completed.")
     error = serializers.DictField(allow_null=True, help_text="Null, except in the event `response.failed`.")
     incomplete_details = serializers.DictField(
         child=serializers.CharField(), allow_null=True, help_text="Its `reason`: `max_output_tokens`."
     )
-    model = serializers.CharField(help_text="The served model.")
+    model = ServedModelField(help_text="The model that generated the text.")
     system_fingerprint = serializers.CharField(
         allow_null=True, help_text="The same fingerprint, request and `seed` give the same text."
     )
-    output = ResponseMessageSerializer(many=True, help_text="The items: one message.")
-    usage = ResponseUsageSerializer(help_text="The tokens used.")
+    output = ResponseMessageSerializer(many=True, help_text="The items: one message, once it is complete.")
+    usage = ResponseUsageSerializer(required=False, help_text="The tokens used, once it is complete.")
     instructions = serializers.CharField(allow_null=True, help_text="As in the request.")
     max_output_tokens = serializers.IntegerField(allow_null=True, help_text="As in the request.")
     metadata = serializers.DictField(child=serializers.CharField(), help_text="As in the request.")
@@ -191,10 +170,10 @@ class ResponseSerializer(serializers.Serializer[Any]):
     top_logprobs = serializers.IntegerField(help_text="As in the request, or 0.")
     text = serializers.JSONField(help_text="The form of the text.")
     tools = serializers.ListField(max_length=0, help_text="Always empty.")
-    tool_choice = serializers.CharField(help_text="As in the request, or `auto`.")
+    tool_choice = serializers.ChoiceField(choices=["auto", "none"], help_text="As in the request, or `auto`.")
     parallel_tool_calls = serializers.BooleanField(help_text="As in the request, or true.")
     max_tool_calls = serializers.IntegerField(allow_null=True, help_text="Always null.")
-    truncation = serializers.CharField(help_text="Always `disabled`.")
+    truncation = ConstantField("disabled", help_text="Always `disabled`.")
     store = serializers.BooleanField(help_text="Always false: the service stores no responses.")
     background = serializers.BooleanField(help_text="Always false.")
     previous_response_id = serializers.CharField(allow_null=True, help_text="Always null.")

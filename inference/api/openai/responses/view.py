@@ -1,24 +1,24 @@
 """`POST /v1/responses`: answer a conversation."""
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiRequest, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiRequest, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Scope
-from inference.api import stream
 from inference.api.disconnect import result_for
 from inference.api.openai.conversation import conversation_request
 from inference.api.openai.errors import NotStored
 from inference.api.openai.messages import as_chat
 from inference.api.openai.responses.answer import Answer
 from inference.api.openai.responses.events import ResponseEvents
+from inference.api.openai.responses.events_schema import STREAM, ResponseEventsSerializer
 from inference.api.openai.responses.items import Message
 from inference.api.openai.responses.request import ResponseRequestSerializer
-from inference.api.openai.responses.schema import EVENTS, REQUESTS, RESPONSE, ResponseSerializer
+from inference.api.openai.responses.schema import REQUESTS, RESPONSE, ResponseSerializer
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
+from inference.api.stream_schema import events
 from inference.metering import Metered
 
 
@@ -43,10 +43,12 @@ class ResponsesView(OpenAIView):
         ),
         request=OpenApiRequest(ResponseRequestSerializer, examples=REQUESTS),
         responses={
-            200: OpenApiResponse(ResponseSerializer, description="The response.", examples=[RESPONSE]),
-            (200, stream.CONTENT_TYPE): OpenApiResponse(
-                OpenApiTypes.STR, description="The response.", examples=[EVENTS]
+            200: OpenApiResponse(
+                ResponseSerializer,
+                description="The response.",
+                examples=[OpenApiExample("Response", RESPONSE)],
             ),
+            **events(ResponseEventsSerializer, description="The response.", example=STREAM),
             **errors(400, 401, 403, 404, 413, 415, 429, 500, 503, 504),
         },
     )
