@@ -16,10 +16,17 @@ from llmservice import __version__
 from llmservice.http.views import OpenView, OwnMethodsView
 
 
+class CompactRenderer(OpenApiJsonRenderer2):  # type: ignore[misc]
+    """JSON without indentation, which would be half of the document."""
+
+    def get_indent(self, *_: Any) -> None:
+        return None
+
+
 class SchemaView(OwnMethodsView, SpectacularAPIView):
     """The OpenAPI document, as JSON."""
 
-    renderer_classes = [OpenApiJsonRenderer2]
+    renderer_classes = [CompactRenderer]
 
 
 class DocsView(OpenView):

@@ -13,7 +13,8 @@ SPECTACULAR_SETTINGS = {
         "Text generation with a language model, over HTTP, for holders of an API key.\n\n"
         "Press **Authorize**, enter your API key, then open **POST /generate** and press **Execute**.\n\n"
         "Errors are problem documents (RFC 9457, `application/problem+json`); `detail` states the reason. "
-        "Under `/v1`, they are OpenAI's error objects."
+        "Under `/v1`, they are OpenAI's error objects.\n\n"
+        "What is not valid HTTP is refused before any operation, with 400, 408, 414 or 431."
     ),
     "ENUM_NAME_OVERRIDES": {
         "FinishReasonEnum": "inference.api.openai.answer_schema.FINISH_REASONS",

@@ -25,8 +25,9 @@ def context(service: Service) -> Iterator[BrowserContext]:
 def authorize(page: Page, key: str) -> None:
     page.get_by_role("button", name="Authorize").click()
     dialog = page.locator(".modal-ux")
-    dialog.get_by_role("textbox").fill(key)
-    dialog.get_by_role("button", name="Apply credentials").click()
+    # Every operation takes the key in X-API-Key, the first of the two schemes.
+    dialog.get_by_role("textbox").first.fill(key)
+    dialog.get_by_role("button", name="Apply credentials").first.click()
     dialog.get_by_role("button", name="Close").last.click()
 
 
