@@ -5,6 +5,7 @@ tested instead; tests that need a service of their own are skipped.
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,8 @@ from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
 
 SERVICE_URL = os.environ.get("TEST_SERVICE_URL")
 READY_WITHIN_S = 180
+# Settings that decide what the database is, or what it contains at the start.
+DECIDES_THE_DATABASE = {"DATABASE_URL", "API_KEY", "API_KEY_PEPPER", "SECRET_KEY", "VAR_DIR"}
 ENDED_WITHIN_S = 140
 GUNICORN = ("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py")
 
@@ -155,8 +158,18 @@ def service(
         print(f"\n--- The service's log:\n{started.log.read_text()}")
 
 
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `VAR_DIR` with a migrated SQLite database and the default key, to be copied."""
+    var_dir = tmp_path_factory.mktemp("prepared")
+    environ = service_environ(var_dir)
+    manage(environ, "migrate", "--verbosity=0", "--skip-checks")
+    manage(environ, "bootstrap", "--skip-checks")
+    return var_dir
+
+
 @pytest.fixture
-def start_service(tmp_path: Path, quickstart_model: Path) -> Iterator[StartService]:
+def start_service(tmp_path: Path, quickstart_model: Path, prepared_folder: Path) -> Iterator[StartService]:
     """Starts further services, each with a database of its own, and ends them after the test."""
     if SERVICE_URL is not None:
         pytest.skip("it needs a service of its own, and a running composition is tested")
@@ -167,9 +180,13 @@ def start_service(tmp_path: Path, quickstart_model: Path) -> Iterator[StartServi
             nonlocal count
             count += 1
             var_dir = tmp_path / f"service-{count}"
-            var_dir.mkdir()
             environ = service_environ(var_dir, **{"LLM_MODEL": str(quickstart_model), **settings})
-            if migrated:
+            as_prepared = migrated and not DECIDES_THE_DATABASE & settings.keys()
+            if as_prepared:
+                shutil.copytree(prepared_folder, var_dir)
+            else:
+                var_dir.mkdir()
+            if migrated and not as_prepared:
                 manage(environ, "migrate", "--verbosity=0", "--skip-checks")
                 manage(environ, "bootstrap", "--skip-checks")
             return stack.enter_context(running(environ, var_dir / "log"))
