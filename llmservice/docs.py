@@ -28,6 +28,9 @@ class SchemaView(OwnMethodsView, SpectacularAPIView):
 
     renderer_classes = [CompactRenderer]
 
+    def _get_version_parameter(self, request: Request) -> None:
+        """The API has one version: what a client names as another goes into neither document nor header."""
+
 
 class DocsView(OpenView):
     """Swagger UI, loaded from this host only, under a head that names the base URL and the model."""

@@ -80,6 +80,11 @@ def test_detokenize_is_the_way_back(post: Any, text: str) -> None:
     assert post("/detokenize", tokens=tokens).json() == {"prompt": text}
 
 
+def test_a_token_id_may_be_a_number_without_a_fraction(post: Any) -> None:
+    tokens = [float(token) for token in ids("ab")]
+    assert post("/detokenize", tokens=tokens).json() == {"prompt": "ab"}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [

@@ -81,6 +81,12 @@ def test_every_operation_and_answer_has_a_description_and_valid_examples(documen
                     check_content(closed(document), media_type, content["schema"], example["value"])
 
 
+def test_parameters_of_the_address_change_nothing(client: Client, document: dict[str, Any]) -> None:
+    response = client.get("/schema", {"version": "9\n9", "lang": "de", "format": "yaml"})
+    assert response.json() == document
+    assert "9" not in response["Content-Disposition"]
+
+
 def test_the_examples_name_the_served_model(client: Client, settings: Settings) -> None:
     settings.LLM_MODEL = "openai-community/gpt2-medium"
     before = json.dumps(served(client))

@@ -21,7 +21,7 @@ def are(kind: type, data: list[Any]) -> bool:
     return all(isinstance(item, kind) and not isinstance(item, bool) for item in data)
 
 
-def _token_ids(data: list[Any]) -> tuple[int, ...] | None:
+def token_ids(data: list[Any]) -> tuple[int, ...] | None:
     """The numbers as token ids, where 5.0 is 5, as in JSON Schema; None if one is no whole number."""
     if not all(isinstance(n, int | float) and not isinstance(n, bool) and n % 1 == 0 for n in data):
         return None
@@ -58,14 +58,14 @@ class PromptsField(serializers.Field[Any, Any, Any, Any]):
             return self._checked([data])
         if not isinstance(data, list):
             self.fail("invalid")
-        if data and (ids := _token_ids(data)) is not None:
+        if data and (ids := token_ids(data)) is not None:
             return self._checked([ids])
         if len(data) > MAX_PROMPTS:
             self.fail("many", most=MAX_PROMPTS)
         if are(str, data):
             return self._checked(data)
         prompts: list[Prompt] = [
-            ids for item in data if isinstance(item, list) and (ids := _token_ids(item)) is not None
+            ids for item in data if isinstance(item, list) and (ids := token_ids(item)) is not None
         ]
         return self._checked(prompts) if len(prompts) == len(data) else self.fail("invalid")
 

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from accounts.limits import unreserved
 from accounts.models import Outcome, Scope
-from inference.api.openai.fields import are
+from inference.api.openai.fields import token_ids
 from inference.api.openai.messages import MessagesField, as_chat
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
@@ -119,14 +119,13 @@ class TokensField(serializers.Field[Any, Any, Any, Any]):
         "many": "Must have at most {most} tokens.",
     }
 
-    def to_internal_value(self, data: Any) -> list[int]:
+    def to_internal_value(self, data: Any) -> tuple[int, ...]:
         if not isinstance(data, list):
             self.fail("invalid")
         if len(data) > MAX_TOKENS:
             self.fail("many", most=MAX_TOKENS)
-        if not are(int, data):
-            self.fail("invalid")
-        return data
+        ids = token_ids(data)
+        return self.fail("invalid") if ids is None else ids
 
 
 class DetokenizeRequestSerializer(_RequestSerializer):
