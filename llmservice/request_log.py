@@ -71,6 +71,7 @@ def _write(**signal: Any) -> None:
         "completion_tokens": record.completion_tokens,
         "queued_s": _rounded(record.queued_s),
         "first_token_s": _rounded(record.first_token_s),
+        "between_tokens_s": _rounded(record.between_tokens_s),
         "generated_s": _rounded(record.generated_s),
         "prompt": record.prompt,
     }

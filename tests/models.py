@@ -121,7 +121,15 @@ def tiny_engine(
     compute_on(1)  # a second thread only waits, with so small a model
     model = prepared(SHAPES[shape](), name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
     tokens = HuggingFaceTokenizer(tokenizer or byte_tokenizer(), rows=model.vocabulary_size)
-    engine = Engine(model, tokens, config, eos_ids=eos_ids, clock=clock)
+    engine = Engine(
+        model,
+        tokens,
+        config,
+        eos_ids=eos_ids,
+        weight_format=model.path.weight_format.name,
+        compute_path=model.path.description,
+        clock=clock,
+    )
     if start:
         engine.start()
     return engine

@@ -25,7 +25,7 @@ from inference.engine.errors import (
     UnknownToken,
 )
 from inference.engine.generation import Generation
-from inference.engine.load import Load
+from inference.engine.load import Load, Work
 from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
@@ -64,12 +64,14 @@ class Engine:
 
     Args:
         eos_ids: tokens that end a text.
+        weight_format, compute_path: how the model is computed, for people to read.
         clock: seconds that only increase: the one clock of every time in a request's life.
 
     Attributes:
         model_name: the name of the model that clients see.
         context_length: how many tokens a prompt and its completion may have together.
         fingerprint: of all that decides a text beside the request; None where the load decides it too.
+        work: what has been computed since the start.
     """
 
     def __init__(
@@ -80,11 +82,16 @@ class Engine:
         *,
         eos_ids: Iterable[int] = (),
         fingerprint: str | None = None,
+        weight_format: str = "unknown",
+        compute_path: str = "unknown",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model_name = model.name
         self.context_length = min(model.context_length, model.slots.size)
         self.fingerprint = fingerprint
+        self.weight_format = weight_format
+        self.compute_path = compute_path
+        self.work = Work()
         self._model = model
         self._tokenizer = tokenizer
         self._config = config
@@ -199,7 +206,13 @@ class Engine:
             plan = self._scheduler.plan()
         if not plan:
             return False
+        before = _completion_tokens(plan)
         self._compute(plan)
+        self.work = Work(
+            steps=self.work.steps + 1,
+            segments=self.work.segments + len(plan),
+            completion_tokens=self.work.completion_tokens + _completion_tokens(plan) - before,
+        )
         with self._changed:
             self._scheduler.retire(now=self._clock())
         return True
@@ -270,3 +283,7 @@ class Engine:
     def _close(self, reason: str) -> None:
         with self._changed:
             self._closed = self._closed or reason
+
+
+def _completion_tokens(plan: Plan) -> int:
+    return sum(sequence.generation.completion_tokens for sequence, _ in plan)
