@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,6 +157,22 @@ def test_promtool_accepts(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
         ["promtool", *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
     )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+def test_promtool_accepts_the_configuration_for_kubernetes(tmp_path: Path) -> None:
+    configuration = yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())
+    (scrape,) = configuration["scrape_configs"]
+    # Some promtools, such as Debian's, are built without the discovery of Kubernetes.
+    del scrape["kubernetes_sd_configs"]
+    scrape["static_configs"] = [{"targets": ["llm.example"]}]
+    copy = tmp_path / "prometheus.yml"
+    copy.write_text(yaml.safe_dump(configuration))
+
+    command = ["promtool", "check", "config", "--syntax-only", str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
