@@ -32,6 +32,7 @@ from llmservice import __version__
 from llmservice.http import networks
 from llmservice.http.request_record import RequestRecord
 from llmservice.http.views import OwnMethodsView
+from llmservice.now import throughput
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 OBSERVED_EVERY_S = 1.0
@@ -124,6 +125,7 @@ def observe_engine() -> None:
     ready.set(1)
     info.labels(__version__, backend.model_name, backend.weight_format, backend.compute_path).set(1)
     _count_work(backend.work)
+    throughput.COMPLETION.observe(backend.work.completion_tokens)
     queued.set(load.queued)
     running.set(load.running)
     kv_tokens_used.set(load.kv_tokens_used)
