@@ -234,5 +234,6 @@ class Metered:
         if self.generations:
             first = self.generations[0]
             record.first_token_s = first.first_token_s
+            record.between_tokens_s = first.between_tokens_s
             if isinstance(first.outcome, Completion):
                 record.queued_s, record.generated_s = first.queued_s, first.generated_s

@@ -27,12 +27,16 @@ from rest_framework.request import Request
 from accounts.limits import settler
 from inference import runtime
 from inference.engine.errors import Unavailable
+from inference.engine.load import Work
+from llmservice import __version__
 from llmservice.http import networks
 from llmservice.http.request_record import RequestRecord
 from llmservice.http.views import OwnMethodsView
+from llmservice.now import throughput
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 OBSERVED_EVERY_S = 1.0
+BETWEEN_TOKENS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
 
 requests = Counter("llmservice_requests", "Answered requests.", ["method", "route", "status"])
@@ -50,6 +54,11 @@ first_token_seconds = Histogram(
     "Time from the admission of a request to its first token.",
     buckets=SECONDS,
 )
+between_tokens_seconds = Histogram(
+    "llmservice_time_between_tokens_seconds",
+    "Mean time between the tokens of a request.",
+    buckets=BETWEEN_TOKENS_S,
+)
 queue_seconds = Histogram(
     "llmservice_queue_wait_seconds",
     "Time from the admission of a request to its first step.",
@@ -58,6 +67,10 @@ queue_seconds = Histogram(
 generation_seconds = Histogram(
     "llmservice_generation_seconds", "Time from the first step of a request to its end.", buckets=SECONDS
 )
+
+
+steps = Counter("llmservice_steps", "Forward passes of the model.")
+segments = Counter("llmservice_step_segments", "Sequences in each forward pass, added up.")
 
 
 def _gauge(name: str, help: str) -> Gauge:
@@ -70,6 +83,15 @@ running = _gauge("running_requests", "Requests that are being generated.")
 kv_tokens_used = _gauge("kv_cache_used_tokens", "Tokens for which space in the KV cache is in use.")
 settlements_waiting = _gauge("settlements_waiting", "Accounts of ended requests that wait for the database.")
 kv_tokens = _gauge("kv_cache_tokens", "Tokens that fit into the KV cache.")
+info = Gauge(
+    "llmservice_info",
+    "What serves here; always 1.",
+    ["version", "model", "format", "cpu_path"],
+    multiprocess_mode="livemax",
+)
+
+_counting = threading.Lock()
+_counted = Work()
 
 
 def count_request(record: RequestRecord, elapsed_s: float) -> None:
@@ -83,6 +105,7 @@ def count_request(record: RequestRecord, elapsed_s: float) -> None:
     completion_tokens.inc(record.completion_tokens or 0)
     for seconds, histogram in (
         (record.first_token_s, first_token_seconds),
+        (record.between_tokens_s, between_tokens_seconds),
         (record.queued_s, queue_seconds),
         (record.generated_s, generation_seconds),
     ):
@@ -94,15 +117,28 @@ def observe_engine() -> None:
     """Set the gauges to the current load of this worker."""
     settlements_waiting.set(settler.waiting())
     try:
-        load = runtime.backend().load
+        backend = runtime.backend()
     except Unavailable:
         ready.set(0)
         return
+    load = backend.load
     ready.set(1)
+    info.labels(__version__, backend.model_name, backend.weight_format, backend.compute_path).set(1)
+    _count_work(backend.work)
+    throughput.COMPLETION.observe(backend.work.completion_tokens)
     queued.set(load.queued)
     running.set(load.running)
     kv_tokens_used.set(load.kv_tokens_used)
     kv_tokens.set(load.kv_tokens)
+
+
+def _count_work(work: Work) -> None:
+    """Count what has been computed since the last call; a scrape and the observing thread both call it."""
+    global _counted
+    with _counting:
+        steps.inc(max(0, work.steps - _counted.steps))
+        segments.inc(max(0, work.segments - _counted.segments))
+        _counted = work
 
 
 def start_observing() -> None:

@@ -14,14 +14,15 @@ from django.http import HttpRequest, HttpResponse
 from llmservice import metrics
 from llmservice.http import request_record
 from llmservice.http.request_record import RequestRecord
+from llmservice.now import failures
 
 HEADER = "X-Request-ID"
 # These characters need no escaping in a log, a header or a URL.
 VALID_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 LONGEST_PATH = 256
-# A page loads a dozen of them.
-QUIET_ROUTES = frozenset({settings.STATIC_URL, "/favicon.ico"})
+# A page loads a dozen of them, or one of them every few seconds.
+QUIET_ROUTES = frozenset({settings.STATIC_URL, "/favicon.ico", "/admin/now/figures"})
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def _write(**signal: Any) -> None:
         return
     elapsed_s = record.elapsed_s
     metrics.count_request(record, elapsed_s)
+    failures.note(record)
     level = logging.DEBUG if record.route in QUIET_ROUTES and record.status < 400 else logging.INFO
     line = f'{record.address} "{record.method} {record.path}" {record.status} {elapsed_s * 1000:.0f} ms'
     details = {
@@ -71,6 +73,7 @@ def _write(**signal: Any) -> None:
         "completion_tokens": record.completion_tokens,
         "queued_s": _rounded(record.queued_s),
         "first_token_s": _rounded(record.first_token_s),
+        "between_tokens_s": _rounded(record.between_tokens_s),
         "generated_s": _rounded(record.generated_s),
         "prompt": record.prompt,
     }

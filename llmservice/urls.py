@@ -14,6 +14,7 @@ urlpatterns = [
     path("metrics", MetricsView.as_view(), name="metrics"),
     path("favicon.ico", FaviconView.as_view(), name="favicon"),
     path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/now/", include("llmservice.now.views")),
     path("admin/", admin.site.urls),
     re_path("", NotFoundView.as_view(), name="not-found"),
 ]

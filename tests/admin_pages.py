@@ -43,3 +43,10 @@ def shown_secret(response: Any) -> str:
 
 def text(response: Any) -> str:
     return str(response.content.decode())
+
+
+def table_rows(page: str) -> list[list[str]]:
+    """The cells of each table row on the page, as text."""
+    rows = re.findall(r"<tr>(.*?)</tr>", page, flags=re.DOTALL)
+    cells = (re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows)
+    return [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in row] for row in cells]

@@ -123,7 +123,15 @@ def tiny_engine(
     shaped = SHAPES[shape](context_length=context_length)
     model = prepared(shaped, name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
     tokens = HuggingFaceTokenizer(tokenizer or byte_tokenizer(), rows=model.vocabulary_size)
-    engine = Engine(model, tokens, config, eos_ids=eos_ids, clock=clock)
+    engine = Engine(
+        model,
+        tokens,
+        config,
+        eos_ids=eos_ids,
+        weight_format=model.path.weight_format.name,
+        compute_path=model.path.description,
+        clock=clock,
+    )
     if start:
         engine.start()
     return engine

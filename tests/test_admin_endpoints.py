@@ -13,8 +13,8 @@ from accounts import services
 from accounts.limits import ledger
 from accounts.models import APIKey, Outcome
 from accounts.templatetags.keys import milliseconds
-from tests.admin_pages import text
-from tests.test_admin_usage import CSV, OVERVIEW, key_page, rows_of, table_rows
+from tests.admin_pages import table_rows, text
+from tests.test_admin_usage import CSV, OVERVIEW, key_page, rows_of
 
 pytestmark = pytest.mark.django_db
 

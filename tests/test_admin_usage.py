@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.models import APIKey, DailyUsage, Reservation
-from tests.admin_pages import text
+from tests.admin_pages import table_rows, text
 
 OVERVIEW = "/admin/accounts/dailyusage/"
 CSV = f"{OVERVIEW}usage.csv"
@@ -44,13 +44,6 @@ def key_page(key: APIKey) -> str:
 def rows_of(response: Any) -> list[dict[str, str]]:
     content = b"".join(response.streaming_content).decode()
     return list(csv.DictReader(io.StringIO(content, newline="")))
-
-
-def table_rows(page: str) -> list[list[str]]:
-    """The cells of each table row on the page, as text."""
-    rows = re.findall(r"<tr>(.*?)</tr>", page, flags=re.DOTALL)
-    cells = (re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows)
-    return [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in row] for row in cells]
 
 
 # The pages

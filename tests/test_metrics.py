@@ -9,6 +9,7 @@ from pytest_django import Settings
 from accounts import services
 from inference import runtime
 from inference.engine.engine import Engine
+from llmservice import __version__
 from tests.models import tiny_engine
 
 pytestmark = pytest.mark.django_db
@@ -55,8 +56,13 @@ def test_a_generation_and_a_refusal_are_counted(client: Client) -> None:
     assert grown("refusals_total", reason="key_invalid") == 1
     assert grown("prompt_tokens_total") == 4
     assert grown("completion_tokens_total") == 3
-    for histogram in ("time_to_first_token_seconds", "queue_wait_seconds", "generation_seconds"):
+    for histogram in (
+        *("time_to_first_token_seconds", "time_between_tokens_seconds"),
+        *("queue_wait_seconds", "generation_seconds"),
+    ):
         assert grown(f"{histogram}_count") == 1
+    # The prompt's step chooses the first token.
+    assert grown("steps_total") == grown("step_segments_total") == 3
 
 
 def test_the_engine_s_load_is_shown(client: Client) -> None:
@@ -65,6 +71,18 @@ def test_the_engine_s_load_is_shown(client: Client) -> None:
     assert value(found, "ready") == 1
     assert value(found, "kv_cache_tokens") == 4096
     assert value(found, "running_requests") == value(found, "queued_requests") == 0
+
+
+def test_what_serves_is_named(client: Client, engine: Engine) -> None:
+    (labels,) = (dict(labels) for name, labels in samples(client) if name == "llmservice_info")
+
+    assert labels == {
+        "version": __version__,
+        "model": "tiny-gpt2",
+        "format": "float32",
+        "cpu_path": engine.compute_path,
+    }
+    assert "CPU" in engine.compute_path
 
 
 def test_paths_and_methods_that_clients_invent_create_no_series(client: Client) -> None:

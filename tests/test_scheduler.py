@@ -13,6 +13,7 @@ from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed, Overloaded
 from inference.engine.generation import Generation
+from inference.engine.load import OwnerLoad, Work
 from inference.engine.request import Chat, GenerationRequest, PreparedRequest, Prompt, SamplingParams
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
@@ -106,6 +107,20 @@ def test_a_step_computes_one_token_of_each_running_request_and_a_bounded_part_of
     assert shapes == [[2], [1, 16], [1, 16], [1, 8], [1, 1], [1]]
     assert (short.result().text, long.result().text) == ("cdefgh", "bc")
     assert running.load.kv_tokens_used == 0
+
+
+def test_the_load_of_each_owner_and_the_work_are_known() -> None:
+    shared = engine(Counting(), max_running=2)
+    for owner in ("one", "one", "two"):
+        submit(shared, "ab", new=3, owner=owner)
+    shared.step()
+
+    owners = {"one": OwnerLoad(running=1, queued=1), "two": OwnerLoad(running=1, queued=0)}
+    assert shared.load.owners == owners
+    assert shared.work == Work(steps=1, segments=2, completion_tokens=2)
+    run(shared)
+    assert shared.load.owners == {}
+    assert shared.work == Work(steps=6, segments=9, completion_tokens=9)
 
 
 def test_the_prompts_of_a_step_share_its_bound() -> None:

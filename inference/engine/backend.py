@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from inference.engine.generation import Generation
-from inference.engine.load import Load
+from inference.engine.load import Load, Work
 from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.tool_format import ToolFormat
 
@@ -42,6 +42,21 @@ class Backend(Protocol):
     @property
     def load(self) -> Load:
         """How busy it is now."""
+        ...
+
+    @property
+    def work(self) -> Work:
+        """What it has computed since it started."""
+        ...
+
+    @property
+    def weight_format(self) -> str:
+        """The name of the format of the model's weights."""
+        ...
+
+    @property
+    def compute_path(self) -> str:
+        """The device and the libraries that compute the model, for people to read."""
         ...
 
     @property

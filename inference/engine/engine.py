@@ -27,7 +27,7 @@ from inference.engine.errors import (
 )
 from inference.engine.generation import Generation
 from inference.engine.grammar.compiler import GrammarCompiler
-from inference.engine.load import Load
+from inference.engine.load import Load, Work
 from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
@@ -66,6 +66,7 @@ class Engine:
 
     Args:
         eos_ids: tokens that end a text.
+        weight_format, compute_path: how the model is computed, for people to read.
         clock: seconds that only increase: the one clock of every time in a request's life.
 
     Attributes:
@@ -73,6 +74,7 @@ class Engine:
         context_length: how many tokens a prompt and its completion may have together.
         fingerprint: of all that decides a text beside the request; None where the load decides it too.
         tool_format: how the model writes calls of tools; None if its chat template does not tell.
+        work: what has been computed since the start.
     """
 
     def __init__(
@@ -83,12 +85,17 @@ class Engine:
         *,
         eos_ids: Iterable[int] = (),
         fingerprint: str | None = None,
+        weight_format: str = "unknown",
+        compute_path: str = "unknown",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model_name = model.name
         self.context_length = min(model.context_length, model.slots.size)
         self.fingerprint = fingerprint
         self.tool_format = tokenizer.tool_format
+        self.weight_format = weight_format
+        self.compute_path = compute_path
+        self.work = Work()
         self._model = model
         self._tokenizer = tokenizer
         self._config = config
@@ -218,7 +225,13 @@ class Engine:
             plan = self._scheduler.plan()
         if not plan:
             return False
+        before = _completion_tokens(plan)
         self._compute(plan)
+        self.work = Work(
+            steps=self.work.steps + 1,
+            segments=self.work.segments + len(plan),
+            completion_tokens=self.work.completion_tokens + _completion_tokens(plan) - before,
+        )
         with self._changed:
             self._scheduler.retire(now=self._clock())
         return True
@@ -299,3 +312,7 @@ class Engine:
     def _close(self, reason: str) -> None:
         with self._changed:
             self._closed = self._closed or reason
+
+
+def _completion_tokens(plan: Plan) -> int:
+    return sum(sequence.generation.completion_tokens for sequence, _ in plan)

@@ -85,6 +85,7 @@ class Generation:
         self.submitted_at = submitted_at
         self.started_at: float | None = None
         self.first_token_at: float | None = None
+        self.last_token_at: float | None = None
         self.ended_at: float | None = None
         self._events: list[Event] = []
         self._outcome: Completion | EngineError | None = None
@@ -101,6 +102,13 @@ class Generation:
     def first_token_s(self) -> float | None:
         """The time from its submission to its first token; None before that."""
         return None if self.first_token_at is None else self.first_token_at - self.submitted_at
+
+    @property
+    def between_tokens_s(self) -> float | None:
+        """The mean time between its tokens so far; None before the second."""
+        if self.first_token_at is None or self.last_token_at is None or self.completion_tokens < 2:
+            return None
+        return (self.last_token_at - self.first_token_at) / (self.completion_tokens - 1)
 
     @property
     def generated_s(self) -> float | None:
@@ -171,8 +179,10 @@ class Generation:
 
     def publish(self, event: Event, *, now: float) -> None:
         """Backend: a step has computed something that the client gets."""
-        if self.first_token_at is None and event.token_ids:
-            self.first_token_at = now
+        if event.token_ids:
+            self.last_token_at = now
+            if self.first_token_at is None:
+                self.first_token_at = now
         self.completion_tokens += len(event.token_ids)
         self._events.append(event)
         for listener in self._listeners:

@@ -77,6 +77,8 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         fingerprint=fingerprint(folder, _arithmetic(path, language_model.cache.dtype))
         if language_model.reproducible
         else None,
+        weight_format=path.weight_format.name,
+        compute_path=path.description,
     )
     engine.start()
     logger.info("Warming up ...")

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, Overloaded
 from inference.engine.generation import Generation
-from inference.engine.load import Load
+from inference.engine.load import Load, OwnerLoad
 from inference.engine.request import GenerationRequest
 from inference.engine.segment import Segment
 from inference.engine.slots import SlotPool, Slots
@@ -74,11 +74,17 @@ class Scheduler(Generic[S]):
     @property
     def load(self) -> Load:
         """How much runs and waits now."""
+        running = Counter(sequence.request.owner for sequence in self.running)
+        queued = {owner: len(queue) for owner, queue in self._waiting.items()}
         return Load(
             queued=self.queued,
             running=len(self.running),
             kv_tokens=self._slots.size,
             kv_tokens_used=self._slots.size - self._slots.free,
+            owners={
+                owner: OwnerLoad(queued=queued.get(owner, 0), running=running[owner])
+                for owner in running.keys() | queued.keys()
+            },
         )
 
     def add(self, sequence: S, *, now: float) -> None:

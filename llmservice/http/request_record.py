@@ -19,7 +19,7 @@ class RequestRecord:
         key_id: the number of the API key whose secret was sent, accepted or not.
         reason: the code of the problem, if it was refused or failed.
         outcome: how its generation ended.
-        queued_s, first_token_s, generated_s: of its generation.
+        queued_s, first_token_s, between_tokens_s, generated_s: of its generation.
     """
 
     id: str
@@ -36,6 +36,7 @@ class RequestRecord:
     completion_tokens: int | None = None
     queued_s: float | None = None
     first_token_s: float | None = None
+    between_tokens_s: float | None = None
     generated_s: float | None = None
     prompt: str | None = None
 

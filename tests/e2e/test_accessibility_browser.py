@@ -12,7 +12,9 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts import secret_use, services
 from accounts.events import Actor
-from accounts.models import APIKey, DailyUsage
+from accounts.models import APIKey, DailyUsage, Reservation
+from llmservice.http.request_record import RequestRecord
+from llmservice.now import failures
 from tests.e2e.browser import browsing, log_in, needs_browser
 
 WIDTHS = (390, 1280)
@@ -25,6 +27,7 @@ ADMIN = "/admin/"
 KEYS = f"{ADMIN}accounts/apikey/"
 EVENTS = f"{ADMIN}accounts/keyevent/"
 USAGE = f"{ADMIN}accounts/dailyusage/"
+NOW_PAGE = f"{ADMIN}now/"
 NOW = datetime.now(UTC)
 ADA = Actor(name="ada", address="2001:db8:85a3:8d3:1319:8a2e:370:7348")
 
@@ -66,6 +69,10 @@ def key(admin_user: User) -> APIKey:
         for rank, one in enumerate([key, *others])
         for back in range(40)
     )
+    for one in (key, *others):
+        Reservation.objects.create(key=one, day=NOW.date(), tokens=9, deadline=NOW + timedelta(hours=1))
+    failed = RequestRecord(id="0" * 32, method="POST", path="", route="/v1/completions", key_id=key.pk)
+    failures.note(failed)
     return key
 
 
@@ -124,7 +131,7 @@ def test_axe_finds_nothing_on_any_page_of_the_admin(live_server: LiveServer, key
     pages = (
         *(ADMIN, KEYS, f"{KEYS}?q=nothing", f"{KEYS}add/"),
         *(f"{KEYS}{key.pk}/{page}/" for page in ("change", "rotate", "end_grace", "disable", "revoke")),
-        *(EVENTS, f"{EVENTS}?key__id__exact={key.pk}", USAGE, f"{USAGE}{key.pk}/"),
+        *(EVENTS, f"{EVENTS}?key__id__exact={key.pk}", USAGE, f"{USAGE}{key.pk}/", NOW_PAGE),
     )
     found: list[str] = []
     with browsing(live_server.url) as window:

@@ -185,6 +185,12 @@ def test_the_log_warns_if_other_machines_can_reach_the_service(start_service: St
     assert "llmservice.W002" in log
 
 
+def test_a_job_can_prepare_the_database_without_serving(tmp_path: Path) -> None:
+    environ = service_environ(tmp_path)
+    manage(environ, "serve", "--only-prepare")
+    assert "default" in manage(environ, "list_keys")
+
+
 def test_a_second_setup_keeps_key_and_account(environ: dict[str, str]) -> None:
     first = manage(environ, "setup")
     second = manage(environ, "setup")

@@ -3,7 +3,7 @@ import time
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 
 from llmservice.database import check_connection, first_line
@@ -22,7 +22,14 @@ class Command(BaseCommand):
     )
     requires_system_checks = []  # the server's preflight runs them
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--only-prepare",
+            action="store_true",
+            help="end when the database is up to date, without serving: for a job before a rollout",
+        )
+
+    def handle(self, *args: Any, only_prepare: bool, **options: Any) -> None:
         if connection.vendor == "postgresql":  # SQLite is a file: waiting would not make it appear
             wait_for_database(settings.DATABASE_WAIT_S)
         prepared = prepare_database(generate_password=False)
@@ -33,7 +40,8 @@ class Command(BaseCommand):
             logger.info("The key given in API_KEY does not work: it is not in the database, or not active.")
         if prepared.admin is not None:
             logger.info("Created the admin account “%s”.", prepared.admin)
-        become_server()
+        if not only_prepare:
+            become_server()
 
 
 def wait_for_database(wait_s: float) -> None:
