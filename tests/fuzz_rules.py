@@ -1,6 +1,7 @@
 """What schemathesis is told of this service; `tests/schemathesis.toml` names this module."""
 
 import json
+import re
 from typing import Any
 
 import schemathesis
@@ -10,6 +11,26 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 # the code of the refusal, or the start of its text.
 RULES = {
     ("best_of", "Must equal `n`"),
+    ("choice", "Only one of"),
+    ("grammar", "Only one of"),
+    ("json_schema", "Only one of"),
+    ("regex", "Only one of"),
+    ("structured_outputs", "Only one of"),
+    *(
+        (f"structured_outputs.{name}", "Only one of")
+        for name in ("regex", "choice", "grammar", "json_object")
+    ),
+    ("messages[]", "A result must follow"),
+    ("messages[].role", "Must be tool"),
+    ("messages[].tool_call_id", "No call of the assistant"),
+    ("messages[].tool_calls[].function.arguments", ""),
+    ("parallel_tool_calls", "Only allowed with `tools`."),
+    ("tool_choice", "No tool has the name"),
+    ("tool_choice", "Only allowed with `tools`."),
+    ("tool_choice", "The chat template"),
+    ("tools", "Not supported together"),
+    ("tools[].function.name", "Another tool"),
+    ("tokens", "This model has no token"),
     ("max_tokens", "Must be at least 1 without `echo`."),
     ("n", "The request asks for"),
     ("stream_options", "Only allowed with `stream`."),
@@ -18,6 +39,7 @@ RULES = {
 RULES_OF_THE_MODEL = {
     "context_length_exceeded",
     "invalid_chat",
+    "invalid_grammar",
     "prompt_empty",
     "prompt_token",
     "prompt_too_long",
@@ -41,5 +63,10 @@ def _names_a_rule(body: dict[str, Any]) -> bool:
         code, errors = body["code"], [(error["field"], error["detail"]) for error in body.get("errors", [])]
     if code in RULES_OF_THE_MODEL:
         return True
-    rules = [(name, f"{name}: {start}") for name, start in RULES]
-    return any(field == name and text.startswith(start) for field, text in errors for name, start in rules)
+    return any(_is(name, start, field, text) for field, text in errors for name, start in RULES)
+
+
+def _is(name: str, start: str, field: str | None, text: str) -> bool:
+    if field is None or re.sub(r"\d+", "", field) != name:
+        return False
+    return text.removeprefix(f"{field}: ").startswith(start)

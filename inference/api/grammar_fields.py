@@ -7,10 +7,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.engine.grammar.source import Grammar
-from llmservice.http.fields import NOT_TEXT
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_CHOICES = 1024
 _ONE = "Only one of {names} is allowed."
+_TEXT = {**TEXT_SCHEMA, "minLength": 1}
 
 
 class _GrammarField(serializers.Field[Any, Any, Any, Any]):
@@ -44,7 +45,7 @@ class SchemaField(_GrammarField):
         return schema_grammar(data, field=self._name)
 
 
-@extend_schema_field({"type": "string"})
+@extend_schema_field(_TEXT)
 class RegexField(_GrammarField):
     """A regular expression that the whole text matches."""
 
@@ -54,7 +55,7 @@ class RegexField(_GrammarField):
         return Grammar("regex", self._text(data), self._name)
 
 
-@extend_schema_field({"type": "string"})
+@extend_schema_field(_TEXT)
 class LarkField(_GrammarField):
     """A grammar in Lark's syntax or GBNF."""
 
@@ -64,7 +65,7 @@ class LarkField(_GrammarField):
         return Grammar("grammar", self._text(data), self._name)
 
 
-@extend_schema_field({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_CHOICES})
+@extend_schema_field({"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MAX_CHOICES})
 class ChoiceField(_GrammarField):
     """A list of texts."""
 

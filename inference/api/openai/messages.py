@@ -35,23 +35,44 @@ _TEXT_PARTS = {
 }
 
 
+_CONTENT = {"oneOf": [TEXT_SCHEMA, _TEXT_PARTS]}
+
+
+def _message_schema(*roles: str, required: tuple[str, ...], **fields: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "role": {"type": "string", "enum": list(roles)},
+            "content": _CONTENT,
+            "name": {**TEXT_SCHEMA, "type": ["string", "null"], "maxLength": MAX_NAME_LENGTH},
+            **fields,
+        },
+        "required": ["role", *required],
+        # Clients send null for what they do not use, such as `refusal`.
+        "additionalProperties": {"type": "null"},
+    }
+
+
 @extend_schema_field(
     {
         "type": "array",
         "minItems": 1,
         "maxItems": MAX_MESSAGES,
         "items": {
-            "type": "object",
-            "properties": {
-                "role": {"type": "string", "enum": list(ROLES)},
-                "content": {"oneOf": [TEXT_SCHEMA, _TEXT_PARTS, {"type": "null"}]},
-                "name": {**TEXT_SCHEMA, "type": ["string", "null"], "maxLength": MAX_NAME_LENGTH},
-                "tool_calls": {"oneOf": [TOOL_CALLS_SCHEMA, {"type": "null"}]},
-                "tool_call_id": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_ID_LENGTH},
-            },
-            "required": ["role"],
-            # Clients send null for what they do not use, such as `refusal`.
-            "additionalProperties": {"type": "null"},
+            "anyOf": [
+                _message_schema(*(role for role in ROLES if role != "tool"), required=("content",)),
+                _message_schema(
+                    "assistant",
+                    required=("tool_calls",),
+                    content={"oneOf": [*_CONTENT["oneOf"], {"type": "null"}]},
+                    tool_calls=TOOL_CALLS_SCHEMA,
+                ),
+                _message_schema(
+                    "tool",
+                    required=("content", "tool_call_id"),
+                    tool_call_id={**TEXT_SCHEMA, "minLength": 1, "maxLength": MAX_ID_LENGTH},
+                ),
+            ]
         },
     }
 )

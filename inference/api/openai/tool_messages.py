@@ -7,7 +7,7 @@ from typing import Any
 from inference.api.openai.fields import NO_TEXT
 from inference.api.openai.refusal import refuse
 from inference.api.openai.tools import NAME, NAME_RULE
-from llmservice.http.fields import NOT_TEXT
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_CALLS = 128
 MAX_ID_LENGTH = 64
@@ -20,13 +20,17 @@ TOOL_CALLS_SCHEMA = {
     "items": {
         "type": "object",
         "properties": {
-            "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH},
+            "id": {**TEXT_SCHEMA, "minLength": 1, "maxLength": MAX_ID_LENGTH},
             "type": {"type": "string", "enum": ["function"]},
             "function": {
                 "type": "object",
                 "properties": {
                     "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
-                    "arguments": {"type": "string", "description": "A JSON object, as text."},
+                    "arguments": {
+                        "type": "string",
+                        "contentMediaType": "application/json",
+                        "description": "A JSON object, as text.",
+                    },
                 },
                 "required": ["name", "arguments"],
                 "additionalProperties": False,

@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
 from inference.api.openai.refusal import refuse
-from llmservice.http.fields import NOT_TEXT
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_TOOLS = 128
 MAX_DESCRIPTION_LENGTH = 32_768
@@ -52,9 +52,14 @@ class ToolChoice:
 
 _FUNCTION_FIELDS = {
     "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
-    "description": {"type": "string", "maxLength": MAX_DESCRIPTION_LENGTH},
-    "parameters": {"type": "object", "description": "A JSON schema of an object."},
-    "strict": {"type": "boolean", "nullable": True},
+    "description": {**TEXT_SCHEMA, "type": ["string", "null"], "maxLength": MAX_DESCRIPTION_LENGTH},
+    "parameters": {
+        "type": ["object", "null"],
+        "properties": {"type": {"const": "object"}},
+        "required": ["type"],
+        "description": "A JSON Schema of an object.",
+    },
+    "strict": {"type": ["boolean", "null"]},
 }
 _FUNCTION = {
     "type": "object",
