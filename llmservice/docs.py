@@ -16,7 +16,7 @@ from llmservice import __version__
 from llmservice.http.views import OwnMethodsView
 
 
-class CompactRenderer(OpenApiJsonRenderer2):  # type: ignore[misc]
+class CompactRenderer(OpenApiJsonRenderer2):
     """JSON without indentation, which would be half of the document."""
 
     def get_indent(self, *_: Any) -> None:
