@@ -12,7 +12,7 @@ follow();
 const changes = ({ React: { createElement: h } }) => ({
   wrapComponents: {
     // The page has its own head.
-    info: () => () => null,
+    InfoContainer: () => () => null,
     // A link inside of the button that opens an operation: a keyboard cannot reach one of them.
     DeepLink: () => ({ text }) => h("span", null, text),
     // The headers are the same for each status, and each refusal has the same form: they are opened when wanted.
