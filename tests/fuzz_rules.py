@@ -16,6 +16,7 @@ RULES = {
     ("json_schema", "Only one of"),
     ("regex", "Only one of"),
     ("structured_outputs", "Only one of"),
+    ("structured_outputs", "Must have one of"),
     *(
         (f"structured_outputs.{name}", "Only one of")
         for name in ("regex", "choice", "grammar", "json_object")

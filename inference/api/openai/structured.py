@@ -26,22 +26,34 @@ GUIDED = frozenset(
 _KINDS = ("json", "regex", "choice", "grammar", "json_object")
 
 
+def _format_schema(*kinds: str, **properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"type": {"type": "string", "enum": list(kinds)}, **properties},
+        "required": ["type", *properties],
+        "additionalProperties": False,
+    }
+
+
+_NAMED_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"description": "Not used."},
+        "description": {"description": "Not used."},
+        "schema": {"type": ["object", "boolean"], "description": "A JSON Schema."},
+        "strict": {"type": ["boolean", "null"], "description": "Not used: the schema is always enforced."},
+    },
+    "required": ["schema"],
+    "additionalProperties": False,
+}
+
+
 @extend_schema_field(
     {
-        "type": "object",
-        "properties": {
-            "type": {"type": "string", "enum": ["text", "json_object", "json_schema"]},
-            "json_schema": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string"},
-                    "description": {"type": "string"},
-                    "schema": {"type": "object"},
-                    "strict": {"type": "boolean"},
-                },
-            },
-        },
-        "required": ["type"],
+        "oneOf": [
+            _format_schema("text", "json_object"),
+            _format_schema("json_schema", json_schema=_NAMED_SCHEMA),
+        ]
     }
 )
 class ResponseFormatField(serializers.Field[Any, Any, Any, Any]):

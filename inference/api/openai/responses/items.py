@@ -36,7 +36,7 @@ _PART_SCHEMA = {
                 "type": {"type": "string", "enum": ["output_text"]},
                 "text": {"type": "string"},
                 "annotations": {"type": "array", "maxItems": 0, "items": {}},
-                "logprobs": {"type": "array", "items": {"type": "object"}},
+                "logprobs": {"type": "array", "items": {}},
             },
             "required": ["type", "text"],
             "additionalProperties": False,
