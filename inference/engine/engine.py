@@ -17,18 +17,16 @@ from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.errors import (
     Cancelled,
     DeadlineExceeded,
-    EmptyPrompt,
     EngineError,
     GenerationFailed,
     Interrupted,
-    PromptTooLong,
     Unavailable,
-    UnknownToken,
 )
 from inference.engine.generation import Generation
 from inference.engine.grammar.compiler import GrammarCompiler
 from inference.engine.load import Load, Work
 from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
+from inference.engine.request_check import checked
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
@@ -117,27 +115,7 @@ class Engine:
                 can never be generated.
             Overloaded, Unavailable: its grammar cannot be compiled now.
         """
-        # Tokenising a megabyte takes a second.
-        least_tokens = self._tokenizer.least_tokens(request.prompt)
-        if least_tokens + request.max_new_tokens > self.context_length:
-            raise PromptTooLong(
-                prompt_tokens=least_tokens,
-                max_new_tokens=request.max_new_tokens,
-                limit=self.context_length,
-                at_least=True,
-            )
-        self._check_token_ids("logit_bias", (token_id for token_id, _ in request.sampling.logit_bias))
-        self._check_token_ids("stop_token_ids", request.stop_token_ids)
-        prompt_ids = self._tokenizer.encode(request.prompt)
-        if not prompt_ids:
-            raise EmptyPrompt
-        prepared = PreparedRequest(request=request, prompt_tokens=len(prompt_ids), prompt_ids=prompt_ids)
-        if prepared.max_tokens > self.context_length:
-            raise PromptTooLong(
-                prompt_tokens=prepared.prompt_tokens,
-                max_new_tokens=request.max_new_tokens,
-                limit=self.context_length,
-            )
+        prepared = checked(request, self._tokenizer, context_length=self.context_length)
         if request.grammar is not None:
             prepared = replace(prepared, grammar=self.grammars.compile(request.grammar))
         return prepared
@@ -235,12 +213,6 @@ class Engine:
         with self._changed:
             self._scheduler.retire(now=self._clock())
         return True
-
-    def _check_token_ids(self, field: str, token_ids: Iterable[int]) -> None:
-        size = self._tokenizer.vocabulary_size
-        for token_id in token_ids:
-            if not 0 <= token_id < size:
-                raise UnknownToken(field, token_id, vocabulary_size=size)
 
     def _compute(self, plan: Plan) -> None:
         """Compute a pass. If it fails, compute it again request by request, so that only the cause fails."""
