@@ -42,8 +42,8 @@ def test_swagger_ui_generates_under_its_policy(service: Service) -> None:
         page.goto("/docs")
         page.get_by_role("button", name="Authorize").click()
         dialog = page.locator(".modal-ux")
-        dialog.get_by_role("textbox").fill(service.key)
-        dialog.get_by_role("button", name="Apply credentials").click()
+        dialog.get_by_role("textbox").first.fill(service.key)
+        dialog.get_by_role("button", name="Apply credentials").first.click()
         dialog.get_by_role("button", name="Close").last.click()
         page.get_by_role("button", name="Generate text after a prompt").click()
         with page.expect_response("**/generate") as answer:
