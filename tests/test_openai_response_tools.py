@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 from django.test import Client
 from jsonschema import Draft202012Validator
+from pytest_django import Settings
 
+from inference import runtime
 from tests.chat_templates import CALLS_TOOLS
 from tests.openai_api import TEMPLATE, USER, refused
 from tests.openai_document import validator
-from tests.openai_responses import LOGPROBS, answered, events
+from tests.openai_responses import answered, events
 from tests.openai_tools import FIND, serve
+from tests.openapi_document import check_answer, served
 
 pytestmark = pytest.mark.django_db
 
-TOOLS = [
+TOOLS: list[dict[str, Any]] = [
     {"type": "function", "name": "find", "description": "Finds things.", "parameters": FIND, "strict": True},
     {"type": "function", "name": "stop"},
 ]
@@ -79,7 +82,7 @@ def test_a_required_call_fits_its_schema(call: Callable[..., Any], seed: int) ->
     assert (item["type"], item["status"], response["status"]) == ("function_call", "completed", "completed")
     assert item["id"].startswith("fc_")
     assert item["call_id"].startswith("call_")
-    schema = FIND if item["name"] == "find" else {"enum": [{}]}
+    schema: dict[str, Any] = FIND if item["name"] == "find" else {"enum": [{}]}
     Draft202012Validator(schema).validate(json.loads(item["arguments"]))
     assert response["tools"] == [
         TOOLS[0],
@@ -111,17 +114,13 @@ def test_a_stream_of_calls_is_the_unstreamed_answer(
         assert all(item["status"] == "incomplete" for item in items[-1:])
 
 
-def test_text_is_a_message_before_the_calls(hermes: Callable[..., Any]) -> None:
-    for seed in range(40):
-        body = {"input": "Hi", "tools": TOOLS, "seed": seed, "max_output_tokens": 200, **LOGPROBS}
-        # The trigger of the format: a model without training does not write it.
-        body |= {"logit_bias": {str(ord("<")): 6}}
-        whole = answered(hermes(**body))
-        kinds = [item["type"] for item in whole["output"]]
-        assert kinds[0] == "message" or set(kinds) == {"function_call"}
-        assert without_ids(rebuilt(events(hermes(**body, stream=True)))) == without_ids(whole["output"])
-        if len(kinds) > 1:
-            break
+@pytest.mark.parametrize("stream", [False, True])
+def test_calls_are_as_the_document_says(
+    call: Callable[..., Any], client: Client, settings: Settings, stream: bool
+) -> None:
+    settings.LLM_MODEL = runtime.backend().model_name
+    answer = call(input="Hi", tools=TOOLS, tool_choice=NAMED, max_output_tokens=99, stream=stream)
+    check_answer(served(client), "/v1/responses", "post", answer)
 
 
 def test_results_of_tools_are_part_of_the_conversation(call: Callable[..., Any]) -> None:

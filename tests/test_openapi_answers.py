@@ -25,7 +25,6 @@ MESSAGES = {"messages": USER, "max_tokens": 3}
 RESPONSES = "/v1/responses"
 INPUT = {"input": "Hi", "max_output_tokens": 3}
 JSON = {"format": {"type": "json_schema", "name": "a", "schema": {"enum": [1]}}}
-CALL = {"tools": [{"type": "function", "name": "f"}], "tool_choice": "required", "max_output_tokens": 60}
 LOGPROBS = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
 STREAM = {"stream": True}
 USAGE = {"stream": True, "stream_options": {"include_usage": True}}
@@ -48,8 +47,6 @@ ANSWERED: list[tuple[str, dict[str, Any] | None]] = [
     (RESPONSES, INPUT),
     (RESPONSES, {**INPUT, **LOGPROBS, "user": "u", "metadata": {"a": "b"}}),
     (RESPONSES, {**INPUT, "text": JSON}),
-    (RESPONSES, {**INPUT, **CALL}),
-    (RESPONSES, {**INPUT, **CALL, **STREAM}),
     (RESPONSES, {**INPUT, **STREAM}),
     (RESPONSES, {**INPUT, **STREAM, **LOGPROBS}),
     ("/tokenize", {"prompt": "Once", "return_token_strs": True}),

@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from inference.api.grammar_fields import the_grammar
 from inference.api.openai.fields import LogitBiasField, StopField
+from inference.api.openai.only_field import OnlyField
 from inference.api.openai.structured import (
     GUIDED,
     ResponseFormatField,
@@ -69,6 +70,10 @@ class StreamOptionsSerializer(StrictSerializer):
         allow_null=True,
         help_text="Send the usage in one more chunk before the end of the stream.",
     )
+    include_obfuscation = OnlyField(
+        False, default=None, allow_null=True,
+        help_text="Only false is supported: chunks are not padded to hide their length.",
+    )  # fmt: skip
     continuous_usage_stats = StrictBooleanField(
         default=False, help_text="Send the usage so far in each chunk, as load generators ask for it."
     )

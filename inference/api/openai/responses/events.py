@@ -55,5 +55,5 @@ class ResponseEvents:
         message = json.loads(body)["error"]["message"]
         return self._event("response.failed", response=self._answer.failed(message))
 
-    def _event(self, name: str, **data: Any) -> bytes:
+    def _event(self, name: str, /, **data: Any) -> bytes:
         return stream.event(name, {"type": name, "sequence_number": next(self._numbers), **data})

@@ -58,7 +58,7 @@ class ResponseRequestSerializer(SamplingSerializer):
     }
     not_supported = NEEDS_STATE | {
         *("context_management", "max_tool_calls", "moderation", "prompt", "prompt_cache_options"),
-        *("prompt_cache_retention", "reasoning", "service_tier"),
+        *("prompt_cache_retention", "reasoning"),
     }
 
     input = InputField(
@@ -99,6 +99,9 @@ class ResponseRequestSerializer(SamplingSerializer):
         "disabled", default=None, allow_null=True,
         help_text="Only `disabled` is supported: an input that does not fit the context is an error.",
     )  # fmt: skip
+    service_tier = OnlyField(
+        "auto", "default", default=None, allow_null=True, help_text="Only `auto` and `default` are supported."
+    )
     tools = FlatToolsField(default=None, allow_null=True, help_text="Functions that the model may call.")
     tool_choice = FlatToolChoiceField(
         default=None, allow_null=True,
