@@ -19,6 +19,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "FinishReasonEnum": "inference.api.openai.answer_schema.FINISH_REASONS",
         "ChatFinishReasonEnum": "inference.api.openai.chat_schema.REASONS",
+        "ItemStatusEnum": "inference.api.openai.responses.schema.ITEM_STATUSES",
     },
     "TAGS": [
         {"name": "Generation", "description": "Text generation; requires an API key."},

@@ -28,6 +28,7 @@ SCHEMAS = {
     },
     "stop": {"type": "object", "properties": {}, "additionalProperties": False},
 }
+PATHS = ("[0].function.parameters", "[1].function.parameters")
 # The tokenizer of bytes has one special token, which stands for the control token here.
 FORMATS = {"hermes": HERMES, "llama": LLAMA, "mistral": replace(MISTRAL, control_id=END), "plain": PLAIN}
 
@@ -71,7 +72,7 @@ def test_required_calls_name_a_tool_and_fit_its_schema(
     engine: Engine, name: str, seed: int, several: bool
 ) -> None:
     form: ToolFormat = FORMATS[name]
-    calls = Calls(tool_format=form, arguments=SCHEMAS, required=True, several=several)
+    calls = Calls(tool_format=form, arguments=SCHEMAS, paths=PATHS, required=True, several=several)
     token_ids, ended = written(engine, calls, seed=seed)
     assert (token_ids[0] == END) == (form.control_id is not None)
     parts = list(ToolCallReader(form, required=True).feed(text_of(engine, token_ids)))
@@ -93,7 +94,7 @@ def test_an_answer_that_begins_a_call_has_to_finish_it(
     engine: Engine, name: str, start: str, seed: int
 ) -> None:
     form: ToolFormat = FORMATS[name]
-    calls = Calls(tool_format=form, arguments=SCHEMAS, required=False, several=False)
+    calls = Calls(tool_format=form, arguments=SCHEMAS, paths=PATHS, required=False, several=False)
     token_ids, ended = written(engine, calls, seed=seed, start=start)
     parts = list(ToolCallReader(form, required=False).feed(text_of(engine, token_ids)))
     [call] = [part for part in parts if isinstance(part, Call)]
@@ -107,7 +108,7 @@ def test_an_answer_that_begins_a_call_has_to_finish_it(
 
 @pytest.mark.parametrize("name", ["hermes", "llama", "mistral"])
 def test_an_answer_may_be_text_if_no_call_is_required(engine: Engine, name: str) -> None:
-    calls = Calls(tool_format=FORMATS[name], arguments=SCHEMAS, required=False, several=True)
+    calls = Calls(tool_format=FORMATS[name], arguments=SCHEMAS, paths=PATHS, required=False, several=True)
     constraint = engine.grammars.compile(calls.grammar(field="tools")).constraint(
         end_ids=frozenset(), stops=False
     )
@@ -118,16 +119,20 @@ def test_an_answer_may_be_text_if_no_call_is_required(engine: Engine, name: str)
 
 def test_a_schema_that_cannot_be_enforced_is_refused_by_its_place(engine: Engine) -> None:
     hostile = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=a)b"}}}
-    calls = Calls(tool_format=PLAIN, arguments={**SCHEMAS, "bad": hostile}, required=True, several=False)
-    with pytest.raises(
-        InvalidGrammar, match=r"\$\[2\]\.function\.parameters\.properties\.a\.pattern.*look-ahead"
-    ):
+    calls = Calls(
+        tool_format=PLAIN,
+        arguments={**SCHEMAS, "bad": hostile},
+        paths=[*PATHS, "[7].parameters"],
+        required=True,
+        several=False,
+    )
+    with pytest.raises(InvalidGrammar, match=r"\$\[7\]\.parameters\.properties\.a\.pattern.*look-ahead"):
         engine.grammars.compile(calls.grammar(field="tools"))
 
 
 def test_what_a_grammar_cannot_say_is_checked_at_the_end(engine: Engine) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "not": {"required": ["a"]}}
-    calls = Calls(tool_format=PLAIN, arguments={"f": schema}, required=True, several=False)
+    calls = Calls(tool_format=PLAIN, arguments={"f": schema}, paths=["[0]"], required=True, several=False)
     constraint = engine.grammars.compile(calls.grammar(field="tools")).constraint(
         end_ids=frozenset(), stops=False
     )

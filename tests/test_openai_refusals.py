@@ -50,6 +50,16 @@ pytestmark = pytest.mark.django_db
         ("chat/completions", {"messages": USER, "tools": []}, "tools"),
         ("chat/completions", {"messages": USER, "top_logprobs": 1}, "top_logprobs"),
         ("chat/completions", {"messages": USER, "max_tokens": 0}, "max_tokens"),
+        ("chat/completions", {"messages": USER, "store": True}, "store"),
+        ("chat/completions", {"messages": USER, "store": 0}, "store"),
+        ("chat/completions", {"messages": USER, "service_tier": "flex"}, "service_tier"),
+        ("chat/completions", {"messages": USER, "modalities": ["text", "audio"]}, "modalities"),
+        ("chat/completions", {"messages": USER, "reasoning_effort": "low"}, "reasoning_effort"),
+        (
+            "chat/completions",
+            {"messages": USER, "stream": True, "stream_options": {"include_obfuscation": True}},
+            "stream_options.include_obfuscation",
+        ),
         (
             "chat/completions",
             {"messages": USER, "max_tokens": 5, "max_completion_tokens": 6},
@@ -72,6 +82,17 @@ def test_null_is_the_same_as_absence(call: Any) -> None:
     assert call("completions", prompt=PROMPT, seed=1, max_tokens=4, **nulls).json()["choices"] == absent
     streamed = call("completions", prompt=PROMPT, stream=True, stream_options={"include_usage": None})
     assert all("usage" not in chunk for chunk in chunks(streamed))
+
+
+def test_defaults_that_clients_send_change_nothing(call: Any) -> None:
+    body = {"messages": USER, "seed": 1, "max_tokens": 4}
+    plain = call("chat/completions", **body).json()["choices"]
+    for tier in ("auto", "default", None):
+        sent = {"store": False, "modalities": ["text"], "reasoning_effort": None, "service_tier": tier}
+        assert call("chat/completions", **body, **sent).json()["choices"] == plain
+    options = {"include_obfuscation": False}
+    for path, asked in (("chat/completions", body), ("completions", {"prompt": PROMPT, "max_tokens": 4})):
+        assert chunks(call(path, **asked, stream=True, stream_options=options))
 
 
 def test_a_text_that_does_not_fit_the_context(call: Any) -> None:

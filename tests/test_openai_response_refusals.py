@@ -20,9 +20,12 @@ IMAGE = {"type": "input_image", "image_url": "https://example.com/a.png"}
 TEXT = {"type": "input_text", "text": "a"}
 WRITTEN = {"type": "output_text", "text": "a", "annotations": []}
 
-WORDS = st.sampled_from([*ITEMS, *PARTS, *ROLES, *STATUSES, "function_call", "input_image", "\0"])
+WORDS = st.sampled_from([*ITEMS, *PARTS, *ROLES, *STATUSES, "{}", "input_image", "\0"])
 NAMES = st.sampled_from(
-    ["type", "role", "content", "id", "status", "text", "annotations", "logprobs", "name", "0"]
+    [
+        *("type", "role", "content", "id", "status", "text", "annotations", "logprobs", "name", "0"),
+        *("call_id", "arguments", "output"),
+    ]
 )
 # Whatever a client can write into `input`, and near enough to items that some are accepted.
 INPUTS = st.recursive(
@@ -45,7 +48,7 @@ def user(*parts: Any) -> dict[str, Any]:
         ({"input": "\ud800"}, "input"),
         ({"input": ["a"] * 2049}, "input"),
         ({"input": ["a"]}, "input[0]"),
-        ({"input": [user(TEXT), {"type": "function_call", "call_id": "a"}]}, "input[1]"),
+        ({"input": [user(TEXT), {"type": "web_search_call", "id": "a"}]}, "input[1]"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
         ({"input": [{"type": "reasoning", "id": "a", "summary": []}]}, "input[0]"),
         ({"input": [{"type": ["message"]}]}, "input[0]"),
@@ -91,9 +94,7 @@ def user(*parts: Any) -> dict[str, Any]:
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"truncation": "auto"}, "truncation"),
-        ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"reasoning": {"effort": "low"}}, "reasoning"),
         ({"max_tool_calls": 1}, "max_tool_calls"),
@@ -116,8 +117,11 @@ def test_what_needs_state_says_what_to_do_instead(call: Any) -> None:
     assert "stores no responses" in refused(call("responses", input="a", store=True), 400)["message"]
 
 
+RENAMED = (("max_tokens", "max_output_tokens"), ("messages", "input"), ("response_format", "text"))
+
+
 def test_a_name_of_another_api_is_answered_with_this_ones(call: Any) -> None:
-    for name, meant in (("max_tokens", "max_output_tokens"), ("messages", "input")):
+    for name, meant in RENAMED:
         assert f"did you mean {meant}?" in refused(call("responses", input="a", **{name: 5}), 400)["message"]
 
 
@@ -155,5 +159,5 @@ def test_any_input_is_read_or_refused_with_a_path(data: Any) -> None:
     else:
         assert messages
         for message in messages:
-            assert message["role"] in ROLES
+            assert message["role"] in {*ROLES, "tool"}
             assert isinstance(message["content"], str)

@@ -8,23 +8,12 @@ import pytest
 from django.test import Client
 from jsonschema import Draft202012Validator
 
-from inference import runtime
-from inference.engine.config import EngineConfig
 from tests.chat_templates import CALLS_TOOLS
-from tests.models import byte_tokenizer, tiny_engine
 from tests.openai_api import TEMPLATE, USER, chunks, refused
+from tests.openai_tools import FIND, serve
 
 pytestmark = pytest.mark.django_db
 
-FIND = {
-    "type": "object",
-    "properties": {
-        "q": {"type": "string", "maxLength": 3},
-        "n": {"type": "integer", "maximum": 9, "minimum": 0},
-    },
-    "required": ["q", "n"],
-    "additionalProperties": False,
-}
 TOOLS = [
     {"type": "function", "function": {"name": "find", "description": "Finds things.", "parameters": FIND}},
     {"type": "function", "function": {"name": "stop"}},
@@ -34,31 +23,16 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "argume
 RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Nothing."}
 
 
-def serve(client: Client, key: str, template: str) -> Iterator[Callable[..., Any]]:
-    tokenizer = byte_tokenizer()
-    tokenizer.chat_template = template
-    engine = tiny_engine(EngineConfig(kv_cache_tokens=8192), context_length=1024, tokenizer=tokenizer)
-    runtime.install(engine)
-
-    def post(**body: Any) -> Any:
-        headers = {"Authorization": f"Bearer {key}"}
-        body = {"model": engine.model_name, **body}
-        return client.post("/v1/chat/completions", json.dumps(body), "application/json", headers=headers)
-
-    yield post
-    runtime.stop()
-
-
 @pytest.fixture
 def call(client: Client, key: str) -> Iterator[Callable[..., Any]]:
     """Posts a chat to a model whose chat template knows no tools."""
-    yield from serve(client, key, TEMPLATE)
+    yield from serve(client, key, template=TEMPLATE, path="chat/completions")
 
 
 @pytest.fixture
 def hermes(client: Client, key: str) -> Iterator[Callable[..., Any]]:
     """Posts a chat to a model whose chat template knows tools."""
-    yield from serve(client, key, CALLS_TOOLS)
+    yield from serve(client, key, template=CALLS_TOOLS, path="chat/completions")
 
 
 def text_of_generation(call: Callable[..., Any], **body: Any) -> dict[str, Any]:

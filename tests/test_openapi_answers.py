@@ -24,6 +24,7 @@ COMPLETION = {"prompt": ["Once", "upon"], "max_tokens": 3, "n": 2}
 MESSAGES = {"messages": USER, "max_tokens": 3}
 RESPONSES = "/v1/responses"
 INPUT = {"input": "Hi", "max_output_tokens": 3}
+JSON = {"format": {"type": "json_schema", "name": "a", "schema": {"enum": [1]}}}
 LOGPROBS = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
 STREAM = {"stream": True}
 USAGE = {"stream": True, "stream_options": {"include_usage": True}}
@@ -45,6 +46,7 @@ ANSWERED: list[tuple[str, dict[str, Any] | None]] = [
     (CHAT, {**MESSAGES, **USAGE, "logprobs": True, "top_logprobs": 2, "return_token_ids": True}),
     (RESPONSES, INPUT),
     (RESPONSES, {**INPUT, **LOGPROBS, "user": "u", "metadata": {"a": "b"}}),
+    (RESPONSES, {**INPUT, "text": JSON}),
     (RESPONSES, {**INPUT, **STREAM}),
     (RESPONSES, {**INPUT, **STREAM, **LOGPROBS}),
     ("/tokenize", {"prompt": "Once", "return_token_strs": True}),

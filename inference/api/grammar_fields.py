@@ -14,6 +14,15 @@ _ONE = "Only one of {names} is allowed."
 _TEXT = {**TEXT_SCHEMA, "minLength": 1}
 
 
+def full_name(field: Any) -> str:
+    """A serializer's field as a client writes it, with the fields around it."""
+    names: list[str] = []
+    while field.field_name:
+        names.append(field.field_name)
+        field = field.parent
+    return ".".join(reversed(names))
+
+
 class _GrammarField(serializers.Field[Any, Any, Any, Any]):
     default_error_messages = {"not_text": "Must not contain NUL characters or surrogates."}
 
@@ -24,16 +33,6 @@ class _GrammarField(serializers.Field[Any, Any, Any, Any]):
             self.fail("not_text")
         return data
 
-    @property
-    def _name(self) -> str:
-        """The field as a client writes it, with the fields around it."""
-        names: list[str] = []
-        field: Any = self
-        while field.field_name:
-            names.append(field.field_name)
-            field = field.parent
-        return ".".join(reversed(names))
-
 
 @extend_schema_field({"oneOf": [{"type": "object"}, {"type": "boolean"}]})
 class SchemaField(_GrammarField):
@@ -42,7 +41,7 @@ class SchemaField(_GrammarField):
     default_error_messages = {"invalid": "Must be a JSON Schema: an object or a boolean."}
 
     def to_internal_value(self, data: Any) -> Grammar:
-        return schema_grammar(data, field=self._name)
+        return schema_grammar(data, field=full_name(self))
 
 
 @extend_schema_field(_TEXT)
@@ -52,7 +51,7 @@ class RegexField(_GrammarField):
     default_error_messages = {"invalid": "Must be a regular expression."}
 
     def to_internal_value(self, data: Any) -> Grammar:
-        return Grammar("regex", self._text(data), self._name)
+        return Grammar("regex", self._text(data), full_name(self))
 
 
 @extend_schema_field(_TEXT)
@@ -62,7 +61,7 @@ class LarkField(_GrammarField):
     default_error_messages = {"invalid": "Must be a grammar in Lark's syntax or GBNF."}
 
     def to_internal_value(self, data: Any) -> Grammar:
-        return Grammar("grammar", self._text(data), self._name)
+        return Grammar("grammar", self._text(data), full_name(self))
 
 
 @extend_schema_field({"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MAX_CHOICES})
@@ -79,7 +78,7 @@ class ChoiceField(_GrammarField):
             self.fail("invalid")
         if len(data) > MAX_CHOICES:
             self.fail("many", most=MAX_CHOICES)
-        return Grammar.of_choices([self._text(text) for text in data], field=self._name)
+        return Grammar.of_choices([self._text(text) for text in data], field=full_name(self))
 
 
 def schema_grammar(schema: Any, *, field: str) -> Grammar:

@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 from openai.types.responses import Response
+from pydantic import BaseModel, Field
 
 from tests.e2e.conftest import Service
 from tests.sse import parse
@@ -81,6 +82,44 @@ def test_the_clients_own_snapshot_of_a_stream_is_the_response(client: openai.Ope
     assert final.status == "completed"
     whole = client.responses.create(model=model, input=QUESTION, temperature=0, max_output_tokens=30)
     assert (final.output_text, final.usage) == (whole.output_text, whole.usage)
+
+
+class City(BaseModel):
+    name: str = Field(pattern="^[A-Z][a-z]{2,12}$")
+    millions: int = Field(ge=0, le=40)
+
+
+def test_a_text_is_parsed_as_a_type_whole_and_streamed(client: openai.OpenAI, model: str) -> None:
+    body: dict[str, Any] = {"model": model, "input": "Name a city.", "text_format": City}
+    body |= {"max_output_tokens": 100, "temperature": 0}
+    whole = client.responses.parse(**body)
+    assert isinstance(whole.output_parsed, City)
+    with client.responses.stream(**body) as stream:
+        assert stream.get_final_response().output_parsed == whole.output_parsed
+
+
+def test_a_tool_is_called_and_its_result_goes_into_the_next_input(client: openai.OpenAI, model: str) -> None:
+    items: Any = [{"role": "user", "content": "Tell me about Paris."}]
+    tool = openai.pydantic_function_tool(City, name="describe")["function"]
+    body: dict[str, Any] = {"model": model, "tools": [{"type": "function", **tool}], "temperature": 0}
+    asked: dict[str, Any] = {
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "max_output_tokens": 150,
+    }
+    with client.responses.stream(input=items, **asked, **body) as stream:
+        pieces = [event.delta for event in stream if event.type == "response.function_call_arguments.delta"]
+        final = stream.get_final_response()
+    [call] = final.output
+    assert call.type == "function_call"
+    assert isinstance(call.parsed_arguments, City)
+    assert "".join(pieces) == call.arguments
+    [whole] = client.responses.parse(input=items, **asked, **body).output
+    assert whole.type == "function_call"
+    assert (whole.name, whole.arguments) == (call.name, call.arguments)
+    items += [call, {"type": "function_call_output", "call_id": call.call_id, "output": "Done."}]
+    answer = client.responses.create(input=items, **body | {"tool_choice": "none"}, max_output_tokens=10)
+    assert answer.output_text
 
 
 def test_the_asynchronous_client(service: Service, model: str) -> None:

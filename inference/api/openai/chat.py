@@ -14,10 +14,11 @@ from inference.api.openai import chat_schema as schema
 from inference.api.openai.conversation import conversation_request
 from inference.api.openai.logprobs import ChatLogprobs, check_size
 from inference.api.openai.messages import MessagesField
+from inference.api.openai.only_field import OnlyField
 from inference.api.openai.sampling import NOT_SUPPORTED, ChoicesSerializer, MaxTokensField, check_number
 from inference.api.openai.schema import errors
 from inference.api.openai.tool_answer import ToolAnswer
-from inference.api.openai.tool_use import ToolUse, check_choice, conversation, tool_use
+from inference.api.openai.tool_use import ONLY_WITH_TOOLS, ToolUse, check_choice, conversation, tool_use
 from inference.api.openai.tools import ToolChoiceField, ToolsField
 from inference.api.openai.views import OpenAIView, validated
 from inference.api.served_model import SERVED_MODEL
@@ -61,9 +62,23 @@ class ChatRequestSerializer(ChoicesSerializer):
         help_text="The model may call several functions; only with `tools`. Default: true.",
     )  # fmt: skip
 
-    not_supported = NOT_SUPPORTED - {"tools", "tool_choice", "parallel_tool_calls"}
+    store = OnlyField(
+        False, default=None, allow_null=True, help_text="Only false is supported: nothing is stored."
+    )
+    service_tier = OnlyField(
+        "auto", "default", default=None, allow_null=True, help_text="Only `auto` and `default` are supported."
+    )
+    modalities = OnlyField(["text"], default=None, allow_null=True, help_text='Only `["text"]` is supported.')
+
+    not_supported = NOT_SUPPORTED - {
+        *("tools", "tool_choice", "parallel_tool_calls"),
+        *("store", "service_tier", "modalities"),
+    }
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        for name in ("tool_choice", "parallel_tool_calls"):
+            if fields["tools"] is None and fields[name] is not None:
+                raise serializers.ValidationError({name: ONLY_WITH_TOOLS})
         check_choice(fields)
         if fields["top_logprobs"] is not None and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})

@@ -9,15 +9,17 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator
 from rest_framework import serializers
 
+from inference.api.grammar_fields import the_grammar
 from inference.api.openai.fields import LogitBiasField, StopField
+from inference.api.openai.only_field import OnlyField
 from inference.api.openai.structured import (
     GUIDED,
     ResponseFormatField,
     StructuredOutputsSerializer,
-    grammar_of,
 )
 from inference.api.serializers import MAX_SEED
 from inference.api.served_model import ServedModelField
+from inference.engine.grammar.source import Grammar
 from inference.engine.request import GenerationRequest, Prompt, SamplingParams
 from llmservice.http.fields import (
     StrictBooleanField,
@@ -68,6 +70,10 @@ class StreamOptionsSerializer(StrictSerializer):
         allow_null=True,
         help_text="Send the usage in one more chunk before the end of the stream.",
     )
+    include_obfuscation = OnlyField(
+        False, default=None, allow_null=True,
+        help_text="Only false is supported: chunks are not padded to hide their length.",
+    )  # fmt: skip
     continuous_usage_stats = StrictBooleanField(
         default=False, help_text="Send the usage so far in each chunk, as load generators ask for it."
     )
@@ -142,11 +148,6 @@ class SamplingSerializer(StrictSerializer):
         child=StrictIntegerField(min_value=0, max_value=2**31), default=None, allow_null=True,
         max_length=MAX_STOP_TOKENS, help_text="Tokens that end the text.",
     )  # fmt: skip
-    response_format = ResponseFormatField(
-        default=None,
-        allow_null=True,
-        help_text="What the text must fit: a JSON Schema or any JSON object. It is always enforced.",
-    )
     structured_outputs = StructuredOutputsSerializer(
         default=None, allow_null=True, help_text="The same for a schema, a pattern, choices or a grammar."
     )
@@ -159,8 +160,13 @@ class SamplingSerializer(StrictSerializer):
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["stream_options"] is not None and not fields["stream"]:
             raise serializers.ValidationError({"stream_options": "Only allowed with `stream`."})
-        grammar_of(fields)
-        return fields
+        grammars = self.grammars(fields)
+        return {**fields, "grammar": the_grammar(grammars, tuple(grammars))}
+
+    def grammars(self, fields: Mapping[str, Any]) -> dict[str, Grammar | None]:
+        """What the text must fit, by the fields that can say it."""
+        outputs = fields["structured_outputs"]
+        return {"structured_outputs": outputs and outputs["grammar"]}
 
 
 class ChoicesSerializer(SamplingSerializer):
@@ -173,6 +179,14 @@ class ChoicesSerializer(SamplingSerializer):
     return_token_ids = StrictBooleanField(
         default=None, allow_null=True, help_text="Return the generated token ids in each choice."
     )
+    response_format = ResponseFormatField(
+        default=None,
+        allow_null=True,
+        help_text="What the text must fit: a JSON Schema or any JSON object. It is always enforced.",
+    )
+
+    def grammars(self, fields: Mapping[str, Any]) -> dict[str, Grammar | None]:
+        return {"response_format": fields["response_format"], **super().grammars(fields)}
 
 
 def generation_requests(
@@ -210,7 +224,7 @@ def generation_requests(
         stop=chosen("stop", ()),
         stop_token_ids=tuple(chosen("stop_token_ids", ())),
         ignore_eos=chosen("ignore_eos", False),
-        grammar=grammar_of(fields),
+        grammar=fields["grammar"],
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
         owner=owner,

@@ -11,9 +11,11 @@ from inference.api.grammar_fields import (
     LarkField,
     RegexField,
     SchemaField,
+    full_name,
     schema_grammar,
     the_grammar,
 )
+from inference.api.openai.refusal import refuse
 from inference.engine.grammar.source import Grammar
 from llmservice.http.fields import StrictBooleanField, StrictSerializer
 
@@ -48,6 +50,54 @@ _NAMED_SCHEMA = {
 }
 
 
+class FormatField(serializers.Field[Any, Any, Any, Any]):
+    """OpenAI's format of a text, of which the endpoints have different shapes."""
+
+    default_error_messages = {
+        "invalid": "Must be an object with the type text, json_object or json_schema.",
+        "unknown": "This service does not support the field “{name}” here.",
+        "schema": "Must be an object with the field schema.",
+        "strict": "Must be a boolean.",
+    }
+    schema_path: tuple[str, ...] = ()
+    """Where a format has its schema, and what belongs to it."""
+
+    def grammar(self, data: Any) -> Grammar | None:
+        """What the text must fit; None for any text.
+
+        Raises:
+            ValidationError: what is wrong with the format.
+        """
+        if not isinstance(data, Mapping):
+            self.fail("invalid")
+        kind = data.get("type")
+        if kind == "json_schema":
+            return self._schema(data)
+        if kind not in ("text", "json_object"):
+            self.fail("invalid")
+        self.only(data, {"type"})
+        return Grammar.of_objects(field=f"{full_name(self)}.type") if kind == "json_object" else None
+
+    def _schema(self, data: Mapping[str, Any]) -> Grammar:
+        described = self.described(data)
+        if described is None or described.get("schema") is None:
+            refuse(*self.schema_path, reason=str(self.error_messages["schema"]))
+        self.only(described, {"name", "description", "schema", "strict"})
+        if not isinstance(described.get("strict"), bool | None):
+            refuse(*self.schema_path, "strict", reason=str(self.error_messages["strict"]))
+        path = (full_name(self), *self.schema_path, "schema")
+        return schema_grammar(described["schema"], field=".".join(path))
+
+    def described(self, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The schema of the format, and what belongs to it; None if it has another shape."""
+        raise NotImplementedError
+
+    def only(self, data: Mapping[str, Any], names: set[str]) -> None:
+        """Refuse other fields than these."""
+        for name in data.keys() - names:
+            self.fail("unknown", name=name[:64])
+
+
 @extend_schema_field(
     {
         "oneOf": [
@@ -56,42 +106,19 @@ _NAMED_SCHEMA = {
         ]
     }
 )
-class ResponseFormatField(serializers.Field[Any, Any, Any, Any]):
-    """OpenAI's field; as a grammar, or False where it asks for none."""
+class ResponseFormatField(FormatField):
+    """`response_format`, as a grammar; None where it asks for none."""
 
-    default_error_messages = {
-        "invalid": "Must be an object with the type text, json_object or json_schema.",
-        "unknown": "This service does not support the field “{name}” here.",
-        "schema": "Must be an object with the field schema.",
-        "strict": "Must be a boolean.",
-    }
+    schema_path = ("json_schema",)
 
-    def to_internal_value(self, data: Any) -> Grammar | bool:
-        if not isinstance(data, Mapping):
-            self.fail("invalid")
-        kind = data.get("type")
-        self._only(data, {"type", "json_schema"} if kind == "json_schema" else {"type"})
-        match kind:
-            case "text":
-                return False
-            case "json_object":
-                return Grammar.of_objects(field=f"{self.field_name}.type")
-            case "json_schema":
-                return self._schema(data.get("json_schema"))
-            case _:
-                return self.fail("invalid")
+    def to_internal_value(self, data: Any) -> Grammar | None:
+        return self.grammar(data)
 
-    def _schema(self, data: Any) -> Grammar:
-        if not isinstance(data, Mapping) or data.get("schema") is None:
-            raise serializers.ValidationError({"json_schema": [self.error_messages["schema"]]})
-        self._only(data, {"name", "description", "schema", "strict"})
-        if not isinstance(data.get("strict"), bool | None):
-            raise serializers.ValidationError({"json_schema": {"strict": [self.error_messages["strict"]]}})
-        return schema_grammar(data["schema"], field=f"{self.field_name}.json_schema.schema")
-
-    def _only(self, data: Mapping[str, Any], names: set[str]) -> None:
-        for name in data.keys() - names:
-            self.fail("unknown", name=name[:64])
+    def described(self, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The schema of the format, and what belongs to it; None if it has another shape."""
+        self.only(data, {"type", "json_schema"})
+        described = data.get("json_schema")
+        return described if isinstance(described, Mapping) else None
 
 
 class StructuredOutputsSerializer(StrictSerializer):
@@ -110,17 +137,3 @@ class StructuredOutputsSerializer(StrictSerializer):
         if grammar is None:
             raise serializers.ValidationError(f"Must have one of the fields {', '.join(_KINDS)}.")
         return {"grammar": grammar}
-
-
-def grammar_of(fields: Mapping[str, Any]) -> Grammar | None:
-    """What the text of a request must fit, if anything.
-
-    Raises:
-        ValidationError: two fields say it.
-    """
-    outputs = fields["structured_outputs"]
-    given = {
-        "response_format": fields["response_format"] or None,
-        "structured_outputs": outputs and outputs["grammar"],
-    }
-    return the_grammar(given, tuple(given))

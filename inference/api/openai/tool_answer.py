@@ -9,18 +9,39 @@ from inference.engine.generation import Event
 from inference.engine.tool_calls import Arguments, Call, Content, Part, ToolCallReader
 
 
+class AnswerReader:
+    """Reads the events of one answer of a request with tools."""
+
+    def __init__(self, use: ToolUse) -> None:
+        self._control_id = use.tool_format.control_id
+        self._reader: ToolCallReader = use.reader()
+
+    @property
+    def calls(self) -> int:
+        """How many calls have begun."""
+        return self._reader.calls
+
+    def read(self, event: Event) -> Iterator[Part]:
+        """The parts that the event completes."""
+        if self._control_id is not None and self._control_id in event.token_ids:
+            self._reader.begin_calls()
+        yield from self._reader.feed(event.text)
+        if event.finish_reason is not None:
+            yield from self._reader.finish()
+
+
 class ToolAnswer:
-    """One answer of a request with tools; read whole or by its events, not both."""
+    """One answer in chat's form; read whole or by its events, not both."""
 
     def __init__(self, use: ToolUse) -> None:
         self._use = use
-        self._reader: ToolCallReader = use.reader()
+        self._reader = AnswerReader(use)
 
     def message(self, event: Event) -> dict[str, Any]:
         """What the message of a complete answer has, which is one event."""
         content = ""
         calls: list[dict[str, Any]] = []
-        for part in self._read(event):
+        for part in self._reader.read(event):
             match part:
                 case Content(text=piece):
                     content += piece
@@ -32,7 +53,7 @@ class ToolAnswer:
 
     def deltas(self, event: Event) -> Iterator[dict[str, Any]]:
         """What an event adds to the message."""
-        for part in self._read(event):
+        for part in self._reader.read(event):
             match part:
                 case Content(text=piece):
                     yield {"content": piece}
@@ -46,18 +67,15 @@ class ToolAnswer:
         called = event.finish_reason == "stop" and self._reader.calls and not self._use.named
         return "tool_calls" if called else event.finish_reason
 
-    def _read(self, event: Event) -> Iterator[Part]:
-        control_id = self._use.tool_format.control_id
-        if control_id is not None and control_id in event.token_ids:
-            self._reader.begin_calls()
-        yield from self._reader.feed(event.text)
-        if event.finish_reason is not None:
-            yield from self._reader.finish()
+
+def new_call_id() -> str:
+    """An id by which a result says to which call it belongs."""
+    return f"call_{uuid.uuid4().hex[:24]}"
 
 
 def _call(name: str) -> dict[str, Any]:
     return {
-        "id": f"call_{uuid.uuid4().hex[:24]}",
+        "id": new_call_id(),
         "type": "function",
         "function": {"name": name, "arguments": ""},
     }

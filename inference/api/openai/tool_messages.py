@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from inference.api.openai.fields import NO_TEXT
@@ -53,6 +54,19 @@ def tool_calls(data: Any, *path: str | int) -> list[dict[str, Any]]:
     return [_call(call, *path, index) for index, call in enumerate(data)]
 
 
+def function_call(identity: str, function: Mapping[str, Any], *path: str | int) -> dict[str, Any]:
+    """A call, whose name and arguments are among the fields at `path`.
+
+    Raises:
+        ValidationError: what is wrong with them.
+    """
+    name = function.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        refuse(*path, "name", reason=NAME_RULE)
+    arguments = _arguments(function.get("arguments"), *path, "arguments")
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 def call_id(value: Any, *path: str | int) -> str:
     """The id of a call, which stands at `path`.
 
@@ -64,25 +78,44 @@ def call_id(value: Any, *path: str | int) -> str:
     return value
 
 
-def check_order(messages: Sequence[Mapping[str, Any]]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """How an endpoint writes results of tools: in what, and with which field for the id of the call."""
+
+    kind_field: str
+    kind: str
+    id_field: str
+
+
+MESSAGES = Naming(kind_field="role", kind="tool", id_field="tool_call_id")
+
+
+def check_order(
+    messages: Sequence[Mapping[str, Any]], *, naming: Naming = MESSAGES, places: Sequence[int] | None = None
+) -> None:
     """Refuse results without their call, and calls without their results.
 
+    Args:
+        naming: the endpoint's, for its errors.
+        places: where each message stands in the field, if it is not one after another.
+
     Raises:
-        ValidationError: there are such, at the message that it names.
+        ValidationError: there are such, at the place that it names.
     """
+    places = range(len(messages)) if places is None else places
     open_calls: set[str] = set()
-    for index, message in enumerate(messages):
+    for place, message in zip(places, messages, strict=True):
         if message["role"] == "tool":
             if message["tool_call_id"] not in open_calls:
-                reason = "No call of the assistant's message before it has this id, or it has a result."
-                refuse(index, "tool_call_id", reason=reason)
+                reason = "No call of the assistant before it has this id, or it has a result."
+                refuse(place, naming.id_field, reason=reason)
             open_calls.remove(message["tool_call_id"])
             continue
         if open_calls:
-            refuse(index, "role", reason=f"Must be tool: {_missing(open_calls)}.")
+            refuse(place, naming.kind_field, reason=f"Must be {naming.kind}: {_missing(open_calls)}.")
         open_calls = {call["id"] for call in message.get("tool_calls", ())}
     if open_calls:
-        refuse(len(messages) - 1, reason=f"A result must follow: {_missing(open_calls)}.")
+        refuse(places[-1], reason=f"A result must follow: {_missing(open_calls)}.")
 
 
 def with_names(messages: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
@@ -110,15 +143,8 @@ def _call(data: Any, *path: str | int) -> dict[str, Any]:
     function = data["function"]
     if not isinstance(function, Mapping) or set(function) != {"name", "arguments"}:
         refuse(*path, "function", reason="Must have the fields name and arguments.")
-    name = function["name"]
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        refuse(*path, "function", "name", reason=NAME_RULE)
-    arguments = _arguments(function["arguments"], *path, "function", "arguments")
-    return {
-        "id": call_id(data["id"], *path, "id"),
-        "type": "function",
-        "function": {"name": name, "arguments": arguments},
-    }
+    identity = call_id(data["id"], *path, "id")
+    return function_call(identity, function, *path, "function")
 
 
 def _arguments(text: Any, *path: str | int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 from rest_framework import serializers
 
 from inference.api.openai.messages import as_chat
-from inference.api.openai.structured import grammar_of
 from inference.api.openai.tool_prompt import told_in_text
 from inference.api.openai.tools import Tool, ToolChoice
 from inference.engine.grammar.calls import Calls
@@ -16,12 +15,13 @@ from inference.engine.request import Chat
 from inference.engine.tool_calls import ToolCallReader
 from inference.engine.tool_format import PLAIN, ToolFormat
 
+ONLY_WITH_TOOLS = "Only allowed with `tools`."
 NO_CHOICE = (
     "The chat template of this model knows no tools, so the model cannot choose: send “required”, or name a "
     "function."
 )
 NOT_BOTH = (
-    "Not supported together with `response_format` or `structured_outputs`, unless `tool_choice` is none."
+    "Not supported together with a format of the text or `structured_outputs`, unless `tool_choice` is none."
 )
 
 
@@ -46,6 +46,7 @@ class ToolUse:
         calls = Calls(
             tool_format=self.tool_format,
             arguments={tool.name: tool.parameters for tool in self.tools},
+            paths=[tool.path for tool in self.tools],
             required=self.required,
             several=self.several,
         )
@@ -57,16 +58,17 @@ class ToolUse:
 
 
 def check_choice(fields: Mapping[str, Any]) -> None:
-    """Refuse fields about tools that do not fit together.
+    """Refuse the choice of a tool that there is not.
 
     Raises:
-        ValidationError: there are such.
+        ValidationError: it is such.
     """
-    tools, choice = fields["tools"], fields["tool_choice"]
-    for name in ("tool_choice", "parallel_tool_calls"):
-        if tools is None and fields[name] is not None:
-            raise serializers.ValidationError({name: "Only allowed with `tools`."})
-    if choice is not None and choice.name and choice.name not in {tool.name for tool in tools}:
+    tools, choice = fields["tools"] or (), fields["tool_choice"]
+    if choice is None:
+        return
+    if choice.mode == "required" and not tools:
+        raise serializers.ValidationError({"tool_choice": ONLY_WITH_TOOLS})
+    if choice.name and choice.name not in {tool.name for tool in tools}:
         raise serializers.ValidationError({"tool_choice": f"No tool has the name “{choice.name[:64]}”."})
 
 
@@ -77,9 +79,9 @@ def tool_use(fields: Mapping[str, Any], tool_format: ToolFormat | None) -> ToolU
         ValidationError: the model cannot choose whether to call a tool, or the text must fit something else.
     """
     choice = fields["tool_choice"] or ToolChoice("auto")
-    if fields["tools"] is None or choice.mode == "none":
+    if not fields["tools"] or choice.mode == "none":
         return None
-    if grammar_of(fields) is not None:
+    if fields["grammar"] is not None:
         raise serializers.ValidationError({"tools": NOT_BOTH})
     if choice.mode == "auto" and tool_format is None:
         raise serializers.ValidationError({"tool_choice": NO_CHOICE})

@@ -26,11 +26,15 @@ class Tool:
 
     Attributes:
         parameters: the JSON schema of its arguments.
+        path: where that schema stands within the field `tools`.
+        strict: as the client sent it; the arguments fit the schema in any case.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    path: str
+    strict: bool = True
 
     def as_sent(self) -> dict[str, Any]:
         """As OpenAI's API and chat templates define it."""
@@ -50,7 +54,7 @@ class ToolChoice:
     name: str | None = None
 
 
-_FUNCTION_FIELDS = {
+FUNCTION_FIELDS: Mapping[str, Any] = {
     "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
     "description": {**TEXT_SCHEMA, "type": ["string", "null"], "maxLength": MAX_DESCRIPTION_LENGTH},
     "parameters": {
@@ -63,7 +67,7 @@ _FUNCTION_FIELDS = {
 }
 _FUNCTION = {
     "type": "object",
-    "properties": _FUNCTION_FIELDS,
+    "properties": dict(FUNCTION_FIELDS),
     "required": ["name"],
     "additionalProperties": False,
 }
@@ -89,22 +93,43 @@ class ToolsField(serializers.Field[Any, Any, Any, Any]):
         "invalid": "Must be a list of tools.",
         "empty": "Must not be empty.",
         "many": "Must have at most {most} tools.",
+        "shape": "Must have the fields type, “function”, and function, an object.",
     }
+    function_path: tuple[str, ...] = ("function",)
+    allow_empty = False
 
     def to_internal_value(self, data: Any) -> tuple[Tool, ...]:
         if not isinstance(data, list):
             self.fail("invalid")
-        if not data:
+        if not data and not self.allow_empty:
             self.fail("empty")
         if len(data) > MAX_TOOLS:
             self.fail("many", most=MAX_TOOLS)
-        tools = tuple(_tool(index, tool) for index, tool in enumerate(data))
+        tools = tuple(self._tool(index, tool) for index, tool in enumerate(data))
         seen: set[str] = set()
         for index, tool in enumerate(tools):
             if tool.name in seen:
-                refuse(index, "function", "name", reason=f"Another tool has the name “{tool.name}” as well.")
+                reason = f"Another tool has the name “{tool.name}” as well."
+                refuse(index, *self.function_path, "name", reason=reason)
             seen.add(tool.name)
         return tools
+
+    def _tool(self, index: int, data: Any) -> Tool:
+        if not isinstance(data, Mapping):
+            refuse(index, reason="Must be an object.")
+        kind = data.get("type")
+        if isinstance(kind, str) and kind != "function":
+            reason = f"This service supports tools of the type function only, not “{kind[:64]}”."
+            refuse(index, "type", reason=reason)
+        function = self.function_of(data) if kind == "function" else None
+        if function is None:
+            refuse(index, reason=str(self.error_messages["shape"]))
+        return _function(function, index, *self.function_path)
+
+    def function_of(self, tool: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The fields of the function at `function_path` in the tool; None if it has another shape."""
+        function = tool.get("function")
+        return function if set(tool) == {"type", "function"} and isinstance(function, Mapping) else None
 
 
 @extend_schema_field(
@@ -140,60 +165,56 @@ class ToolChoiceField(serializers.Field[Any, Any, Any, Any]):
         match data:
             case "none" | "auto" | "required":
                 return ToolChoice(data)
-            case {"type": "function", "function": {"name": str(name), **others}, **more} if not others | more:
-                return ToolChoice("required", name)
             case {"type": str(kind)} if kind != "function":
                 self.fail("kind", kind=kind[:64])
-        return self.fail("invalid")
+        name = self.name_of(data)
+        return self.fail("invalid") if name is None else ToolChoice("required", name)
+
+    def name_of(self, data: Any) -> str | None:
+        """The name in the choice of one function; None if it has another shape."""
+        match data:
+            case {"type": "function", "function": {"name": str(name), **others}, **more} if not others | more:
+                return name
+        return None
 
 
-def _tool(index: int, data: Any) -> Tool:
-    if not isinstance(data, Mapping):
-        refuse(index, reason="Must be an object.")
-    kind = data.get("type")
-    if isinstance(kind, str) and kind != "function":
-        refuse(
-            index,
-            "type",
-            reason=f"This service supports tools of the type function only, not “{kind[:64]}”.",
-        )
-    function = data.get("function")
-    if kind != "function" or set(data) != {"type", "function"} or not isinstance(function, Mapping):
-        refuse(index, reason="Must have the fields type, “function”, and function, an object.")
+def _function(function: Mapping[str, Any], *path: str | int) -> Tool:
     for field in function:
-        if field not in _FUNCTION_FIELDS:
-            refuse(index, "function", field[:64], reason="Unknown field.")
-    name = function.get("name")
+        if field not in FUNCTION_FIELDS:
+            refuse(*path, field[:64], reason="Unknown field.")
+    name, strict = function.get("name"), function.get("strict")
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        refuse(index, "function", "name", reason=NAME_RULE)
-    if function.get("strict") not in (None, True, False):
-        refuse(index, "function", "strict", reason="Must be true or false.")
-    return Tool(name, _description(index, function), _parameters(index, function))
+        refuse(*path, "name", reason=NAME_RULE)
+    if not isinstance(strict, bool | None):
+        refuse(*path, "strict", reason="Must be true or false.")
+    index, *inner = path
+    return Tool(
+        name=name,
+        description=_description(function, *path),
+        parameters=_parameters(function, *path),
+        path=".".join([f"[{index}]", *map(str, inner), "parameters"]),
+        strict=strict is not False,
+    )
 
 
-def _description(index: int, function: Mapping[str, Any]) -> str:
+def _description(function: Mapping[str, Any], *path: str | int) -> str:
     description = function.get("description")
     if description is None:
         return ""
     if not isinstance(description, str) or len(description) > MAX_DESCRIPTION_LENGTH:
         reason = f"Must be a string of at most {MAX_DESCRIPTION_LENGTH:,} characters."
-        refuse(index, "function", "description", reason=reason)
+        refuse(*path, "description", reason=reason)
     if NOT_TEXT.search(description):
-        refuse(index, "function", "description", reason=NO_TEXT)
+        refuse(*path, "description", reason=NO_TEXT)
     return description
 
 
-def _parameters(index: int, function: Mapping[str, Any]) -> Mapping[str, Any]:
+def _parameters(function: Mapping[str, Any], *path: str | int) -> Mapping[str, Any]:
     parameters = function.get("parameters")
     if parameters is None:
         return NO_PARAMETERS
     if not isinstance(parameters, Mapping) or parameters.get("type") != "object":
-        refuse(
-            index,
-            "function",
-            "parameters",
-            reason='Must be a JSON schema of an object, with "type": "object".',
-        )
+        refuse(*path, "parameters", reason='Must be a JSON schema of an object, with "type": "object".')
     if NOT_TEXT.search(json.dumps(parameters, ensure_ascii=False)):
-        refuse(index, "function", "parameters", reason=NO_TEXT)
+        refuse(*path, "parameters", reason=NO_TEXT)
     return parameters

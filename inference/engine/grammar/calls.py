@@ -17,12 +17,14 @@ class Calls:
 
     Attributes:
         arguments: the JSON Schema of the arguments of each tool, by the tool's name.
+        paths: where each of these schemas stands within the field of the request, for messages.
         required: the answer is at least one call; otherwise it may be text.
         several: more than one call is allowed, if the format has a way to write them.
     """
 
     tool_format: ToolFormat
     arguments: Mapping[str, Mapping[str, Any]]
+    paths: Sequence[str]
     required: bool
     several: bool
 

@@ -97,12 +97,11 @@ def _of_text(grammar: Grammar) -> Translation:
 
 def _of_calls(calls: Calls, node_of: Callable[[Any], _Node]) -> Translation:
     nodes = []
-    for index, schema in enumerate(calls.arguments.values()):
+    for path, schema in zip(calls.paths, calls.arguments.values(), strict=True):
         try:
             nodes.append(node_of(schema))
         except SchemaRefused as error:
-            path = f"$[{index}].function.parameters{error.path.removeprefix('$')}"
-            raise SchemaRefused(path, error.reason) from error
+            raise SchemaRefused(f"${path}{error.path.removeprefix('$')}", error.reason) from error
     text = llguidance_grammar.of_rules(calls.rules([node.text for node in nodes]))
     return Translation(text, any(node.checked for node in nodes))
 

@@ -6,16 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.api.openai.logprobs import ChatLogprobs
+from inference.api.openai.responses.output import Output
+from inference.api.openai.responses.tools import chosen, listed
 from inference.engine.backend import Backend
-from inference.engine.generation import Completion
-
-ENDED = {"stop": "completed", "length": "incomplete"}
-"""The status of a response for the reason why its text ends."""
-
-
-def _number() -> str:
-    return uuid.uuid4().hex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,31 +17,25 @@ class Answer:
 
     Attributes:
         fields: the request's, which the response repeats.
-        item_id: of the one item of its output, a message.
     """
 
     fields: Mapping[str, Any]
     backend: Backend
     created_at: int = field(default_factory=lambda: int(time.time()))
-    response_id: str = field(default_factory=lambda: f"resp_{_number()}")
-    item_id: str = field(default_factory=lambda: f"msg_{_number()}")
+    response_id: str = field(default_factory=lambda: f"resp_{uuid.uuid4().hex}")
 
     def begun(self) -> dict[str, Any]:
         """The response before its text."""
         return self._response("in_progress")
 
-    def ended(self, completion: Completion, usage: Mapping[str, int]) -> dict[str, Any]:
-        """The response with its text; `usage` is that of `Metered`."""
-        status = ENDED[completion.finish_reason]
+    def ended(self, output: Output, usage: Mapping[str, int]) -> dict[str, Any]:
+        """The response with its complete output; `usage` is that of `Metered`."""
+        status = output.status
         return self._response(
             status,
             completed_at=int(time.time()) if status == "completed" else None,
             incomplete_details={"reason": "max_output_tokens"} if status == "incomplete" else None,
-            output=[
-                self.item(
-                    status, [self.part(completion.text, self.logprobs().of(completion.as_event())["content"])]
-                )
-            ],
+            output=output.items,
             usage={
                 "input_tokens": usage["prompt_tokens"],
                 "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -62,27 +49,10 @@ class Answer:
         """The response of a stream whose text has failed."""
         return self._response("failed", error={"code": "server_error", "message": message})
 
-    def item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-        """The message."""
-        return {
-            "id": self.item_id,
-            "type": "message",
-            "status": status,
-            "role": "assistant",
-            "content": content,
-        }
-
-    def part(self, text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
-        """The one part of the message."""
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
-
-    def logprobs(self) -> ChatLogprobs:
-        """Those of its text, to be read from the first event on."""
-        return ChatLogprobs(self.backend)
-
     def _response(self, status: str, **more: Any) -> dict[str, Any]:
         """The object with all its fields; `more` replaces those that depend on how far it is."""
         given = self.fields
+        text_format = (given["text"] or {}).get("format")
 
         def or_default(name: str, default: Any) -> Any:
             return default if given[name] is None else given[name]
@@ -104,9 +74,9 @@ class Answer:
             "temperature": or_default("temperature", 1.0),
             "top_p": or_default("top_p", 1.0),
             "top_logprobs": or_default("top_logprobs", 0),
-            "text": {"format": {"type": "text"}},
-            "tools": [],
-            "tool_choice": or_default("tool_choice", "auto"),
+            "text": {"format": {"type": "text"} if text_format is None else text_format.as_sent},
+            "tools": [listed(tool) for tool in given["tools"] or ()],
+            "tool_choice": "auto" if given["tool_choice"] is None else chosen(given["tool_choice"]),
             "parallel_tool_calls": or_default("parallel_tool_calls", True),
             "max_tool_calls": None,
             "truncation": "disabled",

@@ -9,7 +9,7 @@ from inference.api import stream
 from inference.api.openai.chat_schema import TokenLogprobSerializer
 from inference.api.openai.responses.schema import (
     RESPONSE,
-    ResponseMessageSerializer,
+    OutputItemField,
     ResponsePartSerializer,
     ResponseSerializer,
 )
@@ -55,16 +55,21 @@ class ResponseItemEventSerializer(serializers.Serializer[Any]):
     type = serializers.CharField(help_text="The name of the event.")
     sequence_number = serializers.IntegerField(min_value=0, help_text="The number of the event, from 0.")
     output_index = serializers.IntegerField(min_value=0, help_text="The place of the item in `output`.")
-    item = ResponseMessageSerializer(help_text="The item.")
+    item = OutputItemField(help_text="The item.")
 
 
-class OfPartSerializer(serializers.Serializer[Any]):
-    """What an event is about."""
+class OfItemSerializer(serializers.Serializer[Any]):
+    """The item that an event is about."""
 
     type = serializers.CharField(help_text="The name of the event.")
     sequence_number = serializers.IntegerField(min_value=0, help_text="The number of the event, from 0.")
     item_id = serializers.CharField(help_text="The id of the item.")
     output_index = serializers.IntegerField(min_value=0, help_text="The place of the item in `output`.")
+
+
+class OfPartSerializer(OfItemSerializer):
+    """The part of an item that an event is about."""
+
     content_index = serializers.IntegerField(min_value=0, help_text="The place of the part in `content`.")
 
 
@@ -88,6 +93,19 @@ class ResponseTextEventSerializer(OfPartSerializer):
     logprobs = TokenLogprobSerializer(many=True, help_text="Those of its tokens, if `include` asks for them.")
 
 
+class ResponseArgumentsDeltaEventSerializer(OfItemSerializer):
+    """The next piece of the arguments of a call."""
+
+    delta = serializers.CharField(help_text="The piece.")
+
+
+class ResponseArgumentsEventSerializer(OfItemSerializer):
+    """The arguments of a call are complete."""
+
+    name = serializers.CharField(help_text="The name of the function.")
+    arguments = serializers.CharField(help_text="The arguments: a JSON object, as text.")
+
+
 class ResponseEventsSerializer(EventsSerializer):
     """An event of a stream, from `response.created` to the response as it ended."""
 
@@ -99,6 +117,8 @@ class ResponseEventsSerializer(EventsSerializer):
         "response.output_text.delta": ResponseDeltaEventSerializer,
         "response.output_text.done": ResponseTextEventSerializer,
         "response.content_part.done": ResponsePartEventSerializer,
+        "response.function_call_arguments.delta": ResponseArgumentsDeltaEventSerializer,
+        "response.function_call_arguments.done": ResponseArgumentsEventSerializer,
         "response.output_item.done": ResponseItemEventSerializer,
         "response.completed": ResponseEventSerializer,
         "response.incomplete": ResponseEventSerializer,

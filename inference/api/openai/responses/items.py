@@ -1,6 +1,7 @@
 """The input of a response: text, or items, as the messages of a conversation.
 
-A client passes an earlier answer back by putting the items of its `output` into the next `input`.
+Items are messages, calls of tools and their results. A client passes an earlier answer back by putting the
+items of its `output` into the next `input`.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +11,15 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
+from inference.api.openai.tool_messages import (
+    MAX_ID_LENGTH,
+    Naming,
+    call_id,
+    check_order,
+    function_call,
+    with_names,
+)
+from inference.api.openai.tools import NAME
 from llmservice.http.excerpt import excerpt
 from llmservice.http.fields import NOT_TEXT
 
@@ -19,7 +29,9 @@ STATUSES = ("in_progress", "completed", "incomplete")
 # The fields of a part beside its type and its text.
 PARTS: Mapping[str, tuple[str, ...]] = {"input_text": (), "output_text": ("annotations", "logprobs")}
 
-Message = dict[str, str]
+NAMING = Naming(kind_field="type", kind="function_call_output", id_field="call_id")
+
+Message = dict[str, Any]
 T = TypeVar("T")
 
 _PART_SCHEMA = {
@@ -43,17 +55,47 @@ _PART_SCHEMA = {
         },
     ]
 }
+_TEXT_SCHEMA = {"oneOf": [{"type": "string"}, {"type": "array", "items": _PART_SCHEMA}]}
+_ID_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
+
+
+def _item_schema(kind: str, *, required: list[str], **properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "enum": [kind]},
+            "id": {"type": ["string", "null"]},
+            "status": {"type": ["string", "null"], "enum": [*STATUSES, None]},
+            **properties,
+        },
+        "required": required,
+        # Clients send null for what they do not use.
+        "additionalProperties": {"type": "null"},
+    }
+
+
 _ITEM_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "type": {"type": "string", "enum": ["message"]},
-        "role": {"type": "string", "enum": list(ROLES)},
-        "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": _PART_SCHEMA}]},
-        "id": {"type": ["string", "null"]},
-        "status": {"type": ["string", "null"], "enum": [*STATUSES, None]},
-    },
-    "required": ["role", "content"],
-    "additionalProperties": False,
+    "anyOf": [
+        _item_schema(
+            "message",
+            required=["role", "content"],
+            role={"type": "string", "enum": list(ROLES)},
+            content=_TEXT_SCHEMA,
+        ),
+        _item_schema(
+            "function_call",
+            required=["type", "call_id", "name", "arguments"],
+            call_id=_ID_SCHEMA,
+            name={"type": "string", "pattern": f"^{NAME.pattern}$"},
+            arguments={"type": "string", "description": "A JSON object, as text."},
+        ),
+        _item_schema(
+            "function_call_output",
+            required=["type", "call_id", "output"],
+            call_id=_ID_SCHEMA,
+            output=_TEXT_SCHEMA,
+        ),
+    ]
 }
 
 
@@ -86,7 +128,22 @@ class InputField(serializers.Field[Any, Any, Any, Any]):
             self.fail("empty")
         if len(data) > MAX_ITEMS:
             self.fail("many", most=MAX_ITEMS)
-        return tuple(_each(_item, data))
+        return _conversation(_each(_item, data))
+
+
+def _conversation(items: list[Message]) -> tuple[Message, ...]:
+    """The messages of items: calls that follow each other, or a text of the assistant, are one message's."""
+    messages: list[Message] = []
+    places: list[int] = []
+    for place, item in enumerate(items):
+        last = messages[-1] if messages else None
+        if "tool_calls" in item and last is not None and last["role"] == "assistant":
+            messages[-1] = {**last, "tool_calls": [*last.get("tool_calls", ()), *item["tool_calls"]]}
+        else:
+            messages.append(item)
+            places.append(place)
+    check_order(messages, naming=NAMING, places=places)
+    return with_names(messages)
 
 
 def _each(read: Callable[[Any], T], values: list[Any]) -> list[T]:
@@ -106,32 +163,57 @@ def _item(data: Any) -> Message:
     kind = data.get("type")
     read = ITEMS.get("message" if kind is None else kind) if isinstance(kind, str | None) else None
     if read is None:
-        _refuse(f"This service supports items of the type message only, not “{excerpt(str(kind))}”.")
+        known = ", ".join(ITEMS)
+        _refuse(f"This service supports items of the types {known} only, not “{excerpt(str(kind))}”.")
     return read(data)
 
 
 def _message(item: Mapping[str, Any]) -> Message:
-    _check_names(item, {"type", "role", "content", "id", "status"})
+    _check_fields(item, {"role", "content"})
     if (role := item.get("role")) not in ROLES:
         _refuse({"role": [f"Must be one of {', '.join(ROLES)}."]})
+    return {"role": role, "content": _text_of(item, "content")}
+
+
+def _call(item: Mapping[str, Any]) -> Message:
+    _check_fields(item, {"call_id", "name", "arguments"})
+    call = function_call(call_id(item.get("call_id"), "call_id"), item)
+    return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+def _result(item: Mapping[str, Any]) -> Message:
+    _check_fields(item, {"call_id", "output"})
+    identity = call_id(item.get("call_id"), "call_id")
+    return {"role": "tool", "content": _text_of(item, "output"), "tool_call_id": identity}
+
+
+ITEMS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {
+    "message": _message,
+    "function_call": _call,
+    "function_call_output": _result,
+}
+"""What each type of item is for the model."""
+
+
+def _check_fields(item: Mapping[str, Any], own: set[str]) -> None:
+    _check_names(item, {"type", "id", "status", *own})
     if item.get("status") not in (None, *STATUSES):
         _refuse({"status": [f"Must be one of {', '.join(STATUSES)}."]})
     if not isinstance(item.get("id"), str | None):
         _refuse({"id": ["Must be a string."]})
-    content = item.get("content")
+
+
+def _text_of(item: Mapping[str, Any], field: str) -> str:
+    content = item.get(field)
     if not isinstance(content, str | list):
-        _refuse({"content": ["Must be text or a list of text parts."]})
+        _refuse({field: ["Must be text or a list of text parts."]})
     try:
         text = content if isinstance(content, str) else "".join(_each(_text, content))
     except serializers.ValidationError as error:
-        _refuse({"content": error.detail})
+        _refuse({field: error.detail})
     if NOT_TEXT.search(text):
-        _refuse({"content": [NO_TEXT]})
-    return {"role": role, "content": text}
-
-
-ITEMS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {"message": _message}
-"""What each type of item is for the model."""
+        _refuse({field: [NO_TEXT]})
+    return text
 
 
 def _text(part: Any) -> str:

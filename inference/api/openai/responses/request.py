@@ -1,12 +1,18 @@
 """The body of a request for a response."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
 
-from inference.api.openai.responses.fields import MetadataField, OnlyField
+from inference.api.openai.only_field import OnlyField
 from inference.api.openai.responses.items import InputField
+from inference.api.openai.responses.metadata import MetadataField
+from inference.api.openai.responses.text_format import TextFormatField
+from inference.api.openai.responses.tools import FlatToolChoiceField, FlatToolsField
 from inference.api.openai.sampling import MaxTokensField, SamplingSerializer
+from inference.api.openai.tool_use import check_choice
+from inference.engine.grammar.source import Grammar
 from inference.engine.logprobs import MOST_ALTERNATIVES
 from llmservice.http.fields import (
     StrictBooleanField,
@@ -34,7 +40,10 @@ class ResponseStreamOptionsSerializer(StrictSerializer):
 class ResponseTextSerializer(StrictSerializer):
     """The form of the text."""
 
-    format = OnlyField({"type": "text"}, default=None, allow_null=True, help_text="Plain text.")
+    format = TextFormatField(
+        default=None, allow_null=True,
+        help_text="What the text must fit: a JSON Schema or any JSON object. It is always enforced.",
+    )  # fmt: skip
     verbosity = OnlyField("medium", default=None, allow_null=True, help_text="Only `medium` is supported.")
 
 
@@ -49,11 +58,11 @@ class ResponseRequestSerializer(SamplingSerializer):
     }
     not_supported = NEEDS_STATE | {
         *("context_management", "max_tool_calls", "moderation", "prompt", "prompt_cache_options"),
-        *("prompt_cache_retention", "reasoning", "service_tier"),
+        *("prompt_cache_retention", "reasoning"),
     }
 
     input = InputField(
-        help_text="A user's text, or the messages of a conversation; earlier answers' `output` among them."
+        help_text="A user's text, or the items of a conversation; earlier answers' `output` among them."
     )
     instructions = StrictCharField(
         default=None, allow_null=True, allow_blank=True,
@@ -90,16 +99,19 @@ class ResponseRequestSerializer(SamplingSerializer):
         "disabled", default=None, allow_null=True,
         help_text="Only `disabled` is supported: an input that does not fit the context is an error.",
     )  # fmt: skip
-    tools = OnlyField(
-        [], default=None, allow_null=True,
-        error_messages={"invalid": "This service does not support tools: send an empty list, or no list."},
-        help_text="Only an empty list is supported.",
-    )  # fmt: skip
-    tool_choice = OnlyField(
-        "auto", "none", default=None, allow_null=True, help_text="Without tools, it has no effect."
+    service_tier = OnlyField(
+        "auto", "default", default=None, allow_null=True, help_text="Only `auto` and `default` are supported."
     )
+    tools = FlatToolsField(default=None, allow_null=True, help_text="Functions that the model may call.")
+    tool_choice = FlatToolChoiceField(
+        default=None, allow_null=True,
+        help_text=(
+            "Whether the model calls a function: `none`, `auto`, `required`, or the one that it has to call. "
+            "Default: `auto`, which with `tools` needs a model whose chat template knows tools."
+        ),
+    )  # fmt: skip
     parallel_tool_calls = StrictBooleanField(
-        default=None, allow_null=True, help_text="Without tools, it has no effect."
+        default=None, allow_null=True, help_text="The model may call several functions. Default: true."
     )
     safety_identifier = StrictCharField(
         default=None, allow_null=True, max_length=64,
@@ -113,7 +125,12 @@ class ResponseRequestSerializer(SamplingSerializer):
     def _hint(self, name: str) -> str:
         return STATELESS if name in NEEDS_STATE else super()._hint(name)
 
+    def grammars(self, fields: Mapping[str, Any]) -> dict[str, Grammar | None]:
+        text_format = (fields["text"] or {}).get("format")
+        return {"text": text_format and text_format.grammar, **super().grammars(fields)}
+
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        check_choice(fields)
         if fields["top_logprobs"] and not fields["include"]:
             raise serializers.ValidationError({"top_logprobs": f"Only allowed with `{LOGPROBS}`."})
         return super().validate(fields)

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample
+from drf_spectacular.utils import OpenApiExample, PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.answer_schema import ENVELOPE, ConstantField
 from inference.api.openai.chat_schema import TokenLogprobSerializer
+from inference.api.openai.responses.tools import FlatToolChoiceField
 from inference.api.served_model import SERVED_MODEL, ServedModelField
 
 ITEM_STATUSES = ["in_progress", "completed", "incomplete"]
@@ -31,6 +32,44 @@ REQUESTS = [
             "temperature": 0,
         },
         summary="A conversation with instructions",
+        request_only=True,
+    ),
+    OpenApiExample(
+        "Schema",
+        {
+            "model": SERVED_MODEL,
+            "input": QUESTION,
+            "text": {
+                "format": {
+                    "type": "json_schema",
+                    "name": "city",
+                    "schema": {
+                        "type": "object",
+                        "properties": {"city": {"type": "string"}},
+                        "required": ["city"],
+                        "additionalProperties": False,
+                    },
+                }
+            },
+        },
+        summary="Text that fits a JSON Schema",
+        request_only=True,
+    ),
+    OpenApiExample(
+        "Tool",
+        {
+            "model": SERVED_MODEL,
+            "input": "What is the weather in Paris?",
+            "tools": [
+                {
+                    "type": "function",
+                    "name": "weather",
+                    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+                }
+            ],
+            "tool_choice": "required",
+        },
+        summary="A call of a function",
         request_only=True,
     ),
     OpenApiExample(
@@ -112,6 +151,40 @@ class ResponseMessageSerializer(serializers.Serializer[Any]):
     content = ResponsePartSerializer(many=True, help_text="One part, the text.")
 
 
+class ResponseCallSerializer(serializers.Serializer[Any]):
+    """A call of a function."""
+
+    id = serializers.CharField(help_text="`fc_` and a number of its own.")
+    type = ConstantField("function_call", help_text="Always `function_call`.")
+    status = serializers.ChoiceField(
+        choices=ITEM_STATUSES, help_text="`in_progress` only while it is streamed."
+    )
+    call_id = serializers.CharField(help_text="Names the call in the item with its result.")
+    name = serializers.CharField(help_text="The name of the function.")
+    arguments = serializers.CharField(help_text="A JSON object that fits its schema, as text.")
+
+
+@extend_schema_field(
+    PolymorphicProxySerializer(
+        component_name="ResponseOutputItem",
+        serializers=[ResponseMessageSerializer, ResponseCallSerializer],
+        resource_type_field_name=None,
+    )
+)
+class OutputItemField(serializers.JSONField):
+    """A message or a call."""
+
+
+class ResponseToolSerializer(serializers.Serializer[Any]):
+    """A function that the model may call."""
+
+    type = ConstantField("function", help_text="The kind of the tool.")
+    name = serializers.CharField(help_text="Its name.")
+    description = serializers.CharField(allow_null=True, help_text="What it does.")
+    parameters = serializers.DictField(help_text="The JSON schema of its arguments.")
+    strict = serializers.BooleanField(help_text="As in the request, or true.")
+
+
 class ResponseInputDetailsSerializer(serializers.Serializer[Any]):
     """The input's tokens that were read from a prompt cache and written to it; this service has none."""
 
@@ -160,7 +233,9 @@ class ResponseSerializer(serializers.Serializer[Any]):
     system_fingerprint = serializers.CharField(
         allow_null=True, help_text="The same fingerprint, request and `seed` give the same text."
     )
-    output = ResponseMessageSerializer(many=True, help_text="The items: one message, once it is complete.")
+    output = serializers.ListField(
+        child=OutputItemField(), help_text="The items, once they are complete: a message, calls, or both."
+    )
     usage = ResponseUsageSerializer(required=False, help_text="The tokens used, once it is complete.")
     instructions = serializers.CharField(allow_null=True, help_text="As in the request.")
     max_output_tokens = serializers.IntegerField(allow_null=True, help_text="As in the request.")
@@ -168,9 +243,9 @@ class ResponseSerializer(serializers.Serializer[Any]):
     temperature = serializers.FloatField(help_text="As in the request, or 1.")
     top_p = serializers.FloatField(help_text="As in the request, or 1.")
     top_logprobs = serializers.IntegerField(help_text="As in the request, or 0.")
-    text = serializers.JSONField(help_text="The form of the text.")
-    tools = serializers.ListField(max_length=0, help_text="Always empty.")
-    tool_choice = serializers.ChoiceField(choices=["auto", "none"], help_text="As in the request, or `auto`.")
+    text = serializers.JSONField(help_text="Its `format`, as in the request.")
+    tools = ResponseToolSerializer(many=True, help_text="As in the request.")
+    tool_choice = FlatToolChoiceField(help_text="As in the request, or `auto`.")
     parallel_tool_calls = serializers.BooleanField(help_text="As in the request, or true.")
     max_tool_calls = serializers.IntegerField(allow_null=True, help_text="Always null.")
     truncation = ConstantField("disabled", help_text="Always `disabled`.")

@@ -9,14 +9,16 @@ from accounts.models import Scope
 from inference.api.disconnect import result_for
 from inference.api.openai.conversation import conversation_request
 from inference.api.openai.errors import NotStored
-from inference.api.openai.messages import as_chat
+from inference.api.openai.logprobs import ChatLogprobs
 from inference.api.openai.responses.answer import Answer
 from inference.api.openai.responses.events import ResponseEvents
 from inference.api.openai.responses.events_schema import STREAM, ResponseEventsSerializer
 from inference.api.openai.responses.items import Message
+from inference.api.openai.responses.output import Output
 from inference.api.openai.responses.request import ResponseRequestSerializer
 from inference.api.openai.responses.schema import REQUESTS, RESPONSE, ResponseSerializer
 from inference.api.openai.schema import errors
+from inference.api.openai.tool_use import conversation, tool_use
 from inference.api.openai.views import OpenAIView, validated
 from inference.api.stream_schema import events
 from inference.metering import Metered
@@ -54,25 +56,29 @@ class ResponsesView(OpenAIView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         fields, backend = validated(ResponseRequestSerializer(data=request.data), self.key)
+        use = tool_use(fields, backend.tool_format)
+        messages = _instructed(fields["instructions"], fields["input"])
         prepared = conversation_request(
-            as_chat(_conversation(fields["instructions"], fields["input"])),
+            conversation(messages, use, backend.tool_format),
             fields,
+            grammar=use.grammar if use else None,
             backend=backend,
             max_new_tokens=fields["max_output_tokens"],
             logprobs=(fields["top_logprobs"] or 0) if fields["include"] else None,
             owner=str(self.key.pk),
         )
         metered = Metered(key=self.key, backend=backend, requests=[prepared]).admit()
-        answer = Answer(fields=fields, backend=backend)
+        answer, output = Answer(fields=fields, backend=backend), Output(use, ChatLogprobs(backend))
         if fields["stream"]:
-            return ResponseEvents(answer, metered).stream(request).response()
+            return ResponseEvents(answer, output, metered).stream(request).response()
         with metered:
             [generation] = metered.generations
             completion = result_for(request, generation)
-        return Response(answer.ended(completion, metered.usage))
+        output.complete(completion)
+        return Response(answer.ended(output, metered.usage))
 
 
-def _conversation(instructions: str | None, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def _instructed(instructions: str | None, messages: tuple[Message, ...]) -> tuple[Message, ...]:
     first = () if instructions is None else ({"role": "developer", "content": instructions},)
     return (*first, *messages)
 
