@@ -78,7 +78,8 @@ def test_completion_and_stop(page: Page, service: Service) -> None:
     assert body_of(sent.value)["stop"] == ["\n\nNever", "12345678"]
     expect(page.locator(".continued")).to_contain_text("four")
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator(".figures")).to_contain_text("stopped")
+    words = r"\d+ tokens · [\d.]+ tokens/s · first token after [\d.]+ s · prompt \d+ tokens · stopped"
+    expect(page.locator(".figures")).to_have_text(re.compile(words))
     expect(page.locator("#announcements")).to_have_text("Stopped.")
     expect(page.get_by_label("Prompt")).to_have_value("One, two, three,")
     assert answers(page)[0].startswith("One, two, three, four")
@@ -90,6 +91,14 @@ def test_completion_and_stop(page: Page, service: Service) -> None:
         time.sleep(0.1)
     assert today["requests"]["cancelled"] == 1
     assert 0 < today["completion_tokens"] < 1000
+
+
+def test_a_key_that_may_only_generate_is_accepted(page: Page, service: Service) -> None:
+    page.get_by_label("API key").fill(service.manage("create_key", "narrow", "--scope", "generate").strip())
+    page.get_by_label("Max tokens").fill("4")
+    expect(page.locator("#key-note")).to_have_text("Accepted.")
+    ask(page, "Hello")
+    answers(page)
 
 
 def test_refusals_are_the_service_s_own_words(page: Page, service: Service) -> None:

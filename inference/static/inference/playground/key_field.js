@@ -7,6 +7,9 @@ import { contextLength } from "./service.js";
 /** Whether a failure says something about the key, and not about the service. @param {number | undefined} status */
 const isOfTheKey = (status) => status === 401 || status === 403;
 
+/** A key that may only generate is accepted, but is not told of the model. */
+const ACCEPTED_WITHOUT_MODELS = "scope_missing";
+
 export class KeyField {
   #input;
   #note;
@@ -53,8 +56,9 @@ export class KeyField {
     try {
       text = `Accepted. The model's context has ${(await contextLength(key)).toLocaleString("en")} tokens.`;
     } catch (error) {
-      const { message, status } = /** @type {ServiceError} */ (error);
-      [text, kind] = [message, isOfTheKey(status) ? "wrong" : ""];
+      const { message, status, code } = /** @type {ServiceError} */ (error);
+      if (code === ACCEPTED_WITHOUT_MODELS) text = "Accepted.";
+      else [text, kind] = [message, isOfTheKey(status) ? "wrong" : ""];
     }
     if (key === this.value) this.#say(text, kind);
   }

@@ -84,7 +84,8 @@ async function generateAnswer({ question, before, isNew }) {
   const request = requestFor(question, before);
   const controller = (running = new AbortController());
   const body = asked === "chat" ? new ChatText() : new ContinuedText(question);
-  const turn = new Turn({ question, showQuestion: asked === "chat", model, body, regenerate });
+  const fitsSchema = "response_format" in request.body;
+  const turn = new Turn({ question, showQuestion: asked === "chat", model, body, fitsSchema, regenerate });
   transcript.show([...before, turn]);
   if (isMessage) composer.text = "";
   composer.showGenerating(true);

@@ -2,11 +2,11 @@
 
 /** @typedef {"chat" | "completion"} Mode */
 /** @typedef {{role: "system" | "user" | "assistant", content: string}} Message */
-/** @typedef {Record<string, number | string[]>} Parameters The API's fields and their values. */
+/** @typedef {Record<string, number | string[] | object>} Parameters The API's fields and their values. */
 /** @typedef {{path: string, body: Record<string, unknown>}} ApiRequest */
 
-/** The fields of a streamed answer; its last event has the exact usage. */
-const STREAMED = { stream: true, stream_options: { include_usage: true } };
+/** The fields of a streamed answer; each event has the usage so far, so that it is known of a stopped answer as well. */
+const STREAMED = { stream: true, stream_options: { include_usage: true, continuous_usage_stats: true } };
 
 /**
  * @param {string} model

@@ -1,15 +1,26 @@
 // The form of parameters. An empty field is not sent, so that the service's default holds.
 
+import { responseFormat, schemaProblem } from "./schema_text.js";
+
 const ESCAPES = new Map([["\\n", "\n"], ["\\r", "\r"], ["\\t", "\t"], ["\\\\", "\\"]]);
 
 /** @param {string} line */
 const unescaped = (line) => line.replace(/\\[nrt\\]/g, (found) => ESCAPES.get(found) ?? found);
+
+/** What is sent for the text of a field. @type {Record<string, (text: string) => string[] | object>} */
+const READ = {
+  stop: (text) => text.split("\n").filter(Boolean).map(unescaped),
+  response_format: responseFormat,
+};
 
 /** @param {Element} field */
 const descriptions = (field) => (field.getAttribute("aria-describedby") ?? "").split(" ").filter(Boolean);
 
 /** @param {Element} field @param {string[]} ids */
 const describedBy = (field, ids) => field.setAttribute("aria-describedby", ids.join(" "));
+
+/** Blanks alone are no schema, but they may be a stop string. @param {HTMLInputElement | HTMLTextAreaElement} field */
+const isEmpty = (field) => (field.name === "response_format" ? field.value.trim() : field.value) === "";
 
 export class Settings {
   #form;
@@ -33,24 +44,39 @@ export class Settings {
     /** @type {import("./request.js").Parameters} */
     const parameters = {};
     for (const field of this.#fields) {
-      if (field.value === "") continue;
+      if (isEmpty(field)) continue;
       if (field instanceof HTMLInputElement) parameters[field.name] = field.valueAsNumber;
-      else parameters[field.name] = field.value.split("\n").filter(Boolean).map(unescaped);
+      else parameters[field.name] = READ[field.name](field.value);
     }
     return parameters;
   }
 
-  /** Whether every field has a value that can be sent; if not, the browser says which one does not. */
+  /** Whether every field has a value that can be sent; if not, the page says which one does not. */
   check() {
+    return this.#checkSchema() && this.#checkNumbers();
+  }
+
+  #checkSchema() {
+    const field = this.#named("response_format");
+    if (!field || isEmpty(field)) return true;
+    const problem = schemaProblem(field.value);
+    if (!problem) return true;
+    this.markRefused(field.name, problem);
+    field.focus();
+    return false;
+  }
+
+  #checkNumbers() {
     const wrong = this.#fields.find((field) => !field.validity.valid);
     if (wrong) this.#reveal(wrong);
     return wrong?.reportValidity() ?? true;
   }
 
-  /** Mark the field that the service refused. @param {string} name @param {string} message */
+  /** Mark the field with a value that is refused. @param {string} name Its path in the request. @param {string} message */
   markRefused(name, message) {
-    const field = this.#fields.find((one) => one.name === name);
+    const field = this.#named(name.split(/[.[]/)[0]);
     if (!field) return;
+    this.#clear(field);
     const note = document.createElement("p");
     note.className = "refused";
     note.id = `${field.id}-refused`;
@@ -79,6 +105,11 @@ export class Settings {
     for (let around = field.closest("details"); around; around = around.parentElement?.closest("details") ?? null) {
       around.open = true;
     }
+  }
+
+  /** @param {string} name */
+  #named(name) {
+    return this.#fields.find((field) => field.name === name);
   }
 
   /** @returns {(HTMLInputElement | HTMLTextAreaElement)[]} */

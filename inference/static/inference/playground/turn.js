@@ -2,6 +2,7 @@
 
 import { copyFor } from "./clipboard.js";
 import { Figures } from "./figures.js";
+import { jsonTree } from "./json_tree.js";
 
 /** @param {string} tag @param {string} className @param {string} [text] */
 function made(tag, className, text = "") {
@@ -24,9 +25,12 @@ export class Turn {
   answer = "";
   figures = new Figures();
   #body;
+  #fitsSchema;
+  /** @type {HTMLElement | null} */ #tree = null;
   #answer = made("div", "answer");
   #figures = made("p", "figures", "Waiting for the first token");
   #buttons = made("div", "buttons");
+  #raw = pressable("Raw text", () => this.#showTree(this.#body.element.hidden === false));
 
   /**
    * @param {object} options
@@ -34,10 +38,12 @@ export class Turn {
    * @param {boolean} options.showQuestion Whether it stands above the answer, or the body has it.
    * @param {string} options.model
    * @param {import("./answer_text.js").Body} options.body
+   * @param {boolean} options.fitsSchema Whether the answer is JSON, which a tree shows once it is complete.
    * @param {(turn: Turn) => void} options.regenerate
    */
-  constructor({ question, showQuestion, model, body, regenerate }) {
+  constructor({ question, showQuestion, model, body, fitsSchema, regenerate }) {
     this.question = question;
+    this.#fitsSchema = fitsSchema;
     this.#body = body;
     if (showQuestion) {
       const asked = made("div", "question");
@@ -48,10 +54,15 @@ export class Turn {
     this.#answer.append(made("h2", "who", model), body.element, this.#figures, this.#buttons);
     this.#answer.setAttribute("aria-busy", "true");
     this.element.append(this.#answer);
-    const copy = pressable("Copy", (button) => copyFor(button, this.answer, body.element));
+    const copy = pressable("Copy", (button) => {
+      if (!isSecureContext) this.#showTree(false); // there the text itself is copied, which must be visible for it
+      copyFor(button, this.answer, body.element);
+    });
     const again = pressable("Regenerate", () => regenerate(this));
     again.classList.add("regenerate");
-    this.#buttons.append(copy, again);
+    this.#raw.setAttribute("aria-pressed", "false");
+    this.#raw.hidden = true;
+    this.#buttons.append(this.#raw, copy, again);
     this.#buttons.hidden = true;
   }
 
@@ -84,5 +95,18 @@ export class Turn {
     this.#answer.setAttribute("aria-busy", "false");
     this.#figures.textContent = this.figures.words().join(" · ");
     this.#buttons.hidden = false;
+    this.#tree = this.#fitsSchema ? jsonTree(this.answer) : null;
+    if (!this.#tree) return;
+    this.#body.element.after(this.#tree);
+    this.#raw.hidden = false;
+    this.#showTree(true);
+  }
+
+  /** Show the tree or the raw text, if there is a tree. @param {boolean} asTree */
+  #showTree(asTree) {
+    if (!this.#tree) return;
+    this.#tree.hidden = !asTree;
+    this.#body.element.hidden = asTree;
+    this.#raw.setAttribute("aria-pressed", String(!asTree));
   }
 }
