@@ -17,7 +17,7 @@ inline Vector widened_vector(const BFloat16* from) {
     typedef uint16_t Halves __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
     typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
     const Words words = __builtin_convertvector(*reinterpret_cast<const Halves*>(from), Words) << 16;
-    return reinterpret_cast<const Vector&>(words);
+    return reinterpret_cast<Vector>(words);
 }
 
 }  // namespace
