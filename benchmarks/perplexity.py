@@ -24,7 +24,7 @@ from benchmarks.results import RESULTS_DIR, markdown, progress, save
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import prepare
-from inference.engine.config import EngineConfig, Quantization, usable_cpus
+from inference.engine.config import EngineConfig, WeightDtype, usable_cpus
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from inference.quickstart import ensure_model
@@ -104,11 +104,11 @@ _MACHINES = (
 class EveryRow:
     """The service's own forward pass, but with the logits after every token instead of the last."""
 
-    def __init__(self, folder: Path, *, window: int, threads: int, quantization: Quantization) -> None:
+    def __init__(self, folder: Path, *, window: int, threads: int, dtype: WeightDtype) -> None:
         torch.set_num_threads(threads)
         stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-        config = EngineConfig(kv_cache_tokens=window, quantization=quantization)
-        self._model = prepare(stock, name=folder.name, config=config, path=cpu_path(quantization))
+        config = EngineConfig(kv_cache_tokens=window, dtype=dtype)
+        self._model = prepare(stock, name=folder.name, config=config, path=cpu_path(dtype))
         self._model.use_threads(threads)
         self._logits = torch.empty(0)
         stock.register_forward_pre_hook(_keep_all, with_kwargs=True)
@@ -217,12 +217,12 @@ def main(argv: list[str] | None = None) -> None:
 def measure(folder: Path, texts: list[list[int]], *, window: int, threads: int) -> dict[str, Quality]:
     """Float32 and each way of 8 bits that can be measured here, by name."""
 
-    def found_by(name: str, quantization: Quantization) -> list[float]:
+    def found_by(name: str, dtype: WeightDtype) -> list[float]:
         progress(f"{name}: loading ...")
-        model = EveryRow(folder, window=window, threads=threads, quantization=quantization)
+        model = EveryRow(folder, window=window, threads=threads, dtype=dtype)
         return surprises(model, texts, name)
 
-    float32 = found_by("float32", "none")
+    float32 = found_by("float32", "float32")
     measured = {"float32": Quality.of(float32, float32=float32)}
     for machine in _MACHINES:
         if reason := machine.missing():

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         except NotHere as error:
             progress(f"{precision} is left out: {error}", last=True)
             continue
-        settings = {} if precision == "float32" else {"LLM_QUANTIZATION": precision}
+        settings = {"LLM_DTYPE": precision}
         for number in range(1 + given.rounds):
             progress(f"{precision}: start {number} of {given.rounds} ...")
             figures, path = start_once(folder, threads=given.threads, **settings)

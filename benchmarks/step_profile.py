@@ -18,7 +18,7 @@ from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.layer_program.module import layer_program_off
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import prepare
-from inference.engine.config import EngineConfig, Quantization, usable_cpus
+from inference.engine.config import EngineConfig, WeightDtype, usable_cpus
 from inference.engine.native.abi import OPERATIONS, Instruction, Step
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
@@ -35,16 +35,16 @@ def step_profile(
     requests: int,
     context: int,
     threads: int,
-    quantization: Quantization,
+    dtype: WeightDtype,
     one_by_one: bool = False,
 ) -> str:
     """One decode step of `requests` texts of `context` tokens, by operator: a table for people."""
     torch.set_num_threads(threads)
     progress("Loading ...")
     stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    config = EngineConfig(kv_cache_tokens=(context + 1) * requests, quantization=quantization)
+    config = EngineConfig(kv_cache_tokens=(context + 1) * requests, dtype=dtype)
     with layer_program_off() if one_by_one else nullcontext():
-        model = prepare(stock, name="profile", config=config, path=cpu_path(quantization))
+        model = prepare(stock, name="profile", config=config, path=cpu_path(dtype))
     model.use_threads(threads)
     segments = []
     for _ in range(requests):
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--context", type=int, default=200)
     parser.add_argument("--threads", type=int, default=usable_cpus())
-    parser.add_argument("--quantization", choices=FORMATS, default="none")
+    parser.add_argument("--dtype", choices=FORMATS, default="float32")
     parser.add_argument("--one-by-one", action="store_true", help="layers called from Python, not recorded")
     parser.add_argument("--model", type=Path)
     options = parser.parse_args(arguments)
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
             requests=options.requests,
             context=options.context,
             threads=options.threads,
-            quantization=options.quantization,
+            dtype=options.dtype,
             one_by_one=options.one_by_one,
         )
     )

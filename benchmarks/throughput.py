@@ -82,6 +82,14 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="folder of a GPT-2; created if not given")
     parser.add_argument("--peers", nargs="*", default=[], choices=list(OPTIONAL), help="optional peers")
     parser.add_argument("--only", nargs="*", choices=list(NAMES), help="measure these only")
+    parser.add_argument("--checkpoint", choices=["float32", "bfloat16"], default="float32", help="its type")
+    parser.add_argument(
+        "--precisions",
+        nargs="*",
+        choices=["auto", "float32", "int8"],
+        default=["float32", "int8"],
+        help="measure these only; auto is this engine in the checkpoint's type",
+    )
     parser.add_argument("--requests", nargs="*", type=int, default=[1, 4, 16])
     parser.add_argument("--contexts", nargs="*", type=int, default=[8, 200])
     parser.add_argument("--rounds", type=int, default=3)
@@ -95,10 +103,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
     began = time.monotonic()
-    folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
+    folder = given.model or ensure_gpt2_medium(
+        dtype=given.checkpoint, say=lambda text: progress(text, last=True)
+    )
     size = ModelSize.of_folder(folder)
     loads = [Load(requests=r, context=c) for c in given.contexts for r in given.requests]
-    chosen = [e for e in entries(given.peers) if given.only is None or e.module in given.only]
+    chosen = [
+        entry
+        for entry in entries(given.peers)
+        if entry.precision in given.precisions and (given.only is None or entry.module in given.only)
+    ]
     rounds: list[Round] = []
     with ExitStack() as stack:
         contenders = start(chosen, folder, threads=given.threads, stack=stack)

@@ -66,6 +66,9 @@ def table(rounds: list[Round], loads: list[Load], size: ModelSize) -> str:
             for peer in names
             if peer.endswith(precision) and peer != ours
         ]
+        own_type = f"{NAMES[OURS]} auto"
+        if precision == "float32" and own_type in names:
+            rows.append([f"{own_type} : {ours}", *(_ratio(rounds, load, own_type, ours) for load in loads)])
         if precision == "float32":
             shares = [
                 with_spread(

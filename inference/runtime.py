@@ -52,7 +52,7 @@ def check_model() -> None:
     if settings.LLM_DEVICE == "cuda":
         from inference.engine.compute.path import choose_path
 
-        choose_path(device=settings.LLM_DEVICE, quantization=settings.LLM_QUANTIZATION)
+        choose_path(device=settings.LLM_DEVICE, dtype=settings.LLM_DTYPE)
     model_source.check(settings.LLM_MODEL)
 
 

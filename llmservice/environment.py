@@ -8,11 +8,14 @@ and `docs/settings.md` and the list in `docker-compose.yml` are held against the
 # ruff: noqa: RUF009 (`setting` makes a dataclass field)
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from inference.engine.config import Device, EngineConfig, KVCacheDtype, Quantization
+from django.core.exceptions import ImproperlyConfigured
+
+from inference.engine.config import Device, EngineConfig, KVCacheDtype, WeightDtype
 from llmservice.cors import check_origin
 from llmservice.variable import Topic, setting
 from llmservice.variable_set import VariableSet
@@ -37,11 +40,15 @@ class Environment(VariableSet):
         "otherwise the CPU.",
         engine_field="device",
     )
-    llm_quantization: Quantization = setting(
+    llm_dtype: WeightDtype = setting(
         Topic.MODEL,
-        EngineConfig.quantization,
-        "`int8` stores the weights in 8 bits: a quarter of the memory of float32, and faster.",
-        engine_field="quantization",
+        EngineConfig.dtype,
+        "Data type of the weights in memory. `auto` keeps the checkpoint's own: bfloat16 and float16 take "
+        "half the memory of `float32` and give the same texts. `int8` takes a quarter and is faster.",
+        engine_field="dtype",
+    )
+    llm_quantization: Literal["none", "int8"] = setting(
+        Topic.MODEL, "none", "`int8` means `LLM_DTYPE=int8`; `none` leaves the choice to `LLM_DTYPE`."
     )
     llm_kv_cache_dtype: KVCacheDtype = setting(
         Topic.MODEL,
@@ -317,3 +324,20 @@ class Environment(VariableSet):
         "Bearer token that `/metrics` requires. If unset, `/metrics` answers only this machine.",
         secret=True,
     )
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """The values in `environ`, with `LLM_QUANTIZATION=int8` as a value of `LLM_DTYPE`.
+
+        Raises:
+            ImproperlyConfigured: also if the two contradict each other.
+        """
+        values = super().read(environ)
+        if values.llm_quantization == "none":
+            return values
+        if values.llm_dtype not in ("auto", values.llm_quantization):
+            raise ImproperlyConfigured(
+                f"LLM_DTYPE={values.llm_dtype} contradicts LLM_QUANTIZATION={values.llm_quantization}: "
+                "set LLM_QUANTIZATION=none, or leave LLM_DTYPE unset."
+            )
+        return replace(values, llm_dtype=values.llm_quantization)

@@ -63,7 +63,7 @@ def test_throughput_reports_the_path_of_each_contender_and_a_load_that_one_canno
 
     result = json.loads(out.read_text())
     path = result["paths"]["llmservice float32"]
-    assert path == choose_path(device="auto", quantization="none").description
+    assert path == choose_path(device="auto", dtype="auto").description
     captured = capsys.readouterr()
     assert f"llmservice float32: {path}" in captured.err
     assert f"llmservice float32 cannot run {most + 1} at context 4" in captured.err
@@ -124,11 +124,11 @@ def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantization", ["none", "int8"])
+@pytest.mark.parametrize("dtype", ["auto", "int8"])
 def test_step_profile_names_the_operators(
-    tiny_model: Path, capsys: pytest.CaptureFixture[str], quantization: str
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], dtype: str
 ) -> None:
-    options = ["--requests", "2", "--context", "4", "--threads", "1", "--quantization", quantization]
+    options = ["--requests", "2", "--context", "4", "--threads", "1", "--dtype", dtype]
     step_profile.main(["--model", str(tiny_model), *options])
     step_profile.main(["--model", str(tiny_model), *options, "--one-by-one"])
     printed = capsys.readouterr().out

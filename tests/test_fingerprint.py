@@ -85,7 +85,7 @@ def test_an_engine_has_one_of_its_model_and_its_arithmetic(model: Path) -> None:
         found.append(engine.fingerprint)
         engine.stop()
     assert found[0] == found[1]
-    other = load_engine(model, name="tiny", config=EngineConfig(kv_cache_tokens=512, quantization="int8"))
+    other = load_engine(model, name="tiny", config=EngineConfig(kv_cache_tokens=512, dtype="int8"))
     other.stop()
     assert None not in found
     assert other.fingerprint != found[0]

@@ -24,20 +24,20 @@ TEXT = list(range(60))
 
 
 def test_the_settings_choices_are_the_list_of_formats() -> None:
-    assert get_args(config.Quantization) == tuple(FORMATS)
+    assert get_args(config.WeightDtype) == tuple(FORMATS)
 
 
-@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_each_format_computes_nearly_what_the_model_s_own_code_does(shape: str, quantization: Any) -> None:
+def test_each_format_computes_nearly_what_the_model_s_own_code_does(shape: str, dtype: Any) -> None:
     stock = SHAPES[shape]()
     with torch.inference_mode():
         expected = stock(input_ids=torch.tensor([TEXT])).logits[0, -1:]
-    model = prepared(stock, kv_cache_tokens=256, path=cpu_path(quantization))
+    model = prepared(stock, kv_cache_tokens=256, path=cpu_path(dtype))
     slots = model.slots.allocate(len(TEXT))
     assert slots
     difference = model.forward([Segment(TEXT, 0, slots)]) - expected
-    assert float(difference.norm() / expected.norm()) < FORMATS[quantization].tolerance / 2
+    assert float(difference.norm() / expected.norm()) < FORMATS[dtype].tolerance / 2
 
 
 class HalfLinear(nn.Module):
@@ -86,9 +86,9 @@ def test_a_format_that_is_added_to_the_list_alone_can_be_used(
         monkeypatch.setattr(native, "load", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     new = added(HALF)
-    path = choose_path(device="auto", quantization=new)  # it is not computed on GPUs
+    path = choose_path(device="auto", dtype=new)  # it is not computed on GPUs
     assert ": bfloat16 layers by this test, attention by " in path.description
-    settings = EngineConfig(kv_cache_tokens=256, quantization=new)
+    settings = EngineConfig(kv_cache_tokens=256, dtype=new)
     model = prepare(tiny_gpt2(), name="tiny", config=settings, path=path)
     assert model.cache.dtype is torch.float16
     assert any(isinstance(module, HalfLinear) for module in model._model.modules())
@@ -105,7 +105,7 @@ def test_a_format_that_is_added_to_the_list_alone_can_be_used(
 
 def test_a_format_that_is_for_cpus_only_is_not_computed_on_cuda(added: Callable[[WeightFormat], Any]) -> None:
     with pytest.raises(ModelUnavailable, match=r"^Only CPUs compute bfloat16 weights: set LLM_DEVICE=cpu"):
-        choose_path(device="cuda", quantization=added(HALF))
+        choose_path(device="cuda", dtype=added(HALF))
 
 
 def test_too_little_memory_names_the_smallest_format(
@@ -113,22 +113,22 @@ def test_too_little_memory_names_the_smallest_format(
 ) -> None:
     monkeypatch.setattr(memory, "memory_limit", lambda: 50 * 1024 * 1024)
 
-    def refusal(quantization: Any) -> str:
+    def refusal(dtype: Any) -> str:
         with pytest.raises(ModelUnavailable) as refused:
             memory.kv_cache_tokens(
                 tiny_gpt2().config,
-                EngineConfig(quantization=quantization),
+                EngineConfig(dtype=dtype),
                 dtype=torch.float32,
                 context_length=CONTEXT_LENGTH,
                 device=torch.device("cpu"),
             )
         return str(refused.value)
 
-    assert "LLM_QUANTIZATION=int8" in refusal("none")
-    assert "LLM_QUANTIZATION" not in refusal("int8")
+    assert "LLM_DTYPE=int8" in refusal("float32")
+    assert "LLM_DTYPE" not in refusal("int8")
     new = added(HALF)
-    assert "LLM_QUANTIZATION=new" in refusal("int8")
-    assert "LLM_QUANTIZATION" not in refusal(new)
+    assert "LLM_DTYPE=new" in refusal("int8")
+    assert "LLM_DTYPE" not in refusal(new)
 
 
 def test_weights_that_are_read_wrong_are_not_served(added: Callable[[WeightFormat], Any]) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from inference.engine.compute.formats import FORMATS
-from inference.engine.config import KVCacheDtype, Quantization
+from inference.engine.config import KVCacheDtype, WeightDtype
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
 
 
@@ -15,17 +15,17 @@ def test_each_layer_has_pools_of_its_own_shape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantization", "asked", "kept"),
+    ("weights", "asked", "kept"),
     [
-        ("none", "auto", torch.float32),
+        ("auto", "auto", torch.float32),
         ("int8", "auto", torch.float16),
-        ("none", "float16", torch.float16),
+        ("auto", "float16", torch.float16),
         ("int8", "float32", torch.float32),
     ],
 )
 def test_keys_and_values_are_float16_on_request_and_with_int8_weights(
-    quantization: Quantization, asked: KVCacheDtype, kept: torch.dtype
+    weights: WeightDtype, asked: KVCacheDtype, kept: torch.dtype
 ) -> None:
-    dtype = kv_cache_dtype(asked, FORMATS[quantization])
+    dtype = kv_cache_dtype(asked, FORMATS[weights])
     assert dtype == kept
     assert all(pool.dtype == kept for pool in KVCache(tokens=3, dtype=dtype).pools(0, 1, 4, 4))

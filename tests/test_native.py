@@ -16,6 +16,7 @@ from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on, prepared
+from tests.native_generations import generations
 from tests.native_sources import needs_compiler
 
 NONE = torch.empty((0, 4), dtype=torch.int64)
@@ -40,15 +41,6 @@ def _same_threads_afterwards() -> object:
     before = torch.get_num_threads()
     yield
     compute_on(before)
-
-
-def generations() -> list[Kernels]:
-    """The kernels of every generation of CPUs that this one can run: all before its own."""
-    build.build()
-    known = list(build.GENERATIONS)
-    runnable = known[: known.index(native._generation()) + 1]
-    opened = [native._open(library) for name in runnable if (library := build.built(name))]
-    return [kernels for kernels in opened if kernels]
 
 
 def attend(

@@ -33,32 +33,32 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("cuda")
 def test_cuda_is_used_if_it_is_there() -> None:
-    path = choose_path(device="auto", quantization="none")
+    path = choose_path(device="auto", dtype="auto")
     assert path.device.type == "cuda"
     assert path.description == "on CUDA (NVIDIA L4): float32, by PyTorch's operators"
-    assert choose_path(device="cuda", quantization="none") == path
-    assert choose_path(device="cpu", quantization="none").device.type == "cpu"
+    assert choose_path(device="cuda", dtype="auto") == path
+    assert choose_path(device="cpu", dtype="auto").device.type == "cpu"
 
 
 @pytest.mark.usefixtures("cuda")
 def test_cuda_multiplies_in_float32_whatever_the_environment_says() -> None:
     torch.set_float32_matmul_precision("high")
-    choose_path(device="auto", quantization="none")
+    choose_path(device="auto", dtype="auto")
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.usefixtures("cuda")
 def test_int8_is_computed_on_cpus_only() -> None:
-    assert choose_path(device="auto", quantization="int8").device.type == "cpu"
+    assert choose_path(device="auto", dtype="int8").device.type == "cpu"
     with pytest.raises(ModelUnavailable, match=r"^Only CPUs compute int8 weights: set LLM_DEVICE=cpu"):
-        choose_path(device="cuda", quantization="int8")
+        choose_path(device="cuda", dtype="int8")
 
 
 @pytest.mark.usefixtures("no_cuda")
 def test_cuda_that_is_asked_for_and_missing_is_reported() -> None:
     with pytest.raises(ModelUnavailable, match=r"^LLM_DEVICE is cuda, but PyTorch finds no CUDA here: "):
-        choose_path(device="cuda", quantization="none")
-    assert choose_path(device="auto", quantization="none").device.type == "cpu"
+        choose_path(device="cuda", dtype="auto")
+    assert choose_path(device="auto", dtype="auto").device.type == "cpu"
 
 
 def test_the_description_of_a_cpu_path_names_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_a_cpu_that_cannot_multiply_in_8_bits_is_reported(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["qnnpack"])
     with pytest.raises(
-        ModelUnavailable, match=r"build them with a C\+\+ compiler .* or set LLM_QUANTIZATION=none"
+        ModelUnavailable, match=r"build them with a C\+\+ compiler .* or set LLM_DTYPE=float32"
     ):
         cpu_path("int8")
 
@@ -154,4 +154,5 @@ def test_the_log_names_the_path_at_the_start(tmp_path: Path, caplog: pytest.LogC
     engine = load_engine(save_tiny_model(tmp_path), name="my-tiny", config=config)
     engine.stop()
     assert "my-tiny is ready after " in caplog.text
-    assert f"s, {cpu_path().description}. CPU threads: 1. Context: 256 tokens. KV cache: 512" in caplog.text
+    assert f"s, {cpu_path().description}. CPU threads: 1. Context: 256 tokens. Weights: " in caplog.text
+    assert " MB in float32. KV cache: 512" in caplog.text

@@ -131,12 +131,12 @@ def test_the_settings_configure_the_engine(
 
     monkeypatch.setattr("inference.engine.loader.load_engine", load_engine)
     settings.LLM_MODEL = str(save_tiny_model(tmp_path))
-    settings.LLM_MAX_RUNNING, settings.WEB_CONCURRENCY, settings.LLM_QUANTIZATION = 3, 2, "int8"
+    settings.LLM_MAX_RUNNING, settings.WEB_CONCURRENCY, settings.LLM_DTYPE = 3, 2, "int8"
 
     runtime.start()
 
     assert loaded.wait(60)
-    assert configs == [EngineConfig(max_running=3, processes=2, quantization="int8")]
+    assert configs == [EngineConfig(max_running=3, processes=2, dtype="int8")]
     runtime.stop()
 
 

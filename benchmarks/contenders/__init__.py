@@ -16,7 +16,7 @@ class Entry:
 
     Attributes:
         module: in this package.
-        precision: `float32` or `int8`.
+        precision: `float32` or `int8`; of this project's engine also `auto`, the checkpoint's own type.
         environment: the virtual environment it runs in; None is the service's own.
     """
 
@@ -43,10 +43,11 @@ DEFAULT = (
     Entry(module="stock", precision="float32"),
     Entry(module="ct2", precision="float32"),
     Entry(module="ct2", precision="int8"),
+    Entry(module="service", precision="auto"),
     Entry(module="service", precision="float32"),
     Entry(module="service", precision="int8"),
 )
-SERVED = (Entry(module="served", precision="float32"), Entry(module="served", precision="int8"))
+SERVED = tuple(Entry(module="served", precision=precision) for precision in ("auto", "float32", "int8"))
 OPTIONAL = {
     "openvino": BENCH_DIR / "venv-openvino",
     "llama_cpp": BENCH_DIR / "venv-llama_cpp",

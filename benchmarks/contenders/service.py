@@ -1,7 +1,6 @@
 """This project's engine as the service runs it, without HTTP."""
 
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import transformers
 from transformers import AutoConfig
 
 from benchmarks.workload import NotHere, Timing, Workload, check_requests
+from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.path import choose_path
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
@@ -78,11 +78,9 @@ def config(*, precision: str, threads: int, **limits: int) -> EngineConfig:
     Raises:
         NotHere: the engine does not have the precision.
     """
-    settings: dict[str, Any] = {"threads": threads, **limits}
-    if precision != "float32":
-        if "quantization" not in {field.name for field in fields(EngineConfig)}:
-            raise NotHere(f"the engine has no {precision}.")
-        settings["quantization"] = precision
+    if precision not in FORMATS:
+        raise NotHere(f"the engine has no {precision}.")
+    settings: dict[str, Any] = {"dtype": precision, "threads": threads, **limits}
     return EngineConfig(**settings)
 
 
@@ -90,7 +88,7 @@ def load_with(folder: Path, engine_config: EngineConfig) -> Service:
     """The engine with this configuration, loaded and warm."""
     return Service(
         load_engine(folder, name=folder.name, config=engine_config),
-        path=choose_path(device=engine_config.device, quantization=engine_config.quantization).description,
+        path=choose_path(device=engine_config.device, dtype=engine_config.dtype).description,
         max_running=engine_config.max_running,
         vocabulary=AutoConfig.from_pretrained(folder).get_text_config().vocab_size,
     )

@@ -6,7 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
-Quantization = Literal["none", "int8"]
+WeightDtype = Literal["auto", "float32", "int8"]
 """The keys of `compute.formats.FORMATS`, which needs torch; a test holds the two equal."""
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -28,7 +28,8 @@ class EngineConfig:
         threads: CPU threads of the forward pass; 0 takes all that this process may use.
         device: where the model is computed; "auto" takes CUDA if it is there and computes the weight format,
             otherwise the CPU.
-        quantization: the weight format; "int8" stores and multiplies weights in 8 bits, "none" in float32.
+        dtype: the weight format; "auto" keeps weights in the checkpoint's type and computes in float32,
+            "float32" stores them in float32, "int8" stores and multiplies them in 8 bits.
         kv_cache_dtype: how keys and values are stored; "auto" takes float16 with int8 weights, otherwise
             float32.
         grammar_bytes: the largest JSON Schema, regular expression or grammar that a text can be held to.
@@ -47,7 +48,7 @@ class EngineConfig:
     prefill_tokens_shared: int = 16
     threads: int = 0
     device: Device = "auto"
-    quantization: Quantization = "none"
+    dtype: WeightDtype = "auto"
     kv_cache_dtype: KVCacheDtype = "auto"
     grammar_bytes: int = 262_144
     grammar_nesting: int = 48

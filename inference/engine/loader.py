@@ -4,23 +4,24 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from inference.engine.checkpoint import checkpoint_dtype, read_model
 from inference.engine.compute.path import ComputePath, choose_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
 from inference.engine.fingerprint import fingerprint, sources_digest
+from inference.engine.memory import weight_bytes
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.tokenizer import HuggingFaceTokenizer
-from inference.engine.weights_check import check_weights, leave_report_to_check_weights
+from inference.engine.weights_check import leave_report_to_check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -44,28 +45,23 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     began = time.monotonic()
     threads = config.threads or usable_cpus()
     torch.set_num_threads(threads)
-    path = choose_path(device=config.device, quantization=config.quantization)
+    path = choose_path(device=config.device, dtype=config.dtype)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     logger.info("Loading %s (%.0f MB) ...", name, size)
     transformers_logging.disable_progress_bar()
     leave_report_to_check_weights()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        read: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # check_weights reports them by name
-        )
+        dtype = _weight_dtype(folder, config, path)
+        model = read_model(folder, dtype=dtype)
+    except ModelUnavailable:
+        raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
-    model: PreTrainedModel
-    model, loading_info = read
-    check_weights(model, loading_info, folder)
     eos_ids = _eos_ids(model)
+    stored = "int8" if config.dtype == "int8" else _name(dtype)
+    memory = weight_bytes(model, path.weight_format) / 1e6
     logger.info("Preparing the weights ...")
     language_model = prepare(model, name=name, config=config, path=path)
     engine = Engine(
@@ -84,18 +80,39 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     logger.info("Warming up ...")
     _warm_up(engine, vocabulary_size=language_model.vocabulary_size)
     logger.info(
-        "%s is ready after %.1f s, %s. CPU threads: %d. Context: %d tokens. KV cache: %d tokens in %s. Texts "
-        "independent of the load: %s.",
+        "%s is ready after %.1f s, %s. CPU threads: %d. Context: %d tokens. Weights: %.0f MB in %s. "
+        "KV cache: %d tokens in %s. Texts independent of the load: %s.",
         name,
         time.monotonic() - began,
         path.description,
         threads,
         engine.context_length,
+        memory,
+        stored,
         language_model.cache.tokens,
-        str(language_model.cache.dtype).removeprefix("torch."),
+        _name(language_model.cache.dtype),
         "yes" if language_model.reproducible else "no",
     )
     return engine
+
+
+def _weight_dtype(folder: Path, config: EngineConfig, path: ComputePath) -> torch.dtype:
+    """The type in which to read the weights: the checkpoint's own if it is to stay and can."""
+    if config.dtype != "auto":
+        return torch.float32
+    dtype = checkpoint_dtype(folder)
+    if path.layers.takes_narrow or dtype is torch.float32:
+        return dtype
+    logger.info(
+        "The checkpoint's %s weights take twice the memory, in float32: only the native kernels compute with "
+        "them as they are.",
+        _name(dtype),
+    )
+    return torch.float32
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _eos_ids(model: PreTrainedModel) -> set[int]:
@@ -107,7 +124,11 @@ def _eos_ids(model: PreTrainedModel) -> set[int]:
 
 
 def _arithmetic(path: ComputePath, kv_cache_dtype: torch.dtype) -> list[str]:
-    """What decides the bits of a result beside the model's files."""
+    """What decides the bits of a result beside the model's files.
+
+    The type that weights are stored in is none of it: narrow weights of a checkpoint give the same bits as
+    the same weights in float32, so both have one fingerprint.
+    """
     return [
         path.description,
         # The native kernels compute the same on any number of threads; PyTorch's operators need not.

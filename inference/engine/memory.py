@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from inference.engine.compute.formats import FORMATS
-from inference.engine.config import EngineConfig, Quantization
+from inference.engine.compute.formats.weight_format import WeightFormat
+from inference.engine.config import EngineConfig, WeightDtype
 from inference.engine.errors import ModelUnavailable
 
 _CGROUP_LIMITS = (
@@ -53,7 +56,7 @@ def kv_cache_tokens(
     tokens = min(budget.left // bytes_per_token(model_config, dtype), config.max_running * context_length)
     if tokens < context_length:
         memory = "GPU memory" if on_gpu else "memory"
-        smaller = ["LLM_DEVICE=cpu"] if on_gpu else _smaller_format(config.quantization)
+        smaller = ["LLM_DEVICE=cpu"] if on_gpu else _smaller_format(config.dtype)
         raise ModelUnavailable(
             f"{budget.limit / 1e9:.1f} GB of {memory} are too small for this model and a text of "
             f"{context_length} tokens: provide more, "
@@ -63,11 +66,25 @@ def kv_cache_tokens(
     return tokens
 
 
-def _smaller_format(quantization: Quantization) -> list[str]:
+def _smaller_format(dtype: WeightDtype) -> list[str]:
     """The setting that makes the weights smallest, if they can be smaller."""
-    size = FORMATS[quantization].bytes_per_weight
+    size = FORMATS[dtype].bytes_per_weight
     formats = sorted(FORMATS.items(), key=lambda item: item[1].bytes_per_weight)
-    return [f"LLM_QUANTIZATION={name}" for name, one in formats if one.bytes_per_weight < size][:1]
+    return [f"LLM_DTYPE={name}" for name, one in formats if one.bytes_per_weight < size][:1]
+
+
+def weight_bytes(model: nn.Module, weight_format: WeightFormat) -> int:
+    """The memory that the weights of a model take in this format; call it before `prepare`.
+
+    A weight that a linear layer shares with the embedding counts twice, because packing copies it.
+    """
+    return sum(
+        int(parameter.numel() * min(parameter.itemsize, weight_format.bytes_per_weight))
+        if isinstance(module, nn.Linear | Conv1D) and name == "weight"
+        else parameter.nbytes
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+    )
 
 
 def ram_budget(processes: int) -> Budget:

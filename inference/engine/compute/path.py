@@ -6,7 +6,7 @@ import torch
 
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
-from inference.engine.config import Device, Quantization
+from inference.engine.config import Device, WeightDtype
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
@@ -31,17 +31,16 @@ class ComputePath:
     description: str
 
 
-def choose_path(*, device: Device, quantization: Quantization) -> ComputePath:
+def choose_path(*, device: Device, dtype: WeightDtype) -> ComputePath:
     """The fastest path that `device` allows here. "auto" takes CUDA if it is there and computes the format.
 
     Raises:
         ModelUnavailable: no path fits; the message says what to set.
     """
-    on_gpu = FORMATS[quantization].on_gpu
+    on_gpu = FORMATS[dtype].on_gpu
     if device == "cuda" and not on_gpu:
         raise ModelUnavailable(
-            f"Only CPUs compute {FORMATS[quantization].name} weights: set LLM_DEVICE=cpu, or "
-            "LLM_QUANTIZATION=none."
+            f"Only CPUs compute {FORMATS[dtype].name} weights: set LLM_DEVICE=cpu, or LLM_DTYPE=float32."
         )
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable(
@@ -49,21 +48,21 @@ def choose_path(*, device: Device, quantization: Quantization) -> ComputePath:
             "driver, or set LLM_DEVICE=cpu."
         )
     if device == "cpu" or not on_gpu or not torch.cuda.is_available():
-        return cpu_path(quantization)
+        return cpu_path(dtype)
     # TF32 would round factors to 10 bits, and the environment can switch it on.
     torch.set_float32_matmul_precision("highest")
     name = f"CUDA ({torch.cuda.get_device_name()})"
-    return stock_path(torch.device("cuda"), name=name, quantization=quantization)
+    return stock_path(torch.device("cuda"), name=name, dtype=dtype)
 
 
-def cpu_path(quantization: Quantization = "none") -> ComputePath:
+def cpu_path(dtype: WeightDtype = "auto") -> ComputePath:
     """The fastest path on this CPU.
 
     Raises:
         ModelUnavailable: this CPU cannot compute the format.
     """
     kernels = native.load()
-    weight_format = FORMATS[quantization]
+    weight_format = FORMATS[dtype]
     layers = weight_format.layers(kernels)
     computed = f"{weight_format.name} layers by {layers.library}"
     if layers.native:
@@ -81,9 +80,9 @@ def cpu_path(quantization: Quantization = "none") -> ComputePath:
     )
 
 
-def stock_path(device: torch.device, *, name: str, quantization: Quantization = "none") -> ComputePath:
+def stock_path(device: torch.device, *, name: str, dtype: WeightDtype = "auto") -> ComputePath:
     """The model's own layers and PyTorch's operators, which run on any device; `name` is for the log."""
-    weight_format = FORMATS[quantization]
+    weight_format = FORMATS[dtype]
     return ComputePath(
         device=device,
         weight_format=weight_format,

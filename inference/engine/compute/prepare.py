@@ -12,6 +12,7 @@ from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.linear import replace_linears
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.model_limits import context_length, vocabulary_size
+from inference.engine.compute.narrow_weights import widened_linears
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.probe import Probe
 from inference.engine.config import EngineConfig
@@ -33,7 +34,8 @@ def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: Co
     decides its size.
 
     Args:
-        model: any Hugging Face causal LM, in float32.
+        model: any Hugging Face causal LM, in float32; the weights of its linear layers and of its input
+            embedding may be narrow if `path.layers.takes_narrow`.
         name: the name of the model that clients see.
         config: size and dtype of the KV cache.
         path: how to compute it.
@@ -45,7 +47,8 @@ def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: Co
     vocabulary, context = vocabulary_size(model), context_length(model.config)
     _move(model.eval(), path.device)
     probe = Probe(model, path)
-    expected = _hook(model, path, probe)
+    with widened_linears(model):
+        expected = _hook(model, path, probe)
     if path.layers.build:
         replace_linears(model, path.layers.build)
         _check_format(path, probe, expected)
@@ -106,7 +109,7 @@ def _check_format(path: ComputePath, probe: Probe, expected: torch.Tensor) -> No
     if not _near(probe.logits(), expected, weight_format.tolerance):
         raise ModelUnavailable(
             f"This model cannot be served with {weight_format.name} weights by {path.layers.library}: its "
-            "logits are too far from those of its own code. Set another LLM_QUANTIZATION."
+            "logits are too far from those of its own code. Set another LLM_DTYPE."
         )
 
 

@@ -36,7 +36,7 @@ struct Structure {
 
 const std::vector<Structure>& structures() {
     static const std::vector<Structure> all = {
-        STRUCTURE(LinearCall, weights, bias, x, out, rows, depth, width, threads),
+        STRUCTURE(LinearCall, weights, bias, x, out, weight_type, rows, depth, width, threads),
         STRUCTURE(Int8LinearCall, weights, scales, bias, x, out, rows, depth, width, group_size, threads),
         STRUCTURE(ActivationCall, x, out, rows, width, threads),
         STRUCTURE(Strides, row, head),
@@ -48,7 +48,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(AttentionCall, rows, cache, shape, tiles, tile_count, single_rows, single_count, scale, out, threads),
         STRUCTURE(Extent, fixed, per_row),
         STRUCTURE(Operand, memory, base, offset, sizes, strides),
-        STRUCTURE(LinearOperands, weights, bias, x, out),
+        STRUCTURE(LinearOperands, weights, bias, x, out, weight_type),
         STRUCTURE(Int8LinearOperands, weights, scales, bias, x, out, group_size),
         STRUCTURE(AttentionOperands, query, key, value, out, pool_pair, scale),
         STRUCTURE(LayerNormOperands, x, weight, bias, out, epsilon),
@@ -70,8 +70,8 @@ std::string layout() {
         text << "\n";
     }
 #define OPERATION(name, kind) << " " #name ":" #kind
-#define MEMORY(name) << " " #name
-    text << "operations" OPERATIONS(OPERATION) << "\nmemories" MEMORIES(MEMORY);
+#define NAMED(name) << " " #name
+    text << "operations" OPERATIONS(OPERATION) << "\nmemories" MEMORIES(NAMED) << "\nweight_types" WEIGHT_TYPES(NAMED);
     return text.str();
 }
 

@@ -10,12 +10,16 @@
 
 // --- What the kernels take.
 
-// out = x * weights^T + bias, in float32. The last panel of weights is filled up with zeros.
+// In which type a linear layer's weights are kept.
+#define WEIGHT_TYPES(NAME) NAME(float32) NAME(bfloat16) NAME(float16)
+
+// out = x * weights^T + bias, products and sums in float32. The last panel of weights is filled up with zeros.
 struct LinearCall {
-    const float* weights;  // [panels][depth][16]
-    const float* bias;     // [panels * 16]
-    const float* x;        // [rows][depth]
-    float* out;            // [rows][width]
+    const void* weights;  // [panels][depth][16]
+    const float* bias;    // [panels * 16]
+    const float* x;       // [rows][depth]
+    float* out;           // [rows][width]
+    int64_t weight_type;  // a WeightType
     int64_t rows, depth, width, threads;
 };
 
@@ -111,6 +115,7 @@ struct Operand {
 
 struct LinearOperands {
     Operand weights, bias, x, out;
+    int64_t weight_type;
 };
 
 struct Int8LinearOperands {
@@ -158,6 +163,7 @@ struct BinaryOperands {
     NAME(copy, UnaryOperands)
 
 #define ENUMERATOR(name, ...) name,
+enum class WeightType : int64_t { WEIGHT_TYPES(ENUMERATOR) };
 enum class Memory : int64_t { MEMORIES(ENUMERATOR) };
 enum class Operation : int64_t { OPERATIONS(ENUMERATOR) };
 #undef ENUMERATOR
@@ -199,6 +205,7 @@ void gelu_tanh(const ActivationCall* call);
 void silu(const ActivationCall* call);
 void attention(const AttentionCall* call);
 void run_program(const Instruction* instructions, int64_t count, const Step* step);
-// One line for each structure ("name size field:offset:size ..."), then the operations and the memories.
+// One line for each structure ("name size field:offset:size ..."), then the operations, the memories
+// and the weight types.
 const char* abi_layout();
 }

@@ -21,10 +21,20 @@ def _pointers(*names: str) -> _Fields:
     return [(name, _pointer) for name in names]
 
 
-class LinearCall(ctypes.Structure):
-    """A linear layer in float32."""
+class WeightType(IntEnum):
+    """In which type a linear layer's weights are kept, by PyTorch's names."""
 
-    _fields_ = _pointers("weights", "bias", "x", "out") + _ints("rows", "depth", "width", "threads")
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    FLOAT16 = 2
+
+
+class LinearCall(ctypes.Structure):
+    """A linear layer with products and sums in float32."""
+
+    _fields_ = _pointers("weights", "bias", "x", "out") + _ints(
+        "weight_type", "rows", "depth", "width", "threads"
+    )
 
 
 class Int8LinearCall(ctypes.Structure):
@@ -121,7 +131,7 @@ def _operands(*names: str) -> _Fields:
 class LinearOperands(ctypes.Structure):
     """Of `linear`."""
 
-    _fields_ = _operands("weights", "bias", "x", "out")
+    _fields_ = [*_operands("weights", "bias", "x", "out"), ("weight_type", _int)]
 
 
 class Int8LinearOperands(ctypes.Structure):
@@ -228,6 +238,7 @@ def layout() -> list[str]:
         *(_described(structure) for structure in _STRUCTURES),
         " ".join(["operations", *(f"{name}:{kind.__name__}" for name, kind in _OPERANDS.items())]),
         " ".join(["memories", *(memory.name.lower() for memory in Memory)]),
+        " ".join(["weight_types", *(kind.name.lower() for kind in WeightType)]),
     ]
 
 

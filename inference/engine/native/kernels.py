@@ -1,7 +1,6 @@
 """The bindings of the native kernels, which replace the PyTorch operators that are slow for few rows.
 
-Without the kernels, for example if no C++ compiler was found at set-up, the engine uses PyTorch's operators:
-slower, and equally exact.
+Without the kernels, for example because set-up found no compiler, PyTorch's slower operators do the same.
 """
 
 import ctypes
@@ -27,11 +26,14 @@ from inference.engine.native.abi import (
     Shape,
     Step,
     Strides,
+    WeightType,
     layout,
 )
 from inference.engine.native.build import GENERATIONS, built
 
 logger = logging.getLogger(__name__)
+
+_WEIGHT_TYPES = {getattr(torch, kind.name.lower()): kind for kind in WeightType}
 
 Listener = Callable[[str, dict[str, torch.Tensor], dict[str, float]], None]
 
@@ -129,16 +131,18 @@ class Kernels:
         )
 
     def linear(self, weights: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> None:
-        """`out = x @ weights^T + bias`.
+        """`out = x @ weights^T + bias`, with the same bits whichever type the same weights are kept in.
 
         Args:
-            weights: in panels, `[ceil(width / 16), depth, 16]`.
+            weights: in panels, `[ceil(width / 16), depth, 16]`; float32, bfloat16 or float16.
             bias: `[panels * 16]`.
             x: `[*, depth]`.
             out: `[*, width]`.
         """
+        weight_type = _WEIGHT_TYPES[weights.dtype]
         if self.listener:
-            self.listener("linear", {"weights": weights, "bias": bias, "x": x, "out": out}, {})
+            tensors = {"weights": weights, "bias": bias, "x": x, "out": out}
+            self.listener("linear", tensors, {"weight_type": weight_type})
         depth = x.shape[-1]
         self._linear(
             LinearCall(
@@ -146,6 +150,7 @@ class Kernels:
                 bias=bias.data_ptr(),
                 x=x.data_ptr(),
                 out=out.data_ptr(),
+                weight_type=weight_type,
                 rows=x.numel() // depth,
                 depth=depth,
                 width=out.shape[-1],

@@ -116,6 +116,7 @@ void multiply(const LinearOperands& operands, const Step& step) {
         .bias = bias.data,
         .x = x.data,
         .out = out.data,
+        .weight_type = operands.weight_type,
         .rows = x.lines(),
         .depth = x.width(),
         .width = out.width(),

@@ -2,8 +2,9 @@
 
 from inference.engine.compute.formats.float32 import FLOAT32
 from inference.engine.compute.formats.int8 import INT8
+from inference.engine.compute.formats.own import OWN
 from inference.engine.compute.formats.weight_format import WeightFormat
-from inference.engine.config import Quantization
+from inference.engine.config import WeightDtype
 
-FORMATS: dict[Quantization, WeightFormat] = {"none": FLOAT32, "int8": INT8}
-"""All weight formats, by the value of LLM_QUANTIZATION that selects them."""
+FORMATS: dict[WeightDtype, WeightFormat] = {"auto": OWN, "float32": FLOAT32, "int8": INT8}
+"""All weight formats, by the value of LLM_DTYPE that selects them."""

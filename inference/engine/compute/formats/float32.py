@@ -26,7 +26,7 @@ class NativeLinear(nn.Module):
 
     Args:
         memory: for the weights.
-        weight: `[out, in]`.
+        weight: `[out, in]`, in float32, bfloat16 or float16, which it keeps.
         bias: `[out]`, or None.
     """
 
@@ -37,7 +37,7 @@ class NativeLinear(nn.Module):
         self.out_features, self.in_features = weight.shape
         self._kernels = kernels
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
-        self._weight = memory.empty((len(self._bias) // PANEL, self.in_features, PANEL), torch.float32)
+        self._weight = memory.empty((len(self._bias) // PANEL, self.in_features, PANEL), weight.dtype)
         whole = self.out_features // PANEL  # a padded panel is written separately, because padding copies
         self._weight[:whole] = in_panels(weight[: whole * PANEL])
         if whole < len(self._weight):

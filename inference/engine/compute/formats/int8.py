@@ -147,7 +147,7 @@ def _layers(kernels: Kernels | None) -> LinearLayers:
         return LinearLayers(library="PyTorch's fbgemm", build=Int8Linear)
     raise ModelUnavailable(
         "On this kind of CPU int8 weights need the native kernels: build them with a C++ compiler "
-        "(python -m inference.engine.native), or set LLM_QUANTIZATION=none."
+        "(python -m inference.engine.native), or set LLM_DTYPE=float32."
     )
 
 

@@ -9,7 +9,9 @@ from torch import nn
 from inference.engine.native.kernels import Kernels
 
 BuildLinear = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
-"""Builds a linear layer `[*, in] -> [*, out]` from a float32 weight, `[out, in]`, and a bias, `[out]`."""
+"""Builds a linear layer `[*, in] -> [*, out]` from a weight, `[out, in]`, and a bias, `[out]`, in float32.
+
+The weight is narrow (bfloat16 or float16) if the checkpoint has it so and `LinearLayers.takes_narrow`."""
 
 ROWS_HINT = 16
 """The number of rows for which oneDNN lays weights out."""
@@ -24,12 +26,14 @@ class LinearLayers:
         build: builds the layer that replaces one of the model's. None leaves the model's own layers and
             activations as they are.
         native: the layers call the native kernels, so a layer program can contain them.
+        takes_narrow: weights may stay in the checkpoint's bfloat16 or float16 until `build` is called.
         least_rows: the fewest rows of a step for which a row's result does not depend on the others.
     """
 
     library: str
     build: BuildLinear | None = None
     native: bool = False
+    takes_narrow: bool = False
     least_rows: int = 1
 
 
@@ -42,7 +46,7 @@ class WeightFormat:
         layers: the fastest way to compute it on this CPU with these kernels, if any; raises
             `ModelUnavailable` if there is none.
         on_gpu: PyTorch's own operators compute it too, on any device.
-        bytes_per_weight: memory that a weight takes, its share of the scales left out.
+        bytes_per_weight: memory that a weight takes at the most, its share of the scales left out.
         kv_cache_dtype: how keys and values are stored unless the operator chooses.
         tolerance: the greatest difference between logits and those of the model's own code in float32,
             relative to their norm. A model that exceeds it is not served.
