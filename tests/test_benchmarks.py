@@ -59,6 +59,7 @@ def test_throughput_reports_the_path_of_each_contender_and_a_load_that_one_canno
     out = tmp_path / "throughput.json"
     most = EngineConfig().max_running
     options = ["--only", "service", "--requests", "1", str(most + 1), "--contexts", "4", "--rounds", "1"]
+    options += ["--precisions", "auto", "float32"]
     throughput.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
 
     result = json.loads(out.read_text())
@@ -66,6 +67,7 @@ def test_throughput_reports_the_path_of_each_contender_and_a_load_that_one_canno
     assert path == choose_path(device="auto", dtype="auto").description
     captured = capsys.readouterr()
     assert f"llmservice float32: {path}" in captured.err
+    assert "llmservice auto : llmservice float32" in captured.out
     assert f"llmservice float32 cannot run {most + 1} at context 4" in captured.err
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in captured.out.splitlines()]
     (figures,) = [row[1:] for row in rows if row[0] == "llmservice float32"]

@@ -28,7 +28,7 @@ from tests.models import SHAPES, byte_tokenizer, prepared, tiny_of_kind
 from tests.native_generations import generations
 
 NARROW = [torch.bfloat16, torch.float16]
-KINDS = ["gpt2", "llama", "qwen2", "gemma", "opt", "gpt_neox", "phi"]
+KINDS = ["gpt2", "llama", "qwen2", "gemma", "opt", "gpt_neox", "mixtral"]
 needs_kernels = pytest.mark.skipif(native.load() is None, reason="the native kernels were not built here")
 
 
