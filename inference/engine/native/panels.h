@@ -32,9 +32,10 @@ namespace {
 constexpr int kPanel = 16;
 constexpr int kVectors = kPanel / kLanes;  // in a row of a panel
 
-// How far ahead of row `k` of a panel of `depth` rows to fetch weights of `Bytes` bytes, in rows: about as long as memory
-// takes to answer, and that is more rows for smaller weights, and for a tile that takes longer for each. After the panel's end comes the panel that
-// takes its place in the next tile, if there is a next tile. Measured on Zen 5; far less or more costs a tenth.
+// How far ahead of row `k` of a panel of `depth` rows to fetch weights of `Bytes` bytes, in rows: about as long as
+// memory takes to answer, and that is more rows for smaller weights, and for a tile that takes longer for each. After
+// the panel's end comes the panel that takes its place in the next tile, if there is a next tile. Measured on Zen 5;
+// far less or more costs a tenth.
 template <int R, int P, int Bytes = 4>
 int64_t rows_ahead(int64_t k, int64_t depth, bool more) {
     constexpr int64_t kAhead = R > 4 ? 128 : 96 / Bytes;
