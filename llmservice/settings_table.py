@@ -9,7 +9,8 @@ from llmservice.variable import Variable
 INTRODUCTION = """\
 # Settings
 
-<!-- Generated from llmservice/environment.py by `python -m llmservice.settings_table > docs/settings.md`. -->
+<!-- Generated from llmservice/environment.py and llmservice/model_settings.py by
+`python -m llmservice.settings_table > docs/settings.md`. -->
 
 Every setting is an environment variable. An empty variable counts as unset. An invalid value, or a variable
 `LLM_…` that does not exist, stops the start with one sentence that names the variable. A switch is set by

@@ -5,7 +5,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from inference.engine.config import EngineConfig
-from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, DEFAULT_MODEL, Environment
+from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
+from llmservice.model_settings import DEFAULT_MODEL
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

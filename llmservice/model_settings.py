@@ -1,0 +1,167 @@
+"""The settings of the model and of how much it does at once."""
+
+# ruff: noqa: RUF009 (`setting` makes a dataclass field)
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from django.core.exceptions import ImproperlyConfigured
+
+from inference.engine.config import Device, EngineConfig, KVCacheDtype, WeightDtype
+from llmservice.variable import Topic, setting
+from llmservice.variable_set import VariableSet
+
+DEFAULT_MODEL = "openai-community/gpt2-medium"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(VariableSet):
+    """The values of these settings; the others are in `llmservice.environment`."""
+
+    # --- Model
+    llm_model: str = setting(
+        Topic.MODEL, DEFAULT_MODEL, "Name of a model on the Hugging Face hub, or path of a model folder."
+    )
+    llm_device: Device = setting(
+        Topic.MODEL,
+        EngineConfig.device,
+        "Device that runs the model. `auto` uses CUDA if PyTorch finds it and the weights are not 8-bit, "
+        "otherwise the CPU.",
+        engine_field="device",
+    )
+    llm_dtype: WeightDtype = setting(
+        Topic.MODEL,
+        EngineConfig.dtype,
+        "Data type of the weights in memory. `auto` keeps the checkpoint's own: bfloat16 and float16 take "
+        "half the memory of `float32` and give the same texts. `int8` takes a quarter and is faster.",
+        engine_field="dtype",
+    )
+    llm_quantization: Literal["none", "int8"] = setting(
+        Topic.MODEL, "none", "`int8` means `LLM_DTYPE=int8`; `none` leaves the choice to `LLM_DTYPE`."
+    )
+    llm_kv_cache_dtype: KVCacheDtype = setting(
+        Topic.MODEL,
+        EngineConfig.kv_cache_dtype,
+        "Data type of the KV cache; `float16` takes half the memory of `float32`. `auto` uses `float16` with "
+        "8-bit weights, otherwise `float32`.",
+        engine_field="kv_cache_dtype",
+    )
+
+    # --- Capacity
+    llm_threads: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.threads,
+        "CPU threads of the engine; 0 uses every CPU that the process may use.",
+        at_least=0,
+        at_most=1024,
+        engine_field="threads",
+    )
+    llm_max_running: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.max_running,
+        "Requests that a worker processes at the same time.",
+        at_least=1,
+        at_most=1024,
+        engine_field="max_running",
+    )
+    llm_max_queued: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.max_queued,
+        "Requests that may wait in a worker; further ones are answered with 503.",
+        at_least=0,
+        at_most=4096,
+        engine_field="max_queued",
+    )
+    llm_kv_cache_tokens: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.kv_cache_tokens,
+        "Size of the KV cache in tokens (prompt and completion of all running requests together); 0 uses as "
+        "much memory as is available.",
+        at_least=0,
+        engine_field="kv_cache_tokens",
+    )
+    llm_request_timeout_s: float = setting(
+        Topic.CAPACITY,
+        120.0,
+        "Time limit of a request in seconds; a request that has not finished by then is answered with 504.",
+        at_least=0.1,
+        at_most=86400,
+    )
+    llm_max_new_tokens: int = setting(
+        Topic.CAPACITY,
+        1024,
+        "Most tokens that a request under `/v1` may generate; `/generate` always allows up to 200.",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    llm_grammar_bytes: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_bytes,
+        "Largest JSON Schema, regular expression or grammar that a text can be held to, in bytes.",
+        at_least=1,
+        engine_field="grammar_bytes",
+    )
+    llm_grammar_nesting: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_nesting,
+        "Schemas that a JSON Schema may have within each other.",
+        at_least=1,
+        at_most=100,
+        engine_field="grammar_nesting",
+    )
+    llm_grammar_compile_s: float = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_compile_s,
+        "Seconds that compiling a schema or grammar may take; one that takes longer is refused.",
+        at_least=0.1,
+        at_most=60,
+        engine_field="grammar_compile_s",
+    )
+    llm_grammar_memory_mb: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_memory_mb,
+        "Megabytes that compiling a schema or grammar may take; one that takes more is refused.",
+        at_least=16,
+        engine_field="grammar_memory_mb",
+    )
+    llm_grammar_states: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_states,
+        "States that the lexer of a grammar may have, of 1 to 2 kB each; a request that exceeds them fails.",
+        at_least=100,
+        engine_field="grammar_states",
+    )
+    llm_grammar_cache: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.grammar_cache,
+        "Compiled schemas and grammars that a worker keeps.",
+        at_least=1,
+        at_most=100_000,
+        engine_field="grammar_cache",
+    )
+    web_concurrency: int = setting(
+        Topic.CAPACITY,
+        EngineConfig.processes,
+        "Worker processes; each loads its own copy of the model.",
+        at_least=1,
+        at_most=64,
+        engine_field="processes",
+    )
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """The values in `environ`, with `LLM_QUANTIZATION=int8` as a value of `LLM_DTYPE`.
+
+        Raises:
+            ImproperlyConfigured: also if the two contradict each other.
+        """
+        values = super().read(environ)
+        if values.llm_quantization == "none":
+            return values
+        if values.llm_dtype not in ("auto", values.llm_quantization):
+            raise ImproperlyConfigured(
+                f"LLM_DTYPE={values.llm_dtype} contradicts LLM_QUANTIZATION={values.llm_quantization}: "
+                "set LLM_QUANTIZATION=none, or leave LLM_DTYPE unset."
+            )
+        return replace(values, llm_dtype=values.llm_quantization)
