@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -35,6 +36,14 @@ def streamed_text(events: str) -> str:
     return "".join(choice.get("text", choice.get("delta", {}).get("content")) or "" for choice in choices)
 
 
+# No text matches it but the JSON of one string, so that the answer ends.
+SCHEMA: dict[str, Any] = {
+    "const": 'It\'s \\ "so" $HOME',
+    "description": HOSTILE,
+    "default": [None, True, 1.5, {}],
+}
+
+
 @pytest.mark.parametrize("mode", ["Chat", "Completion"])
 def test_the_copied_code_runs_and_gives_the_same_text(service: Service, mode: str) -> None:
     with browsing(service.url) as window:
@@ -47,6 +56,8 @@ def check_the_code(page: Page, key: str, mode: str) -> None:
     page.get_by_text("More settings").click()
     page.get_by_label("Seed").fill("9007199254740991")
     page.get_by_label("Top k").fill("40")
+    page.get_by_label("JSON Schema").fill(json.dumps(SCHEMA))
+    page.get_by_label("Max tokens").fill("40")
     page.get_by_label("Temperature").fill("1.5")
     page.get_by_label("Stop strings").fill("it's\n\"\\n$(id)")
     with page.expect_request("**/v1/**completions") as sent:

@@ -3,17 +3,49 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import openai
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
-from pydantic import SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from benchmarks.clients.client import Client, Failed, Served, ensure
 
 client = Client("LangChain", package="langchain-openai")
 
 QUESTION = "What is the capital of France?"
+
+
+class Mayor(BaseModel):
+    """Its optional field is a union with null, and its class a definition of the schema."""
+
+    name: str = Field(max_length=12)
+    since: Annotated[int, Field(ge=1900, le=2100)] | None = None
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str = Field(max_length=12)
+    size: Literal["small", "big"]
+    mayors: list[Mayor] = Field(min_length=1, max_length=1)
+
+
+CAPITAL = {
+    "title": "Capital",
+    "type": "object",
+    "properties": {"name": {"const": "Paris"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+@tool
+def weather(city: Annotated[str, Field(max_length=12)]) -> str:
+    """The weather in a city."""
+    return f"It is sunny in {city}."
 
 
 def access(served: Served) -> dict[str, Any]:
@@ -72,6 +104,41 @@ def logprobs(served: Served) -> None:
     answer = chat(served, temperature=0).bind(logprobs=True, top_logprobs=2).invoke(QUESTION)
     for token in answer.response_metadata["logprobs"]["content"]:
         ensure(token["logprob"] == token["top_logprobs"][0]["logprob"], token)
+
+
+@client.check
+def structured(served: Served) -> str:
+    """ChatOpenAI: with_structured_output by each method, whole and streamed"""
+    asked = chat(served, max_tokens=160, temperature=0)
+    city: Any = asked.with_structured_output(City).invoke(QUESTION)
+    parsed: list[Any] = [
+        city,
+        list(asked.with_structured_output(City).stream(QUESTION))[-1],
+        asked.with_structured_output(City, method="function_calling", strict=True).invoke(QUESTION),
+    ]
+    ensure(all(isinstance(one, City) for one in parsed), parsed)
+    capital = asked.with_structured_output(CAPITAL).invoke(QUESTION)
+    ensure(capital == {"name": "Paris"}, capital)
+    return repr(city)
+
+
+@client.check
+def tools(served: Served) -> str:
+    """ChatOpenAI: bind_tools with each choice that needs a call, and the results sent back"""
+    asked = chat(served, max_tokens=60, temperature=0)
+    messages: list[BaseMessage] = [HumanMessage("What is the weather in Paris?")]
+    for choice in ("any", "weather", {"type": "function", "function": {"name": "weather"}}):
+        bound = asked.bind_tools([weather], tool_choice=choice, strict=True, parallel_tool_calls=False)
+        answer = bound.invoke(messages)
+        ensure([call["name"] for call in answer.tool_calls] == ["weather"], answer)
+        messages += [answer, *(weather.invoke(call) for call in answer.tool_calls)]
+    streamed: Any = None
+    for chunk in bound.stream(messages[:1]):
+        streamed = chunk if streamed is None else streamed + chunk
+    ensure(len(streamed.tool_calls) == 1 and set(streamed.tool_calls[0]["args"]) == {"city"}, streamed)
+    last = asked.bind_tools([weather], tool_choice="none").invoke(messages)
+    ensure(bool(last.content) and not last.tool_calls, last)
+    return repr(last.content)
 
 
 @client.check

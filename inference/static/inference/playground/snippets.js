@@ -6,6 +6,8 @@ export const PLACEHOLDER = "YOUR_API_KEY";
 
 /** Fields that OpenAI's own client does not know; it sends them as `extra_body`. */
 const BEYOND_OPENAI = new Set(["top_k", "repetition_penalty"]);
+/** Its completions know fewer than its chats. */
+const BEYOND_COMPLETIONS = new Set([...BEYOND_OPENAI, "response_format"]);
 
 /** @type {Record<string, (request: ApiRequest, origin: string) => string>} */
 export const SNIPPETS = { curl, python, javascript };
@@ -45,11 +47,12 @@ function pythonLiteral(value, indent) {
 
 /** @param {ApiRequest} request @param {string} origin */
 function python({ path, body }, origin) {
-  const fields = Object.entries(body);
-  const known = fields.filter(([name]) => !BEYOND_OPENAI.has(name));
-  const beyond = fields.filter(([name]) => BEYOND_OPENAI.has(name));
-  if (beyond.length) known.push(["extra_body", Object.fromEntries(beyond)]);
   const chat = path.endsWith("/chat/completions");
+  const fields = Object.entries(body);
+  const unknown = chat ? BEYOND_OPENAI : BEYOND_COMPLETIONS;
+  const known = fields.filter(([name]) => !unknown.has(name));
+  const beyond = fields.filter(([name]) => unknown.has(name));
+  if (beyond.length) known.push(["extra_body", Object.fromEntries(beyond)]);
   return `from openai import OpenAI
 
 client = OpenAI(base_url=${JSON.stringify(`${origin}/v1`)}, api_key="${PLACEHOLDER}")
