@@ -26,6 +26,7 @@ from rest_framework.request import Request
 
 from accounts.limits import settler
 from inference import runtime
+from inference.engine.backend import Backend
 from inference.engine.errors import Unavailable
 from inference.engine.load import Work
 from llmservice import __version__
@@ -92,6 +93,11 @@ info = Gauge(
 
 _counting = threading.Lock()
 _counted = Work()
+# An alert compares with the value before: a series that began with its first refusal would have none.
+ALERTED_REASONS = (
+    *("address_limit", "database_unavailable", "generation_failed", "internal_error", "key_invalid"),
+    *("overloaded", "time_limit"),
+)
 
 
 def count_request(record: RequestRecord, elapsed_s: float) -> None:
@@ -124,25 +130,28 @@ def observe_engine() -> None:
     load = backend.load
     ready.set(1)
     info.labels(__version__, backend.model_name, backend.weight_format, backend.compute_path).set(1)
-    _count_work(backend.work)
-    throughput.COMPLETION.observe(backend.work.completion_tokens)
+    _count_work(backend)
     queued.set(load.queued)
     running.set(load.running)
     kv_tokens_used.set(load.kv_tokens_used)
     kv_tokens.set(load.kv_tokens)
 
 
-def _count_work(work: Work) -> None:
+def _count_work(backend: Backend) -> None:
     """Count what has been computed since the last call; a scrape and the observing thread both call it."""
     global _counted
     with _counting:
+        work = backend.work  # with the lock held, so that no caller comes with an older one
         steps.inc(max(0, work.steps - _counted.steps))
         segments.inc(max(0, work.segments - _counted.segments))
         _counted = work
+        throughput.COMPLETION.observe(work.completion_tokens)
 
 
 def start_observing() -> None:
     """Observe the engine in a thread, because another worker may answer the next scrape."""
+    for reason in ALERTED_REASONS:
+        refusals.labels(reason)
 
     def observe() -> None:
         while not pause.wait(OBSERVED_EVERY_S):

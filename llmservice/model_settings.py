@@ -38,7 +38,9 @@ class ModelSettings(VariableSet):
         engine_field="dtype",
     )
     llm_quantization: Literal["none", "int8"] = setting(
-        Topic.MODEL, "none", "`int8` means `LLM_DTYPE=int8`; `none` leaves the choice to `LLM_DTYPE`."
+        Topic.MODEL,
+        "none",
+        "`int8` means `LLM_DTYPE=int8`, also where that is `auto`; `none` leaves the choice to `LLM_DTYPE`.",
     )
     llm_kv_cache_dtype: KVCacheDtype = setting(
         Topic.MODEL,

@@ -166,3 +166,13 @@ def test_the_requests_of_a_minute_come_back() -> None:
     with pytest.raises(LimitExceeded):
         unreserved.count(key, Outcome.INVALID, now=now + timedelta(seconds=59))
     unreserved.count(key, Outcome.INVALID, now=now + timedelta(seconds=60))
+
+
+def test_a_text_that_fits_no_schema_is_counted_once(client: Client, engine: Engine) -> None:
+    issued = new_key(requests_per_minute=2, burst=2)
+    nothing_fits = {"type": "boolean", "not": {"enum": [True, False]}}
+    body = {"prompt": "Once", "json_schema": nothing_fits, "seed": 1}
+    response = post(client, issued, body)
+    assert problem(response, 422)["code"] == "no_fitting_text"
+    assert counts() == {"failed": 1}
+    assert post(client, issued, {"prompt": "Once", "max_new_tokens": 1}).status_code == 200

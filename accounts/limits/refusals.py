@@ -40,8 +40,10 @@ def count(error: Exception, *, key: APIKey | None) -> None:
     Raises:
         LimitExceeded: in place of the refusal, if the key has no request left.
     """
-    status = problem_for(error).code.status
     record = request_record.current()
+    if record is not None and record.outcome is not None:
+        return  # it was admitted, and its settlement counts it
+    status = problem_for(error).code.status
     key_id = None if record is None else record.key_id
     try:
         if status in INVALID and key is not None:

@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 name="endpoint",
                 field=models.CharField(db_default="unknown", max_length=100),
             )
-            for model in ("dailyusage", "reservation")
+            for model in ("reservation", "dailyusage")
         ),
         *(
             migrations.AddField(

@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def main() -> None:
     """Serve until the other side closes the socket."""
     control = socket.socket(fileno=sys.stdin.fileno())
     os.nice(10)  # the engine comes first
+    with suppress(OSError):  # where memory runs out, the kernel ends this process, not the worker
+        Path("/proc/self/oom_score_adj").write_text("1000")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel then takes forks away by itself
     with control.makefile("rb", buffering=0) as messages:
         length = int.from_bytes(_exactly(messages, 8))
