@@ -21,7 +21,7 @@ from inference.api.openai.tool_messages import (
 )
 from inference.api.openai.tools import NAME
 from llmservice.http.excerpt import excerpt
-from llmservice.http.fields import NOT_TEXT
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_ITEMS = 2048
 ROLES = ("user", "assistant", "system", "developer")
@@ -38,7 +38,7 @@ _PART_SCHEMA = {
     "oneOf": [
         {
             "type": "object",
-            "properties": {"type": {"type": "string", "enum": ["input_text"]}, "text": {"type": "string"}},
+            "properties": {"type": {"type": "string", "enum": ["input_text"]}, "text": TEXT_SCHEMA},
             "required": ["type", "text"],
             "additionalProperties": False,
         },
@@ -46,7 +46,7 @@ _PART_SCHEMA = {
             "type": "object",
             "properties": {
                 "type": {"type": "string", "enum": ["output_text"]},
-                "text": {"type": "string"},
+                "text": TEXT_SCHEMA,
                 "annotations": {"type": "array", "maxItems": 0, "items": {}},
                 "logprobs": {"type": "array", "items": {}},
             },
@@ -55,8 +55,8 @@ _PART_SCHEMA = {
         },
     ]
 }
-_TEXT_SCHEMA = {"oneOf": [{"type": "string"}, {"type": "array", "items": _PART_SCHEMA}]}
-_ID_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
+_TEXT_SCHEMA = {"oneOf": [TEXT_SCHEMA, {"type": "array", "items": _PART_SCHEMA}]}
+_ID_SCHEMA = {**TEXT_SCHEMA, "minLength": 1, "maxLength": MAX_ID_LENGTH}
 
 
 def _item_schema(kind: str, *, required: list[str], **properties: Any) -> dict[str, Any]:
@@ -102,7 +102,7 @@ _ITEM_SCHEMA = {
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string"},
+            TEXT_SCHEMA,
             {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": _ITEM_SCHEMA},
         ]
     }

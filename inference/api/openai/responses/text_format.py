@@ -12,7 +12,7 @@ from inference.api.openai.refusal import refuse
 from inference.api.openai.structured import FormatField
 from inference.api.openai.tools import MAX_DESCRIPTION_LENGTH, NAME, NAME_RULE
 from inference.engine.grammar.source import Grammar
-from llmservice.http.fields import NOT_TEXT
+from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +30,30 @@ class TextFormat:
 
 @extend_schema_field(
     {
-        "type": "object",
-        "properties": {
-            "type": {"type": "string", "enum": ["text", "json_object", "json_schema"]},
-            "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
-            "description": {"type": ["string", "null"], "maxLength": MAX_DESCRIPTION_LENGTH},
-            "schema": {"type": "object"},
-            "strict": {"type": ["boolean", "null"]},
-        },
-        "required": ["type"],
-        "additionalProperties": False,
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": {"type": {"type": "string", "enum": ["text", "json_object"]}},
+                "required": ["type"],
+                "additionalProperties": False,
+            },
+            {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string", "enum": ["json_schema"]},
+                    "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+                    "description": {
+                        **TEXT_SCHEMA,
+                        "type": ["string", "null"],
+                        "maxLength": MAX_DESCRIPTION_LENGTH,
+                    },
+                    "schema": {"type": "object"},
+                    "strict": {"type": ["boolean", "null"]},
+                },
+                "required": ["type", "name", "schema"],
+                "additionalProperties": False,
+            },
+        ]
     }
 )
 class TextFormatField(FormatField):
