@@ -39,6 +39,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "llmservice.http.schema_headers.describe_headers",
+        "llmservice.http.schema_blank.describe_blank_once",
         "inference.api.served_model.name_served_model",
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

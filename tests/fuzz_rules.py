@@ -44,7 +44,7 @@ RULES = {
     ("max_tokens", "Must be at least 1 without `echo`."),
     ("n", "The request asks for"),
     ("stream_options", "Only allowed with `stream`."),
-    ("top_logprobs", "Only allowed with `logprobs`."),
+    ("top_logprobs", "Only allowed with"),
 }
 RULES_OF_THE_MODEL = {
     "context_length_exceeded",
