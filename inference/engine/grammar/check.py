@@ -3,10 +3,18 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import regex
-from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker, ValidationError
+from jsonschema import (
+    Draft7Validator,
+    Draft202012Validator,
+    FormatChecker,
+    ValidationError,
+    _legacy_keywords,
+    _utils,
+)
 from jsonschema.validators import extend, validator_for
 from referencing import Registry
 
@@ -80,3 +88,7 @@ def _pattern_properties(
 def _found(pattern: str, text: str) -> bool:
     """Search without the unlimited backtracking of `re`, which `jsonschema` uses."""
     return regex.search(pattern, text, flags=regex.VERSION0, timeout=_LIMIT_S) is not None
+
+
+# `additionalProperties` and `unevaluatedProperties` search names in these modules, with `re`.
+_utils.re = _legacy_keywords.re = SimpleNamespace(search=_found)
