@@ -5,12 +5,13 @@ items of its `output` into the next `input`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
+from inference.api.openai.refusal import refuse
 from inference.api.openai.tool_messages import (
     MAX_ID_LENGTH,
     Naming,
@@ -153,25 +154,25 @@ def _each(read: Callable[[Any], T], values: list[Any]) -> list[T]:
         try:
             found.append(read(value))
         except serializers.ValidationError as error:
-            _refuse({index: error.detail})
+            raise serializers.ValidationError({index: error.detail}) from None  # type: ignore[dict-item]
     return found
 
 
 def _item(data: Any) -> Message:
     if not isinstance(data, Mapping):
-        _refuse("Must be an object.")
+        refuse(reason="Must be an object.")
     kind = data.get("type")
     read = ITEMS.get("message" if kind is None else kind) if isinstance(kind, str | None) else None
     if read is None:
         known = ", ".join(ITEMS)
-        _refuse(f"This service supports items of the types {known} only, not “{excerpt(str(kind))}”.")
+        refuse(reason=f"This service supports items of the types {known} only, not “{excerpt(str(kind))}”.")
     return read(data)
 
 
 def _message(item: Mapping[str, Any]) -> Message:
     _check_fields(item, {"role", "content"})
     if (role := item.get("role")) not in ROLES:
-        _refuse({"role": [f"Must be one of {', '.join(ROLES)}."]})
+        refuse("role", reason=f"Must be one of {', '.join(ROLES)}.")
     return {"role": role, "content": _text_of(item, "content")}
 
 
@@ -198,47 +199,43 @@ ITEMS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {
 def _check_fields(item: Mapping[str, Any], own: set[str]) -> None:
     _check_names(item, {"type", "id", "status", *own})
     if item.get("status") not in (None, *STATUSES):
-        _refuse({"status": [f"Must be one of {', '.join(STATUSES)}."]})
+        refuse("status", reason=f"Must be one of {', '.join(STATUSES)}.")
     if not isinstance(item.get("id"), str | None):
-        _refuse({"id": ["Must be a string."]})
+        refuse("id", reason="Must be a string.")
 
 
 def _text_of(item: Mapping[str, Any], field: str) -> str:
     content = item.get(field)
     if not isinstance(content, str | list):
-        _refuse({field: ["Must be text or a list of text parts."]})
+        refuse(field, reason="Must be text or a list of text parts.")
     try:
         text = content if isinstance(content, str) else "".join(_each(_text, content))
     except serializers.ValidationError as error:
-        _refuse({field: error.detail})
+        raise serializers.ValidationError({field: error.detail}) from None
     if NOT_TEXT.search(text):
-        _refuse({field: [NO_TEXT]})
+        refuse(field, reason=NO_TEXT)
     return text
 
 
 def _text(part: Any) -> str:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if not isinstance(kind, str):
-        _refuse("Must have the fields type and text, a string.")
+        refuse(reason="Must have the fields type and text, a string.")
     if kind not in PARTS:
-        _refuse(
-            f"This service supports parts of the types {' and '.join(PARTS)} only, not “{excerpt(kind)}”."
+        refuse(
+            reason=f"This service supports parts of the types {' and '.join(PARTS)} only, not “{excerpt(kind)}”."
         )
     _check_names(part, {"type", "text", *PARTS[kind]})
     if not isinstance(part.get("text"), str):
-        _refuse({"text": ["Must be a string."]})
+        refuse("text", reason="Must be a string.")
     if part.get("annotations") not in (None, []):
-        _refuse({"annotations": ["This service does not support annotations: send an empty list."]})
+        refuse("annotations", reason="This service does not support annotations: send an empty list.")
     if not isinstance(part.get("logprobs"), list | None):
-        _refuse({"logprobs": ["Must be a list."]})
+        refuse("logprobs", reason="Must be a list.")
     return str(part["text"])
 
 
 def _check_names(data: Mapping[str, Any], known: set[str]) -> None:
     for name, value in data.items():
         if name not in known and value is not None:
-            _refuse({excerpt(name): ["This service does not support this field."]})
-
-
-def _refuse(errors: Any) -> NoReturn:
-    raise serializers.ValidationError(errors)
+            refuse(excerpt(name), reason="This service does not support this field.")
