@@ -222,9 +222,8 @@ def _text(part: Any) -> str:
     if not isinstance(kind, str):
         refuse(reason="Must have the fields type and text, a string.")
     if kind not in PARTS:
-        refuse(
-            reason=f"This service supports parts of the types {' and '.join(PARTS)} only, not “{excerpt(kind)}”."
-        )
+        known = " and ".join(PARTS)
+        refuse(reason=f"This service supports parts of the types {known} only, not “{excerpt(kind)}”.")
     _check_names(part, {"type", "text", *PARTS[kind]})
     if not isinstance(part.get("text"), str):
         refuse("text", reason="Must be a string.")
