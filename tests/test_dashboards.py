@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from inference.engine.engine import Engine
 from llmservice.environment import BASE_DIR
 from llmservice.http.codes import declared
+from llmservice.metrics import ALERTED_REASONS
 
 PROMETHEUS = BASE_DIR / "deploy" / "prometheus"
 DASHBOARD = BASE_DIR / "deploy" / "grafana" / "dashboards" / "llmservice.json"
@@ -101,6 +102,18 @@ def test_every_reason_and_method_that_is_selected_exists() -> None:
         for label, _, values in MATCHER.findall(expression):
             if label in known:
                 assert set(values.split("|")) <= known[label], expression
+
+
+def test_the_series_of_each_reason_that_an_alert_watches_begin_before_its_first_refusal() -> None:
+    watched = {
+        reason
+        for rule in alerts()
+        for _, selector in SERIES.findall(rule["expr"])
+        for label, _, value in MATCHER.findall(selector or "")
+        if label == "reason"
+        for reason in value.split("|")
+    }
+    assert watched == set(ALERTED_REASONS)
 
 
 def test_each_alert_has_a_section_in_the_documentation() -> None:
