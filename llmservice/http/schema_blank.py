@@ -13,7 +13,7 @@ def describe_blank_once(result: Any, **_: Any) -> Any:
     match result:
         case list():
             return [describe_blank_once(item) for item in result]
-        case {"oneOf": [form, {"type": "string", "maxLength": 0} as empty], **others} if empty == _EMPTY:
+        case {"oneOf": [form, empty], **others} if empty == _EMPTY:
             return {**others, **form}
         case dict():
             return {name: describe_blank_once(value) for name, value in result.items()}
