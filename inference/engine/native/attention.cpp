@@ -72,6 +72,8 @@ class Attention {
         Number* to_values = values(item, tile.past / kBlock) + place * width_;
         const float* key = rows.keys + tile.row * rows.key.row + item.head * rows.key.head;
         const float* value = rows.values + tile.row * rows.value.row + item.head * rows.value.head;
+        // Each number of a key lies in a line of its own: all are fetched at once, not one after the other.
+        for (int64_t d = 0; d < dim_; ++d) __builtin_prefetch(to_keys + d * kBlock, 1);
         for (int64_t d = 0; d < dim_; ++d) {
             for (int64_t r = 0; r < tile.rows; ++r) keep(key[r * rows.key.row + d], to_keys[d * kBlock + r]);
         }
