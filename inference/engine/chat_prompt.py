@@ -69,7 +69,12 @@ class ChatPrompt:
         if known is None or not known.control:
             return known
         control_id = self._control.ids.get(known.control)
-        return None if control_id is None else replace(known, control_id=control_id)
+        if control_id is None:
+            return None
+        if known.control in self._control.special:
+            return replace(known, control_id=control_id)
+        # The text shows a token that is not special.
+        return replace(known, control="", begin=known.control + known.begin, trigger=known.control)
 
     def _layout(self, written: Written, marks: Marks, *, chat: Chat, plain: str) -> "_Layout":
         try:
