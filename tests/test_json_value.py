@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from rest_framework.serializers import Serializer
 
 from inference import runtime
 from inference.api.json_value import MAX_NESTING, flaw_of
+from inference.api.openai.chat import ChatRequestSerializer
+from inference.api.openai.completions import CompletionRequestSerializer
+from inference.api.openai.responses.request import ResponseRequestSerializer
+from inference.api.openai.tokens import TokenizeRequestSerializer
 from tests.chat_templates import CALLS_TOOLS
 from tests.openai_api import PROMPT, USER, refused
 from tests.openai_tools import serve
@@ -148,6 +153,28 @@ def test_generate_refuses_a_schema_that_is_too_deep(generate: Any) -> None:
 def test_an_item_of_a_type_that_is_no_text_is_refused(post: Callable[..., Any]) -> None:
     error = refused(post(RESPONSES, {"input": [{"type": "HERE"}]}, "[" * 700 + "]" * 700), 400)
     assert error["param"] == "input[0]"
+
+
+@pytest.mark.parametrize(
+    ("path", "serializer", "body"),
+    [
+        (CHAT, ChatRequestSerializer, {"messages": USER}),
+        (RESPONSES, ResponseRequestSerializer, {"input": "Hi"}),
+        ("/v1/completions", CompletionRequestSerializer, {"prompt": PROMPT}),
+        ("/tokenize", TokenizeRequestSerializer, {"prompt": PROMPT}),
+    ],
+)
+def test_a_field_of_any_other_kind_refuses_a_deep_value_too(
+    post: Callable[..., Any], path: str, serializer: type[Serializer[Any]], body: dict[str, Any]
+) -> None:
+    for name in serializer().fields:
+        for value in (
+            "[" * 800 + "]" * 800,
+            '{"type":' * 800 + "1" + "}" * 800,
+            '[{"type":' * 400 + "1" + "}]" * 400,
+        ):
+            error = refused(post(path, {**body, name: "HERE"}, value), 400)
+            assert error["param"].partition(".")[0].partition("[")[0] in {name, "prompt"}
 
 
 def test_flaws() -> None:
