@@ -32,7 +32,13 @@ SCHEMAS = {
 }
 PATHS = ("[0].function.parameters", "[1].function.parameters")
 # The tokenizer of bytes has one special token, which stands for the control token here.
-FORMATS = {"hermes": HERMES, "llama": LLAMA, "mistral": replace(MISTRAL, control_id=END), "plain": PLAIN}
+FORMATS = {
+    "hermes": HERMES,
+    "llama": LLAMA,
+    "mistral": replace(MISTRAL, control_id=END),
+    "shown": replace(MISTRAL, control="", begin="[TOOL_CALLS][", trigger="[TOOL_CALLS]"),
+    "plain": PLAIN,
+}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +136,7 @@ TEXTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["hermes", "llama", "mistral"])
+@pytest.mark.parametrize("name", ["hermes", "llama", "mistral", "shown"])
 @pytest.mark.parametrize("kind", TEXTS)
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), called=st.booleans())
