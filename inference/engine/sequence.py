@@ -151,8 +151,9 @@ class Sequence:
         self._prefill_end = len(self.token_ids)
 
     def fail(self, error: EngineError, *, now: float) -> None:
-        """End it without a completion."""
+        """End it without a completion; it has used the tokens of its last text, published or held back."""
         self.finished = True
+        self.generation.completion_tokens = self._generated
         self.generation.finish(error, now=now)
 
     def _choose(self, row: Array) -> int | None:
