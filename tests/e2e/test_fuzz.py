@@ -27,7 +27,7 @@ def test_schemathesis_finds_nothing(start_service: StartService, tmp_path: Path)
         LLM_FAILURES_PER_MINUTE="0",
     )
     service.wait_ready()
-    rotated = service.manage("create_key", "rotated").split()[-1]
+    rotated = service.create_key("rotated")
     options = shlex.split(os.environ.get("FUZZ_ARGS", BOUNDED))
     done = subprocess.run(
         [
