@@ -50,7 +50,7 @@ class Service:
         return manage(self.environ, *command)
 
     def create_key(self, purpose: str, *options: str) -> str:
-        """The secret of a new key, with a name of its own: tests share a service, and may want the same name."""
+        """The secret of a new key, with a name of its own: tests share a service, and the names of keys."""
         return self.manage("create_key", f"{purpose} {uuid.uuid4().hex[:8]}", *options).strip()
 
     def wait_ready(self) -> None:
