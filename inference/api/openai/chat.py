@@ -80,7 +80,7 @@ class ChatRequestSerializer(ChoicesSerializer):
             if fields["tools"] is None and fields[name] is not None:
                 raise serializers.ValidationError({name: ONLY_WITH_TOOLS})
         check_choice(fields)
-        if fields["top_logprobs"] is not None and not fields["logprobs"]:
+        if fields["top_logprobs"] and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
         older, newer = fields["max_tokens"], fields["max_completion_tokens"]
         if older is not None and newer not in {None, older}:

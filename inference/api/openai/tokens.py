@@ -19,7 +19,7 @@ from inference.api.openai.fields import token_ids
 from inference.api.openai.messages import MessagesField, as_chat
 from inference.api.openai.schema import errors
 from inference.api.openai.views import OpenAIView, validated
-from inference.api.served_model import SERVED_MODEL
+from inference.api.served_model import SERVED_MODEL, ServedModelField
 from inference.engine.backend import Backend
 from inference.engine.logprobs import token_text
 from inference.engine.request import Chat
@@ -33,7 +33,7 @@ ERRORS = (400, 401, 403, 404, 413, 415, 429, 500, 503)
 
 
 class _RequestSerializer(StrictSerializer):
-    model = StrictCharField(
+    model = ServedModelField(
         default=None,
         allow_null=True,
         max_length=200,
