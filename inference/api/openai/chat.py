@@ -77,7 +77,7 @@ class ChatRequestSerializer(ChoicesSerializer):
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         check_tool_fields(fields, ("tool_choice", "parallel_tool_calls"))
-        if fields["top_logprobs"] is not None and not fields["logprobs"]:
+        if fields["top_logprobs"] and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
         older, newer = fields["max_tokens"], fields["max_completion_tokens"]
         if older is not None and newer not in {None, older}:
