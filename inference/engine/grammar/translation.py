@@ -115,7 +115,10 @@ def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> 
         relaxed = relax(copy.deepcopy(schema), nesting=nesting, count_properties=count_properties)
         check_satisfiable(relaxed)
         checked_schema.check_ends()
-        node = llguidance_grammar.json_node(relaxed.schema, one_of_is_any_of=one_of_is_any_of)
+        try:
+            node = llguidance_grammar.json_node(relaxed.schema, one_of_is_any_of=one_of_is_any_of)
+        except ValueError as beyond:
+            raise SchemaRefused("$", "a number in it is larger than any floating-point number") from beyond
         matcher = compile_matcher(llguidance_grammar.of_rules(f"start: {node}"), table, states=states)
         error = matcher.get_error()
         if not error:

@@ -36,6 +36,7 @@ class Trial:
         self._table = table
         self._config = config
         self._lock = threading.Lock()
+        self._stopped = False
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -45,7 +46,7 @@ class Trial:
         Raises:
             InvalidGrammar: it cannot be enforced, or not within the limits.
             Overloaded: the machine is too busy to tell.
-            Unavailable: the process cannot be started.
+            Unavailable: the process cannot be started, or was stopped.
         """
         answer = self._ask(grammar)
         if "grammar" in answer:
@@ -67,7 +68,8 @@ class Trial:
         raise InvalidGrammar(grammar.field, "$", reason)
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process, and whatever it tries out; nothing can be tried out any more."""
+        self._stopped = True
         held = self._lock.acquire(timeout=_STOP_WITHIN_S)
         try:
             if self._control is not None:
@@ -114,6 +116,8 @@ class Trial:
         return dict(json.loads(answer))
 
     def _started(self) -> socket.socket:
+        if self._stopped:
+            raise Unavailable("The service is shutting down.")
         if self._control is not None and self._process is not None and self._process.poll() is None:
             return self._control
         ours, theirs = socket.socketpair()
