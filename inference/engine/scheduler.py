@@ -7,13 +7,13 @@ from collections import Counter, deque
 from math import ceil
 from typing import Generic, Protocol, TypeVar
 
+from inference.engine.blocks import BLOCK, BlockPool
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, Overloaded
 from inference.engine.generation import Generation
 from inference.engine.load import Load, OwnerLoad
 from inference.engine.request import GenerationRequest
 from inference.engine.segment import Segment
-from inference.engine.slots import SlotPool, Slots
 
 _LONGEST_RETRY_S = 60
 _PROMPT_LOGITS = 64
@@ -24,7 +24,7 @@ vocabulary: 0.6 MB with 150,000."""
 class Schedulable(Protocol):
     """What the scheduler needs of a sequence."""
 
-    slots: Slots | None
+    blocks: list[int] | None
     finished: bool
 
     @property
@@ -34,7 +34,7 @@ class Schedulable(Protocol):
     def generation(self) -> Generation: ...
 
     @property
-    def needed_slots(self) -> int: ...
+    def needed_blocks(self) -> int: ...
 
     @property
     def prefilling(self) -> bool: ...
@@ -59,10 +59,10 @@ class Scheduler(Generic[S]):
     1998), so one owner cannot fill the queue against the others.
     """
 
-    def __init__(self, config: EngineConfig, slots: SlotPool) -> None:
+    def __init__(self, config: EngineConfig, blocks: BlockPool) -> None:
         self.running: list[S] = []
         self._config = config
-        self._slots = slots
+        self._blocks = blocks
         self._waiting: dict[str, deque[S]] = {}
         self._mean_service_s = 1.0
 
@@ -79,8 +79,8 @@ class Scheduler(Generic[S]):
         return Load(
             queued=self.queued,
             running=len(self.running),
-            kv_tokens=self._slots.size,
-            kv_tokens_used=self._slots.size - self._slots.free,
+            kv_tokens=BLOCK * self._blocks.count,
+            kv_tokens_used=BLOCK * (self._blocks.count - self._blocks.free),
             owners={
                 owner: OwnerLoad(queued=queued.get(owner, 0), running=running[owner])
                 for owner in running.keys() | queued.keys()
@@ -108,7 +108,7 @@ class Scheduler(Generic[S]):
     def admit(self, *, now: float) -> None:
         """Move waiting requests to the running set, as far as its size and the KV cache allow.
 
-        If the next request needs more slots than are free, it waits for them, and no other overtakes it.
+        If the next request needs more blocks than are free, it waits for them, and no other overtakes it.
         """
         while self._waiting and len(self.running) < self._config.max_running:
             load = Counter(sequence.request.owner for sequence in self.running)
@@ -116,8 +116,8 @@ class Scheduler(Generic[S]):
                 self._waiting, key=lambda name: (load[name], self._waiting[name][0].generation.submitted_at)
             )
             sequence = self._waiting[owner][0]
-            sequence.slots = self._slots.allocate(sequence.needed_slots)
-            if sequence.slots is None:
+            sequence.blocks = self._blocks.take(sequence.needed_blocks)
+            if sequence.blocks is None:
                 return
             sequence.generation.start(now=now)
             self.running.append(self._pop(owner))
@@ -141,11 +141,11 @@ class Scheduler(Generic[S]):
         return plan
 
     def retire(self, *, now: float) -> None:
-        """Take finished requests out of the running set, and free their slots."""
+        """Take finished requests out of the running set, and release their blocks."""
         for sequence in [sequence for sequence in self.running if sequence.finished]:
             self.running.remove(sequence)
-            if sequence.slots is not None:
-                self._slots.release(sequence.slots)
+            if sequence.blocks is not None:
+                self._blocks.release(sequence.blocks)
             if (started_at := sequence.generation.started_at) is not None:
                 self._mean_service_s += (now - started_at - self._mean_service_s) / 8
 

@@ -1,5 +1,6 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
+from inference.engine.blocks import blocks_of
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError, NoFittingText
 from inference.engine.generation import Completion, Event, FinishReason, Generation
@@ -7,8 +8,7 @@ from inference.engine.grammar.constraint import Constraint
 from inference.engine.logprobs import TokenLogprobs, token_logprobs
 from inference.engine.request import PreparedRequest
 from inference.engine.sampler import Sampler
-from inference.engine.segment import TILE, Segment
-from inference.engine.slots import Slots
+from inference.engine.segment import Segment
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
 
@@ -27,7 +27,7 @@ class Sequence:
         constraint: holds the text to the request's grammar, if it has one.
         token_ids: prompt and generated tokens.
         scores_prompt: it needs logits after every token of its prompt.
-        slots: its slots of the KV cache, while it runs.
+        blocks: its blocks of the KV cache, while it runs.
         deadline: the time at which it is ended, on the engine's clock; None never.
         finished: its last token has been chosen, or it has failed.
     """
@@ -42,10 +42,10 @@ class Sequence:
     ) -> None:
         self.generation = generation
         self.request = prepared.request
-        self.needed_slots = prepared.max_tokens
+        self.needed_blocks = blocks_of(prepared.max_tokens)
         self.token_ids = list(prepared.prompt_ids)
         self.scores_prompt = self.request.prompt_logprobs is not None
-        self.slots: Slots | None = None
+        self.blocks: list[int] | None = None
         timeout_s = self.request.timeout_s
         self.deadline = None if timeout_s is None else generation.submitted_at + timeout_s
         self.finished = False
@@ -71,14 +71,12 @@ class Sequence:
         return segment.start + len(segment.token_ids) == len(self.token_ids)
 
     def next_segment(self, most: int) -> Segment:
-        """The next tokens to compute, at most `most` of them; a prompt is cut where attention's tiles end."""
-        assert self.slots is not None  # noqa: S101
-        end = len(self.token_ids)
-        if end - self._computed > most:
-            end = max((self._computed + most) // TILE, self._computed // TILE + 1) * TILE
+        """The next tokens to compute, at most `most` of them."""
+        assert self.blocks is not None  # noqa: S101
+        end = min(len(self.token_ids), self._computed + most)
         token_ids = self.token_ids[self._computed : end]
         logits = len(token_ids) if self.scores_prompt and self.prefilling else 1
-        return Segment(token_ids, self._computed, self.slots, logits)
+        return Segment(token_ids, self._computed, self.blocks, logits)
 
     def advance(self, segment: Segment, logits: Array, *, now: float) -> None:
         """Take what a step has computed, and accept a token for each row of logits until the text ends.
@@ -206,8 +204,7 @@ class Sequence:
         constraint.restart()
         del self.token_ids[self._prompt_tokens :]
         self._detokenizer = self._new_detokenizer()
-        # The logits after the prompt are needed again; a tile is computed as a whole, so with the same bits.
-        self._computed = (self._prompt_tokens - 1) // TILE * TILE
+        self._computed = self._prompt_tokens - 1  # the logits after the prompt are needed again
         self.scores_prompt = False
 
     def _publish(self, event: Event, *, now: float) -> None:
