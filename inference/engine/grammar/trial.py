@@ -120,6 +120,8 @@ class Trial:
             raise Unavailable("The service is shutting down.")
         if self._control is not None and self._process is not None and self._process.poll() is None:
             return self._control
+        if self._control is not None:
+            self._control.close()
         ours, theirs = socket.socketpair()
         with theirs:
             # Not this process's environment: it holds secrets.
