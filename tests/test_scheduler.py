@@ -130,7 +130,7 @@ def test_the_prompts_of_a_step_share_its_bound() -> None:
         submit(shared, "a" * length, new=1)
     run(shared)
     shapes = [[len(segment.token_ids) for segment in step] for step in model.steps]
-    assert shapes[0] == [20, 16]
+    assert shapes[0] == [20, 12]
     assert sum(map(sum, shapes)) == 20 + 30 + 2
 
 

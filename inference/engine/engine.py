@@ -209,6 +209,7 @@ class Engine:
             steps=self.work.steps + 1,
             segments=self.work.segments + len(plan),
             completion_tokens=self.work.completion_tokens + _completion_tokens(plan) - before,
+            preemptions=self._scheduler.preemptions,
         )
         with self._changed:
             self._scheduler.retire(now=self._clock())
