@@ -41,6 +41,9 @@ class _Draw:
     def __init__(self, seed: int, kind: Any) -> None:
         self._random = random.Random(seed)  # noqa: S311
         self._known = {*kind.VALIDATORS, "then", "else", "minContains", "maxContains", "dependencies"}
+        if kind is Draft201909Validator:
+            # `jsonschema` takes the names in the schema of `additionalProperties` for those of the value.
+            self._known -= {"unevaluatedProperties", "unevaluatedItems"}
 
     def schema(self, depth: int = 0) -> Any:
         one = self._random.choice
