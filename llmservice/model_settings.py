@@ -114,7 +114,7 @@ class ModelSettings(VariableSet):
     llm_grammar_compile_s: float = setting(
         Topic.CAPACITY,
         EngineConfig.grammar_compile_s,
-        "Seconds that compiling a schema or grammar may take; one that takes longer is refused.",
+        "Seconds of CPU time that compiling a schema or grammar may take; one that takes longer is refused.",
         at_least=0.1,
         at_most=60,
         engine_field="grammar_compile_s",

@@ -135,7 +135,7 @@ class ChatCompletionsView(OpenAIView):
             backend=backend,
             max_new_tokens=fields["max_completion_tokens"] or fields["max_tokens"],
             logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
-            owner=str(self.key.pk),
+            key=self.key,
         )
         choices = fields["n"] or 1
         check_number(choices)
