@@ -32,13 +32,13 @@ END_OF_TEXT = "<|endoftext|>"
 CONTEXT_LENGTH = 256
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, as GPT-2 writes bytes, and an end-of-text token, the last."""
+def byte_tokenizer(special: str = END_OF_TEXT) -> PreTrainedTokenizerFast:
+    """One token a byte, as GPT-2 writes bytes, and a special token, the last."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special, bos_token=special)
 
 
 def compute_on(threads: int) -> None:
@@ -137,9 +137,15 @@ def tiny_engine(
     return engine
 
 
-def save_tiny_model(folder: Path, *, shape: str = "gpt2", chat_template: str | None = None) -> Path:
+def save_tiny_model(
+    folder: Path,
+    *,
+    shape: str = "gpt2",
+    context_length: int = CONTEXT_LENGTH,
+    chat_template: str | None = None,
+) -> Path:
     """A folder that `LLM_MODEL` can name."""
-    SHAPES[shape]().save_pretrained(folder)
+    SHAPES[shape](context_length=context_length).save_pretrained(folder)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)

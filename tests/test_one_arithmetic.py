@@ -1,5 +1,6 @@
 """A text's logits are the same bits however it is cut into segments, and in any company."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -23,10 +24,11 @@ def gpt2(width: int) -> PreTrainedModel:
     """Two heads."""
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=257, n_positions=128, n_embd=width, n_layer=2, n_head=2)
-    return GPT2LMHeadModel(config).eval()
+    model: PreTrainedModel = GPT2LMHeadModel(config).eval()
+    return model
 
 
-MODELS = {
+MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "grouped heads": tiny_llama,
     "heads of 64": lambda: gpt2(128),
     "heads of 128": lambda: tiny_of_kind("llama", head_dim=128, num_attention_heads=2, num_key_value_heads=1),

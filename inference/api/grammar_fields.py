@@ -6,6 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from inference.api.json_value import flaw_of
 from inference.engine.grammar.source import Grammar
 from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
@@ -34,7 +35,11 @@ class _GrammarField(serializers.Field[Any, Any, Any, Any]):
         return data
 
 
-@extend_schema_field({"oneOf": [{"type": "object"}, {"type": "boolean"}]})
+# No text fits the schema `false`.
+JSON_SCHEMA = {"oneOf": [{"type": "object"}, {"type": "boolean", "const": True}]}
+
+
+@extend_schema_field(JSON_SCHEMA)
 class SchemaField(_GrammarField):
     """A JSON Schema."""
 
@@ -85,10 +90,12 @@ def schema_grammar(schema: Any, *, field: str) -> Grammar:
     """The grammar of a JSON Schema.
 
     Raises:
-        ValidationError: it is neither an object nor a boolean.
+        ValidationError: it is neither an object nor a boolean, or has a value that JSON texts cannot have.
     """
     if not isinstance(schema, Mapping | bool):
         raise serializers.ValidationError("Must be a JSON Schema: an object or a boolean.")
+    if (flaw := flaw_of(schema)) is not None:
+        raise serializers.ValidationError(flaw)
     return Grammar.of_schema(schema, field=field)
 
 

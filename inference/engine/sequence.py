@@ -1,8 +1,7 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
-from inference.engine.blocks import blocks_of
 from inference.engine.detokenizer import Detokenizer
-from inference.engine.errors import EngineError, GenerationFailed, NoFittingText
+from inference.engine.errors import EngineError, NoFittingText
 from inference.engine.generation import Completion, Event, FinishReason, Generation
 from inference.engine.grammar.constraint import Constraint
 from inference.engine.logprobs import TokenLogprobs, token_logprobs
@@ -26,6 +25,7 @@ class Sequence:
     Attributes:
         constraint: holds the text to the request's grammar, if it has one.
         token_ids: prompt and generated tokens.
+        most_tokens: how many it can have.
         scores_prompt: it needs logits after every token of its prompt.
         blocks: its blocks of the KV cache, while it runs.
         deadline: the time at which it is ended, on the engine's clock; None never.
@@ -42,7 +42,7 @@ class Sequence:
     ) -> None:
         self.generation = generation
         self.request = prepared.request
-        self.needed_blocks = blocks_of(prepared.max_tokens)
+        self.most_tokens = prepared.max_tokens
         self.token_ids = list(prepared.prompt_ids)
         self.scores_prompt = self.request.prompt_logprobs is not None
         self.blocks: list[int] | None = None
@@ -51,6 +51,7 @@ class Sequence:
         self.finished = False
         self._prompt_tokens = prepared.prompt_tokens
         self._computed = 0
+        self._prefill_end = self._prompt_tokens
         own_ends = frozenset() if self.request.ignore_eos else eos_ids
         self._end_ids = own_ends.union(self.request.stop_token_ids)
         self._tokenizer = tokenizer
@@ -63,8 +64,13 @@ class Sequence:
 
     @property
     def prefilling(self) -> bool:
-        """Whether a part of its prompt is still to be computed."""
-        return self._computed < self._prompt_tokens
+        """Whether a part of its prompt is still to be computed, or of what it had before it was preempted."""
+        return self._computed < self._prefill_end
+
+    @property
+    def length(self) -> int:
+        """How many tokens it has, the prompt's included."""
+        return len(self.token_ids)
 
     def chooses_after(self, segment: Segment) -> bool:
         """Whether a token is chosen once the segment is computed."""
@@ -90,7 +96,8 @@ class Sequence:
             NoFittingText: none of the texts drawn fits the grammar.
         """
         computed = segment.start + len(segment.token_ids)
-        self.generation.computed_prompt_tokens = min(computed, self._prompt_tokens)
+        known = self.generation.computed_prompt_tokens
+        self.generation.computed_prompt_tokens = max(known, min(computed, self._prompt_tokens))
         if self.scores_prompt and segment.start < self._prompt_tokens:
             predicted = self.token_ids[segment.start + 1 : computed + 1]
             self._prompt_logprobs += self._logprobs(
@@ -133,9 +140,20 @@ class Sequence:
         if reason is not None:
             self._complete(reason, now=now)
 
+    def preempt(self) -> None:
+        """Give up its blocks; it goes on once all its tokens have been computed again, with the same bits."""
+        if self._computed >= self._prompt_tokens:
+            self.scores_prompt = False
+        elif self.scores_prompt:
+            self._prompt_logprobs = [None]
+        self.blocks = None
+        self._computed = 0
+        self._prefill_end = len(self.token_ids)
+
     def fail(self, error: EngineError, *, now: float) -> None:
-        """End it without a completion."""
+        """End it without a completion; it has used the tokens of its last text, published or held back."""
         self.finished = True
+        self.generation.completion_tokens = self._generated
         self.generation.finish(error, now=now)
 
     def _choose(self, row: Array) -> int | None:
@@ -191,10 +209,12 @@ class Sequence:
     def _draw_again(self, constraint: Constraint) -> None:
         """Begin another text, with the numbers that follow those of this one."""
         if not constraint.provisional:
-            raise GenerationFailed("The text does not fit its schema, although the grammar allows it.")
-        if self._draws == _MOST_DRAWS:
+            raise NoFittingText("The text does not fit its schema, and what came of it cannot be taken back.")
+        # Greedy decoding would write the same text again.
+        most = _MOST_DRAWS if self.request.sampling.do_sample else 1
+        if self._draws == most:
             raise NoFittingText(
-                f"None of the {_MOST_DRAWS} texts drawn fits the schema. Keywords such as oneOf, not and "
+                f"None of the texts drawn fits the schema ({most} at most). Keywords such as oneOf, not and "
                 "uniqueItems are only checked when a text ends: ask again with another seed, or without them."
             )
         self._draws += 1
@@ -202,6 +222,7 @@ class Sequence:
         constraint.restart()
         del self.token_ids[self._prompt_tokens :]
         self._detokenizer = self._new_detokenizer()
+        self._prefill_end = self._prompt_tokens
         self._computed = self._prompt_tokens - 1  # the logits after the prompt are needed again
         self.scores_prompt = False
 

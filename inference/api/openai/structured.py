@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.grammar_fields import (
+    JSON_SCHEMA,
     ChoiceField,
     LarkField,
     RegexField,
@@ -42,7 +43,7 @@ _NAMED_SCHEMA = {
     "properties": {
         "name": {"description": "Not used."},
         "description": {"description": "Not used."},
-        "schema": {"type": ["object", "boolean"], "description": "A JSON Schema."},
+        "schema": {**JSON_SCHEMA, "description": "A JSON Schema."},
         "strict": {"type": ["boolean", "null"], "description": "Not used: the schema is always enforced."},
     },
     "required": ["schema"],
@@ -85,8 +86,11 @@ class FormatField(serializers.Field[Any, Any, Any, Any]):
         self.only(described, {"name", "description", "schema", "strict"})
         if not isinstance(described.get("strict"), bool | None):
             refuse(*self.schema_path, "strict", reason=str(self.error_messages["strict"]))
-        path = (full_name(self), *self.schema_path, "schema")
-        return schema_grammar(described["schema"], field=".".join(path))
+        path = (*self.schema_path, "schema")
+        try:
+            return schema_grammar(described["schema"], field=".".join((full_name(self), *path)))
+        except serializers.ValidationError as error:
+            refuse(*path, reason=str(error.detail[0]))  # type: ignore[index]
 
     def described(self, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The schema of the format, and what belongs to it; None if it has another shape."""
