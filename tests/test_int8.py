@@ -101,4 +101,6 @@ def test_the_quick_start_model_in_8_bits_predicts_nearly_the_same(quickstart_mod
     blocks = model.blocks.take(blocks_of(len(text)))
     assert blocks
     computed = model.forward([Segment(text, 0, blocks)])[0].softmax(0)
-    assert float((computed - expected).abs().sum()) / 2 < 0.15  # total variation distance
+    # Without VNNI, sums of two products saturate in fbgemm.
+    most = 0.15 if model.path.layers.native else 0.25
+    assert float((computed - expected).abs().sum()) / 2 < most  # total variation distance

@@ -40,7 +40,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
 }
 WAYS = [(kind, "float32", True) for kind in MODELS]
 WAYS += [("heads of 64", "float16", True), ("grouped heads", "float16", True)]
-WAYS += [("grouped heads", "float32", False), ("heads of 7", "float16", False)]
+WAYS += [("grouped heads", "float32", False), ("heads of 64", "float16", False)]
 
 
 @cache
