@@ -30,6 +30,7 @@ from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.request_check import checked
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
+from inference.engine.selection import Selection
 from inference.engine.sequence import Sequence
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
@@ -101,6 +102,9 @@ class Engine:
         self._grammars: GrammarCompiler | None = None
         self._grammars_lock = threading.Lock()
         self._clock = clock
+        self._selection = Selection(
+            lambda: self.grammars.masks, forces=config.speculation == "auto", clock=clock
+        )
         self._scheduler: Scheduler[Sequence] = Scheduler(config, model.blocks)
         self._changed = threading.Condition()
         self._closed: str | None = None
@@ -229,29 +233,7 @@ class Engine:
             for item in plan:
                 self._compute([item])
             return
-        self._compute_masks(plan)
-        row = 0
-        for sequence, segment in plan:
-            rows = logits[row : row + segment.logits]
-            row += segment.logits
-            try:
-                sequence.advance(segment, rows, now=self._clock())
-            except EngineError as error:
-                self._fail(sequence, error)
-            except Exception:
-                logger.exception("Choosing the next token failed.")
-                self._fail(
-                    sequence, GenerationFailed("The model's output for this request could not be read.")
-                )
-
-    def _compute_masks(self, plan: Plan) -> None:
-        constraints = [
-            sequence.constraint
-            for sequence, segment in plan
-            if sequence.constraint is not None and sequence.chooses_after(segment)
-        ]
-        if constraints:
-            self.grammars.masks.compute(constraints)
+        self._selection.advance(plan, logits)
 
     def _end_overdue(self) -> None:
         now = self._clock()
