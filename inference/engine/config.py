@@ -53,7 +53,7 @@ class EngineConfig:
     device: Device = "auto"
     dtype: WeightDtype = "auto"
     kv_cache_dtype: KVCacheDtype = "auto"
-    speculation: Speculation = "auto"
+    speculation: Speculation = "off"
     grammar_bytes: int = 262_144
     grammar_nesting: int = 48
     grammar_compile_s: float = 2.0

@@ -15,6 +15,7 @@ import numpy as np
 
 from inference.engine.blocks import BLOCK, BlockPool
 from inference.engine.config import EngineConfig, usable_cpus
+from inference.engine.drafter import Drafter, NGramDrafter
 from inference.engine.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -65,6 +66,7 @@ class Engine:
 
     Args:
         eos_ids: tokens that end a text.
+        drafter: makes what proposes the next tokens of a text, unless `config.speculation` is off.
         weight_format, compute_path: how the model is computed, for people to read.
         clock: seconds that only increase: the one clock of every time in a request's life.
 
@@ -84,6 +86,7 @@ class Engine:
         *,
         eos_ids: Iterable[int] = (),
         fingerprint: str | None = None,
+        drafter: Callable[[], Drafter] = NGramDrafter,
         weight_format: str = "unknown",
         compute_path: str = "unknown",
         clock: Callable[[], float] = time.monotonic,
@@ -99,6 +102,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._config = config
         self._eos_ids = frozenset(eos_ids)
+        self._drafter = drafter if config.speculation == "auto" else None
         self._grammars: GrammarCompiler | None = None
         self._grammars_lock = threading.Lock()
         self._clock = clock
@@ -161,7 +165,9 @@ class Engine:
         """
         now = self._clock()
         generation = Generation(prepared, submitted_at=now)
-        sequence = Sequence(generation, prepared, self._tokenizer, eos_ids=self._eos_ids)
+        sequence = Sequence(
+            generation, prepared, self._tokenizer, eos_ids=self._eos_ids, drafter=self._drafter
+        )
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._closed)
@@ -207,12 +213,14 @@ class Engine:
             plan = self._scheduler.plan()
         if not plan:
             return False
-        before = _completion_tokens(plan)
+        before, followed = _completion_tokens(plan), _accepted_drafts(plan)
         self._compute(plan)
         self.work = Work(
             steps=self.work.steps + 1,
             segments=self.work.segments + len(plan),
             completion_tokens=self.work.completion_tokens + _completion_tokens(plan) - before,
+            drafted=self.work.drafted + sum(segment.drafts for _, segment in plan),
+            accepted=self.work.accepted + _accepted_drafts(plan) - followed,
             preemptions=self._scheduler.preemptions,
         )
         with self._changed:
@@ -271,3 +279,7 @@ class Engine:
 
 def _completion_tokens(plan: Plan) -> int:
     return sum(sequence.generation.completion_tokens for sequence, _ in plan)
+
+
+def _accepted_drafts(plan: Plan) -> int:
+    return sum(sequence.accepted_drafts for sequence, _ in plan)

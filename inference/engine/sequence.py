@@ -1,9 +1,11 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
 from collections import deque
+from collections.abc import Callable
 
 from inference.engine.blocks import BLOCK
 from inference.engine.detokenizer import Detokenizer
+from inference.engine.drafter import Drafter
 from inference.engine.errors import EngineError, GenerationFailed, NoFittingText
 from inference.engine.generation import Completion, Event, FinishReason, Generation
 from inference.engine.grammar.constraint import Constraint
@@ -12,6 +14,7 @@ from inference.engine.publisher import Publisher
 from inference.engine.request import PreparedRequest
 from inference.engine.sampler import Sampler
 from inference.engine.segment import Segment
+from inference.engine.speculation import Speculation
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
 
@@ -27,6 +30,7 @@ class Sequence:
     Args:
         generation: the client's view of the request.
         eos_ids: tokens that end a text.
+        drafter: makes what proposes this text's next tokens; None proposes none.
 
     Attributes:
         constraint: holds the text to the request's grammar, if it has one.
@@ -36,6 +40,7 @@ class Sequence:
         blocks: its blocks of the KV cache, while it runs.
         deadline: the time at which it is ended, on the engine's clock; None never.
         finished: its last token has been chosen, or it has failed.
+        accepted_drafts: proposed tokens that came.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Sequence:
         tokenizer: Tokenizer,
         *,
         eos_ids: frozenset[int],
+        drafter: Callable[[], Drafter] | None = None,
     ) -> None:
         self.generation = generation
         self.request = prepared.request
@@ -55,6 +61,7 @@ class Sequence:
         timeout_s = self.request.timeout_s
         self.deadline = None if timeout_s is None else generation.submitted_at + timeout_s
         self.finished = False
+        self.accepted_drafts = 0
         self._prompt_tokens = prepared.prompt_tokens
         self._computed = 0
         self._prefill_end = self._prompt_tokens
@@ -65,6 +72,8 @@ class Sequence:
         self._sampler = Sampler(self.request.sampling, prompt_tokens=self._prompt_tokens)
         self._detokenizer = self._new_detokenizer()
         self._draws = 1
+        self._drafter = drafter
+        self._speculation = self._new_speculation()
         provisional = self.constraint is not None and self.constraint.provisional
         self._publisher = Publisher(generation, holds_back=provisional)
         self._forced: deque[int] = deque()  # taken by the constraint, and not yet by the text
@@ -84,8 +93,12 @@ class Sequence:
         """Whether a token is chosen once the segment is computed."""
         return segment.start + len(segment.token_ids) >= len(self.token_ids)
 
-    def next_segment(self, most: int) -> Segment:
-        """The next tokens to compute: at most `most` of its prompt, or all since the last step."""
+    def next_segment(self, most: int, *, drafts: int = 0) -> Segment:
+        """The next tokens to compute: at most `most` of its prompt, or all since the last step.
+
+        Args:
+            drafts: the most guesses that may follow them, as far as its blocks have room.
+        """
         assert self.blocks is not None  # noqa: S101
         if self.prefilling:
             token_ids = self.token_ids[self._computed : self._computed + most]
@@ -93,8 +106,13 @@ class Sequence:
             return Segment(token_ids, self._computed, self.blocks, logits)
         room = BLOCK * len(self.blocks) - len(self.token_ids)
         proposed = list(self._forced)[:room]
-        token_ids = self.token_ids[self._computed :] + proposed
-        return Segment(token_ids, self._computed, self.blocks, 1 + len(proposed))
+        drafted: list[int] = []
+        if self._speculation is not None and not self._forced:
+            left = self.most_tokens - len(self.token_ids) - 1  # the last token is never computed
+            drafted = self._speculation.propose(min(drafts, room, left))
+        token_ids = self.token_ids[self._computed :] + proposed + drafted
+        logits = 1 + len(proposed) + len(drafted)
+        return Segment(token_ids, self._computed, self.blocks, logits, len(drafted))
 
     def advance(self, segment: Segment, logits: Array, *, now: float) -> None:
         """Take what a step has computed, and accept a token for each row that follows from the text.
@@ -124,13 +142,23 @@ class Sequence:
         if not self.request.max_new_tokens:
             self._add("", (), "length", now=now)
             return
-        texts = self._draws
         proposed = segment.token_ids[len(self.token_ids) - segment.start :]
-        for row, guess in zip(logits, [*proposed, None], strict=True):
+        followed = self._follow(proposed, logits, now=now)
+        if self._speculation is not None and segment.drafts:
+            self.accepted_drafts += followed
+            self._speculation.learn(drafted=segment.drafts, accepted=followed)
+
+    def _follow(self, proposed: list[int], logits: Array, *, now: float) -> int:
+        """Accept tokens as long as they are those proposed, and one more; returns how many were."""
+        texts = self._draws
+        for count, row in enumerate(logits):
             token_id = self._accept(row, now=now)
             self._computed = len(self.token_ids) - 1
-            if token_id != guess or self.finished or self._draws > texts:
-                return
+            if count == len(proposed) or token_id != proposed[count]:
+                return count
+            if self.finished or self._draws > texts:
+                return count + 1
+        raise AssertionError("each token proposed has a row of logits, and so has the one before")
 
     @property
     def may_be_forced(self) -> bool:
@@ -190,6 +218,8 @@ class Sequence:
                 self.constraint.accept(token_id)
         assert token_id is not None  # noqa: S101
         self.token_ids.append(token_id)
+        if self._speculation is not None:
+            self._speculation.append(token_id)
         piece = "" if ends else self._detokenizer.append(token_id)
         reason: FinishReason | None = "stop" if ends else self._end()
         if reason is not None:
@@ -234,6 +264,9 @@ class Sequence:
         self._end_ids |= special
         return prepared.grammar.constraint(end_ids=self._end_ids, stops=bool(stops))
 
+    def _new_speculation(self) -> Speculation | None:
+        return None if self._drafter is None else Speculation(self._drafter(), self.token_ids)
+
     def _new_detokenizer(self) -> Detokenizer:
         acceptor = None if self.constraint is None else self.constraint.acceptor
         return Detokenizer(
@@ -262,6 +295,7 @@ class Sequence:
         constraint.restart()
         del self.token_ids[self._prompt_tokens :]
         self._detokenizer = self._new_detokenizer()
+        self._speculation = self._new_speculation()
         self._prefill_end = self._prompt_tokens
         self._computed = self._prompt_tokens - 1  # the logits after the prompt are needed again
         self.scores_prompt = False
