@@ -17,9 +17,10 @@ from inference.engine.request import Chat, GenerationRequest, SamplingParams
 
 _TEXT = (
     "The harbour master keeps a list of every ship that enters the bay. Each ship reports its name, its "
-    "length and the port from which it comes. The harbour master writes the report into a green book, and at "
-    "night the clerk copies the green book into a ledger. The ledger is kept in a dry room above the customs house, "
-    "where the harbour master and the clerk may read it. Once a year the ledger is sent to the capital."
+    "length and the port from which it comes. The harbour master writes the report into a green book, and "
+    "at night the clerk copies the green book into a ledger. The ledger is kept in a dry room above the "
+    "customs house, where the harbour master and the clerk may read it. Once a year the ledger is sent to "
+    "the capital."
 )
 _CODE = """class Inventory:
     def __init__(self):
