@@ -72,6 +72,8 @@ generation_seconds = Histogram(
 
 steps = Counter("llmservice_steps", "Forward passes of the model.")
 segments = Counter("llmservice_step_segments", "Sequences in each forward pass, added up.")
+drafted = Counter("llmservice_drafted_tokens", "Tokens computed as guesses of what follows in a text.")
+accepted = Counter("llmservice_accepted_tokens", "Guesses that did follow, without a step of their own.")
 preemptions = Counter(
     "llmservice_preemptions", "Requests that gave their space in the KV cache up to others, to be continued."
 )
@@ -147,6 +149,8 @@ def _count_work(backend: Backend) -> None:
         work = backend.work  # with the lock held, so that no caller comes with an older one
         steps.inc(max(0, work.steps - _counted.steps))
         segments.inc(max(0, work.segments - _counted.segments))
+        drafted.inc(max(0, work.drafted - _counted.drafted))
+        accepted.inc(max(0, work.accepted - _counted.accepted))
         preemptions.inc(max(0, work.preemptions - _counted.preemptions))
         _counted = work
         throughput.COMPLETION.observe(work.completion_tokens)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from inference.engine.config import Device, EngineConfig, KVCacheDtype, WeightDtype
+from inference.engine.config import Device, EngineConfig, KVCacheDtype, Speculation, WeightDtype
 from llmservice.variable import Topic, setting
 from llmservice.variable_set import VariableSet
 
@@ -47,6 +47,13 @@ class ModelSettings(VariableSet):
         "Data type of the KV cache; `float16` takes half the memory of `float32`. `auto` uses `float16` with "
         "8-bit weights, otherwise `float32`.",
         engine_field="kv_cache_dtype",
+    )
+    llm_speculation: Speculation = setting(
+        Topic.MODEL,
+        EngineConfig.speculation,
+        "`auto` computes several tokens of a text in one step where a grammar, or what the text repeats, "
+        "tells what is likely to follow; `off` computes one. The texts are the same.",
+        engine_field="speculation",
     )
 
     # --- Capacity

@@ -187,10 +187,12 @@ def test_a_sequence_accepts_several_tokens_of_a_step_until_its_text_ends(
     generation = Generation(prepared, submitted_at=0.0)
     sequence = Sequence(generation, prepared, Letters(), eos_ids=frozenset({15}))
     sequence.blocks = [0]
-    segment = Segment([0, 1], 0, sequence.blocks, logits=len(rows))
+    segment = Segment([0, 1, *rows[:-1]], 0, sequence.blocks, logits=len(rows))
     sequence.advance(segment, logits(*rows), now=1.0)
-    [event] = generation.events_from(0)
-    assert (event.text, event.finish_reason, len(event.token_ids)) == (text, reason, accepted)
+    events = generation.events_from(0)
+    assert "".join(event.text for event in events) == text
+    assert [event.finish_reason for event in events] == [None] * (accepted - 1) + [reason]
+    assert all(len(event.token_ids) == 1 for event in events)
     assert generation.completion_tokens == accepted
     assert sequence.finished is (reason is not None)
     if reason is None:

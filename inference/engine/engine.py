@@ -15,6 +15,7 @@ import numpy as np
 
 from inference.engine.blocks import BLOCK, BlockPool
 from inference.engine.config import EngineConfig, usable_cpus
+from inference.engine.drafter import Drafter, NGramDrafter
 from inference.engine.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -30,6 +31,7 @@ from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.request_check import checked
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
+from inference.engine.selection import Selection
 from inference.engine.sequence import Sequence
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
@@ -64,6 +66,7 @@ class Engine:
 
     Args:
         eos_ids: tokens that end a text.
+        drafter: makes what proposes the next tokens of a text, unless `config.speculation` is off.
         weight_format, compute_path: how the model is computed, for people to read.
         clock: seconds that only increase: the one clock of every time in a request's life.
 
@@ -83,6 +86,7 @@ class Engine:
         *,
         eos_ids: Iterable[int] = (),
         fingerprint: str | None = None,
+        drafter: Callable[[], Drafter] = NGramDrafter,
         weight_format: str = "unknown",
         compute_path: str = "unknown",
         clock: Callable[[], float] = time.monotonic,
@@ -98,9 +102,13 @@ class Engine:
         self._tokenizer = tokenizer
         self._config = config
         self._eos_ids = frozenset(eos_ids)
+        self._drafter = drafter if config.speculation == "auto" else None
         self._grammars: GrammarCompiler | None = None
         self._grammars_lock = threading.Lock()
         self._clock = clock
+        self._selection = Selection(
+            lambda: self.grammars.masks, forces=config.speculation == "auto", clock=clock
+        )
         self._scheduler: Scheduler[Sequence] = Scheduler(config, model.blocks)
         self._changed = threading.Condition()
         self._closed: str | None = None
@@ -157,7 +165,9 @@ class Engine:
         """
         now = self._clock()
         generation = Generation(prepared, submitted_at=now)
-        sequence = Sequence(generation, prepared, self._tokenizer, eos_ids=self._eos_ids)
+        sequence = Sequence(
+            generation, prepared, self._tokenizer, eos_ids=self._eos_ids, drafter=self._drafter
+        )
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._closed)
@@ -203,12 +213,14 @@ class Engine:
             plan = self._scheduler.plan()
         if not plan:
             return False
-        before = _completion_tokens(plan)
+        before, followed = _completion_tokens(plan), _accepted_drafts(plan)
         self._compute(plan)
         self.work = Work(
             steps=self.work.steps + 1,
             segments=self.work.segments + len(plan),
             completion_tokens=self.work.completion_tokens + _completion_tokens(plan) - before,
+            drafted=self.work.drafted + sum(segment.drafts for _, segment in plan),
+            accepted=self.work.accepted + _accepted_drafts(plan) - followed,
             preemptions=self._scheduler.preemptions,
         )
         with self._changed:
@@ -229,36 +241,7 @@ class Engine:
             for item in plan:
                 self._compute([item])
             return
-        self._compute_masks(plan)
-        row = 0
-        for sequence, segment in plan:
-            rows = logits[row : row + segment.logits]
-            row += segment.logits
-            if sequence.finished:  # its mask failed
-                continue
-            try:
-                sequence.advance(segment, rows, now=self._clock())
-            except EngineError as error:
-                self._fail(sequence, error)
-            except Exception:
-                logger.exception("Choosing the next token failed.")
-                self._fail(
-                    sequence, GenerationFailed("The model's output for this request could not be read.")
-                )
-
-    def _compute_masks(self, plan: Plan) -> None:
-        """Compute the masks of a pass. If that fails, one by one, so that only the cause fails."""
-        held = [item for item in plan if item[0].constraint and item[0].chooses_after(item[1])]
-        try:
-            if held:
-                self.grammars.masks.compute([one.constraint for one, _ in held if one.constraint])
-        except Exception:
-            logger.exception("Computing %d masks failed.", len(held))
-            if len(held) == 1:
-                self._fail(held[0][0], GenerationFailed("The grammar of this request cannot be followed."))
-                return
-            for item in held:
-                self._compute_masks([item])
+        self._selection.advance(plan, logits)
 
     def _end_overdue(self) -> None:
         now = self._clock()
@@ -296,3 +279,7 @@ class Engine:
 
 def _completion_tokens(plan: Plan) -> int:
     return sum(sequence.generation.completion_tokens for sequence, _ in plan)
+
+
+def _accepted_drafts(plan: Plan) -> int:
+    return sum(sequence.accepted_drafts for sequence, _ in plan)

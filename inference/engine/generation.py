@@ -14,7 +14,7 @@ FinishReason = Literal["length", "stop"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What one step added to a text.
+    """What one token added to a text; without a token, that the text ends.
 
     Attributes:
         text: what became final; may be empty, while a character or a stop string is incomplete.

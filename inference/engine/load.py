@@ -40,10 +40,14 @@ class Work:
         steps: forward passes.
         segments: the sequences in each of them, added up; `segments / steps` is the mean batch size.
         completion_tokens: generated tokens, those of running requests included.
+        drafted: tokens that were computed as guesses of what follows.
+        accepted: of those, the ones that did follow, each without a step of its own.
         preemptions: how often a request had to give its blocks of the KV cache up to another.
     """
 
     steps: int = 0
     segments: int = 0
     completion_tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
     preemptions: int = 0

@@ -3,6 +3,7 @@
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     engine = Engine(
         language_model,
         HuggingFaceTokenizer(tokenizer, rows=language_model.vocabulary_size),
-        config,
+        # Where a row's logits depend on the rows beside it, a guess could change the text.
+        config if language_model.reproducible else replace(config, speculation="off"),
         eos_ids=eos_ids,
         # One that promises the same text, which such a model does not give.
         fingerprint=fingerprint(folder, _arithmetic(path, language_model.cache.dtype))

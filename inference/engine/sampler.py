@@ -58,6 +58,11 @@ class Sampler:
         token = candidates.tokens[min(index, len(cumulative) - 1)]
         return int(token if allowed is None else allowed[token])
 
+    def skip(self) -> None:
+        """Draw what `choose` would for a token that has no alternative."""
+        if self.params.do_sample:
+            self._random.random()
+
 
 @dataclass(frozen=True)
 class Candidates:

@@ -15,6 +15,7 @@ from inference.engine.generation import Generation
 from inference.engine.load import Load, OwnerLoad
 from inference.engine.request import GenerationRequest
 from inference.engine.segment import Segment
+from inference.engine.speculation import drafts_for_each
 
 _LONGEST_RETRY_S = 60
 _PROMPT_LOGITS = 64
@@ -46,7 +47,7 @@ class Schedulable(Protocol):
     @property
     def scores_prompt(self) -> bool: ...
 
-    def next_segment(self, most: int) -> Segment: ...
+    def next_segment(self, most: int, *, drafts: int = 0) -> Segment: ...
 
     def preempt(self) -> None: ...
 
@@ -148,13 +149,19 @@ class Scheduler(Generic[S]):
             self.running.append(sequence)
 
     def plan(self) -> list[tuple[S, Segment]]:
-        """The next step: a token of each running sequence, and a bounded number of prompt tokens.
+        """The next step: what each running sequence has added, and a bounded number of prompt tokens.
+
+        Each of a few sequences may also have guesses of what follows computed, but preempts none for them.
 
         The number of prompt tokens whose logits are asked for is bounded further. Sequences for which there
         are no blocks are preempted.
         """
         self._grow()
-        plan = [(s, s.next_segment(1)) for s in self.running if not s.prefilling]
+        generating = [sequence for sequence in self.running if not sequence.prefilling]
+        drafts = drafts_for_each(len(generating))
+        for sequence in generating:
+            self._make_room(sequence, drafts)
+        plan = [(s, s.next_segment(1, drafts=drafts)) for s in generating]
         left = self._config.prefill_tokens_shared if plan else self._config.prefill_tokens
         logits_left = _PROMPT_LOGITS
         for sequence in self.running:
@@ -209,6 +216,12 @@ class Scheduler(Generic[S]):
                     sequence.blocks += taken
                 else:
                     self._preempt()
+
+    def _make_room(self, sequence: S, drafts: int) -> None:
+        """Give it a block that guesses would reach into, if one is free; it would take that one soon."""
+        reached = min(sequence.length + drafts, sequence.most_tokens)
+        if sequence.blocks is not None and len(sequence.blocks) < blocks_of(reached):
+            sequence.blocks += self._blocks.take() or []
 
     def _preempt(self) -> None:
         load = Counter(sequence.request.owner for sequence in self.running)

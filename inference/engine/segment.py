@@ -12,9 +12,11 @@ class Segment:
         start: the position of the first of them in the sequence.
         blocks: the sequence's blocks of the KV cache, in the order of its tokens; enough for these tokens.
         logits: how many of the last tokens the step returns logits for.
+        drafts: how many of the last tokens are guesses of what follows the text.
     """
 
     token_ids: list[int]
     start: int
     blocks: list[int]
     logits: int = 1
+    drafts: int = 0

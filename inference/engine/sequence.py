@@ -1,18 +1,27 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
+from collections import deque
+from collections.abc import Callable
+
+from inference.engine.blocks import BLOCK
 from inference.engine.detokenizer import Detokenizer
+from inference.engine.drafter import Drafter
 from inference.engine.errors import EngineError, NoFittingText
 from inference.engine.generation import Completion, Event, FinishReason, Generation
 from inference.engine.grammar.constraint import Constraint
 from inference.engine.logprobs import TokenLogprobs, token_logprobs
+from inference.engine.publisher import Publisher
 from inference.engine.request import PreparedRequest
 from inference.engine.sampler import Sampler
 from inference.engine.segment import Segment
+from inference.engine.speculation import Speculation
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
 
 _MOST_DRAWS = 8
 """How many texts are drawn for a grammar that is checked at the end, until one fits."""
+_MOST_FORCED = 8
+"""How many tokens that a grammar forces are computed in one step: others wait for a longer one."""
 
 
 class Sequence:
@@ -21,6 +30,7 @@ class Sequence:
     Args:
         generation: the client's view of the request.
         eos_ids: tokens that end a text.
+        drafter: makes what proposes this text's next tokens; None proposes none.
 
     Attributes:
         constraint: holds the text to the request's grammar, if it has one.
@@ -30,6 +40,7 @@ class Sequence:
         blocks: its blocks of the KV cache, while it runs.
         deadline: the time at which it is ended, on the engine's clock; None never.
         finished: its last token has been chosen, or it has failed.
+        accepted_drafts: proposed tokens that came.
     """
 
     def __init__(
@@ -39,6 +50,7 @@ class Sequence:
         tokenizer: Tokenizer,
         *,
         eos_ids: frozenset[int],
+        drafter: Callable[[], Drafter] | None = None,
     ) -> None:
         self.generation = generation
         self.request = prepared.request
@@ -49,6 +61,7 @@ class Sequence:
         timeout_s = self.request.timeout_s
         self.deadline = None if timeout_s is None else generation.submitted_at + timeout_s
         self.finished = False
+        self.accepted_drafts = 0
         self._prompt_tokens = prepared.prompt_tokens
         self._computed = 0
         self._prefill_end = self._prompt_tokens
@@ -59,7 +72,11 @@ class Sequence:
         self._sampler = Sampler(self.request.sampling, prompt_tokens=self._prompt_tokens)
         self._detokenizer = self._new_detokenizer()
         self._draws = 1
-        self._held: list[Event] = []
+        self._drafter = drafter
+        self._speculation = self._new_speculation()
+        provisional = self.constraint is not None and self.constraint.provisional
+        self._publisher = Publisher(generation, holds_back=provisional)
+        self._forced: deque[int] = deque()  # taken by the constraint, and not yet by the text
         self._prompt_logprobs: list[TokenLogprobs | None] = [None] if self.scores_prompt else []
 
     @property
@@ -74,22 +91,37 @@ class Sequence:
 
     def chooses_after(self, segment: Segment) -> bool:
         """Whether a token is chosen once the segment is computed."""
-        return segment.start + len(segment.token_ids) == len(self.token_ids)
+        return segment.start + len(segment.token_ids) >= len(self.token_ids)
 
-    def next_segment(self, most: int) -> Segment:
-        """The next tokens to compute, at most `most` of them."""
-        assert self.blocks is not None  # noqa: S101
-        end = min(len(self.token_ids), self._computed + most)
-        token_ids = self.token_ids[self._computed : end]
-        logits = len(token_ids) if self.scores_prompt and self.prefilling else 1
-        return Segment(token_ids, self._computed, self.blocks, logits)
-
-    def advance(self, segment: Segment, logits: Array, *, now: float) -> None:
-        """Take what a step has computed, and accept a token for each row of logits until the text ends.
+    def next_segment(self, most: int, *, drafts: int = 0) -> Segment:
+        """The next tokens to compute: at most `most` of its prompt, or all since the last step.
 
         Args:
-            logits: `[segment.logits, vocabulary]`, after the last tokens of the segment. Each row after the
-                prompt's end must follow from the tokens accepted before it.
+            drafts: the most guesses that may follow them, as far as its blocks have room.
+        """
+        assert self.blocks is not None  # noqa: S101
+        if self.prefilling:
+            token_ids = self.token_ids[self._computed : self._computed + most]
+            logits = len(token_ids) if self.scores_prompt else 1
+            return Segment(token_ids, self._computed, self.blocks, logits)
+        room = BLOCK * len(self.blocks) - len(self.token_ids)
+        proposed = list(self._forced)[:room]
+        drafted: list[int] = []
+        if self._speculation is not None and not self._forced:
+            left = self.most_tokens - len(self.token_ids) - 1  # the last token is never computed
+            drafted = self._speculation.propose(min(drafts, room, left))
+        token_ids = self.token_ids[self._computed :] + proposed + drafted
+        logits = 1 + len(proposed) + len(drafted)
+        return Segment(token_ids, self._computed, self.blocks, logits, len(drafted))
+
+    def advance(self, segment: Segment, logits: Array, *, now: float) -> None:
+        """Take what a step has computed, and accept a token for each row that follows from the text.
+
+        The segment's tokens behind the end of the text are guesses. Where another token is accepted, the rows
+        after it are of no use.
+
+        Args:
+            logits: `[segment.logits, vocabulary]`, after the last tokens of the segment.
 
         Raises:
             GenerationFailed: the logits are not numbers, or the grammar cannot be followed.
@@ -107,38 +139,51 @@ class Sequence:
         if computed < len(self.token_ids):
             self._computed = computed
             return
-        accepted: list[int] = []
-        pieces: list[str] = []
-        reason: FinishReason | None = None if self.request.max_new_tokens else "length"
-        for row in logits if reason is None else ():
-            token_id = self._choose(row)
-            if token_id is None:
-                reason = "stop"
-                break
-            accepted.append(token_id)
-            self.token_ids.append(token_id)
-            reason = self._append(token_id, pieces)
-            if reason is not None:
-                break
-        self._computed = computed + len(accepted) - 1
-        first = not self.generation.completion_tokens and not self._held
-        if reason is not None:
-            pieces.append(self._detokenizer.finish())
-            if self._detokenizer.stopped:
-                reason = "stop"
-        if reason == "stop" and self.constraint is not None and not self._fits(self.constraint):
-            self._draw_again(self.constraint)
+        if not self.request.max_new_tokens:
+            self._add("", (), "length", now=now)
             return
-        event = Event(
-            text="".join(pieces),
-            token_ids=tuple(accepted),
-            logprobs=self._logprobs(logits[: len(accepted)], accepted, self.request.logprobs),
-            prompt_logprobs=tuple(self._prompt_logprobs) if first else (),
-            finish_reason=reason,
-        )
-        self._publish(event, now=now)
-        if reason is not None:
-            self._complete(reason, now=now)
+        proposed = segment.token_ids[len(self.token_ids) - segment.start :]
+        followed = self._follow(proposed, logits, now=now)
+        if self._speculation is not None and segment.drafts:
+            self.accepted_drafts += followed
+            self._speculation.learn(drafted=segment.drafts, accepted=followed)
+
+    def _follow(self, proposed: list[int], logits: Array, *, now: float) -> int:
+        """Accept tokens as long as they are those proposed, and one more; returns how many were."""
+        texts = self._draws
+        for count, row in enumerate(logits):
+            token_id = self._accept(row, now=now)
+            self._computed = len(self.token_ids) - 1
+            if count == len(proposed) or token_id != proposed[count]:
+                return count
+            if self.finished or self._draws > texts:
+                return count + 1
+        raise AssertionError("each token proposed has a row of logits, and so has the one before")
+
+    @property
+    def may_be_forced(self) -> bool:
+        """Whether `force` may be called: there is a grammar, and few tokens are still to be computed."""
+        ahead = len(self.token_ids) + len(self._forced) - self._computed
+        going = self.constraint is not None and not self.finished and not self.prefilling
+        return going and ahead <= _MOST_FORCED
+
+    def force(self, *, now: float) -> bool:
+        """Take the next token without its logits if the grammar allows no other; returns whether it did.
+
+        If log-probabilities are asked for, the text gets the token once the logits have been computed.
+
+        Raises:
+            GenerationFailed: the grammar cannot be followed.
+        """
+        assert self.constraint is not None  # noqa: S101
+        token_id = self.constraint.forced()
+        if token_id is None:
+            return False
+        self.constraint.accept(token_id)
+        self._forced.append(token_id)
+        if self.request.logprobs is None:
+            self._accept(None, now=now)
+        return True
 
     def preempt(self) -> None:
         """Give up its blocks; it goes on once all its tokens have been computed again, with the same bits."""
@@ -156,6 +201,35 @@ class Sequence:
         self.generation.completion_tokens = self._generated
         self.generation.finish(error, now=now)
 
+    def _accept(self, row: Array | None, *, now: float) -> int | None:
+        """Add the next token, by its logits or because it is forced; None if the grammar allows no more."""
+        if self._forced:
+            token_id: int | None = self._forced.popleft()
+            self._sampler.skip()
+            ends = False
+        else:
+            assert row is not None  # noqa: S101
+            token_id = self._choose(row)
+            if token_id is None:
+                self._add(self._detokenizer.finish(), (), "stop", now=now)
+                return None
+            ends = token_id in self._end_ids and (self.constraint is None or self.constraint.may_end)
+            if self.constraint is not None and not ends:
+                self.constraint.accept(token_id)
+        assert token_id is not None  # noqa: S101
+        self.token_ids.append(token_id)
+        if self._speculation is not None:
+            self._speculation.append(token_id)
+        piece = "" if ends else self._detokenizer.append(token_id)
+        reason: FinishReason | None = "stop" if ends else self._end()
+        if reason is not None:
+            piece += self._detokenizer.finish()
+            if self._detokenizer.stopped:
+                reason = "stop"
+        logprobs = self._logprobs(row[None], [token_id], self.request.logprobs) if row is not None else ()
+        self._add(piece, (token_id,), reason, logprobs, now=now)
+        return token_id
+
     def _choose(self, row: Array) -> int | None:
         """The next token; None if the grammar allows no more."""
         if self.constraint is None:
@@ -163,13 +237,10 @@ class Sequence:
         allowed = self.constraint.allowed(may_end=self._generated >= self.request.min_tokens)
         return self._sampler.choose(row, self.token_ids, allowed=allowed) if len(allowed) else None
 
-    def _append(self, token_id: int, pieces: list[str]) -> FinishReason | None:
-        if token_id in self._end_ids and (self.constraint is None or self.constraint.may_end):
-            return "stop"
-        if self.constraint is not None:
-            self.constraint.accept(token_id)
-        pieces.append(self._detokenizer.append(token_id))
-        if self._detokenizer.stopped or (self.constraint is not None and self.constraint.complete):
+    def _end(self) -> FinishReason | None:
+        """Why the text ends after its last token, which is not an end token; None if it does not."""
+        complete = self.constraint is not None and not self._forced and self.constraint.complete
+        if self._detokenizer.stopped or complete:
             return "stop"
         return "length" if self._generated == self.request.max_new_tokens else None
 
@@ -192,6 +263,9 @@ class Sequence:
         special = {self._tokenizer.special_ids[stop] for stop in stops if stop in self._tokenizer.special_ids}
         self._end_ids |= special
         return prepared.grammar.constraint(end_ids=self._end_ids, stops=bool(stops))
+
+    def _new_speculation(self) -> Speculation | None:
+        return None if self._drafter is None else Speculation(self._drafter(), self.token_ids)
 
     def _new_detokenizer(self) -> Detokenizer:
         acceptor = None if self.constraint is None else self.constraint.acceptor
@@ -218,33 +292,46 @@ class Sequence:
                 "uniqueItems are only checked when a text ends: ask again with another seed, or without them."
             )
         self._draws += 1
-        self._held.clear()
+        self._publisher.clear()
+        self._forced.clear()
         constraint.restart()
         del self.token_ids[self._prompt_tokens :]
         self._detokenizer = self._new_detokenizer()
+        self._speculation = self._new_speculation()
         self._prefill_end = self._prompt_tokens
         self._computed = self._prompt_tokens - 1  # the logits after the prompt are needed again
         self.scores_prompt = False
 
-    def _publish(self, event: Event, *, now: float) -> None:
-        """Publish what a step added, or hold it back until the whole text has been checked."""
-        self._held.append(event)
-        held_back = self.constraint is not None and self.constraint.provisional
-        if held_back and event.finish_reason is None:
+    def _add(
+        self,
+        piece: str,
+        token_ids: tuple[int, ...],
+        reason: FinishReason | None,
+        logprobs: tuple[TokenLogprobs, ...] = (),
+        *,
+        now: float,
+    ) -> None:
+        """Tell the client what was added to the text, and end it for a reason."""
+        if reason == "stop" and self.constraint is not None and not self._fits(self.constraint):
+            self._draw_again(self.constraint)
             return
-        for one in self._held:
-            self.generation.publish(one, now=now)
-        self._held.clear()
-
-    def _complete(self, reason: FinishReason, *, now: float) -> None:
-        self.finished = True
-        completion = Completion(
-            text=self._detokenizer.text,
+        event = Event(
+            text=piece,
+            token_ids=token_ids,
+            logprobs=logprobs,
+            prompt_logprobs=() if self._publisher.begun else tuple(self._prompt_logprobs),
             finish_reason=reason,
-            prompt_tokens=self._prompt_tokens,
-            completion_tokens=self.generation.completion_tokens,
-            token_ids=tuple(self.token_ids[self._prompt_tokens :]),
-            logprobs=tuple(one for event in self.generation.events_from(0) for one in event.logprobs),
-            prompt_logprobs=tuple(self._prompt_logprobs),
         )
-        self.generation.finish(completion, now=now)
+        self._publisher.add(event, now=now)
+        if reason is not None:
+            self.finished = True
+            completion = Completion(
+                text=self._detokenizer.text,
+                finish_reason=reason,
+                prompt_tokens=self._prompt_tokens,
+                completion_tokens=self.generation.completion_tokens,
+                token_ids=tuple(self.token_ids[self._prompt_tokens :]),
+                logprobs=tuple(one for event in self.generation.events_from(0) for one in event.logprobs),
+                prompt_logprobs=tuple(self._prompt_logprobs),
+            )
+            self.generation.finish(completion, now=now)

@@ -80,6 +80,20 @@ class Constraint:
             allowed[self._end_ids] = True
         return allowed.nonzero()[0]
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether the mask of the next token has been computed."""
+        return self._mask is not None
+
+    def forced(self) -> int | None:
+        """The next token where it has no alternative, not even an end; its mask must have been computed.
+
+        llguidance's own search for forced tokens takes minutes for a long literal.
+        """
+        assert self._mask is not None  # noqa: S101
+        token_id = self._table.only(self._mask)
+        return None if token_id == self._control_id else token_id
+
     def compute_mask(self, mask: Mask) -> None:
         """Compute the mask of the next token into this memory."""
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
@@ -179,4 +193,4 @@ class Masks:
             len(masks),
         )
         for constraint, mask in zip(constraints, masks, strict=False):
-            constraint._mask = mask
+            constraint._mask = mask.copy()  # it is kept until its token is chosen

@@ -52,6 +52,15 @@ class TokenTable:
             allowed[control_id] = bits[control_id]
         return allowed, bool(bits[-1])
 
+    def only(self, mask: Mask) -> int | None:
+        """The one token that may come next; None if there are others, or the text may end."""
+        words = mask.view(np.uint32)
+        if np.bitwise_count(words).sum() != 1:
+            return None
+        word = int(words.argmax())
+        token_id = 32 * word + int(words[word]).bit_length() - 1
+        return token_id if token_id < len(self.tokens) and self._has_text[token_id] else None
+
 
 class _Wrapper:
     """What `LLTokenizer` reads."""
