@@ -11,6 +11,7 @@ WeightDtype = Literal["auto", "float32", "int8"]
 
 Device = Literal["auto", "cpu", "cuda"]
 KVCacheDtype = Literal["auto", "float32", "float16"]
+PrefixSharing = Literal["per_key", "shared", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class EngineConfig:
             "float32" stores them in float32, "int8" stores and multiplies them in 8 bits.
         kv_cache_dtype: how keys and values are stored; "auto" takes float16 with int8 weights, otherwise
             float32.
+        prefix_cache: whose earlier texts a prompt is looked up in: those of the same owner, everybody's, or
+            nobody's.
         grammar_bytes: the largest JSON Schema, regular expression or grammar that a text can be held to.
         grammar_nesting: how many schemas one may have within each other.
         grammar_compile_s: seconds of CPU time that one may take to compile.
@@ -50,6 +53,7 @@ class EngineConfig:
     device: Device = "auto"
     dtype: WeightDtype = "auto"
     kv_cache_dtype: KVCacheDtype = "auto"
+    prefix_cache: PrefixSharing = "per_key"
     grammar_bytes: int = 262_144
     grammar_nesting: int = 48
     grammar_compile_s: float = 2.0

@@ -210,6 +210,7 @@ class Engine:
             segments=self.work.segments + len(plan),
             completion_tokens=self.work.completion_tokens + _completion_tokens(plan) - before,
             preemptions=self._scheduler.preemptions,
+            prefixes=self._scheduler.prefixes.work,
         )
         with self._changed:
             self._scheduler.retire(now=self._clock())

@@ -33,6 +33,21 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrefixWork:
+    """What the prefix cache has done since the start.
+
+    Attributes:
+        hits: how many requests found their first tokens.
+        tokens: how many tokens did not have to be computed, because they were found.
+        evictions: how many blocks were given up because their memory was needed.
+    """
+
+    hits: int = 0
+    tokens: int = 0
+    evictions: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """What has been computed since the start.
 
@@ -41,9 +56,11 @@ class Work:
         segments: the sequences in each of them, added up; `segments / steps` is the mean batch size.
         completion_tokens: generated tokens, those of running requests included.
         preemptions: how often a request had to give its blocks of the KV cache up to another.
+        prefixes: what the prefix cache has done.
     """
 
     steps: int = 0
     segments: int = 0
     completion_tokens: int = 0
     preemptions: int = 0
+    prefixes: PrefixWork = PrefixWork()
