@@ -75,6 +75,16 @@ segments = Counter("llmservice_step_segments", "Sequences in each forward pass, 
 preemptions = Counter(
     "llmservice_preemptions", "Requests that gave their space in the KV cache up to others, to be continued."
 )
+prefix_hits = Counter(
+    "llmservice_prefix_cache_hits", "Requests that found their first tokens in the prefix cache."
+)
+prefix_tokens = Counter(
+    "llmservice_prefix_cache_tokens", "Tokens that did not have to be computed, because they were found."
+)
+prefix_evictions = Counter(
+    "llmservice_prefix_cache_evictions",
+    "Blocks given up by the prefix cache because their memory was needed.",
+)
 
 
 def _gauge(name: str, help: str) -> Gauge:
@@ -148,6 +158,9 @@ def _count_work(backend: Backend) -> None:
         steps.inc(max(0, work.steps - _counted.steps))
         segments.inc(max(0, work.segments - _counted.segments))
         preemptions.inc(max(0, work.preemptions - _counted.preemptions))
+        prefix_hits.inc(max(0, work.prefixes.hits - _counted.prefixes.hits))
+        prefix_tokens.inc(max(0, work.prefixes.tokens - _counted.prefixes.tokens))
+        prefix_evictions.inc(max(0, work.prefixes.evictions - _counted.prefixes.evictions))
         _counted = work
         throughput.COMPLETION.observe(work.completion_tokens)
 

@@ -36,7 +36,7 @@ def test_a_response_is_the_chat_of_the_same_messages(call: Any, chat_engine: Eng
     assert response["system_fingerprint"] == chat_engine.fingerprint
     assert response["usage"] == {
         "input_tokens": chat["usage"]["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 16, "cache_write_tokens": 0},
         "output_tokens": 8,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": chat["usage"]["total_tokens"],
