@@ -90,6 +90,8 @@ def test_absence_and_null_are_the_defaults(call: Any) -> None:
         without_identity(answered(call("responses", input="Hi", seed=1, max_output_tokens=4, **body)))
         for body in bodies
     ]
+    for one in (absent, *nulls):
+        del one["usage"]["input_tokens_details"]  # those that come later find the prompt
     assert nulls == [absent, absent]
     assert (absent["temperature"], absent["top_p"], absent["metadata"]) == (1.0, 1.0, {})
     assert (absent["store"], absent["truncation"], absent["tool_choice"]) == (False, "disabled", "auto")

@@ -1,5 +1,6 @@
 """Texts of a real model with the prefix cache: the same as without it, however little memory there is."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,9 +32,11 @@ def texts(engine: Engine) -> list[Completion]:
     finish(engine)
     first = [one.result() for one in generations]
     turns = [
-        submit(engine, request(PROMPTS[0] + one.text + "Go on", new=8, owner=str(i % 2)))
-        for i, one in enumerate(first[:6])
-        if one.text.isascii()
+        submit(
+            engine, replace(before.request, prompt=before.request.prompt + one.token_ids, max_new_tokens=8)
+        )
+        for before, one in zip(generations[:6], first[:6], strict=True)
+        if isinstance(before.request.prompt, tuple)
     ]
     finish(engine)
     return first + [one.result() for one in turns]
@@ -53,7 +56,7 @@ def test_texts_are_the_same_to_the_bit(
     engine = tiny_engine(config, start=False)
     assert texts(engine) == without
     assert engine.work.prefixes.hits > 0
-    assert (engine.work.preemptions > 0) == (engine.work.prefixes.evictions > 0) == (blocks == 12)
+    assert (engine.work.prefixes.evictions > 0) == (blocks == 12)
     assert engine.load.kv_tokens_used == 0
 
 
