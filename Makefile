@@ -17,9 +17,12 @@ PROGRESS := cat > /dev/null
 endif
 say = @printf '\033[1m%s\033[0m\n' $(1)
 
-# Processes that run the tests side by side; WORKERS=0 runs them in one, as a debugger needs it.
-WORKERS ?= 2
-PYTEST := $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup
+# Processes that run the tests side by side; WORKERS=0 runs them in one, as a debugger needs it. The end-to-end tests
+# wait for their services half of the time, so two cores have work for a third process. `tests/conftest.py` orders the
+# groups.
+PROCESSES := 2
+test: PROCESSES := 3
+PYTEST = $(PYTHON) -m pytest --numprocesses $(or $(WORKERS),$(PROCESSES)) --dist loadgroup --no-loadscope-reorder
 NATIVE := inference/engine/native
 CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)
 CLANG_FORMAT := $(VENV)/bin/clang-format
@@ -50,7 +53,7 @@ test: $(VENV)/.dev $(VENV)/.native
 	@$(PYTEST) $(ARGS)
 
 test-fast: $(VENV)/.dev $(VENV)/.native
-	@$(PYTEST) -m 'not slow' $(ARGS)
+	@$(PYTEST) -m 'not slow' --ignore tests/e2e $(ARGS)
 
 # The user in the URL needs the right to create databases: pytest-django creates one and drops it.
 test-postgresql: $(VENV)/.dev $(VENV)/.native

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.contenders.service import Service, config, load_with
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import RESULTS_DIR, markdown, progress, save, with_spread
-from inference.engine.config import usable_cpus
+from inference.engine.config import PrefixSharing, usable_cpus
 from inference.engine.generation import Completion, Generation
 from inference.engine.request import GenerationRequest, SamplingParams
 
@@ -99,7 +99,8 @@ def main(argv: list[str] | None = None) -> None:
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
     settings = config(precision=given.precision, threads=given.threads)
     measured, path = {}, ""
-    for name, sharing in (("with", "per_key"), ("without", "off")):
+    engines: dict[str, PrefixSharing] = {"with": "per_key", "without": "off"}
+    for name, sharing in engines.items():
         progress(f"Loading the engine {name} the prefix cache ...")
         service = load_with(folder, replace(settings, prefix_cache=sharing))
         try:

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
-from inference.engine.blocks import blocks_of
+from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.layer_program.module import layer_program_off
 from inference.engine.compute.path import cpu_path
@@ -43,7 +43,7 @@ def step_profile(
     torch.set_num_threads(threads)
     progress("Loading ...")
     stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    config = EngineConfig(kv_cache_tokens=(context + 1) * requests, dtype=dtype)
+    config = EngineConfig(kv_cache_tokens=blocks_of(context + 1) * BLOCK * requests, dtype=dtype)
     with layer_program_off() if one_by_one else nullcontext():
         model = prepare(stock, name="profile", config=config, path=cpu_path(dtype))
     model.use_threads(threads)

@@ -86,8 +86,8 @@ class ModelSettings(VariableSet):
         Topic.CAPACITY,
         EngineConfig.prefix_cache,
         "Whose earlier texts need not be computed again where a prompt begins with them: `per_key` "
-        "those of the same key, `shared` everybody's, `off` nobody's. With `shared`, the time to the first token tells "
-        "a key whether another has sent the same beginning.",
+        "those of the same key, `shared` everybody's, `off` nobody's. With `shared`, the time to the "
+        "first token tells a key whether another has sent the same beginning.",
         engine_field="prefix_cache",
     )
     llm_request_timeout_s: float = setting(

@@ -81,7 +81,7 @@ def test_owners_get_turns() -> None:
 
 def test_memory_bounds_what_runs_and_nobody_is_overtaken() -> None:
     engine = tiny_engine(EngineConfig(kv_cache_tokens=300), start=False)
-    large = [submit(engine, request(seed=i, new=195)) for i in range(2)]  # 200 tokens each
+    large = [submit(engine, request("y" * 150, seed=i, new=20)) for i in range(2)]
     small = submit(engine, request(new=10, owner="same"))
     engine.step()
     assert (large[0].completion_tokens, large[1].completion_tokens) == (1, 0)

@@ -1,8 +1,10 @@
 """A text's logits are the same bits however it is cut into segments, and in any company."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,8 +14,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.model import LanguageModel
-from inference.engine.compute.path import stock_path
+from inference.engine.compute.path import cpu_path
 from inference.engine.config import KVCacheDtype
+from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from tests.models import prepared, tiny_llama, tiny_of_kind
 
@@ -42,7 +45,8 @@ WAYS += [("grouped heads", "float32", False), ("heads of 7", "float16", False)]
 
 @cache
 def model(kind: str, dtype: KVCacheDtype, kernels: bool) -> LanguageModel:
-    path = None if kernels else stock_path(torch.device("cpu"), name="the CPU")
+    with nullcontext() if kernels else patch.object(native, "load", return_value=None):
+        path = cpu_path()
     return prepared(MODELS[kind](), kv_cache_tokens=64 * BLOCK, kv_cache_dtype=dtype, path=path)
 
 

@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
+from tests.models import save_tiny_model
 
 SERVICE_URL = os.environ.get("TEST_SERVICE_URL")
 READY_WITHIN_S = 180
@@ -168,18 +169,34 @@ def service(
 
 
 @pytest.fixture(scope="session")
-def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `VAR_DIR` with a migrated SQLite database and the default key, to be copied."""
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that loads at once: a start takes only as long as Python and PyTorch do."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def migrated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `VAR_DIR` with a migrated SQLite database, to be copied."""
+    var_dir = tmp_path_factory.mktemp("migrated")
+    manage(service_environ(var_dir), "migrate", "--verbosity=0", "--skip-checks")
+    return var_dir
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory, migrated_folder: Path) -> Path:
+    """As `migrated_folder`, with the default key."""
     var_dir = tmp_path_factory.mktemp("prepared")
-    environ = service_environ(var_dir)
-    manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-    manage(environ, "bootstrap", "--skip-checks")
+    shutil.copytree(migrated_folder, var_dir, dirs_exist_ok=True)
+    manage(service_environ(var_dir), "bootstrap", "--skip-checks")
     return var_dir
 
 
 @pytest.fixture
-def start_service(tmp_path: Path, quickstart_model: Path, prepared_folder: Path) -> Iterator[StartService]:
-    """Starts further services, each with a database of its own, and ends them after the test."""
+def start_service(tmp_path: Path, tiny_model: Path, prepared_folder: Path) -> Iterator[StartService]:
+    """Starts further services, each with a database of its own, and ends them after the test.
+
+    They serve `tiny_model`. A test whose texts have to take a while sets LLM_MODEL to the quick-start model.
+    """
     if SERVICE_URL is not None:
         pytest.skip("it needs a service of its own, and a running composition is tested")
     with ExitStack() as stack:
@@ -189,7 +206,7 @@ def start_service(tmp_path: Path, quickstart_model: Path, prepared_folder: Path)
             nonlocal count
             count += 1
             var_dir = tmp_path / f"service-{count}"
-            environ = service_environ(var_dir, **{"LLM_MODEL": str(quickstart_model), **settings})
+            environ = service_environ(var_dir, **{"LLM_MODEL": str(tiny_model), **settings})
             as_prepared = migrated and not DECIDES_THE_DATABASE & settings.keys()
             if as_prepared:
                 shutil.copytree(prepared_folder, var_dir)

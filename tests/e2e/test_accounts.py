@@ -101,10 +101,10 @@ def kill(service: Service) -> None:
 
 @pytest.mark.parametrize("end", ["cut", "silence"])
 def test_texts_that_end_while_the_database_is_away_are_answered_and_charged(
-    start_service: StartService, database: str, end: str
+    start_service: StartService, database: str, quickstart_model: Path, end: str
 ) -> None:
     wire, query = Wire(database), postgresql(database)
-    service = start_service(DATABASE_URL=wire.url, **LIMITED)
+    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(quickstart_model), **LIMITED)
     service.wait_ready()
     with under_way(service, query) as futures:
         getattr(wire, end)()
@@ -127,10 +127,10 @@ def test_texts_that_end_while_the_database_is_away_are_answered_and_charged(
 
 
 def test_accounts_of_a_killed_service_are_charged_once_by_the_next(
-    start_service: StartService, database: str, tmp_path: Path
+    start_service: StartService, database: str, quickstart_model: Path, tmp_path: Path
 ) -> None:
     wire, query = Wire(database), postgresql(database)
-    service = start_service(DATABASE_URL=wire.url, **LIMITED)
+    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(quickstart_model), **LIMITED)
     service.wait_ready()
     with under_way(service, query) as futures:
         wire.cut()
@@ -151,8 +151,10 @@ def test_accounts_of_a_killed_service_are_charged_once_by_the_next(
     wire.cut()
 
 
-def test_texts_that_end_while_sqlite_is_locked_are_answered_and_charged(start_service: StartService) -> None:
-    service = start_service(**LIMITED)
+def test_texts_that_end_while_sqlite_is_locked_are_answered_and_charged(
+    start_service: StartService, quickstart_model: Path
+) -> None:
+    service = start_service(LLM_MODEL=str(quickstart_model), **LIMITED)
     service.wait_ready()
     path = Path(service.environ["VAR_DIR"]) / "db.sqlite3"
     query = sqlite(path)

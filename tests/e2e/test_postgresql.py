@@ -98,7 +98,7 @@ def test_full_workers_share_few_connections(start_service: StartService, databas
 
 
 def test_replicas_that_start_at_once_make_one_database(
-    database: str, tmp_path: Path, quickstart_model: Path
+    database: str, tmp_path: Path, tiny_model: Path
 ) -> None:
     started = []
     for name in ("a", "b"):
@@ -106,7 +106,7 @@ def test_replicas_that_start_at_once_make_one_database(
             tmp_path / name,
             DATABASE_URL=database,
             SECRET_KEY="the same for both" * 4,
-            LLM_MODEL=str(quickstart_model),
+            LLM_MODEL=str(tiny_model),
             DJANGO_SUPERUSER_USERNAME="ada",
             DJANGO_SUPERUSER_PASSWORD="correct horse",
         )
@@ -130,7 +130,7 @@ def test_replicas_that_start_at_once_make_one_database(
 
 
 def test_two_first_starts_at_the_same_time_create_one_account(
-    database: str, tmp_path: Path, quickstart_model: Path
+    database: str, tmp_path: Path, tiny_model: Path
 ) -> None:
     """Also with a pool of a single connection, which the migrations need."""
 
@@ -140,7 +140,7 @@ def test_two_first_starts_at_the_same_time_create_one_account(
             DATABASE_URL=database,
             DATABASE_CONNECTIONS="1",
             SECRET_KEY="the same for both" * 4,
-            LLM_MODEL=str(quickstart_model),
+            LLM_MODEL=str(tiny_model),
         )
         return manage(environ, "setup")
 
@@ -152,13 +152,13 @@ def test_two_first_starts_at_the_same_time_create_one_account(
 
 
 def test_a_start_waits_for_the_database_and_then_says_what_is_missing(
-    tmp_path: Path, quickstart_model: Path
+    tmp_path: Path, tiny_model: Path
 ) -> None:
     environ = service_environ(
         tmp_path,
         DATABASE_URL=f"postgres://u:hush@127.0.0.1:{free_port()}/n",
         DATABASE_WAIT_S="1.5",
-        LLM_MODEL=str(quickstart_model),
+        LLM_MODEL=str(tiny_model),
     )
 
     done = subprocess.run(

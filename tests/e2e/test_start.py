@@ -1,5 +1,6 @@
 """How the service starts and ends, and what an operator sees after a mistake."""
 
+import shutil
 import signal
 import sqlite3
 import stat
@@ -55,11 +56,10 @@ def refusal(environ: dict[str, str], command: Sequence[str] = ()) -> str:
 
 
 @pytest.fixture
-def environ(tmp_path: Path, quickstart_model: Path) -> dict[str, str]:
+def environ(tmp_path: Path, tiny_model: Path, migrated_folder: Path) -> dict[str, str]:
     """The environment of a service that can start: the database is migrated and the model exists."""
-    environ = service_environ(tmp_path, LLM_MODEL=str(quickstart_model))
-    manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-    return environ
+    shutil.copytree(migrated_folder, tmp_path, dirs_exist_ok=True)
+    return service_environ(tmp_path, LLM_MODEL=str(tiny_model))
 
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "nobody-here/no-such-model-5f2c"])
@@ -88,8 +88,8 @@ def test_a_failed_start_leaves_no_files_behind(environ: dict[str, str], tmp_path
     assert not list(temporary.iterdir())
 
 
-def test_a_database_without_tables_stops_the_start(tmp_path: Path, quickstart_model: Path) -> None:
-    said = refusal(service_environ(tmp_path, LLM_MODEL=str(quickstart_model)))
+def test_a_database_without_tables_stops_the_start(tmp_path: Path, tiny_model: Path) -> None:
+    said = refusal(service_environ(tmp_path, LLM_MODEL=str(tiny_model)))
 
     assert "manage.py migrate" in said
 
@@ -257,8 +257,10 @@ def test_a_signal_stops_the_service_cleanly(
         httpx.get(f"{started.url}/health")
 
 
-def test_a_running_request_is_answered_after_sigterm(start_service: StartService) -> None:
-    started = start_service(LLM_MAX_RUNNING="1", LLM_MAX_QUEUED="0")
+def test_a_running_request_is_answered_after_sigterm(
+    start_service: StartService, quickstart_model: Path
+) -> None:
+    started = start_service(LLM_MODEL=str(quickstart_model), LLM_MAX_RUNNING="1", LLM_MAX_QUEUED="0")
     started.wait_ready()
 
     def generate(max_new_tokens: int) -> httpx.Response:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -74,8 +75,10 @@ def test_a_client_that_leaves_a_stream_pays_for_what_was_generated(service: Serv
     assert 0 < today["completion_tokens"] < 200
 
 
-def test_a_service_that_stops_finishes_its_streams(start_service: StartService) -> None:
-    service = start_service()
+def test_a_service_that_stops_finishes_its_streams(
+    start_service: StartService, quickstart_model: Path
+) -> None:
+    service = start_service(LLM_MODEL=str(quickstart_model))
     service.wait_ready()
     with (
         httpx.Client(base_url=service.url, headers={"X-API-Key": service.key}, timeout=120) as client,

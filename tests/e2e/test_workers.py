@@ -18,12 +18,6 @@ from tests.models import save_tiny_model
 WITHIN_S = 60
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model that loads in no time: what takes long is the start of Python and PyTorch."""
-    return str(save_tiny_model(tmp_path_factory.mktemp("tiny")))
-
-
 def workers(service: Service) -> list[int]:
     """The process ids of the workers, the oldest first."""
     children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text()
@@ -77,9 +71,9 @@ def asked_meanwhile(service: Service) -> Iterator[list[int | str]]:
 
 
 def test_a_worker_that_loads_leaves_the_connections_to_those_that_can_generate(
-    start_service: StartService, tiny: str
+    start_service: StartService,
 ) -> None:
-    service = start_service(WEB_CONCURRENCY="2", LLM_MODEL=tiny)
+    service = start_service(WEB_CONCURRENCY="2")
     wait_until_ready(service, 2)
 
     with asked_meanwhile(service) as statuses:
@@ -92,9 +86,9 @@ def test_a_worker_that_loads_leaves_the_connections_to_those_that_can_generate(
     assert set(statuses) == {200}
 
 
-def test_a_worker_that_was_killed_no_longer_counts(start_service: StartService, tiny: str) -> None:
+def test_a_worker_that_was_killed_no_longer_counts(start_service: StartService) -> None:
     """Otherwise its successor would wait for it, and nobody would answer."""
-    service = start_service(LLM_MODEL=tiny)
+    service = start_service()
     service.wait_ready()
 
     os.kill(workers(service)[0], signal.SIGKILL)
@@ -105,8 +99,8 @@ def test_a_worker_that_was_killed_no_longer_counts(start_service: StartService, 
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_reload_interrupts_nobody(start_service: StartService, tiny: str, count: int) -> None:
-    service = start_service(WEB_CONCURRENCY=str(count), LLM_MODEL=tiny)
+def test_a_reload_interrupts_nobody(start_service: StartService, count: int) -> None:
+    service = start_service(WEB_CONCURRENCY=str(count))
     wait_until_ready(service, count)
     old = workers(service)
 
@@ -135,8 +129,8 @@ def test_a_reload_that_fails_leaves_the_old_worker(start_service: StartService, 
     assert service.stop() == 0
 
 
-def test_a_second_master_process_is_refused_in_the_log(start_service: StartService, tiny: str) -> None:
-    service = start_service(LLM_MODEL=tiny)
+def test_a_second_master_process_is_refused_in_the_log(start_service: StartService) -> None:
+    service = start_service()
     service.wait_ready()
     (worker,) = workers(service)
 

@@ -72,6 +72,8 @@ class Attention {
         Number* to_values = values(item, tile.past / kBlock) + place * width_;
         const float* key = rows.keys + tile.row * rows.key.row + item.head * rows.key.head;
         const float* value = rows.values + tile.row * rows.value.row + item.head * rows.value.head;
+        // Each number of a key lies in a line of its own: all are fetched at once, not one after the other.
+        for (int64_t d = 0; d < dim_; ++d) __builtin_prefetch(to_keys + d * kBlock, 1);
         for (int64_t d = 0; d < dim_; ++d) {
             for (int64_t r = 0; r < tile.rows; ++r) keep(key[r * rows.key.row + d], to_keys[d * kBlock + r]);
         }
@@ -95,7 +97,8 @@ class Attention {
         thread_local std::vector<float> memory;
         // Each line's `past` and own token; a later line sees as many or more.
         const auto visible = [&](int64_t line) { return item.tile.past + (lines.first + line) / groups_ + 1; };
-        const int64_t blocks = (visible(lines.count - 1) + kBlock - 1) / kBlock;
+        const int64_t blocks = blocks_of(visible(lines.count - 1));
+        const int64_t next_blocks = blocks_of(next.tile.past + next.tile.rows);
         const int64_t stride = (blocks + 1) * kBlock;  // 16 more, lest all lines meet in a few places of the cache
         const size_t needed = lines.count * (dim_ + width_ + stride + 1);
         if (memory.size() < needed) memory.resize(needed + needed / 4);
@@ -107,7 +110,8 @@ class Attention {
         for (int64_t line = 0; line < lines.count; ++line) copy_query(item, lines.first + line, queries + line * dim_);
         for (int64_t b = 0; b < blocks; b += kStripe) {
             const Stripe<Number> stripe = stripe_of(
-                b, blocks, [&](int64_t i) { return keys(item, i); }, [&](int64_t i) { return values(item, i); });
+                b, blocks, [&](int64_t i) { return keys(item, i); },
+                [&](int64_t i) { return values(item, std::min(i, blocks - 1)); });
             for_each_chunk(lines.count, [&](int64_t first, int64_t count) {
                 score(count, queries + first * dim_, dim_, stripe, scores + first * stride + b * kBlock, stride);
             });
@@ -117,7 +121,8 @@ class Attention {
         std::fill_n(sums, lines.count * width_, 0.0f);
         for (int64_t b = 0; b < blocks; b += kStripe) {
             const Stripe<Number> stripe = stripe_of(
-                b, blocks, [&](int64_t i) { return values(item, i); }, [&](int64_t i) { return keys(next, i); });
+                b, blocks, [&](int64_t i) { return values(item, i); },
+                [&](int64_t i) { return keys(next, std::min(i, next_blocks - 1)); });
             const int64_t begin = b * kBlock, end = begin + stripe.count * kBlock;
             for_each_chunk(lines.count, [&](int64_t first, int64_t count) {
                 const float* weights = scores + first * stride + begin;
@@ -149,14 +154,17 @@ class Attention {
         for (int64_t d = 0; d < dim_; ++d) to[d] = from[d] * scale;
     }
 
-    // The stripe from the `first`-th block on; after the last one, the blocks of `after` will be read.
+    static int64_t blocks_of(int64_t tokens) { return (tokens + kBlock - 1) / kBlock; }
+
+    // The stripe from the `first`-th block on. After the last block follow those of `after`. Each block has the one
+    // fetched that comes kStripe blocks later.
     template <typename Blocks, typename After>
     static Stripe<Number> stripe_of(int64_t first, int64_t blocks, Blocks of, After after) {
         Stripe<Number> stripe{.blocks = {}, .next = {}, .count = std::min(kStripe, blocks - first)};
         for (int64_t i = 0; i < stripe.count; ++i) {
             const int64_t next = first + kStripe + i;
             stripe.blocks[i] = of(first + i);
-            stripe.next[i] = next < blocks ? of(next) : first + kStripe < blocks ? stripe.blocks[i] : after(0);
+            stripe.next[i] = next < blocks ? of(next) : after(next - blocks);
         }
         return stripe;
     }
