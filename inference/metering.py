@@ -109,6 +109,14 @@ class Metered:
         return sum(generation.completion_tokens for generation in self.generations)
 
     @property
+    def cached_tokens(self) -> int:
+        """The tokens of all prompts that did not have to be computed: those that every choice has found."""
+        return sum(
+            min(one.cached_prompt_tokens for one in self.generations[first : first + self._choices])
+            for first in range(0, len(self.generations), self._choices)
+        )
+
+    @property
     def usage(self) -> dict[str, int]:
         """What a client is told of its tokens so far; each prompt counts once."""
         return self.usage_after(self.completion_tokens)
@@ -246,6 +254,7 @@ class Metered:
             return
         record.outcome = outcome.value
         record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
+        record.cached_tokens = self.cached_tokens
         if settings.LOG_PROMPTS:
             record.prompt = "\n".join(self.prompt_texts)
         if self.generations:

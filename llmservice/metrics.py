@@ -77,6 +77,16 @@ accepted = Counter("llmservice_accepted_tokens", "Guesses that did follow, witho
 preemptions = Counter(
     "llmservice_preemptions", "Requests that gave their space in the KV cache up to others, to be continued."
 )
+prefix_hits = Counter(
+    "llmservice_prefix_cache_hits", "Requests that found their first tokens in the prefix cache."
+)
+prefix_tokens = Counter(
+    "llmservice_prefix_cache_tokens", "Tokens that did not have to be computed, because they were found."
+)
+prefix_evictions = Counter(
+    "llmservice_prefix_cache_evictions",
+    "Blocks given up by the prefix cache because their memory was needed.",
+)
 
 
 def _gauge(name: str, help: str) -> Gauge:
@@ -152,6 +162,9 @@ def _count_work(backend: Backend) -> None:
         drafted.inc(max(0, work.drafted - _counted.drafted))
         accepted.inc(max(0, work.accepted - _counted.accepted))
         preemptions.inc(max(0, work.preemptions - _counted.preemptions))
+        prefix_hits.inc(max(0, work.prefixes.hits - _counted.prefixes.hits))
+        prefix_tokens.inc(max(0, work.prefixes.tokens - _counted.prefixes.tokens))
+        prefix_evictions.inc(max(0, work.prefixes.evictions - _counted.prefixes.evictions))
         _counted = work
         throughput.COMPLETION.observe(work.completion_tokens)
 

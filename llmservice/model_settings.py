@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from inference.engine.config import Device, EngineConfig, KVCacheDtype, Speculation, WeightDtype
+from inference.engine.config import (
+    Device,
+    EngineConfig,
+    KVCacheDtype,
+    PrefixSharing,
+    Speculation,
+    WeightDtype,
+)
 from llmservice.variable import Topic, setting
 from llmservice.variable_set import VariableSet
 
@@ -88,6 +95,14 @@ class ModelSettings(VariableSet):
         "much memory as is available.",
         at_least=0,
         engine_field="kv_cache_tokens",
+    )
+    llm_prefix_cache: PrefixSharing = setting(
+        Topic.CAPACITY,
+        EngineConfig.prefix_cache,
+        "Whose earlier texts need not be computed again where a prompt begins with them: `per_key` "
+        "those of the same key, `shared` everybody's, `off` nobody's. With `shared`, the time to the "
+        "first token tells a key whether another has sent the same beginning.",
+        engine_field="prefix_cache",
     )
     llm_request_timeout_s: float = setting(
         Topic.CAPACITY,

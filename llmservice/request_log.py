@@ -70,6 +70,7 @@ def _write(**signal: Any) -> None:
         "reason": record.reason,
         "outcome": record.outcome,
         "prompt_tokens": record.prompt_tokens,
+        "cached_tokens": record.cached_tokens,
         "completion_tokens": record.completion_tokens,
         "queued_s": _rounded(record.queued_s),
         "first_token_s": _rounded(record.first_token_s),

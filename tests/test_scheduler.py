@@ -126,8 +126,8 @@ def test_the_load_of_each_owner_and_the_work_are_known() -> None:
 def test_the_prompts_of_a_step_share_its_bound() -> None:
     model = Counting()
     shared = engine(model, prefill_tokens=32)
-    for length in (20, 30, 2):
-        submit(shared, "a" * length, new=1)
+    for letter, length in (("a", 20), ("b", 30), ("c", 2)):
+        submit(shared, letter * length, new=1)
     run(shared)
     shapes = [[len(segment.token_ids) for segment in step] for step in model.steps]
     assert shapes[0] == [20, 12]

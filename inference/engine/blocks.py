@@ -30,6 +30,10 @@ class BlockPool:
         """How many blocks nobody uses."""
         return len(self._free)
 
+    def users(self, block: int) -> int:
+        """How many use this block."""
+        return self._users[block]
+
     def take(self, count: int = 1) -> list[int] | None:
         """Take so many blocks, each with one user; None, and no change, where fewer are free."""
         if count > len(self._free):

@@ -12,6 +12,7 @@ WeightDtype = Literal["auto", "float32", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
 KVCacheDtype = Literal["auto", "float32", "float16"]
 Speculation = Literal["auto", "off"]
+PrefixSharing = Literal["per_key", "shared", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class EngineConfig:
             float32.
         speculation: "auto" computes several tokens of a text in one step where a grammar or the text itself
             tells what may follow; "off" computes one. The texts are the same.
+        prefix_cache: whose earlier texts a prompt is looked up in: those of the same owner, everybody's, or
+            nobody's.
         grammar_bytes: the largest JSON Schema, regular expression or grammar that a text can be held to.
         grammar_nesting: how many schemas one may have within each other.
         grammar_compile_s: seconds of CPU time that one may take to compile.
@@ -54,6 +57,7 @@ class EngineConfig:
     dtype: WeightDtype = "auto"
     kv_cache_dtype: KVCacheDtype = "auto"
     speculation: Speculation = "off"
+    prefix_cache: PrefixSharing = "per_key"
     grammar_bytes: int = 262_144
     grammar_nesting: int = 48
     grammar_compile_s: float = 2.0

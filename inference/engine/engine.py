@@ -222,6 +222,7 @@ class Engine:
             drafted=self.work.drafted + sum(segment.drafts for _, segment in plan),
             accepted=self.work.accepted + _accepted_drafts(plan) - followed,
             preemptions=self._scheduler.preemptions,
+            prefixes=self._scheduler.prefixes.work,
         )
         with self._changed:
             self._scheduler.retire(now=self._clock())

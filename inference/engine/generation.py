@@ -71,7 +71,8 @@ class Generation:
 
     Attributes:
         prompt_tokens: how many the prompt has.
-        computed_prompt_tokens: how many of them have been computed so far.
+        computed_prompt_tokens: how many of them have been computed so far, or found in the prefix cache.
+        cached_prompt_tokens: how many of them were found there, and did not have to be computed.
         completion_tokens: how many have been generated so far.
         cancelled: the client wants no more of it.
     """
@@ -80,6 +81,7 @@ class Generation:
         self.request = prepared.request
         self.prompt_tokens = prepared.prompt_tokens
         self.computed_prompt_tokens = 0
+        self.cached_prompt_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
         self.submitted_at = submitted_at
@@ -176,6 +178,12 @@ class Generation:
     def start(self, *, now: float) -> None:
         """Backend: the next step is the first that computes it."""
         self.started_at = now
+
+    def skip_to(self, prompt_tokens: int) -> None:
+        """Backend: so many tokens of the prompt need not be computed."""
+        skipped = max(0, prompt_tokens - self.computed_prompt_tokens)
+        self.cached_prompt_tokens += skipped
+        self.computed_prompt_tokens += skipped
 
     def publish(self, event: Event, *, now: float) -> None:
         """Backend: a step has computed something that the client gets."""

@@ -33,6 +33,21 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrefixWork:
+    """What the prefix cache has done since the start.
+
+    Attributes:
+        hits: how many requests found their first tokens.
+        tokens: how many tokens did not have to be computed, because they were found.
+        evictions: how many blocks were given up because their memory was needed.
+    """
+
+    hits: int = 0
+    tokens: int = 0
+    evictions: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """What has been computed since the start.
 
@@ -43,6 +58,7 @@ class Work:
         drafted: tokens that were computed as guesses of what follows.
         accepted: of those, the ones that did follow, each without a step of its own.
         preemptions: how often a request had to give its blocks of the KV cache up to another.
+        prefixes: what the prefix cache has done.
     """
 
     steps: int = 0
@@ -51,3 +67,4 @@ class Work:
     drafted: int = 0
     accepted: int = 0
     preemptions: int = 0
+    prefixes: PrefixWork = PrefixWork()

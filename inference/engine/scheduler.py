@@ -13,7 +13,7 @@ from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, Overloaded
 from inference.engine.generation import Generation
 from inference.engine.load import Load, OwnerLoad
-from inference.engine.request import GenerationRequest
+from inference.engine.prefix_cache import PrefixCache, Text
 from inference.engine.segment import Segment
 from inference.engine.speculation import drafts_for_each
 
@@ -23,14 +23,10 @@ _PROMPT_LOGITS = 64
 vocabulary: 0.6 MB with 150,000."""
 
 
-class Schedulable(Protocol):
+class Schedulable(Text, Protocol):
     """What the scheduler needs of a sequence."""
 
-    blocks: list[int] | None
     finished: bool
-
-    @property
-    def request(self) -> GenerationRequest: ...
 
     @property
     def generation(self) -> Generation: ...
@@ -70,15 +66,16 @@ class Scheduler(Generic[S]):
     oldest sequence is never preempted, so one always ends, and then another.
 
     Attributes:
+        prefixes: the blocks of the KV cache, and what is found in them.
         running: in the order in which they were admitted.
         preemptions: since the start.
     """
 
     def __init__(self, config: EngineConfig, blocks: BlockPool) -> None:
+        self.prefixes = PrefixCache(blocks, config.prefix_cache)
         self.running: list[S] = []
         self.preemptions = 0
         self._config = config
-        self._blocks = blocks
         self._waiting: dict[str, deque[S]] = {}
         self._preempted: list[S] = []
         self._mean_service_s = 1.0
@@ -98,8 +95,8 @@ class Scheduler(Generic[S]):
             queued=queued.total(),
             preempted=len(self._preempted),
             running=len(self.running),
-            kv_tokens=BLOCK * self._blocks.count,
-            kv_tokens_used=BLOCK * (self._blocks.count - self._blocks.free),
+            kv_tokens=BLOCK * self.prefixes.count,
+            kv_tokens_used=BLOCK * (self.prefixes.count - self.prefixes.free),
             owners={
                 owner: OwnerLoad(queued=queued[owner], running=running[owner])
                 for owner in running.keys() | queued.keys()
@@ -138,8 +135,7 @@ class Scheduler(Generic[S]):
             owner = min(first, key=lambda name: (load[name], first[name].generation.submitted_at))
             sequence = first[owner]
             needed = min(blocks_of(sequence.length) + 1, blocks_of(sequence.most_tokens))
-            sequence.blocks = self._blocks.take(needed)
-            if sequence.blocks is None:
+            if not self.prefixes.admit(sequence, needed):
                 return
             if sequence in self._preempted:
                 self._preempted.remove(sequence)
@@ -154,7 +150,7 @@ class Scheduler(Generic[S]):
         Each of a few sequences may also have guesses of what follows computed, but preempts none for them.
 
         The number of prompt tokens whose logits are asked for is bounded further. Sequences for which there
-        are no blocks are preempted.
+        are no blocks are preempted. One whose next block another fills in this step waits for it.
         """
         self._grow()
         generating = [sequence for sequence in self.running if not sequence.prefilling]
@@ -164,22 +160,29 @@ class Scheduler(Generic[S]):
         plan = [(s, s.next_segment(1, drafts=drafts)) for s in generating]
         left = self._config.prefill_tokens_shared if plan else self._config.prefill_tokens
         logits_left = _PROMPT_LOGITS
+        filled: set[bytes] = set()
         for sequence in self.running:
             scored = sequence.scores_prompt
             most = min(left, logits_left) if scored else left
             if sequence.prefilling and most > 0:
+                self.prefixes.find_more(sequence)
+                if self.prefixes.next_name(sequence) in filled:
+                    continue
                 segment = sequence.next_segment(most)
+                filled.update(self.prefixes.names_until(sequence, end=segment.start + len(segment.token_ids)))
                 left -= len(segment.token_ids)
                 logits_left -= segment.logits if scored else 0
                 plan.append((sequence, segment))
         return plan
 
     def retire(self, *, now: float) -> None:
-        """Take finished requests out of the running set, and release their blocks."""
+        """Let what has been computed be found, and take finished requests out of the running set."""
+        for sequence in self.running:
+            self.prefixes.keep(sequence)
         for sequence in [sequence for sequence in self.running if sequence.finished]:
             self.running.remove(sequence)
             if sequence.blocks is not None:
-                self._blocks.release(sequence.blocks)
+                self.prefixes.release(sequence.blocks)
             if (started_at := sequence.generation.started_at) is not None:
                 self._mean_service_s += (now - started_at - self._mean_service_s) / 8
 
@@ -212,7 +215,7 @@ class Scheduler(Generic[S]):
         """Give every running sequence the blocks that its tokens fill, as far as there are any."""
         for sequence in list(self.running):
             while sequence.blocks is not None and len(sequence.blocks) < blocks_of(sequence.length):
-                if taken := self._blocks.take():
+                if taken := self.prefixes.take():
                     sequence.blocks += taken
                 else:
                     self._preempt()
@@ -228,7 +231,7 @@ class Scheduler(Generic[S]):
         newest = max(self.running, key=lambda s: (load[s.request.owner], s.generation.submitted_at))
         self.running.remove(newest)
         assert newest.blocks is not None  # noqa: S101
-        self._blocks.release(newest.blocks)
+        self.prefixes.release(newest.blocks)
         newest.preempt()
         insort(self._preempted, newest, key=lambda sequence: sequence.generation.submitted_at)
         self.preemptions += 1

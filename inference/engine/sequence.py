@@ -38,6 +38,7 @@ class Sequence:
         most_tokens: how many it can have.
         scores_prompt: it needs logits after every token of its prompt.
         blocks: its blocks of the KV cache, while it runs.
+        block_names: the prefix cache's names of its first blocks.
         deadline: the time at which it is ended, on the engine's clock; None never.
         finished: its last token has been chosen, or it has failed.
         accepted_drafts: proposed tokens that came.
@@ -58,6 +59,7 @@ class Sequence:
         self.token_ids = list(prepared.prompt_ids)
         self.scores_prompt = self.request.prompt_logprobs is not None
         self.blocks: list[int] | None = None
+        self.block_names: list[bytes] = []
         timeout_s = self.request.timeout_s
         self.deadline = None if timeout_s is None else generation.submitted_at + timeout_s
         self.finished = False
@@ -88,6 +90,30 @@ class Sequence:
     def length(self) -> int:
         """How many tokens it has, the prompt's included."""
         return len(self.token_ids)
+
+    @property
+    def computed(self) -> int:
+        """How many of its first tokens have keys and values in its blocks."""
+        return self._computed
+
+    @property
+    def lasting(self) -> int:
+        """How many of its first tokens will not be computed again once they have been.
+
+        A text that may be drawn again keeps its prompt alone. The last token is computed for its logits.
+        """
+        provisional = not self.finished and self.constraint is not None and self.constraint.provisional
+        return (self._prompt_tokens if provisional else len(self.token_ids)) - 1
+
+    @property
+    def findable(self) -> int:
+        """How many of its first tokens need not be computed where the prefix cache has them."""
+        return 0 if self.scores_prompt else self.lasting
+
+    def skip_to(self, tokens: int) -> None:
+        """Take so many of its first tokens as computed: the prefix cache has found them."""
+        self._computed = tokens
+        self.generation.skip_to(min(tokens, self._prompt_tokens))
 
     def chooses_after(self, segment: Segment) -> bool:
         """Whether a token is chosen once the segment is computed."""

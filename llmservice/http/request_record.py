@@ -19,6 +19,7 @@ class RequestRecord:
         key_id: the number of the API key whose secret was sent, accepted or not.
         reason: the code of the problem, if it was refused or failed.
         outcome: how its generation ended.
+        cached_tokens: those of its prompt that did not have to be computed.
         queued_s, first_token_s, between_tokens_s, generated_s: of its generation.
     """
 
@@ -33,6 +34,7 @@ class RequestRecord:
     reason: str | None = None
     outcome: str | None = None
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None
     completion_tokens: int | None = None
     queued_s: float | None = None
     first_token_s: float | None = None

@@ -72,6 +72,12 @@ class Texts(Protocol):
         ...
 
 
+def usage(metered: Metered, *, completion_tokens: int | None = None) -> dict[str, Any]:
+    """What a client is told of its tokens so far, or once it has received so many generated ones."""
+    told = metered.usage if completion_tokens is None else metered.usage_after(completion_tokens)
+    return {**told, "prompt_tokens_details": {"cached_tokens": metered.cached_tokens}}
+
+
 def respond(
     request: Request, fields: Mapping[str, Any], metered: Metered, envelope: Envelope, texts: Texts
 ) -> HttpResponseBase:
@@ -81,7 +87,7 @@ def respond(
     with metered:
         completions = results_for(request, metered.generations)
     choices = [texts.choice(index, completion) for index, completion in enumerate(completions)]
-    return Response(envelope.whole(choices, usage=metered.usage))
+    return Response(envelope.whole(choices, usage=usage(metered)))
 
 
 def _streamed(
@@ -96,13 +102,13 @@ def _streamed(
         nonlocal sent
         sent += len(event.token_ids)
         if with_each:
-            more["usage"] = metered.usage_after(sent)
+            more["usage"] = usage(metered, completion_tokens=sent)
         for choice in texts.chunks(index, event):
             yield envelope.chunk([choice], **more)
 
     def last() -> Iterator[bytes]:
         if include_usage:
-            yield envelope.chunk([], usage=metered.usage)
+            yield envelope.chunk([], usage=usage(metered))
         yield DONE
 
     stream = EventStream(

@@ -15,6 +15,7 @@ ENVELOPE: dict[str, Any] = {
     "system_fingerprint": "fp_1c9a4f0b2d",
 }
 FINISH_REASONS = ["length", "stop"]
+CACHED_TOKENS = "How many were found in the prefix cache and did not have to be computed."
 
 
 class ConstantField(serializers.CharField):
@@ -71,10 +72,22 @@ class ChoiceChunkSerializer(ChoiceSerializer):
     )
 
 
+class PromptTokensDetailsSerializer(serializers.Serializer[Any]):
+    """The tokens of the prompt that were known already."""
+
+    cached_tokens = serializers.IntegerField(min_value=0, help_text=CACHED_TOKENS)
+
+
+class OpenAIUsageSerializer(UsageSerializer):
+    """The tokens of a request."""
+
+    prompt_tokens_details = PromptTokensDetailsSerializer(help_text="Of the cache.")
+
+
 class ChunkSerializer(EnvelopeSerializer):
     """A piece of a stream."""
 
-    usage = UsageSerializer(
+    usage = OpenAIUsageSerializer(
         required=False,
         allow_null=True,
         help_text="Only with `include_usage`: null until the last chunk, which has no choices.",

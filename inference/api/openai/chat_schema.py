@@ -14,9 +14,9 @@ from inference.api.openai.answer_schema import (
     ChunkSerializer,
     ConstantField,
     EnvelopeSerializer,
+    OpenAIUsageSerializer,
 )
 from inference.api.openai.schema import OpenAIErrorSerializer
-from inference.api.serializers import UsageSerializer
 
 KIND = "chat.completion"
 REASONS = [*FINISH_REASONS, "tool_calls"]
@@ -33,7 +33,12 @@ ANSWER = {
             "finish_reason": "stop",
         }
     ],
-    "usage": {"prompt_tokens": 36, "completion_tokens": 3, "total_tokens": 39},
+    "usage": {
+        "prompt_tokens": 36,
+        "completion_tokens": 3,
+        "total_tokens": 39,
+        "prompt_tokens_details": {"cached_tokens": 32},
+    },
 }
 
 
@@ -119,7 +124,9 @@ class ChatCompletionSerializer(EnvelopeSerializer):
 
     object = ConstantField(KIND, help_text="The kind of the answer.")
     choices = ChatChoiceSerializer(many=True, help_text="`n` messages.")
-    usage = UsageSerializer(help_text="The tokens of the request, in which the conversation counts once.")
+    usage = OpenAIUsageSerializer(
+        help_text="The tokens of the request, in which the conversation counts once."
+    )
 
 
 class FunctionDeltaSerializer(serializers.Serializer[Any]):

@@ -13,16 +13,21 @@ from inference.api.openai.answer_schema import (
     ChunkSerializer,
     ConstantField,
     EnvelopeSerializer,
+    OpenAIUsageSerializer,
 )
 from inference.api.openai.schema import OpenAIErrorSerializer
-from inference.api.serializers import UsageSerializer
 
 KIND = "text_completion"
 _AROUND = {"id": "cmpl-4a1c8d0f5b5e4d3c9f6a7b8c9d0e1f2a", "object": KIND, **ENVELOPE}
 ANSWER = {
     **_AROUND,
     "choices": [{"index": 0, "text": " Paris.", "logprobs": None, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+    "usage": {
+        "prompt_tokens": 5,
+        "completion_tokens": 2,
+        "total_tokens": 7,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    },
 }
 
 
@@ -65,7 +70,7 @@ class CompletionSerializer(EnvelopeSerializer):
 
     object = ConstantField(KIND, help_text="The kind of the answer.")
     choices = CompletionChoiceSerializer(many=True, help_text="`n` texts for each prompt.")
-    usage = UsageSerializer(help_text="The tokens of the request, in which each prompt counts once.")
+    usage = OpenAIUsageSerializer(help_text="The tokens of the request, in which each prompt counts once.")
 
 
 class CompletionChoiceChunkSerializer(ChoiceChunkSerializer, CompletionChoiceSerializer):

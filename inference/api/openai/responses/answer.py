@@ -9,6 +9,7 @@ from typing import Any
 from inference.api.openai.responses.output import Output
 from inference.api.openai.responses.tools import chosen, listed
 from inference.engine.backend import Backend
+from inference.metering import Metered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,9 @@ class Answer:
         """The response before its text."""
         return self._response("in_progress")
 
-    def ended(self, output: Output, usage: Mapping[str, int]) -> dict[str, Any]:
-        """The response with its complete output; `usage` is that of `Metered`."""
-        status = output.status
+    def ended(self, output: Output, metered: Metered) -> dict[str, Any]:
+        """The response with its complete output, and the tokens used."""
+        status, usage = output.status, metered.usage
         return self._response(
             status,
             completed_at=int(time.time()) if status == "completed" else None,
@@ -38,7 +39,7 @@ class Answer:
             output=output.items,
             usage={
                 "input_tokens": usage["prompt_tokens"],
-                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                "input_tokens_details": {"cached_tokens": metered.cached_tokens, "cache_write_tokens": 0},
                 "output_tokens": usage["completion_tokens"],
                 "output_tokens_details": {"reasoning_tokens": 0},
                 "total_tokens": usage["total_tokens"],

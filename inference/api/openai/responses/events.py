@@ -48,7 +48,7 @@ class ResponseEvents:
             yield self._event(name, **data)
 
     def _last(self) -> Iterator[bytes]:
-        response = self._answer.ended(self._output, self._metered.usage)
+        response = self._answer.ended(self._output, self._metered)
         yield self._event(f"response.{response['status']}", response=response)
 
     def _failure(self, body: bytes) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
-from inference.api.openai.answer_schema import ENVELOPE, ConstantField
+from inference.api.openai.answer_schema import CACHED_TOKENS, ENVELOPE, ConstantField
 from inference.api.openai.chat_schema import TokenLogprobSerializer
 from inference.api.openai.responses.tools import FlatToolChoiceField
 from inference.api.served_model import SERVED_MODEL, ServedModelField
@@ -102,7 +102,7 @@ RESPONSE: dict[str, Any] = {
     ],
     "usage": {
         "input_tokens": 36,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 32, "cache_write_tokens": 0},
         "output_tokens": 3,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 39,
@@ -188,7 +188,7 @@ class ResponseToolSerializer(serializers.Serializer[Any]):
 class ResponseInputDetailsSerializer(serializers.Serializer[Any]):
     """The input's tokens that were read from a prompt cache and written to it; this service has none."""
 
-    cached_tokens = serializers.IntegerField(help_text="Always 0.")
+    cached_tokens = serializers.IntegerField(help_text=CACHED_TOKENS)
     cache_write_tokens = serializers.IntegerField(help_text="Always 0.")
 
 

@@ -76,7 +76,7 @@ class ResponsesView(OpenAIView):
             [generation] = metered.generations
             completion = result_for(request, generation)
         output.complete(completion)
-        return Response(answer.ended(output, metered.usage))
+        return Response(answer.ended(output, metered))
 
 
 def _instructed(instructions: str | None, messages: tuple[Message, ...]) -> tuple[Message, ...]:
