@@ -27,7 +27,7 @@ NATIVE := inference/engine/native
 CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)
 CLANG_FORMAT := $(VENV)/bin/clang-format
 
-.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial fuzz clients
+.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial soak fuzz clients
 
 help:
 	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
@@ -39,6 +39,7 @@ help:
 	@echo 'make check       lint, format, types, imports, missing migrations, deployment settings'
 	@echo 'make format      format the Python and C++ sources'
 	@echo 'make trial       try the service for minutes at a time (slow clients, ...); ARGS="--list" names the trials'
+	@echo 'make soak        everything at once for ten minutes, and whether anything was lost; ARGS="--seconds 3600"'
 	@echo 'make fuzz        try requests of all kinds on the real service for minutes; ARGS="--max-time 3600" goes to schemathesis'
 	@echo 'make clients     try what people use with OpenAI'"'"'s API on the service (lm-eval, LangChain, ...); ARGS="node" picks one'
 	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
@@ -103,6 +104,9 @@ bench: $(VENV)/.bench $(VENV)/.native $(patsubst %,var/bench/venv-%/.ready,$(PEE
 
 trial: $(VENV)/.run $(VENV)/.native
 	@$(PYTHON) -m benchmarks.trial $(ARGS)
+
+soak: $(VENV)/.dev $(VENV)/.native
+	@$(PYTHON) -m benchmarks.soak $(ARGS)
 
 fuzz: $(VENV)/.dev $(VENV)/.native
 	@FUZZ_ARGS="$(or $(ARGS),--max-time 300)" $(PYTHON) -m pytest --capture no tests/e2e/test_fuzz.py
