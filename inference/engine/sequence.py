@@ -4,9 +4,10 @@ from inference.engine.detokenizer import Detokenizer
 from inference.engine.errors import EngineError, GenerationFailed, NoFittingText
 from inference.engine.generation import Completion, Event, FinishReason, Generation
 from inference.engine.grammar.constraint import Constraint
-from inference.engine.logprobs import TokenLogprobs, token_logprobs
+from inference.engine.logprobs import TokenLogprobs
 from inference.engine.request import PreparedRequest
 from inference.engine.sampler import Sampler
+from inference.engine.scoring import token_logprobs
 from inference.engine.segment import TILE, Segment
 from inference.engine.slots import Slots
 from inference.engine.tokenizer import Tokenizer
