@@ -94,7 +94,7 @@ def _streamed(
 
     def pieces(index: int, event: Event) -> Iterator[bytes]:
         nonlocal sent
-        sent += len(event.token_ids)
+        sent += event.tokens
         if with_each:
             more["usage"] = metered.usage_after(sent)
         for choice in texts.chunks(index, event):
