@@ -92,7 +92,7 @@ def drops(handler: BaseHTTPRequestHandler) -> None:
 
 
 @contextmanager
-def scripted_engine(owner: str = "vllm") -> Iterator[ScriptedEngine]:
+def scripted_engine(owner: str = "vllm", *, port: int = 0) -> Iterator[ScriptedEngine]:
     """A running engine with the model "far" of 256 tokens, for which every byte is a token."""
     engine = ScriptedEngine(owner=owner)
 
@@ -118,7 +118,7 @@ def scripted_engine(owner: str = "vllm") -> Iterator[ScriptedEngine]:
                 engine.gone.set()
                 self.close_connection = True
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     engine.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

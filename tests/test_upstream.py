@@ -33,6 +33,7 @@ from tests.scripted_engine import (
     scripted_engine,
     stream,
 )
+from tests.waiting import wait_for
 
 WAIT_S = 20
 COMPLETIONS = "/v1/completions"
@@ -271,15 +272,6 @@ def test_a_refused_key_stops_requests_until_it_is_accepted(engine: ScriptedEngin
     engine.answers = {COMPLETIONS: stream(*TWO)}
     wait_for(lambda: backend.fault == "")
     assert submit(backend, request()).result(WAIT_S).text == "Hello"
-
-
-def wait_for(condition: Any) -> None:
-    tick = threading.Event()
-    for _ in range(WAIT_S * 100):
-        if condition():
-            return
-        tick.wait(0.01)
-    raise AssertionError("It has not come about.")
 
 
 @pytest.mark.parametrize("first", [drops, error(502, "Bad gateway.")])
