@@ -42,7 +42,7 @@ help:
 
 run: $(VENV)/.run $(VENV)/.native
 	@$(MANAGE) preflight --before-setup
-	@if [ -z "$${LLM_MODEL:-}" ]; then LLM_MODEL=$$($(MANAGE) quickstart_model); export LLM_MODEL; fi; \
+	@if [ -z "$${LLM_MODEL:-}" ] && [ "$${LLM_BACKEND:-}" != upstream ]; then LLM_MODEL=$$($(MANAGE) quickstart_model); export LLM_MODEL; fi; \
 	exec $(MANAGE) setup --serve
 
 test: $(VENV)/.dev $(VENV)/.native
@@ -115,7 +115,7 @@ $(VENV)/.venv:
 	"$$python" -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt base.txt quickstart.txt constraints.txt)
+$(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt service.txt base.txt quickstart.txt constraints.txt)
 	$(call say,'Installing the packages (the first time: some minutes, about 400 MB) ...')
 	@$(PIP) install --retries 1 --no-deps -r requirements/cpu.txt | $(PROGRESS)
 	@$(PIP) install -r requirements/base.txt -r requirements/quickstart.txt | $(PROGRESS)
