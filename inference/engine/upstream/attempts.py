@@ -27,7 +27,7 @@ BROKEN_OFF = "The engine behind this service broke off before the text was compl
 
 
 class Attempts:
-    """Runs requests, in up to `ATTEMPTS` attempts each: another one only while nothing was published."""
+    """Runs requests, in up to `ATTEMPTS` attempts each: another one only while the client has nothing."""
 
     def __init__(
         self, client: UpstreamClient, tokens: UpstreamTokens, breaker: Breaker, dialect: Dialect
@@ -54,10 +54,11 @@ class Attempts:
                 self._breaker.succeeded()
                 return await self._finished(job, reader)
             self.judge(failure)
-            if not failure.again or job.published:
+            if not failure.again or (job.published and job.prepared.request.streamed):
                 break
             logger.warning("An attempt at the upstream engine failed (%s).", cause.__cause__ or cause)
             if attempt + 1 < ATTEMPTS:
+                job.begin_again()
                 await asyncio.sleep(_PAUSE_S * 2**attempt)
         if job.published and isinstance(failure.error, Unavailable):
             raise Interrupted(BROKEN_OFF) from cause

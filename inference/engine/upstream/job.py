@@ -58,6 +58,12 @@ class Job:
         if not self.admitted.done():
             self.admitted.set_result(None)
 
+    def begin_again(self) -> None:
+        """Forget what its last attempt has published; nobody has read it."""
+        if self.published:
+            self.published = False
+            self.generation.restart()
+
     def drop(self, error: EngineError) -> None:
         """It has lost its place."""
         if not self.admitted.done():
