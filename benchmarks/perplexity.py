@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
+from inference.engine.blocks import blocks_of
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import prepare
@@ -116,10 +117,10 @@ class EveryRow:
 
     def logits(self, token_ids: list[int]) -> torch.Tensor:
         """After each of the tokens: `[tokens, vocabulary]`."""
-        slots = self._model.cache.slots.allocate(len(token_ids))
-        assert slots is not None  # noqa: S101
-        self._model.forward([Segment(token_ids, 0, slots)])
-        self._model.cache.slots.release(slots)
+        blocks = self._model.blocks.take(blocks_of(len(token_ids)))
+        assert blocks is not None  # noqa: S101
+        self._model.forward([Segment(token_ids, 0, blocks)])
+        self._model.blocks.release(blocks)
         return self._logits[: len(token_ids)]
 
     def _note(self, model: object, args: object, output: Any) -> None:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import progress
+from inference.engine.blocks import blocks_of
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.layer_program.module import layer_program_off
 from inference.engine.compute.path import cpu_path
@@ -48,10 +49,10 @@ def step_profile(
     model.use_threads(threads)
     segments = []
     for _ in range(requests):
-        slots = model.cache.slots.allocate(context + 1)
-        assert slots is not None  # noqa: S101
-        model.forward([Segment(list(range(context)), 0, slots)])
-        segments.append(Segment([0], context, slots))
+        blocks = model.blocks.take(blocks_of(context + 1))
+        assert blocks is not None  # noqa: S101
+        model.forward([Segment(list(range(context)), 0, blocks)])
+        segments.append(Segment([0], context, blocks))
     progress("Measuring ...")
     seconds = []
     for _ in range(_STEPS):

@@ -72,6 +72,9 @@ generation_seconds = Histogram(
 
 steps = Counter("llmservice_steps", "Forward passes of the model.")
 segments = Counter("llmservice_step_segments", "Sequences in each forward pass, added up.")
+preemptions = Counter(
+    "llmservice_preemptions", "Requests that gave their space in the KV cache up to others, to be continued."
+)
 
 
 def _gauge(name: str, help: str) -> Gauge:
@@ -144,6 +147,7 @@ def _count_work(backend: Backend) -> None:
         work = backend.work  # with the lock held, so that no caller comes with an older one
         steps.inc(max(0, work.steps - _counted.steps))
         segments.inc(max(0, work.segments - _counted.segments))
+        preemptions.inc(max(0, work.preemptions - _counted.preemptions))
         _counted = work
         throughput.COMPLETION.observe(work.completion_tokens)
 

@@ -14,6 +14,13 @@ RULES = {
     ("choice", "Only one of"),
     ("grammar", "Only one of"),
     ("json_schema", "Only one of"),
+    *(
+        (name, "Must not")
+        for name in (
+            *("json_schema", "response_format.json_schema.schema", "structured_outputs.json"),
+            "text.format.schema",
+        )
+    ),
     ("regex", "Only one of"),
     ("structured_outputs", "Only one of"),
     ("structured_outputs", "Must have one of"),
@@ -29,7 +36,9 @@ RULES = {
     ("tool_choice", "No tool has the name"),
     ("tool_choice", "Only allowed with `tools`."),
     ("tool_choice", "The chat template"),
-    ("tools", "Not supported together"),
+    ("tools", "Only allowed with messages."),
+    ("tools[].function.parameters", "Must not"),
+    ("tools[].parameters", "Must not"),
     ("tools[].function.name", "Another tool"),
     ("tools[].name", "Another tool"),
     ("prompt", "Send either prompt or messages."),
@@ -45,6 +54,7 @@ RULES = {
     ("n", "The request asks for"),
     ("stream_options", "Only allowed with `stream`."),
     ("top_logprobs", "Only allowed with"),
+    ("top_logprobs", "The answer may have"),
 }
 RULES_OF_THE_MODEL = {
     "context_length_exceeded",

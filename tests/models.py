@@ -32,13 +32,13 @@ END_OF_TEXT = "<|endoftext|>"
 CONTEXT_LENGTH = 256
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, as GPT-2 writes bytes, and an end-of-text token, the last."""
+def byte_tokenizer(special: str = END_OF_TEXT) -> PreTrainedTokenizerFast:
+    """One token a byte, as GPT-2 writes bytes, and a special token, the last."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special, bos_token=special)
 
 
 def compute_on(threads: int) -> None:

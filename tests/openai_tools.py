@@ -8,7 +8,7 @@ from django.test import Client
 
 from inference import runtime
 from inference.engine.config import EngineConfig
-from tests.models import byte_tokenizer, tiny_engine
+from tests.models import END_OF_TEXT, byte_tokenizer, tiny_engine
 
 FIND = {
     "type": "object",
@@ -21,9 +21,11 @@ FIND = {
 }
 
 
-def serve(client: Client, key: str, *, template: str, path: str) -> Iterator[Callable[..., Any]]:
-    """Posts bodies to a path under `/v1/`, for a model with this chat template."""
-    tokenizer = byte_tokenizer()
+def serve(
+    client: Client, key: str, *, template: str, path: str, special: str = END_OF_TEXT
+) -> Iterator[Callable[..., Any]]:
+    """Posts bodies to a path under `/v1/`, for a model with this chat template and this special token."""
+    tokenizer = byte_tokenizer(special)
     tokenizer.chat_template = template
     engine = tiny_engine(EngineConfig(kv_cache_tokens=8192), context_length=1024, tokenizer=tokenizer)
     runtime.install(engine)

@@ -164,8 +164,8 @@ def test_what_can_never_be_generated_is_refused_at_once(stepped: Engine) -> None
     with pytest.raises(EmptyPrompt):
         submit(stepped, request(""))
     small = tiny_engine(EngineConfig(kv_cache_tokens=100), start=False)
-    with pytest.raises(PromptTooLong, match="at most 100 fit"):
-        submit(small, request(new=100))
+    with pytest.raises(PromptTooLong, match="at most 112 fit"):
+        submit(small, request(new=112))
 
 
 def test_a_cancelled_request_ends_and_its_place_is_free(stepped: Engine) -> None:
@@ -182,7 +182,7 @@ def test_a_cancelled_request_ends_and_its_place_is_free(stepped: Engine) -> None
         generation.result()
     assert generation.completion_tokens == 5
     assert other.result().text == expected
-    assert stepped._model.slots.free == 2048
+    assert stepped._model.blocks.free == 128
 
 
 def test_a_cancelled_request_that_waits_never_runs() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from inference.engine import config, memory
+from inference.engine.blocks import blocks_of
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
 from inference.engine.compute.path import choose_path, cpu_path
@@ -34,9 +35,9 @@ def test_each_format_computes_nearly_what_the_model_s_own_code_does(shape: str, 
     with torch.inference_mode():
         expected = stock(input_ids=torch.tensor([TEXT])).logits[0, -1:]
     model = prepared(stock, kv_cache_tokens=256, path=cpu_path(dtype))
-    slots = model.slots.allocate(len(TEXT))
-    assert slots
-    difference = model.forward([Segment(TEXT, 0, slots)]) - expected
+    blocks = model.blocks.take(blocks_of(len(TEXT)))
+    assert blocks
+    difference = model.forward([Segment(TEXT, 0, blocks)]) - expected
     assert float(difference.norm() / expected.norm()) < FORMATS[dtype].tolerance / 2
 
 
@@ -96,10 +97,10 @@ def test_a_format_that_is_added_to_the_list_alone_can_be_used(
     model._model.register_forward_pre_hook(
         lambda _, args, kw: rows.append(kw["input_ids"].numel()), with_kwargs=True
     )
-    slots = model.slots.allocate(len(TEXT) + 1)
-    assert slots
-    model.forward([Segment(TEXT, 0, slots)])
-    assert model.forward([Segment([7], len(TEXT), slots)]).shape == (1, 257)
+    blocks = model.blocks.take(blocks_of(len(TEXT) + 1))
+    assert blocks
+    model.forward([Segment(TEXT, 0, blocks)])
+    assert model.forward([Segment([7], len(TEXT), blocks)]).shape == (1, 257)
     assert rows == [len(TEXT), 8]
 
 
@@ -115,7 +116,7 @@ def test_too_little_memory_names_the_smallest_format(
 
     def refusal(dtype: Any) -> str:
         with pytest.raises(ModelUnavailable) as refused:
-            memory.kv_cache_tokens(
+            memory.kv_cache_blocks(
                 tiny_gpt2().config,
                 EngineConfig(dtype=dtype),
                 dtype=torch.float32,

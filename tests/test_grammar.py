@@ -148,6 +148,18 @@ def test_a_text_that_cannot_fit_is_an_error_and_streams_nothing(engine: Engine) 
     assert generation.events_from(0) == []
     with pytest.raises(NoFittingText, match="uniqueItems"):
         generation.result()
+    # Those of the last text alone, which is "[1,1]" with white space or without.
+    assert 5 <= generation.completion_tokens < 200
+
+
+def test_a_text_that_is_held_back_counts_its_tokens_when_it_is_cancelled(engine: Engine) -> None:
+    generation = submit(engine, constrained(schema({"type": "array", "uniqueItems": True, "minItems": 200})))
+    for _ in range(6):
+        engine.step()
+    generation.cancel()
+    finish(engine)
+    assert generation.events_from(0) == []
+    assert generation.completion_tokens == 6
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from inference.engine.blocks import blocks_of
 from inference.engine.compute.formats.int8 import Int8Linear, NativeInt8Linear
 from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.compute.path import cpu_path
@@ -97,7 +98,7 @@ def test_the_quick_start_model_in_8_bits_predicts_nearly_the_same(quickstart_mod
     with torch.inference_mode():
         expected = stock(input_ids=torch.tensor([text])).logits[0, -1].softmax(0)
     model = prepared(stock, kv_cache_tokens=256, path=cpu_path("int8"))
-    slots = model.cache.slots.allocate(len(text))
-    assert slots
-    computed = model.forward([Segment(text, 0, slots)])[0].softmax(0)
+    blocks = model.blocks.take(blocks_of(len(text)))
+    assert blocks
+    computed = model.forward([Segment(text, 0, blocks)])[0].softmax(0)
     assert float((computed - expected).abs().sum()) / 2 < 0.15  # total variation distance

@@ -7,11 +7,11 @@ from inference.engine.kv_cache import KVCache, kv_cache_dtype
 
 
 def test_each_layer_has_pools_of_its_own_shape() -> None:
-    cache = KVCache(tokens=10)
-    first = cache.pools(0, 2, 4, 6)
-    assert [pool.shape for pool in first] == [(2, 10, 4), (2, 10, 6)]
-    assert cache.pools(0, 2, 4, 6) is first
-    assert cache.pools(1, 1, 4, 4)[0].shape == (1, 10, 4)
+    cache = KVCache(blocks=10)
+    first = cache.pools(0, 2, 4, 40)
+    assert [pool.shape for pool in first] == [(10, 2, 4, 16), (10, 2, 16, 48)]
+    assert cache.pools(0, 2, 4, 40) is first
+    assert cache.pools(1, 1, 4, 4)[0].shape == (10, 1, 4, 16)
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_keys_and_values_are_float16_on_request_and_with_int8_weights(
 ) -> None:
     dtype = kv_cache_dtype(asked, FORMATS[weights])
     assert dtype == kept
-    assert all(pool.dtype == kept for pool in KVCache(tokens=3, dtype=dtype).pools(0, 1, 4, 4))
+    assert all(pool.dtype == kept for pool in KVCache(blocks=3, dtype=dtype).pools(0, 1, 4, 4))

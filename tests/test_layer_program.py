@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from inference.engine.blocks import blocks_of
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.module import NativeLayers, layer_program_off, replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
@@ -17,7 +18,6 @@ from inference.engine.kv_cache import KVCache
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
-from inference.engine.slots import Slots
 from tests.models import prepared, tiny_of_kind
 
 WIDTH = 48
@@ -44,12 +44,12 @@ def kernels() -> Kernels:
 
 def logits(model: LanguageModel) -> torch.Tensor:
     """Of a prompt beside a token of another text, and of the token after it."""
-    slots, other = model.cache.slots.allocate(41), model.cache.slots.allocate(3)
-    assert slots
+    blocks, other = model.blocks.take(blocks_of(41)), model.blocks.take(blocks_of(3))
+    assert blocks
     assert other
     model.forward([Segment([5, 6], 0, other)])
-    first = model.forward([Segment(list(range(40)), 0, slots), Segment([7], 2, other)])
-    return torch.cat([first, model.forward([Segment([40], 40, slots)])])
+    first = model.forward([Segment(list(range(40)), 0, blocks), Segment([7], 2, other)])
+    return torch.cat([first, model.forward([Segment([40], 40, blocks)])])
 
 
 def is_recorded(model: LanguageModel) -> bool:
@@ -86,7 +86,7 @@ def test_a_model_loaded_while_another_computes_is_recorded_all_the_same() -> Non
 
     def compute() -> None:
         while not over.is_set():
-            other.forward([Segment([1, 2, 3], 0, Slots(0, 3))])
+            other.forward([Segment([1, 2, 3], 0, [0])])
 
     computing = threading.Thread(target=compute)
     computing.start()

@@ -13,7 +13,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def tokens(config: EngineConfig, device: torch.device = CPU) -> int:
-    return memory.kv_cache_tokens(
+    return 16 * memory.kv_cache_blocks(
         tiny_gpt2().config, config, dtype=torch.float32, context_length=CONTEXT_LENGTH, device=device
     )
 
@@ -29,7 +29,8 @@ def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None
 
 def test_the_cache_is_no_larger_than_what_can_run() -> None:
     assert tokens(EngineConfig(max_running=3)) == 3 * CONTEXT_LENGTH
-    assert tokens(EngineConfig(max_running=3, kv_cache_tokens=77)) == 77
+    assert tokens(EngineConfig(max_running=3, kv_cache_tokens=77)) == 80
+    assert tokens(EngineConfig(max_running=3, kv_cache_tokens=CONTEXT_LENGTH + 77)) == CONTEXT_LENGTH + 64
 
 
 def test_the_cache_fits_the_memory_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from inference.engine.blocks import blocks_of
 from inference.engine.compute.model import LanguageModel
 from inference.engine.segment import Segment
 from tests.models import SHAPES, byte_tokenizer, compute_on, prepared, tiny_gpt2, tiny_of_kind
@@ -20,12 +21,12 @@ def texts() -> list[list[int]]:
 
 def logits_alone(model: LanguageModel, token_ids: list[int], decoded: int) -> torch.Tensor:
     """Logits after the prompt and after each of `decoded` further tokens, one sequence at a time."""
-    slots = model.cache.slots.allocate(len(token_ids))
-    assert slots
+    blocks = model.blocks.take(blocks_of(len(token_ids)))
+    assert blocks
     prompt = len(token_ids) - decoded
-    rows = [model.forward([Segment(token_ids[:prompt], 0, slots)])]
-    rows += [model.forward([Segment([token_ids[i]], i, slots)]) for i in range(prompt, len(token_ids))]
-    model.cache.slots.release(slots)
+    rows = [model.forward([Segment(token_ids[:prompt], 0, blocks)])]
+    rows += [model.forward([Segment([token_ids[i]], i, blocks)]) for i in range(prompt, len(token_ids))]
+    model.blocks.release(blocks)
     return torch.cat(rows)
 
 
@@ -49,18 +50,18 @@ def test_logits_are_the_same_bits_alone_and_in_a_batch_that_others_join_and_leav
     sequences = [[*text, *range(decoded)] for text in texts()]
     alone = [logits_alone(model, sequence, decoded) for sequence in sequences]
 
-    ranges = [model.cache.slots.allocate(len(sequence)) for sequence in sequences]
+    ranges = [model.blocks.take(blocks_of(len(sequence))) for sequence in sequences]
     done = [0] * len(sequences)
     together: list[list[torch.Tensor]] = [[] for _ in sequences]
     step = 0
     while min(len(rows) for rows in together) < decoded + 1:
         segments, members = [], []
-        for i, (sequence, slots) in enumerate(zip(sequences, ranges, strict=True)):
+        for i, (sequence, blocks) in enumerate(zip(sequences, ranges, strict=True)):
             if step < i or len(together[i]) > decoded:  # the i-th joins at step i, and leaves when it is done
                 continue
             end = done[i] + 1 if done[i] else len(sequence) - decoded
-            assert slots
-            segments.append(Segment(sequence[done[i] : end], done[i], slots))
+            assert blocks
+            segments.append(Segment(sequence[done[i] : end], done[i], blocks))
             members.append((i, end))
         for (i, end), row in zip(members, model.forward(segments), strict=True):
             done[i] = end
@@ -78,10 +79,10 @@ def test_a_prompt_prefilled_in_chunks_gives_the_same_bits(
 ) -> None:
     prompt = [(j * j * 7 + j) % 256 for j in range(tokens)]
     whole = logits_alone(model, prompt, 0)
-    slots = model.cache.slots.allocate(len(prompt))
-    assert slots
+    blocks = model.blocks.take(blocks_of(len(prompt)))
+    assert blocks
     for start in range(0, len(prompt), chunk):
-        last = model.forward([Segment(prompt[start : start + chunk], start, slots)])
+        last = model.forward([Segment(prompt[start : start + chunk], start, blocks)])
     assert torch.equal(last, whole)
 
 
@@ -99,7 +100,7 @@ def test_logits_of_the_quick_start_model_are_the_same_bits_in_a_batch(quickstart
     quickstart = prepared(stock, kv_cache_tokens=1024)
     prompts = [byte_tokenizer()(text)["input_ids"] for text in ("Once upon a time", "x", "def main():" * 9)]
     alone = [logits_alone(quickstart, prompt, 0) for prompt in prompts]
-    segments = [Segment(prompt, 0, quickstart.cache.slots.allocate(len(prompt))) for prompt in prompts]  # type: ignore[arg-type]
+    segments = [Segment(prompt, 0, quickstart.blocks.take(blocks_of(len(prompt)))) for prompt in prompts]  # type: ignore[arg-type]
     together = quickstart.forward(segments)
     assert torch.equal(torch.cat(alone), together)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from inference.engine.blocks import blocks_of
 from inference.engine.checkpoint import checkpoint_dtype, read_model
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.formats.float32 import NativeLinear
@@ -45,7 +46,7 @@ def saved(folder: Path, kind: str, dtype: torch.dtype) -> Path:
 
 def logits(model: LanguageModel) -> torch.Tensor:
     """Of a prompt, of a batch with another prompt, and of two decoded tokens."""
-    first, second = model.slots.allocate(60), model.slots.allocate(40)
+    first, second = model.blocks.take(blocks_of(60)), model.blocks.take(blocks_of(40))
     assert first
     assert second
     ids = [(7 * i + 3) % 250 for i in range(60)]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
+from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.formats.float32 import NativeLinear
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native import build
@@ -19,7 +20,6 @@ from tests.models import SHAPES, compute_on, prepared
 from tests.native_generations import generations
 from tests.native_sources import needs_compiler
 
-NONE = torch.empty((0, 4), dtype=torch.int64)
 pytestmark = needs_compiler
 
 
@@ -43,18 +43,15 @@ def _same_threads_afterwards() -> object:
     compute_on(before)
 
 
-def attend(
-    kernels: Kernels,
-    *tensors: Any,
-    scale: float,
-    tiles: torch.Tensor = NONE,
-    single_rows: torch.Tensor = NONE,
-) -> None:
-    kernels.attention(*tensors, tiles=tiles, single_rows=single_rows, layer=0, scale=scale)
+def attend(kernels: Kernels, *tensors: Any, scale: float, tiles: list[list[int]], tables: list[int]) -> None:
+    numbers = (torch.tensor(of, dtype=torch.int64) for of in (tiles, tables))
+    kernels.attention(*tensors, **dict(zip(("tiles", "tables"), numbers, strict=True)), layer=0, scale=scale)
 
 
 KV_DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-HEADS = pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 2, 7)])
+HEADS = pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 1, 128), (14, 2, 40), (4, 2, 7)]
+)
 
 
 @KV_DTYPES
@@ -63,52 +60,60 @@ def test_attention_is_pytorch_s_for_every_kind_of_cpu(
     heads: int, kv_heads: int, dim: int, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
-    lengths, starts = (1, 2, 33, 200), (0, 5, 10, 50)
-    pools = (torch.randn(kv_heads, 260, dim).to(dtype), torch.randn(kv_heads, 260, dim).to(dtype))
-    query = torch.randn(1, 4, heads, dim).transpose(1, 2)
-    key, value = (torch.randn(1, 4, kv_heads, dim).transpose(1, 2) for _ in range(2))
-    spans = torch.tensor([[i, s, n] for i, (s, n) in enumerate(zip(starts, lengths, strict=True))])
+    # The rows of one sequence in two blocks, a generated token, a first token, and a draft.
+    tiles = [[0, 9, 7 + 64, 0], [9, 16, 80, 0], [25, 1, 199, 6], [26, 1, 0, 19], [27, 4, 33, 20]]
+    tables = [4, 0, 7, 1, 3, 2, *range(20, 33), 5, 11, 10, 12]
+    rows, width = 31, -(-dim // BLOCK) * BLOCK
+    keys = torch.randn(33, kv_heads, dim, BLOCK).to(dtype)
+    values = torch.randn(33, kv_heads, BLOCK, width).to(dtype)
+    query = torch.randn(1, rows, heads, dim).transpose(1, 2)
+    key, value = (torch.randn(1, rows, kv_heads, dim).transpose(1, 2) for _ in range(2))
     for kernels in generations():
-        output = torch.full((4, heads, dim), torch.nan)
-        attend(kernels, query, key, value, pools, output, single_rows=spans, scale=0.3)
-        for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-            keys, values = (pool[:, start : start + length] for pool in pools)
-            assert torch.equal(keys[:, -1], key[0, :, i].to(dtype))
-            assert torch.equal(values[:, -1], value[0, :, i].to(dtype))
+        pools, output = (keys.clone(), values.clone()), torch.full((rows, heads, dim), torch.nan)
+        for pool in pools:  # what a row may not see has no part in its result
+            pool[[0, 32, 13]] = torch.nan
+        for _, _, past, table in [[0, 25, 71, 0], *tiles[2:]]:
+            for at in range(past):
+                block = tables[table + at // BLOCK]
+                for pool, old in zip(pools, (keys, values), strict=True):
+                    pool[block] = old[block]
+        attend(kernels, query, key, value, pools, output, tiles=tiles, tables=tables, scale=0.3)
+        for row, count, past, table in [[0, 25, 71, 0], *tiles[2:]]:
+            blocks = tables[table : table + blocks_of(past + count)]
+            known = pools[0][blocks].permute(1, 0, 3, 2).flatten(1, 2)[None, :, : past + count]
+            seen = pools[1][blocks].transpose(0, 1).flatten(1, 2)[None, :, : past + count, :dim]
+            new = slice(row, row + count)
+            assert torch.equal(known[:, :, past:], key[:, :, new].to(dtype))
+            assert torch.equal(seen[:, :, past:], value[:, :, new].to(dtype))
             expected = scaled_dot_product_attention(
-                *(query[:, :, i : i + 1], keys[None].float(), values[None].float()),
+                query[:, :, new],
+                known.float(),
+                seen.float(),
+                attn_mask=torch.ones(count, past + count, dtype=torch.bool).tril(past),
                 scale=0.3,
                 enable_gqa=True,
             )
-            torch.testing.assert_close(output[i], expected[0, :, 0])
+            torch.testing.assert_close(output[new], expected[0].transpose(0, 1))
 
 
-@KV_DTYPES
-@HEADS
-def test_attention_of_prompts_is_pytorch_s_for_every_kind_of_cpu(
-    heads: int, kv_heads: int, dim: int, dtype: torch.dtype
-) -> None:
+@pytest.mark.parametrize("dim", [7, 64, 128])
+def test_a_token_s_attention_reads_nothing_after_it_and_nothing_of_others(dim: int) -> None:
     torch.manual_seed(0)
-    pools = (torch.randn(kv_heads, 300, dim).to(dtype), torch.randn(kv_heads, 300, dim).to(dtype))
-    query = torch.randn(1, 16 + 5 + 2, heads, dim).transpose(1, 2)
-    key, value = (torch.randn(1, 16 + 5 + 2, kv_heads, dim).transpose(1, 2) for _ in range(2))
-    tiles = torch.tensor([[0, 16, 3, 64], [16, 5, 200, 0], [21, 2, 120, 30]])
+    query, key, value = (torch.randn(1, 4, 16, dim) for _ in range(3))
     for kernels in generations():
-        output = torch.full((23, heads, dim), torch.nan)
-        attend(kernels, query, key, value, pools, output, tiles=tiles, scale=0.3)
-        for row, rows, start, first in tiles.tolist():
-            keys, values = (pool[None, :, start : start + first + rows] for pool in pools)
-            assert torch.equal(keys[:, :, first:], key[:, :, row : row + rows].to(dtype))
-            assert torch.equal(values[:, :, first:], value[:, :, row : row + rows].to(dtype))
-            expected = scaled_dot_product_attention(
-                query[:, :, row : row + rows],
-                keys.float(),
-                values.float(),
-                attn_mask=torch.ones(rows, first + rows, dtype=torch.bool).tril(first),
-                scale=0.3,
-                enable_gqa=True,
+        results = []
+        for left_over in (0.0, torch.nan):
+            new = value.clone()
+            new[:, :, 9:] += left_over
+            pools = tuple(
+                torch.full(shape, left_over)
+                for shape in ((2, 4, dim, BLOCK), (2, 4, BLOCK, -(-dim // BLOCK) * BLOCK))
             )
-            torch.testing.assert_close(output[row : row + rows], expected[0].transpose(0, 1))
+            output = torch.empty(16, 4, dim)
+            tiles = [[0, 9, 0, 0], [9, 7, 9, 0]] if left_over else [[0, 16, 0, 0]]
+            attend(kernels, query, key, new, pools, output, tiles=tiles, tables=[1], scale=0.3)
+            results.append(output[:9])
+        assert torch.equal(*results)
 
 
 def test_numbers_of_16_bits_are_ieee_s_for_every_kind_of_cpu() -> None:
@@ -125,22 +130,15 @@ def test_numbers_of_16_bits_are_ieee_s_for_every_kind_of_cpu() -> None:
     numbers = torch.cat([numbers, numbers.new_zeros(-len(numbers) % 7)]).view(-1, 1, 7)
     expected = numbers.clamp(-65504, 65504).half()
     for kernels in generations():
-        keys, values = (torch.zeros((1, 1, 7), dtype=torch.float16) for _ in range(2))
+        keys = torch.zeros((1, 1, 7, BLOCK), dtype=torch.float16)
+        values = torch.zeros((1, 1, BLOCK, BLOCK), dtype=torch.float16)
         query, output = torch.zeros(1, 1, 1, 7), torch.zeros(1, 1, 7)
-        span = torch.tensor([[0, 0, 1]])
         for row, rounded in zip(numbers[::97], expected[::97], strict=True):
             new = row.view(1, 1, 1, 7)
-            attend(
-                kernels,
-                query,
-                torch.zeros_like(new),
-                new,
-                (keys, values),
-                output,
-                single_rows=span,
-                scale=1.0,
-            )
-            torch.testing.assert_close(values[0], rounded, rtol=0, atol=0, equal_nan=True)
+            tensors = (query, torch.zeros_like(new), new, (keys, values), output)
+            attend(kernels, *tensors, tiles=[[0, 1, 0, 0]], tables=[0], scale=1.0)
+            stored = values[0, 0, :1, :7]
+            torch.testing.assert_close(stored, rounded.view(1, 7), rtol=0, atol=0, equal_nan=True)
             torch.testing.assert_close(output[0], rounded.float(), rtol=0, atol=0, equal_nan=True)
 
 
@@ -226,8 +224,8 @@ def test_without_them_the_engine_computes_the_same_and_keeps_its_promise(
     assert without.reproducible
     logits = []
     for model in (with_kernels, without):
-        slots = model.cache.slots.allocate(41)
-        assert slots
-        model.forward([Segment(list(range(40)), 0, slots)])
-        logits.append(model.forward([Segment([40], 40, slots)]))
+        blocks = model.blocks.take(blocks_of(41))
+        assert blocks
+        model.forward([Segment(list(range(40)), 0, blocks)])
+        logits.append(model.forward([Segment([40], 40, blocks)]))
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)

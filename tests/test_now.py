@@ -71,7 +71,7 @@ def test_running_and_queued_requests_are_shown_by_key(
     assert figure(page, "State") == "Ready"
     assert (figure(page, "Running"), figure(page, "Queued")) == ("1", "2")
     assert figure(page, "KV cache") == "<1%"
-    assert "8 of 4.1k tokens" in page
+    assert "16 of 4.1k tokens" in page
     assert ["search", "1", "1", "0"] in table_rows(page)
     assert ["reports", "0", "1", "0"] in table_rows(page)
     assert "tiny-gpt2" in page

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from inference import runtime
 from tests.chat_templates import CALLS_TOOLS
+from tests.models import byte_tokenizer
 from tests.openai_api import TEMPLATE, USER, refused
 from tests.openai_document import validator
 from tests.openai_responses import answered, events
@@ -166,8 +167,8 @@ def test_without_a_template_for_tools_the_model_cannot_choose(call: Callable[...
         ({"tools": TOOLS, "tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
         ({"tool_choice": NAMED}, "tool_choice"),
         (
-            {"tools": TOOLS, "tool_choice": "required", "text": {"format": {"type": "json_object"}}},
-            "tools",
+            {"tools": TOOLS, "text": {"format": {"type": "json_object"}}},
+            "tool_choice",
         ),
         ({"input": [*USER, RESULT]}, "input[1].call_id"),
         ({"input": [*USER, CALL]}, "input[1]"),
@@ -193,3 +194,28 @@ def test_a_schema_that_cannot_be_enforced_is_refused_before_a_stream_begins(call
     error = refused(call(input="Hi", tools=tools, tool_choice=choice, stream=True), 400)
     assert error["param"] == "tools[2].parameters.properties.a.pattern"
     assert "look-ahead" in error["message"]
+
+
+@pytest.mark.parametrize(("first", "kind"), [("<", "function_call"), ("{", "message")])
+def test_a_response_either_calls_or_fits_the_format(
+    hermes: Callable[..., Any], first: str, kind: str
+) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": ["<tool_call>", "ü"]}}, "required": ["a"],
+              "additionalProperties": False}  # fmt: skip
+    text = {"format": {"type": "json_schema", "name": "answer", "schema": schema}}
+    [likely] = byte_tokenizer()(first)["input_ids"]
+    body = {"input": "Hi", "tools": TOOLS, "parallel_tool_calls": False, "text": text}
+    body |= {"max_output_tokens": 160, "seed": 1, "logit_bias": {str(likely): 100}}
+    [item] = answered(hermes(**body))["output"]
+    assert (item["type"], item["status"]) == (kind, "completed")
+    if kind == "message":
+        assert json.loads(item["content"][0]["text"])["a"] in {"<tool_call>", "ü"}
+    assert without_ids(rebuilt(events(hermes(**body, stream=True)))) == without_ids([item])
+
+
+def test_too_many_log_probabilities_are_refused_by_their_field(
+    call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"include": ["message.output_text.logprobs"], "top_logprobs": 20, "max_output_tokens": 100}
+    monkeypatch.setattr("inference.api.openai.logprobs.MAX_LOGPROBS", 2000)
+    assert refused(call(input="Hi", **body), 400)["param"] == "top_logprobs"

@@ -54,6 +54,25 @@ def test_the_tokens_of_a_chat_are_those_that_a_chat_completion_counts(post: Any,
         assert post("/tokenize", messages=messages).json()["count"] == usage["prompt_tokens"]
 
 
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "stop"}}
+CALLED: list[dict[str, Any]] = [
+    *USER,
+    {"role": "assistant", "content": None, "tool_calls": [
+        {"id": "1", "type": "function", "function": {"name": "stop", "arguments": '{"é": 1}'}}
+    ]},
+    {"role": "tool", "tool_call_id": "1", "content": "Done"},
+]  # fmt: skip
+
+
+def call_of(text: str) -> dict[str, Any]:
+    function = {"name": "stop", "arguments": json.dumps({"a": text})}
+    return {**CALLED[1], "tool_calls": [{"id": "1", "type": "function", "function": function}]}
+
+
+def tool_of(description: str, number: int) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": f"f{number}", "description": description}}
+
+
 @pytest.mark.parametrize(
     ("how", "text"),
     [
@@ -93,6 +112,11 @@ def test_a_token_id_may_be_a_number_without_a_fraction(post: Any) -> None:
         ("/tokenize", {"prompt": ["a"]}, "prompt"),
         ("/tokenize", {"prompt": "a" * (MAX_CHARACTERS + 1)}, "prompt"),
         ("/tokenize", {"messages": [{**USER[0], "content": "a" * MAX_CHARACTERS}, *USER]}, "messages"),
+        ("/tokenize", {"messages": [*CALLED[:1], call_of("a" * MAX_CHARACTERS), CALLED[2]]}, "messages"),
+        ("/tokenize", {"messages": USER, "tools": [tool_of("a" * 30_000, n) for n in range(9)]}, "messages"),
+        ("/tokenize", {"messages": USER, "tools": [TOOL]}, "tool_choice"),
+        ("/tokenize", {"messages": USER, "tool_choice": "none"}, "tool_choice"),
+        ("/tokenize", {"prompt": "a", "tools": [TOOL]}, "tools"),
         ("/tokenize", {"messages": USER, "add_special_tokens": True}, "add_special_tokens"),
         ("/tokenize", {"prompt": "a", "add_generation_prompt": True}, "add_generation_prompt"),
         ("/tokenize", {"messages": USER, "continue_final_message": True}, "messages"),

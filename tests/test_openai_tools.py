@@ -9,6 +9,7 @@ from django.test import Client
 from jsonschema import Draft202012Validator
 
 from tests.chat_templates import CALLS_TOOLS
+from tests.models import byte_tokenizer
 from tests.openai_api import TEMPLATE, USER, chunks, refused
 from tests.openai_tools import FIND, serve
 
@@ -19,7 +20,11 @@ TOOLS = [
     {"type": "function", "function": {"name": "stop"}},
 ]
 NAMED = {"type": "function", "function": {"name": "find"}}
-CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"q": "a", "n": 1}'}}
+CALL: dict[str, Any] = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "find", "arguments": '{"q": "a", "n": 1}'},
+}
 RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Nothing."}
 
 
@@ -126,7 +131,7 @@ def test_without_a_template_for_tools_the_model_cannot_choose(call: Callable[...
         ({"tools": TOOLS, "tool_choice": "always"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
-        ({"tools": TOOLS, "tool_choice": "required", "response_format": {"type": "json_object"}}, "tools"),
+        ({"tools": TOOLS, "response_format": {"type": "json_object"}}, "tool_choice"),
         ({"messages": [*USER, RESULT]}, "messages[1].tool_call_id"),
         ({"messages": [*USER, {"role": "assistant", "tool_calls": [CALL]}]}, "messages[1]"),
         ({"messages": [*USER, {"role": "assistant", "tool_calls": [CALL]}, *USER]}, "messages[2].role"),
@@ -155,3 +160,80 @@ def test_a_model_that_knows_tools_may_answer_in_text_or_call(hermes: Callable[..
     assert "tool_calls" not in choice["message"]
     called = hermes(messages=USER, tools=tools, tool_choice="required", max_tokens=100, seed=1).json()
     assert called["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "stop"
+
+
+FORMAT = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "answer",
+        "schema": {
+            "type": "object",
+            "properties": {"é": {"enum": ["<tool_call>", "ü"]}},
+            "required": ["é"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(("first", "called"), [("<", True), ("{", False)])
+def test_an_answer_either_calls_or_fits_the_format(
+    hermes: Callable[..., Any], first: str, called: bool
+) -> None:
+    [likely] = byte_tokenizer()(first)["input_ids"]
+    body = {"messages": USER, "tools": TOOLS, "parallel_tool_calls": False, "response_format": FORMAT}
+    body |= {"max_tokens": 160, "seed": 1, "logit_bias": {str(likely): 100}}
+    [choice] = hermes(**body).json()["choices"]
+    message = choice["message"]
+    assert bool(message.get("tool_calls")) == called
+    if called:
+        assert (message["content"], choice["finish_reason"]) == (None, "tool_calls")
+    else:
+        assert json.loads(message["content"])["é"] in {"<tool_call>", "ü"}
+        assert choice["finish_reason"] == "stop"
+    parts = [part for chunk in chunks(hermes(**body, stream=True)) for part in chunk["choices"]]
+    assert "".join(part["delta"].get("content") or "" for part in parts) == (message["content"] or "")
+    assert parts[-1]["finish_reason"] == choice["finish_reason"]
+
+
+@pytest.mark.parametrize(("choice", "called"), [("required", True), (NAMED, True), ("none", False)])
+def test_a_format_is_for_answers_that_call_nothing(
+    hermes: Callable[..., Any], choice: Any, called: bool
+) -> None:
+    body = {"messages": USER, "tools": TOOLS, "response_format": FORMAT, "max_tokens": 140}
+    message = hermes(**body, tool_choice=choice, parallel_tool_calls=False, seed=2).json()["choices"][0][
+        "message"
+    ]
+    assert bool(message.get("tool_calls")) == called
+    assert called or json.loads(message["content"])
+
+
+def test_a_format_beside_tools_is_refused_by_its_own_place(hermes: Callable[..., Any]) -> None:
+    hostile = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"pattern": "(?=a)b"}}}
+    error = refused(hermes(messages=USER, tools=TOOLS, response_format=hostile, stream=True), 400)
+    assert error["param"] == "response_format.json_schema.schema.pattern"
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", "none", NAMED])
+def test_tokenize_has_the_tokens_that_a_chat_with_tools_counts(
+    hermes: Callable[..., Any], client: Client, key: str, choice: Any
+) -> None:
+    messages = [*USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}, RESULT]
+    body = {"messages": messages, "tools": TOOLS, "tool_choice": choice}
+    usage = hermes(**body, max_tokens=1).json()["usage"]
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = client.post("/tokenize", json.dumps(body), "application/json", headers=headers)
+    assert answer.json()["count"] == usage["prompt_tokens"]
+
+
+def test_text_of_tools_is_not_escaped_in_the_prompt(call: Callable[..., Any]) -> None:
+    function = {**CALL["function"], "arguments": json.dumps({"q": "é"})}
+    messages = [
+        *USER,
+        {"role": "assistant", "content": None, "tool_calls": [{**CALL, "function": function}]},
+        RESULT,
+    ]
+    written = '<user>Hi\n<assistant>{"name": "find", "arguments": {"q": "é"}}\n'
+    written += "<user>find returned: Nothing.\n<assistant>"
+    usage = call(messages=messages, max_tokens=1).json()["usage"]
+    assert usage["prompt_tokens"] == len(written.encode())

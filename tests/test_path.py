@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from inference.engine.blocks import blocks_of
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import choose_path, cpu_path, stock_path
 from inference.engine.compute.probe import Probe
@@ -116,7 +117,7 @@ def test_pytorch_s_own_operators_compute_the_same(shape: str) -> None:
 
 def steps(model: LanguageModel) -> torch.Tensor:
     """Logits of a prompt in two chunks beside another, and of a token for each."""
-    first, second = model.cache.slots.allocate(100), model.cache.slots.allocate(50)
+    first, second = model.blocks.take(blocks_of(100)), model.blocks.take(blocks_of(50))
     assert first
     assert second
     return torch.cat(

@@ -80,12 +80,12 @@ def test_the_cache_is_sized_when_the_weights_have_their_final_form(monkeypatch: 
     monkeypatch.setattr("inference.engine.memory.anonymous_memory", measured)
     served = prepare(model, name="tiny", config=EngineConfig(max_running=3), path=cpu_path())
     assert own_layers == [0]
-    assert served.cache.tokens == 3 * CONTEXT_LENGTH
-    assert served.slots.free == served.cache.tokens
+    assert served.blocks.count == 3 * CONTEXT_LENGTH // 16
+    assert served.blocks.free == served.blocks.count
 
 
-def test_a_cache_smaller_than_a_tile_is_enough() -> None:
-    assert prepared(tiny_gpt2(), kv_cache_tokens=3).slots.size == 3
+def test_a_cache_of_one_block_is_enough() -> None:
+    assert prepared(tiny_gpt2(), kv_cache_tokens=3).blocks.count == 1
 
 
 def test_a_model_whose_logits_depend_on_the_batch_is_served_with_a_warning(

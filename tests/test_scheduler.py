@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inference.engine.blocks import BlockPool
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed, Overloaded
@@ -17,7 +18,6 @@ from inference.engine.load import OwnerLoad, Work
 from inference.engine.request import Chat, GenerationRequest, PreparedRequest, Prompt, SamplingParams
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
-from inference.engine.slots import SlotPool, Slots
 from inference.engine.vocabulary import Kind
 
 VOCABULARY = 16
@@ -58,7 +58,7 @@ class Counting:
     name, context_length = "counting", 64
 
     def __init__(self) -> None:
-        self.slots = SlotPool(128)
+        self.blocks = BlockPool(8)
         self.steps: list[list[Segment]] = []
         self.broken = False
 
@@ -130,7 +130,7 @@ def test_the_prompts_of_a_step_share_its_bound() -> None:
         submit(shared, "a" * length, new=1)
     run(shared)
     shapes = [[len(segment.token_ids) for segment in step] for step in model.steps]
-    assert shapes[0] == [20, 16]
+    assert shapes[0] == [20, 12]
     assert sum(map(sum, shapes)) == 20 + 30 + 2
 
 
@@ -186,12 +186,12 @@ def test_a_sequence_accepts_several_tokens_of_a_step_until_its_text_ends(
     prepared = PreparedRequest(request=request, prompt_tokens=2, prompt_ids=(0, 1))
     generation = Generation(prepared, submitted_at=0.0)
     sequence = Sequence(generation, prepared, Letters(), eos_ids=frozenset({15}))
-    sequence.slots = Slots(0, 16)
-    segment = Segment([0, 1], 0, sequence.slots, logits=len(rows))
+    sequence.blocks = [0]
+    segment = Segment([0, 1], 0, sequence.blocks, logits=len(rows))
     sequence.advance(segment, logits(*rows), now=1.0)
     [event] = generation.events_from(0)
     assert (event.text, event.finish_reason, len(event.token_ids)) == (text, reason, accepted)
     assert generation.completion_tokens == accepted
     assert sequence.finished is (reason is not None)
     if reason is None:
-        assert sequence.next_segment(1) == Segment([rows[-1]], 2 + accepted - 1, sequence.slots)
+        assert sequence.next_segment(1) == Segment([rows[-1]], 2 + accepted - 1, sequence.blocks)

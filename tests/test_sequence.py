@@ -163,7 +163,7 @@ def test_asking_for_them_changes_no_text_and_who_does_not_ask_gets_none() -> Non
 
 def test_the_rows_of_logits_of_a_step_are_bounded() -> None:
     engine = Engine(model := Counting(), Letters(), EngineConfig(max_running=4))
-    model.slots = type(model.slots)(1000)
+    model.blocks = type(model.blocks)(64)
     for _ in range(3):
         asked = GenerationRequest(prompt="ab" * 30, sampling=GREEDY, max_new_tokens=1, prompt_logprobs=0)
         engine.submit(engine.prepare(asked))

@@ -1,6 +1,7 @@
 """Calls of tools as models write them, read in pieces of any size."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.engine.chat_prompt import ChatPrompt
 from inference.engine.tool_calls import Arguments, Call, Content, Part, ToolCallReader
 from inference.engine.tool_format import (
     HERMES,
@@ -18,8 +20,11 @@ from inference.engine.tool_format import (
     tool_format_of,
     written_calls,
 )
+from tests.models import byte_tokenizer
 
-FORMATS = {"hermes": HERMES, "mistral": MISTRAL, "llama": LLAMA, "plain": PLAIN}
+SHOWN = replace(MISTRAL, control="", begin="[TOOL_CALLS][", trigger="[TOOL_CALLS]")
+"""Mistral's, where the text shows the token."""
+FORMATS = {"hermes": HERMES, "mistral": MISTRAL, "llama": LLAMA, "plain": PLAIN, "shown": SHOWN}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -96,6 +101,19 @@ def test_the_control_token_begins_the_calls_of_an_answer_that_could_be_text() ->
 def test_a_call_that_was_cut_is_as_long_as_it_came() -> None:
     parts = read(ToolCallReader(PLAIN, required=True), '{"name": "find", "arguments": {"a": "b', [])
     assert parts == [Call(0, "find"), Arguments(0, '{"a": "b')]
+
+
+def test_a_control_token_that_is_not_special_is_text() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{% if tools %}{% endif %}[TOOL_CALLS]"
+    assert ChatPrompt(tokenizer).tool_format is None
+    tokenizer.add_tokens([MISTRAL.control])
+    assert ChatPrompt(tokenizer).tool_format == SHOWN
+    text = "".join(written_calls(SHOWN, [("find", "{}")]))
+    for start in ("", "Well, "):
+        parts = read(ToolCallReader(SHOWN, required=False), start + text, [4, 9])
+        assert calls(parts) == ([] if start else [("find", {})])
+        assert content(parts) == (start + text if start else "")
 
 
 @pytest.mark.parametrize(

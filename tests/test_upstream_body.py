@@ -27,9 +27,14 @@ def call(dialect: Dialect = VLLM, prompt: Any = "Hi", **fields: Any) -> tuple[st
     return sent.path, sent.body
 
 
-def calls(*, required: bool) -> Grammar:
+def calls(*, required: bool, text: Grammar | None = None) -> Grammar:
     return Calls(
-        tool_format=UPSTREAM_CALLS, arguments={"paint": {}}, paths=["[0]"], required=required, several=False
+        tool_format=UPSTREAM_CALLS,
+        arguments={"paint": {}},
+        paths=["[0]"],
+        required=required,
+        several=False,
+        text=text,
     ).grammar(field="tools")
 
 
@@ -96,6 +101,9 @@ def test_a_conversation_with_calls_is_sent_as_openais_api_has_it() -> None:
     assert (body["tools"], body["tool_choice"], body["parallel_tool_calls"]) == ([TOOL], "auto", False)
     assert "structured_outputs" not in body
     assert call(VLLM, chat, grammar=calls(required=True))[1]["tool_choice"] == "required"
+    both = call(VLLM, chat, grammar=calls(required=False, text=SCHEMA))[1]
+    assert both["tools"]
+    assert both["structured_outputs"] == {"json": {"type": "object"}}
 
 
 def test_the_assistants_last_message_is_continued_as_the_engine_wants_it() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from inference.api.json_value import flaw_of
 from inference.engine.grammar.source import Grammar
 from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
@@ -85,10 +86,12 @@ def schema_grammar(schema: Any, *, field: str) -> Grammar:
     """The grammar of a JSON Schema.
 
     Raises:
-        ValidationError: it is neither an object nor a boolean.
+        ValidationError: it is neither an object nor a boolean, or has a value that JSON texts cannot have.
     """
     if not isinstance(schema, Mapping | bool):
         raise serializers.ValidationError("Must be a JSON Schema: an object or a boolean.")
+    if (flaw := flaw_of(schema)) is not None:
+        raise serializers.ValidationError(flaw)
     return Grammar.of_schema(schema, field=field)
 
 

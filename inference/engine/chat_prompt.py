@@ -20,6 +20,7 @@ from inference.engine.chat_marks import Marker, Marks, NoMarksLeft
 from inference.engine.control_tokens import ControlTokens, Place
 from inference.engine.errors import InvalidChat
 from inference.engine.request import Chat
+from inference.engine.response_template import confirmed
 from inference.engine.tool_format import ToolFormat, tool_format_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ChatPrompt:
     """The chat template of a tokenizer that has one.
 
     Attributes:
-        tool_format: how the model writes calls of tools; None if the template does not tell.
+        tool_format: how the model writes calls of tools; None if the templates do not tell.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -42,7 +43,7 @@ class ChatPrompt:
         self._control = ControlTokens(tokenizer, template)
         self._marker = Marker(self._control.ids, template, special=self._control.special)
         self._knows_developer = "developer" in template
-        self.tool_format = self._tool_format(template)
+        self.tool_format = confirmed(tokenizer, self._tool_format(template))
 
     def encode(self, chat: Chat) -> tuple[int, ...]:
         """The tokens of a conversation, up to where the answer begins or goes on.
@@ -69,7 +70,12 @@ class ChatPrompt:
         if known is None or not known.control:
             return known
         control_id = self._control.ids.get(known.control)
-        return None if control_id is None else replace(known, control_id=control_id)
+        if control_id is None:
+            return None
+        if known.control in self._control.special:
+            return replace(known, control_id=control_id)
+        # The text shows a token that is not special.
+        return replace(known, control="", begin=known.control + known.begin, trigger=known.control)
 
     def _layout(self, written: Written, marks: Marks, *, chat: Chat, plain: str) -> "_Layout":
         try:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from inference.engine.blocks import BLOCK, BlockPool
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.errors import (
     Cancelled,
@@ -30,7 +31,6 @@ from inference.engine.request_check import checked
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
-from inference.engine.slots import SlotPool
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
 
@@ -46,8 +46,8 @@ class ForwardPass(Protocol):
     context_length: int
 
     @property
-    def slots(self) -> SlotPool:
-        """The slots of its KV cache."""
+    def blocks(self) -> BlockPool:
+        """The blocks of its KV cache."""
         ...
 
     def use_threads(self, threads: int) -> None:
@@ -91,7 +91,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model_name = model.name
-        self.context_length = min(model.context_length, model.slots.size)
+        self.context_length = min(model.context_length, BLOCK * model.blocks.count)
         self.fingerprint = fingerprint
         self.tool_format = tokenizer.tool_format
         self.weight_format = weight_format
@@ -104,7 +104,7 @@ class Engine:
         self._grammars: GrammarCompiler | None = None
         self._grammars_lock = threading.Lock()
         self._clock = clock
-        self._scheduler: Scheduler[Sequence] = Scheduler(config, model.slots)
+        self._scheduler: Scheduler[Sequence] = Scheduler(config, model.blocks)
         self._changed = threading.Condition()
         self._closed: str | None = None
         self._stopping = False
@@ -212,6 +212,7 @@ class Engine:
             steps=self.work.steps + 1,
             segments=self.work.segments + len(plan),
             completion_tokens=self.work.completion_tokens + _completion_tokens(plan) - before,
+            preemptions=self._scheduler.preemptions,
         )
         with self._changed:
             self._scheduler.retire(now=self._clock())

@@ -181,7 +181,7 @@ class Generation:
             self._listeners = tuple(other for other in self._listeners if other != listener)
 
     def start(self, *, now: float) -> None:
-        """Backend: the next step computes it."""
+        """Backend: the next step is the first that computes it."""
         self.started_at = now
 
     def publish(self, event: Event, *, now: float) -> None:

@@ -11,6 +11,7 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from inference.engine.blocks import BLOCK
 from inference.engine.checkpoint import checkpoint_dtype, read_model
 from inference.engine.compute.path import ComputePath, choose_path
 from inference.engine.compute.prepare import prepare
@@ -89,7 +90,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         engine.context_length,
         memory,
         stored,
-        language_model.cache.tokens,
+        BLOCK * language_model.cache.blocks.count,
         _name(language_model.cache.dtype),
         "yes" if language_model.reproducible else "no",
     )

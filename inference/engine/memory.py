@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.formats.weight_format import WeightFormat
 from inference.engine.config import EngineConfig, WeightDtype
@@ -30,7 +31,7 @@ class Budget:
     left: int
 
 
-def kv_cache_tokens(
+def kv_cache_blocks(
     model_config: Any,
     config: EngineConfig,
     *,
@@ -38,7 +39,9 @@ def kv_cache_tokens(
     context_length: int,
     device: torch.device,
 ) -> int:
-    """The slots of the KV cache: `config.kv_cache_tokens`, or if that is 0 as many as memory allows.
+    """The blocks of the KV cache, for `config.kv_cache_tokens` or if that is 0 for as much as memory allows.
+
+    Tokens that do not fill a block get none, unless the rest would be too small for one context.
 
     Memory allows at most a whole context for each running request. Call it when the weights are in the memory
     of `device`, because it measures what they leave.
@@ -50,7 +53,7 @@ def kv_cache_tokens(
         ModelUnavailable: memory does not allow one context.
     """
     if config.kv_cache_tokens:
-        return config.kv_cache_tokens
+        return _whole_blocks(config.kv_cache_tokens, context_length)
     on_gpu = device.type == "cuda"
     budget = gpu_budget(device, config.processes) if on_gpu else ram_budget(config.processes)
     tokens = min(budget.left // bytes_per_token(model_config, dtype), config.max_running * context_length)
@@ -63,7 +66,11 @@ def kv_cache_tokens(
             + "".join(f"set {setting}, " for setting in smaller)
             + "or limit the length of texts with LLM_KV_CACHE_TOKENS."
         )
-    return tokens
+    return _whole_blocks(tokens, context_length)
+
+
+def _whole_blocks(tokens: int, context_length: int) -> int:
+    return max(tokens // BLOCK, blocks_of(min(tokens, context_length)))
 
 
 def _smaller_format(dtype: WeightDtype) -> list[str]:

@@ -3,17 +3,18 @@
 Not thread-safe: the engine calls it under its lock. It knows neither the model nor torch.
 """
 
+from bisect import insort
 from collections import Counter, deque
 from math import ceil
 from typing import Generic, Protocol, TypeVar
 
+from inference.engine.blocks import BLOCK, BlockPool, blocks_of
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, Overloaded
 from inference.engine.generation import Generation
 from inference.engine.load import Load, OwnerLoad
 from inference.engine.request import GenerationRequest
 from inference.engine.segment import Segment
-from inference.engine.slots import SlotPool, Slots
 
 _LONGEST_RETRY_S = 60
 _PROMPT_LOGITS = 64
@@ -24,7 +25,7 @@ vocabulary: 0.6 MB with 150,000."""
 class Schedulable(Protocol):
     """What the scheduler needs of a sequence."""
 
-    slots: Slots | None
+    blocks: list[int] | None
     finished: bool
 
     @property
@@ -34,7 +35,10 @@ class Schedulable(Protocol):
     def generation(self) -> Generation: ...
 
     @property
-    def needed_slots(self) -> int: ...
+    def length(self) -> int: ...
+
+    @property
+    def most_tokens(self) -> int: ...
 
     @property
     def prefilling(self) -> bool: ...
@@ -43,6 +47,8 @@ class Schedulable(Protocol):
     def scores_prompt(self) -> bool: ...
 
     def next_segment(self, most: int) -> Segment: ...
+
+    def preempt(self) -> None: ...
 
     def fail(self, error: EngineError, *, now: float) -> None: ...
 
@@ -57,32 +63,44 @@ class Scheduler(Generic[S]):
     the first submitted is the first admitted. When the queue is full, a request of an owner with fewer
     waiting replaces the newest one of the owner with the most waiting (longest queue drop, Suter et al.,
     1998), so one owner cannot fill the queue against the others.
+
+    A sequence takes blocks of the KV cache as its text grows. Where none is free, the newest sequence of the
+    owner with the most running is preempted: its blocks are released, and it is computed again later. The
+    oldest sequence is never preempted, so one always ends, and then another.
+
+    Attributes:
+        running: in the order in which they were admitted.
+        preemptions: since the start.
     """
 
-    def __init__(self, config: EngineConfig, slots: SlotPool) -> None:
+    def __init__(self, config: EngineConfig, blocks: BlockPool) -> None:
         self.running: list[S] = []
+        self.preemptions = 0
         self._config = config
-        self._slots = slots
+        self._blocks = blocks
         self._waiting: dict[str, deque[S]] = {}
+        self._preempted: list[S] = []
         self._mean_service_s = 1.0
 
     @property
     def queued(self) -> int:
-        """How many requests wait."""
+        """How many requests wait that have never run; their number is bounded."""
         return sum(len(queue) for queue in self._waiting.values())
 
     @property
     def load(self) -> Load:
         """How much runs and waits now."""
         running = Counter(sequence.request.owner for sequence in self.running)
-        queued = {owner: len(queue) for owner, queue in self._waiting.items()}
+        queued = Counter(sequence.request.owner for sequence in self._preempted)
+        queued.update({owner: len(queue) for owner, queue in self._waiting.items()})
         return Load(
-            queued=self.queued,
+            queued=queued.total(),
+            preempted=len(self._preempted),
             running=len(self.running),
-            kv_tokens=self._slots.size,
-            kv_tokens_used=self._slots.size - self._slots.free,
+            kv_tokens=BLOCK * self._blocks.count,
+            kv_tokens_used=BLOCK * (self._blocks.count - self._blocks.free),
             owners={
-                owner: OwnerLoad(queued=queued.get(owner, 0), running=running[owner])
+                owner: OwnerLoad(queued=queued[owner], running=running[owner])
                 for owner in running.keys() | queued.keys()
             },
         )
@@ -108,25 +126,34 @@ class Scheduler(Generic[S]):
     def admit(self, *, now: float) -> None:
         """Move waiting requests to the running set, as far as its size and the KV cache allow.
 
-        If the next request needs more slots than are free, it waits for them, and no other overtakes it.
+        A request needs the blocks of its tokens so far and one more. If so many are not free, it waits for
+        them, and no other overtakes it.
         """
-        while self._waiting and len(self.running) < self._config.max_running:
-            load = Counter(sequence.request.owner for sequence in self.running)
-            owner = min(
-                self._waiting, key=lambda name: (load[name], self._waiting[name][0].generation.submitted_at)
-            )
-            sequence = self._waiting[owner][0]
-            sequence.slots = self._slots.allocate(sequence.needed_slots)
-            if sequence.slots is None:
+        while len(self.running) < self._config.max_running:
+            first = self._first_of_each_owner()
+            if not first:
                 return
-            sequence.generation.start(now=now)
-            self.running.append(self._pop(owner))
+            load = Counter(sequence.request.owner for sequence in self.running)
+            owner = min(first, key=lambda name: (load[name], first[name].generation.submitted_at))
+            sequence = first[owner]
+            needed = min(blocks_of(sequence.length) + 1, blocks_of(sequence.most_tokens))
+            sequence.blocks = self._blocks.take(needed)
+            if sequence.blocks is None:
+                return
+            if sequence in self._preempted:
+                self._preempted.remove(sequence)
+            else:
+                self._pop(owner)
+                sequence.generation.start(now=now)
+            self.running.append(sequence)
 
     def plan(self) -> list[tuple[S, Segment]]:
         """The next step: a token of each running sequence, and a bounded number of prompt tokens.
 
-        The number of prompt tokens whose logits are asked for is bounded further.
+        The number of prompt tokens whose logits are asked for is bounded further. Sequences for which there
+        are no blocks are preempted.
         """
+        self._grow()
         plan = [(s, s.next_segment(1)) for s in self.running if not s.prefilling]
         left = self._config.prefill_tokens_shared if plan else self._config.prefill_tokens
         logits_left = _PROMPT_LOGITS
@@ -141,20 +168,22 @@ class Scheduler(Generic[S]):
         return plan
 
     def retire(self, *, now: float) -> None:
-        """Take finished requests out of the running set, and free their slots."""
+        """Take finished requests out of the running set, and release their blocks."""
         for sequence in [sequence for sequence in self.running if sequence.finished]:
             self.running.remove(sequence)
-            if sequence.slots is not None:
-                self._slots.release(sequence.slots)
+            if sequence.blocks is not None:
+                self._blocks.release(sequence.blocks)
             if (started_at := sequence.generation.started_at) is not None:
                 self._mean_service_s += (now - started_at - self._mean_service_s) / 8
 
     def all(self) -> list[S]:
         """Every request that has not ended, running or waiting."""
-        return [*self.running, *(sequence for queue in self._waiting.values() for sequence in queue)]
+        waiting = (sequence for queue in self._waiting.values() for sequence in queue)
+        return [*self.running, *self._preempted, *waiting]
 
     def drop_finished(self) -> None:
         """Take requests that ended while they waited out of the queue."""
+        self._preempted = [sequence for sequence in self._preempted if not sequence.finished]
         for owner, queue in list(self._waiting.items()):
             left = deque(sequence for sequence in queue if not sequence.finished)
             if left:
@@ -166,6 +195,30 @@ class Scheduler(Generic[S]):
         """In how many whole seconds the requests of now are likely to have ended."""
         rounds = (self.queued + len(self.running)) / self._config.max_running
         return min(_LONGEST_RETRY_S, max(1, ceil(rounds * self._mean_service_s)))
+
+    def _first_of_each_owner(self) -> dict[str, S]:
+        """The request of each owner that is admitted next: those preempted come first."""
+        first = {owner: queue[0] for owner, queue in self._waiting.items()}
+        return first | {sequence.request.owner: sequence for sequence in reversed(self._preempted)}
+
+    def _grow(self) -> None:
+        """Give every running sequence the blocks that its tokens fill, as far as there are any."""
+        for sequence in list(self.running):
+            while sequence.blocks is not None and len(sequence.blocks) < blocks_of(sequence.length):
+                if taken := self._blocks.take():
+                    sequence.blocks += taken
+                else:
+                    self._preempt()
+
+    def _preempt(self) -> None:
+        load = Counter(sequence.request.owner for sequence in self.running)
+        newest = max(self.running, key=lambda s: (load[s.request.owner], s.generation.submitted_at))
+        self.running.remove(newest)
+        assert newest.blocks is not None  # noqa: S101
+        self._blocks.release(newest.blocks)
+        newest.preempt()
+        insort(self._preempted, newest, key=lambda sequence: sequence.generation.submitted_at)
+        self.preemptions += 1
 
     def _pop(self, owner: str, *, newest: bool = False) -> S:
         queue = self._waiting[owner]

@@ -2,25 +2,19 @@
 
 from dataclasses import dataclass
 
-from inference.engine.slots import Slots
-
-TILE = 16
-"""Prompt tokens that attention computes together. A prompt may be cut into segments at any multiple of this;
-the result does not depend on where."""
-
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive tokens of one sequence that a step computes.
+    """Consecutive tokens of one sequence that a step computes; the logits do not depend on where it is cut.
 
     Attributes:
         token_ids: the tokens.
         start: the position of the first of them in the sequence.
-        slots: the sequence's slots of the KV cache.
+        blocks: the sequence's blocks of the KV cache, in the order of its tokens; enough for these tokens.
         logits: how many of the last tokens the step returns logits for.
     """
 
     token_ids: list[int]
     start: int
-    slots: Slots
+    blocks: list[int]
     logits: int = 1

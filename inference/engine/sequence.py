@@ -8,8 +8,7 @@ from inference.engine.logprobs import TokenLogprobs
 from inference.engine.request import PreparedRequest
 from inference.engine.sampler import Sampler
 from inference.engine.scoring import token_logprobs
-from inference.engine.segment import TILE, Segment
-from inference.engine.slots import Slots
+from inference.engine.segment import Segment
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
 
@@ -27,8 +26,9 @@ class Sequence:
     Attributes:
         constraint: holds the text to the request's grammar, if it has one.
         token_ids: prompt and generated tokens.
+        most_tokens: how many it can have.
         scores_prompt: it needs logits after every token of its prompt.
-        slots: its slots of the KV cache, while it runs.
+        blocks: its blocks of the KV cache, while it runs.
         deadline: the time at which it is ended, on the engine's clock; None never.
         finished: its last token has been chosen, or it has failed.
     """
@@ -43,15 +43,16 @@ class Sequence:
     ) -> None:
         self.generation = generation
         self.request = prepared.request
-        self.needed_slots = prepared.max_tokens
+        self.most_tokens = prepared.max_tokens
         self.token_ids = list(prepared.prompt_ids)
         self.scores_prompt = self.request.prompt_logprobs is not None
-        self.slots: Slots | None = None
+        self.blocks: list[int] | None = None
         timeout_s = self.request.timeout_s
         self.deadline = None if timeout_s is None else generation.submitted_at + timeout_s
         self.finished = False
         self._prompt_tokens = prepared.prompt_tokens
         self._computed = 0
+        self._prefill_end = self._prompt_tokens
         own_ends = frozenset() if self.request.ignore_eos else eos_ids
         self._end_ids = own_ends.union(self.request.stop_token_ids)
         self._tokenizer = tokenizer
@@ -64,22 +65,25 @@ class Sequence:
 
     @property
     def prefilling(self) -> bool:
-        """Whether a part of its prompt is still to be computed."""
-        return self._computed < self._prompt_tokens
+        """Whether a part of its prompt is still to be computed, or of what it had before it was preempted."""
+        return self._computed < self._prefill_end
+
+    @property
+    def length(self) -> int:
+        """How many tokens it has, the prompt's included."""
+        return len(self.token_ids)
 
     def chooses_after(self, segment: Segment) -> bool:
         """Whether a token is chosen once the segment is computed."""
         return segment.start + len(segment.token_ids) == len(self.token_ids)
 
     def next_segment(self, most: int) -> Segment:
-        """The next tokens to compute, at most `most` of them; a prompt is cut where attention's tiles end."""
-        assert self.slots is not None  # noqa: S101
-        end = len(self.token_ids)
-        if end - self._computed > most:
-            end = max((self._computed + most) // TILE, self._computed // TILE + 1) * TILE
+        """The next tokens to compute, at most `most` of them."""
+        assert self.blocks is not None  # noqa: S101
+        end = min(len(self.token_ids), self._computed + most)
         token_ids = self.token_ids[self._computed : end]
         logits = len(token_ids) if self.scores_prompt and self.prefilling else 1
-        return Segment(token_ids, self._computed, self.slots, logits)
+        return Segment(token_ids, self._computed, self.blocks, logits)
 
     def advance(self, segment: Segment, logits: Array, *, now: float) -> None:
         """Take what a step has computed, and accept a token for each row of logits until the text ends.
@@ -93,7 +97,8 @@ class Sequence:
             NoFittingText: none of the texts drawn fits the grammar.
         """
         computed = segment.start + len(segment.token_ids)
-        self.generation.computed_prompt_tokens = min(computed, self._prompt_tokens)
+        known = self.generation.computed_prompt_tokens
+        self.generation.computed_prompt_tokens = max(known, min(computed, self._prompt_tokens))
         if self.scores_prompt and segment.start < self._prompt_tokens:
             predicted = self.token_ids[segment.start + 1 : computed + 1]
             self._prompt_logprobs += self._logprobs(
@@ -136,9 +141,20 @@ class Sequence:
         if reason is not None:
             self._complete(reason, now=now)
 
+    def preempt(self) -> None:
+        """Give up its blocks; it goes on once all its tokens have been computed again, with the same bits."""
+        if self._computed >= self._prompt_tokens:
+            self.scores_prompt = False
+        elif self.scores_prompt:
+            self._prompt_logprobs = [None]
+        self.blocks = None
+        self._computed = 0
+        self._prefill_end = len(self.token_ids)
+
     def fail(self, error: EngineError, *, now: float) -> None:
-        """End it without a completion."""
+        """End it without a completion; it has used the tokens of its last text, published or held back."""
         self.finished = True
+        self.generation.completion_tokens = self._generated
         self.generation.finish(error, now=now)
 
     def _choose(self, row: Array) -> int | None:
@@ -205,8 +221,8 @@ class Sequence:
         constraint.restart()
         del self.token_ids[self._prompt_tokens :]
         self._detokenizer = self._new_detokenizer()
-        # The logits after the prompt are needed again; a tile is computed as a whole, so with the same bits.
-        self._computed = (self._prompt_tokens - 1) // TILE * TILE
+        self._prefill_end = self._prompt_tokens
+        self._computed = self._prompt_tokens - 1  # the logits after the prompt are needed again
         self.scores_prompt = False
 
     def _publish(self, event: Event, *, now: float) -> None:

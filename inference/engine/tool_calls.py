@@ -1,6 +1,6 @@
 """Reading calls of tools from a text that follows the grammar of its format, piece by piece as it comes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from inference.engine.tool_format import ToolFormat
@@ -37,14 +37,22 @@ class ToolCallReader:
 
     Args:
         required: the answer consists of calls; otherwise it is text, calls, or text and then calls.
+        beginnings: an answer is calls only if it begins in one of these ways, and is text otherwise. None
+            leaves it to the format.
 
     Attributes:
         calls: how many calls have begun.
     """
 
-    def __init__(self, tool_format: ToolFormat, *, required: bool) -> None:
+    def __init__(
+        self, tool_format: ToolFormat, *, required: bool, beginnings: Sequence[str] | None = None
+    ) -> None:
         self.calls = 0
         self._format = tool_format
+        self._after_text = tool_format.after_text and beginnings is None
+        self._beginnings = (
+            ([tool_format.trigger] if tool_format.trigger else []) if beginnings is None else beginnings
+        )
         self._pending = ""
         self._read = self._read_name if required else self._read_text
         self._object = _JSONObject()
@@ -65,16 +73,21 @@ class ToolCallReader:
             yield Content(self._take(len(self._pending)))
 
     def _read_text(self) -> Part | None:
+        if not self._after_text:
+            return self._read_beginning()
         trigger = self._format.trigger
-        if not self._format.after_text:
-            if trigger.startswith(self._pending[: len(trigger)]) and trigger:
-                return self._triggered(0) if len(self._pending) >= len(trigger) else None
-            self._read = self._read_rest
-            return self._read()
         if (found := self._pending.find(trigger)) >= 0:
             return self._triggered(found)
         kept = next(n for n in range(len(trigger) - 1, -1, -1) if self._pending.endswith(trigger[:n]))
         return self._content(len(self._pending) - kept)
+
+    def _read_beginning(self) -> Part | None:
+        if any(self._pending.startswith(beginning) for beginning in self._beginnings):
+            return self._triggered(0)
+        if any(beginning.startswith(self._pending) for beginning in self._beginnings):
+            return None  # it is too short to tell
+        self._read = self._read_rest
+        return self._read()
 
     def _read_rest(self) -> Part | None:
         return self._content(len(self._pending))

@@ -18,7 +18,7 @@ from inference.api.openai.only_field import OnlyField
 from inference.api.openai.sampling import NOT_SUPPORTED, ChoicesSerializer, MaxTokensField, check_number
 from inference.api.openai.schema import errors
 from inference.api.openai.tool_answer import ToolAnswer
-from inference.api.openai.tool_use import ONLY_WITH_TOOLS, ToolUse, check_choice, conversation, tool_use
+from inference.api.openai.tool_use import ToolUse, check_tool_fields, conversation, tool_use
 from inference.api.openai.tools import ToolChoiceField, ToolsField
 from inference.api.openai.views import OpenAIView, validated
 from inference.api.served_model import SERVED_MODEL
@@ -76,10 +76,7 @@ class ChatRequestSerializer(ChoicesSerializer):
     }
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
-        for name in ("tool_choice", "parallel_tool_calls"):
-            if fields["tools"] is None and fields[name] is not None:
-                raise serializers.ValidationError({name: ONLY_WITH_TOOLS})
-        check_choice(fields)
+        check_tool_fields(fields, ("tool_choice", "parallel_tool_calls"))
         if fields["top_logprobs"] is not None and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
         older, newer = fields["max_tokens"], fields["max_completion_tokens"]

@@ -17,11 +17,12 @@ MAX_LOGPROBS = 2**18
 """What one answer may have: about a hundred megabytes while it is made."""
 
 
-def check_size(*parts: tuple[int | None, int]) -> None:
+def check_size(*parts: tuple[int | None, int], field: str = "logprobs") -> None:
     """Refuse an answer that would be too large.
 
     Args:
         parts: of the answer: the alternatives at each token, None without log-probabilities; and the tokens.
+        field: what asks for them.
 
     Raises:
         ValidationError: all together have too many log-probabilities.
@@ -30,7 +31,7 @@ def check_size(*parts: tuple[int | None, int]) -> None:
     if count > MAX_LOGPROBS:
         raise serializers.ValidationError(
             {
-                "logprobs": f"The answer may have {count} log-probabilities, and at most {MAX_LOGPROBS} are "
+                field: f"The answer may have {count} log-probabilities, and at most {MAX_LOGPROBS} are "
                 "possible: ask for fewer alternatives, tokens or texts."
             }
         )

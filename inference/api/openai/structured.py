@@ -85,8 +85,11 @@ class FormatField(serializers.Field[Any, Any, Any, Any]):
         self.only(described, {"name", "description", "schema", "strict"})
         if not isinstance(described.get("strict"), bool | None):
             refuse(*self.schema_path, "strict", reason=str(self.error_messages["strict"]))
-        path = (full_name(self), *self.schema_path, "schema")
-        return schema_grammar(described["schema"], field=".".join(path))
+        path = (*self.schema_path, "schema")
+        try:
+            return schema_grammar(described["schema"], field=".".join((full_name(self), *path)))
+        except serializers.ValidationError as error:
+            refuse(*path, reason=str(error.detail[0]))  # type: ignore[index]
 
     def described(self, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The schema of the format, and what belongs to it; None if it has another shape."""

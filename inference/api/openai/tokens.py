@@ -1,5 +1,7 @@
 """`POST /tokenize` and `/detokenize`, in vLLM's form: the tokens of a prompt or a chat, and their text."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 from drf_spectacular.utils import (
@@ -16,8 +18,10 @@ from rest_framework.response import Response
 from accounts.limits import unreserved
 from accounts.models import Outcome, Scope
 from inference.api.openai.fields import token_ids
-from inference.api.openai.messages import MessagesField, as_chat
+from inference.api.openai.messages import MessagesField
 from inference.api.openai.schema import errors
+from inference.api.openai.tool_use import check_tool_fields, conversation, tool_use
+from inference.api.openai.tools import ToolChoiceField, ToolsField
 from inference.api.openai.views import OpenAIView, validated
 from inference.api.served_model import SERVED_MODEL
 from inference.engine.backend import Backend
@@ -54,6 +58,12 @@ class TokenizeRequestSerializer(_RequestSerializer):
     messages = MessagesField(
         default=None, allow_null=True, help_text="A conversation, laid out by the model's chat template."
     )
+    tools = ToolsField(
+        default=None, allow_null=True, help_text="Only with `messages`: functions that the model may call."
+    )
+    tool_choice = ToolChoiceField(
+        default=None, allow_null=True, help_text="Only with `tools`, as in `/v1/chat/completions`."
+    )
     add_special_tokens = StrictBooleanField(
         default=None, allow_null=True,
         help_text="Add the tokens that the model expects around a text. Default: true. Not with `messages`, "
@@ -76,8 +86,9 @@ class TokenizeRequestSerializer(_RequestSerializer):
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if (fields["prompt"] is None) == (fields["messages"] is None):
             raise serializers.ValidationError({"prompt": "Send either prompt or messages."})
+        check_tool_fields(fields, ("tool_choice",))
         if fields["messages"] is None:
-            for name in ("add_generation_prompt", "continue_final_message"):
+            for name in ("tools", "add_generation_prompt", "continue_final_message"):
                 if fields[name] is not None:
                     raise serializers.ValidationError({name: "Only allowed with messages."})
             return fields
@@ -87,10 +98,9 @@ class TokenizeRequestSerializer(_RequestSerializer):
             raise serializers.ValidationError(
                 {"continue_final_message": "Must not be true with add_generation_prompt."}
             )
-        if sum(len(message["content"]) for message in fields["messages"]) > MAX_CHARACTERS:
-            raise serializers.ValidationError(
-                {"messages": f"Must have at most {MAX_CHARACTERS} characters together."}
-            )
+        if _characters(fields) > MAX_CHARACTERS:
+            reason = f"Must have at most {MAX_CHARACTERS} characters together, calls and tools included."
+            raise serializers.ValidationError({"messages": reason})
         return fields
 
 
@@ -194,7 +204,7 @@ class TokenizeView(_TokensView):
             special = fields["add_special_tokens"]
             tokens = backend.encode(fields["prompt"], special_tokens=special is None or special)
         else:
-            tokens = backend.encode(_chat(fields))
+            tokens = backend.encode(_chat(fields, backend))
         strings = (
             [token_text(backend.token_bytes(i)) for i in tokens] if fields["return_token_strs"] else None
         )
@@ -238,15 +248,26 @@ class DetokenizeView(_TokensView):
         return Response({"prompt": text.decode(errors="replace")})
 
 
-def _chat(fields: dict[str, Any]) -> Chat:
+def _chat(fields: dict[str, Any], backend: Backend) -> Chat:
+    use = tool_use({**fields, "grammar": None, "parallel_tool_calls": None}, backend.tool_format)
+    chat = conversation(fields["messages"], use, backend.tool_format)
     begins, continues = fields["add_generation_prompt"], fields["continue_final_message"]
     if begins is None and continues is None:
-        return as_chat(fields["messages"])
-    return Chat(
-        fields["messages"],
+        return chat
+    return replace(
+        chat,
         continue_final_message=bool(continues),
         add_generation_prompt=not continues if begins is None else begins,
     )
+
+
+def _characters(fields: dict[str, Any]) -> int:
+    """Of what the chat template is given."""
+    messages = fields["messages"]
+    contents = sum(len(message["content"]) + len(message.get("name", "")) for message in messages)
+    calls = [call["function"] for message in messages for call in message.get("tool_calls", ())]
+    tools = [tool.as_sent() for tool in fields["tools"] or ()]
+    return contents + sum(len(json.dumps(one, ensure_ascii=False)) for one in (*calls, *tools))
 
 
 def _bytes_of(token_id: int, backend: Backend) -> bytes:

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from inference.api.openai.fields import NO_TEXT
+from inference.api.json_value import TOO_DEEP, flaw_of
 from inference.api.openai.refusal import refuse
 from inference.api.openai.tools import NAME, NAME_RULE
 from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
@@ -151,11 +151,17 @@ def _arguments(text: Any, *path: str | int) -> dict[str, Any]:
     if not isinstance(text, str):
         refuse(*path, reason="Must be a string that contains a JSON object.")
     try:
-        arguments = json.loads(text or "{}")
-    except (ValueError, RecursionError):
+        arguments = json.loads(text or "{}", parse_constant=_refuse_constant)
+    except RecursionError:
+        refuse(*path, reason=TOO_DEEP)
+    except ValueError:
         refuse(*path, reason="Is not valid JSON.")
     if not isinstance(arguments, dict):
         refuse(*path, reason="Must contain a JSON object.")
-    if NOT_TEXT.search(json.dumps(arguments, ensure_ascii=False)):
-        refuse(*path, reason=NO_TEXT)
+    if (flaw := flaw_of(arguments)) is not None:
+        refuse(*path, reason=flaw)
     return arguments
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

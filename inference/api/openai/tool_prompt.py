@@ -36,7 +36,8 @@ def _with_calls_in_text(message: Mapping[str, Any]) -> dict[str, Any]:
     if not calls:
         return dict(message)
     functions = [call["function"] for call in calls]
-    text = "".join(written_calls(PLAIN, [(one["name"], json.dumps(one["arguments"])) for one in functions]))
+    named = [(one["name"], json.dumps(one["arguments"], ensure_ascii=False)) for one in functions]
+    text = "".join(written_calls(PLAIN, named))
     content = "\n".join(part for part in (message["content"], text) if part)
     return {"role": message["role"], "content": content}
 

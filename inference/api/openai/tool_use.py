@@ -20,9 +20,6 @@ NO_CHOICE = (
     "The chat template of this model knows no tools, so the model cannot choose: send “required”, or name a "
     "function."
 )
-NOT_BOTH = (
-    "Not supported together with a format of the text or `structured_outputs`, unless `tool_choice` is none."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +29,7 @@ class ToolUse:
     Attributes:
         named: the client named the one tool that is called.
         several: the model may call more than one.
+        text: what an answer that calls none fits; None for any text.
     """
 
     tools: Sequence[Tool]
@@ -39,22 +37,39 @@ class ToolUse:
     required: bool
     named: bool
     several: bool
+    text: Grammar | None = None
 
     @property
     def grammar(self) -> Grammar:
         """What the answer is held to: arguments always fit their schema."""
-        calls = Calls(
+        return self._calls.grammar(field="tools")
+
+    def reader(self) -> ToolCallReader:
+        """A reader of one answer."""
+        return self._calls.reader()
+
+    @property
+    def _calls(self) -> Calls:
+        return Calls(
             tool_format=self.tool_format,
             arguments={tool.name: tool.parameters for tool in self.tools},
             paths=[tool.path for tool in self.tools],
             required=self.required,
             several=self.several,
+            text=self.text,
         )
-        return calls.grammar(field="tools")
 
-    def reader(self) -> ToolCallReader:
-        """A reader of one answer."""
-        return ToolCallReader(self.tool_format, required=self.required)
+
+def check_tool_fields(fields: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse fields of these names without `tools`, and the choice of a tool that there is not.
+
+    Raises:
+        ValidationError: there are such.
+    """
+    for name in names:
+        if fields["tools"] is None and fields[name] is not None:
+            raise serializers.ValidationError({name: ONLY_WITH_TOOLS})
+    check_choice(fields)
 
 
 def check_choice(fields: Mapping[str, Any]) -> None:
@@ -76,13 +91,11 @@ def tool_use(fields: Mapping[str, Any], tool_format: ToolFormat | None) -> ToolU
     """The tools that the model may call; None if it may call none.
 
     Raises:
-        ValidationError: the model cannot choose whether to call a tool, or the text must fit something else.
+        ValidationError: the model cannot choose whether to call a tool.
     """
     choice = fields["tool_choice"] or ToolChoice("auto")
     if not fields["tools"] or choice.mode == "none":
         return None
-    if fields["grammar"] is not None:
-        raise serializers.ValidationError({"tools": NOT_BOTH})
     if choice.mode == "auto" and tool_format is None:
         raise serializers.ValidationError({"tool_choice": NO_CHOICE})
     return ToolUse(
@@ -91,6 +104,7 @@ def tool_use(fields: Mapping[str, Any], tool_format: ToolFormat | None) -> ToolU
         required=choice.mode == "required",
         named=choice.name is not None,
         several=choice.name is None and fields["parallel_tool_calls"] is not False,
+        text=fields["grammar"] if choice.mode == "auto" else None,
     )
 
 

@@ -1,6 +1,5 @@
 """The fields of a request that say which tools the model may call."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, Literal
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from inference.api.json_value import flaw_of
 from inference.api.openai.fields import NO_TEXT
 from inference.api.openai.refusal import refuse
 from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
@@ -215,6 +215,6 @@ def _parameters(function: Mapping[str, Any], *path: str | int) -> Mapping[str, A
         return NO_PARAMETERS
     if not isinstance(parameters, Mapping) or parameters.get("type") != "object":
         refuse(*path, "parameters", reason='Must be a JSON schema of an object, with "type": "object".')
-    if NOT_TEXT.search(json.dumps(parameters, ensure_ascii=False)):
-        refuse(*path, "parameters", reason=NO_TEXT)
+    if (flaw := flaw_of(parameters)) is not None:
+        refuse(*path, "parameters", reason=flaw)
     return parameters

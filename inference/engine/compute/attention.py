@@ -1,34 +1,24 @@
 """The attention hook: all running sequences in one packed batch, each attending to its own tokens only.
 
 Hugging Face's model code computes queries, keys and values for all rows of the step at once, and calls this
-function instead of its own attention. The shapes of the calls for a sequence depend on that sequence only, so
-its result has the same bits whatever else is in the batch.
+function instead of its own attention. A row is computed in one way, which depends on its own tokens only: the
+result has the same bits whatever else is in the batch, and however the text is cut into segments.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.kv_cache import KVCache
 from inference.engine.native.kernels import Kernels
-from inference.engine.segment import TILE, Segment
-from inference.engine.slots import Slots
+from inference.engine.segment import Segment
 
 NAME = "packed"
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Up to `TILE` rows of the step, from `row` on: tokens `[start, start + length)` of one sequence."""
-
-    row: int
-    length: int
-    start: int
-    slots: Slots
 
 
 class AttentionBatch:
@@ -37,21 +27,26 @@ class AttentionBatch:
     Args:
         segments: in the order of their rows.
         kernels: compute it; None leaves it to PyTorch.
+
+    Attributes:
+        tiles, tables: as the kernels take them, the tiles that take longest first.
     """
 
     def __init__(self, cache: KVCache, segments: list[Segment], kernels: Kernels | None) -> None:
         self.cache = cache
         self.kernels = kernels
-        self.tiles: list[Tile] = []
-        row = 0
-        for segment in segments:
-            self.tiles += _tiles(segment, row)
-            row += len(segment.token_ids)
-        # A tile of one row is computed like a generated token, wherever the prompt was cut.
-        single = [[t.row, t.slots.start, t.start + 1] for t in self.tiles if t.length == 1]
-        others = [[t.row, t.length, t.slots.start, t.start] for t in self.tiles if t.length > 1]
-        self.single_rows = torch.tensor(single, dtype=torch.int64)
-        self.prompt_tiles = torch.tensor(others, dtype=torch.int64)
+        self.segments = segments
+        tables = [segment.blocks[: blocks_of(_end(segment))] for segment in segments]
+        self.tables = torch.from_numpy(np.fromiter(chain.from_iterable(tables), dtype=np.int64))
+        tiles: list[tuple[int, int, int, int]] = []
+        row = table = 0
+        for segment, blocks in zip(segments, tables, strict=True):
+            for first, last in _tiles(segment):
+                tiles.append((row, last - first, first, table))
+                row += last - first
+            table += len(blocks)
+        tiles.sort(key=lambda tile: -tile[1] * (tile[2] + BLOCK))
+        self.tiles = torch.tensor(tiles, dtype=torch.int64)
 
 
 def packed_attention(
@@ -76,55 +71,84 @@ def packed_attention(
     """
     layer, kv_heads = int(module.layer_idx), key.shape[1]  # type: ignore[arg-type]
     pools = batch.cache.pools(layer, kv_heads, key.shape[3], value.shape[3])
-    keys, values = pools
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
     shape = (query.shape[2], query.shape[1], value.shape[3])
     if batch.kernels:
         output = query.new_empty(shape)
-        scale = query.shape[3] ** -0.5 if scaling is None else scaling
         batch.kernels.attention(
             *(query, key, value, pools, output),
-            tiles=batch.prompt_tiles,
-            single_rows=batch.single_rows,
+            tiles=batch.tiles,
+            tables=batch.tables,
             layer=layer,
             scale=scale,
         )
         return output[None], None
     output = query.new_zeros(shape)
-    for tile in batch.tiles:
-        rows = slice(tile.row, tile.row + tile.length)
-        first, known = tile.slots.start + tile.start, tile.start + tile.length
-        new = slice(first, first + tile.length)
-        keys[:, new], values[:, new] = key[0, :, rows], value[0, :, rows]
-        past = slice(tile.slots.start, tile.slots.start + known)
-        past_keys, past_values = (pool[None, :, past].to(query.dtype) for pool in pools)
-        attended = _attend(query[:, :, rows], past_keys, past_values, scaling)
-        output[rows] = attended[0].transpose(0, 1)
+    row = 0
+    for segment in batch.segments:
+        rows = slice(row, row + len(segment.token_ids))
+        _store(segment, key[0, :, rows], value[0, :, rows], pools)
+        output[rows] = _attended(segment, query[0, :, rows] * scale, pools, value.shape[3])
+        row = rows.stop
     return output[None], None
 
 
-def _tiles(segment: Segment, row: int) -> list[Tile]:
-    """The segment, whose first row is `row`, cut at the multiples of `TILE` in its sequence."""
-    start, end = segment.start, segment.start + len(segment.token_ids)
-    cuts = [start, *range((start // TILE + 1) * TILE, end, TILE), end]
-    return [Tile(row + first - start, last - first, first, segment.slots) for first, last in pairwise(cuts)]
+def _end(segment: Segment) -> int:
+    return segment.start + len(segment.token_ids)
 
 
-def _attend(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None
+def _tiles(segment: Segment) -> Iterator[tuple[int, int]]:
+    """The positions `[first, last)` of the segment's tokens in each of its blocks."""
+    first, end = segment.start, _end(segment)
+    while first < end:
+        last = min(end, (first // BLOCK + 1) * BLOCK)
+        yield first, last
+        first = last
+
+
+def _store(
+    segment: Segment, key: torch.Tensor, value: torch.Tensor, pools: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    """Store `[kv_heads, rows, dim]` of a segment in its blocks."""
+    keys, values = pools
+    for first, last in _tiles(segment):
+        block, place = segment.blocks[first // BLOCK], first % BLOCK
+        new, filled = slice(first - segment.start, last - segment.start), slice(place, place + last - first)
+        keys[block, :, :, filled] = key[:, new].transpose(1, 2)
+        values[block, :, filled, : value.shape[2]] = value[:, new]
+        # Values that a row may not see are multiplied by zero, and what another sequence left can be NaN.
+        values[block, :, filled.stop :] = 0
+
+
+def _attended(
+    segment: Segment, query: torch.Tensor, pools: tuple[torch.Tensor, torch.Tensor], value_dim: int
 ) -> torch.Tensor:
-    """Attention of a sequence's last rows over all keys up to their own: `[1, heads, rows, dim]`."""
-    _, heads, rows, dim = query.shape
-    kv_heads, known = keys.shape[1], keys.shape[2]
-    if rows == 1:
-        # Grouped queries share their keys: as rows of one head, they need neither copies of them nor a mask.
-        grouped = query.reshape(1, kv_heads, heads // kv_heads, dim)
-        attended = scaled_dot_product_attention(grouped, keys, values, scale=scaling)
-        return attended.reshape(1, heads, 1, -1)
-    groups = heads // kv_heads
-    if groups > 1:
-        keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
-    visible = query.new_ones((rows, known), dtype=torch.bool).tril_(known - rows)
-    return scaled_dot_product_attention(query, keys, values, attn_mask=visible, scale=scaling)
+    """Attention of a segment's rows, whose `query` is `[heads, rows, dim]`: `[rows, heads, value_dim]`.
+
+    Row by row, and block by block within a row: so all shapes depend on the row's position only.
+    """
+    count, (heads, rows, dim) = blocks_of(_end(segment)), query.shape
+    keys, values = (_blocks(pool, segment.blocks[:count]).to(query.dtype) for pool in pools)
+    kv_heads, width = values.shape[1], values.shape[3]
+    grouped = query.view(kv_heads, heads // kv_heads, rows, dim)
+    output = query.new_empty((rows, heads, value_dim))
+    for row in range(rows):
+        seen = segment.start + row + 1
+        count = blocks_of(seen)
+        queries = grouped[:, :, row].expand(count, *grouped[:, :, row].shape)
+        scores = (queries @ keys[:count]).permute(1, 2, 0, 3).reshape(kv_heads, -1, count * BLOCK)
+        scores[:, :, seen:] = -torch.inf
+        weights = scores.softmax(-1).unflatten(-1, (count, BLOCK)).permute(2, 0, 1, 3)
+        output[row] = (weights @ values[:count]).sum(0).view(heads, width)[:, :value_dim]
+    return output
+
+
+def _blocks(pool: torch.Tensor, blocks: list[int]) -> torch.Tensor:
+    """These blocks, without a copy where they lie side by side."""
+    first, count = blocks[0], len(blocks)
+    if blocks == list(range(first, first + count)):
+        return pool[first : first + count]
+    return pool[torch.tensor(blocks, device=pool.device)]
 
 
 AttentionInterface.register(NAME, packed_attention)

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from inference.engine.blocks import BlockPool
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.path import ComputePath
 from inference.engine.kv_cache import KVCache
 from inference.engine.segment import Segment
-from inference.engine.slots import SlotPool
 
 
 class LanguageModel:
@@ -45,9 +45,9 @@ class LanguageModel:
         self._model = model
 
     @property
-    def slots(self) -> SlotPool:
-        """The slots of its KV cache."""
-        return self.cache.slots
+    def blocks(self) -> BlockPool:
+        """The blocks of its KV cache."""
+        return self.cache.blocks
 
     def use_threads(self, threads: int) -> None:
         """Compute on so many threads, in the calling thread from now on."""
@@ -60,7 +60,7 @@ class LanguageModel:
     def forward(self, segments: list[Segment]) -> torch.Tensor:
         """Compute the segments in one pass, and store their keys and values.
 
-        A pass changes only the segments' own slots of the KV cache, so a failed pass can be repeated.
+        A pass changes only the segments' own tokens in the KV cache, so a failed pass can be repeated.
 
         Returns:
             The logits after the last `segment.logits` tokens of each segment, in order, on the CPU:

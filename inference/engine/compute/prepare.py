@@ -18,7 +18,7 @@ from inference.engine.compute.probe import Probe
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
-from inference.engine.memory import kv_cache_tokens, return_freed_memory
+from inference.engine.memory import kv_cache_blocks, return_freed_memory
 from inference.engine.native.kernels import Kernels
 
 logger = logging.getLogger(__name__)
@@ -63,13 +63,13 @@ def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: Co
             "bits alone and in a batch."
         )
     return_freed_memory()
-    tokens = kv_cache_tokens(model.config, config, dtype=dtype, context_length=context, device=path.device)
+    blocks = kv_cache_blocks(model.config, config, dtype=dtype, context_length=context, device=path.device)
     return LanguageModel(
         model,
         name=name,
         context_length=context,
         vocabulary_size=vocabulary,
-        cache=KVCache(tokens=tokens, dtype=dtype, device=path.device),
+        cache=KVCache(blocks=blocks, dtype=dtype, device=path.device),
         path=path,
         reproducible=reproducible,
     )

@@ -1,6 +1,6 @@
-"""Memory for packed weights: contiguous, and in huge pages if the system gives them on request (Linux).
+"""Memory for what every step reads, in huge pages if the system gives them on request (Linux).
 
-Every step reads all weights, and with small pages address translation takes a part of its time.
+With small pages address translation takes a part of a step's time.
 """
 
 import math
@@ -27,13 +27,13 @@ class WeightMemory:
         """A dense tensor with undefined content."""
         size = math.prod(shape) * dtype.itemsize
         if self._used + size > len(self._chunk):
-            self._chunk, self._used = _new_chunk(max(size, _CHUNK)), 0
+            self._chunk, self._used = huge_pages(max(size, _CHUNK)), 0
         allocated = self._chunk[self._used : self._used + size]
         self._used += -(-size // _LINE) * _LINE
         return allocated.view(dtype).view(shape)
 
 
-def _new_chunk(size: int) -> torch.Tensor:
+def huge_pages(size: int) -> torch.Tensor:
     """At least `size` bytes, aligned to a huge page. The system provides them as they are written."""
     pages = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):

@@ -2,32 +2,50 @@
 
 from inference.engine.grammar.calls import Calls
 from inference.engine.grammar.check import SchemaCheck
-from inference.engine.tool_calls import Arguments, Call, ToolCallReader
+from inference.engine.grammar.source import schema_of
+from inference.engine.tool_calls import Arguments, Call, Content
+from inference.engine.tool_format import written_calls
 
 
 class CallsCheck:
-    """Whether the arguments of an answer's calls fit their schemas. Only one thread may use it at a time."""
+    """Whether an answer's calls, or its text, fit their schemas. Only one thread may use it at a time."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._checks = {name: SchemaCheck(schema) for name, schema in calls.arguments.items()}
+        of_text = None if calls.text is None else schema_of(calls.text)
+        self._text_check = None if of_text is None else SchemaCheck(of_text)
 
-    def fits(self, text: str) -> bool:
-        """Whether all of them fit; an answer that calls nothing fits.
+    def fits(self, text: str, *, calls_begun: bool) -> bool:
+        """Whether the answer is complete calls that fit, or a text that does.
+
+        Args:
+            calls_begun: the control token of the format has come.
 
         Raises:
             GenerationFailed: it takes too long to find out.
         """
-        form = self._calls.tool_format
-        reader = ToolCallReader(form, required=self._calls.required)
-        if form.control and text.startswith(form.begin + form.opening):
+        reader = self._calls.reader()
+        if calls_begun:
             reader.begin_calls()
+        content = ""
         calls: list[tuple[str, str]] = []
-        for part in reader.feed(text):
+        for part in (*reader.feed(text), *reader.finish()):
             match part:
+                case Content(text=piece):
+                    content += piece
                 case Call(name=name):
                     calls.append((name, ""))
                 case Arguments(text=piece):
                     name, arguments = calls[-1]
                     calls[-1] = name, arguments + piece
-        return all(self._checks[name].fits(arguments) for name, arguments in calls)
+        if calls:
+            return self._are_complete(calls, text.removeprefix(content)) and all(
+                name in self._checks and self._checks[name].fits(arguments) for name, arguments in calls
+            )
+        if calls_begun or self._calls.required:
+            return False
+        return self._text_check is None or self._text_check.fits(content)
+
+    def _are_complete(self, calls: list[tuple[str, str]], text: str) -> bool:
+        return "".join(written_calls(self._calls.tool_format, calls)) == text

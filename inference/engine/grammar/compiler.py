@@ -1,6 +1,5 @@
 """From what requests ask for to what holds their texts to it: compiled once, and kept."""
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -9,11 +8,11 @@ from llguidance import LLMatcher, LLTokenizer
 
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.errors import InvalidGrammar
-from inference.engine.grammar.calls import Calls
+from inference.engine.grammar.calls import Calls, without_control_token
 from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.constraint import Acceptor, Constraint, Masks
-from inference.engine.grammar.source import Grammar
+from inference.engine.grammar.source import Grammar, schema_of
 from inference.engine.grammar.tokens import TokenTable, parser_limits
 from inference.engine.grammar.translation import Translation, compile_matcher
 from inference.engine.grammar.trial import Trial
@@ -60,7 +59,7 @@ class CompiledGrammar:
         if self._byte_matcher is None:
             limits = parser_limits(states=self._states)
             bytes_alone = LLTokenizer("byte")
-            grammar = self._translation.grammar
+            grammar = without_control_token(self._translation.grammar)
             self._byte_matcher = LLMatcher(bytes_alone, grammar, log_level=0, limits=limits)
         return self._byte_matcher
 
@@ -70,7 +69,7 @@ def _check_of(grammar: Grammar) -> tuple[SchemaCheck | CallsCheck | None, int | 
     if grammar.kind == "calls":
         calls = Calls.parse(grammar.source)
         return CallsCheck(calls), calls.tool_format.control_id
-    return SchemaCheck(json.loads(grammar.source)) if grammar.is_json else None, None
+    return SchemaCheck(schema_of(grammar)) if grammar.is_json else None, None
 
 
 class GrammarCompiler:
@@ -107,6 +106,8 @@ class GrammarCompiler:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key][0]
+        if grammar.kind == "calls" and (text := Calls.parse(grammar.source).text) is not None:
+            self.compile(text)  # what is wrong with it is refused by the name of its own field
         translation, size = self._trial.translate(grammar)
         compiled = CompiledGrammar(grammar, translation, self._table, states=self._config.grammar_states)
         with self._lock:

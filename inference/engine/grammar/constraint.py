@@ -49,6 +49,7 @@ class Constraint:
         self._end_ids = np.array(sorted(end_ids), dtype=np.int64)
         self._check = check
         self._control_id = control_id
+        self._calls_begun = False
         self._mask: Mask | None = None
 
     @property
@@ -96,6 +97,10 @@ class Constraint:
         self._refuse_errors()
         if time.monotonic() - began > _LONGEST_TOKEN_S:
             raise GenerationFailed("The grammar is too complex to follow this text any further.")
+        if token_id == self._control_id:
+            self._calls_begun = True
+            if self.acceptor is not None:
+                self.acceptor.refuse_ends()
 
     def fits(self, text: str) -> bool:
         """Whether a finished text is what was asked for.
@@ -103,11 +108,18 @@ class Constraint:
         Raises:
             GenerationFailed: it takes too long to find out.
         """
-        return self._check is None or self._check.fits(text)
+        match self._check:
+            case None:
+                return True
+            case CallsCheck() as check:
+                return check.fits(text, calls_begun=self._calls_begun)
+            case check:
+                return check.fits(text)
 
     def restart(self) -> None:
         """Begin another text."""
         self._mask = None
+        self._calls_begun = False
         self._matcher.reset()
         if self.acceptor is not None:
             self.acceptor.restart()
@@ -123,19 +135,28 @@ class Acceptor:
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
         self._length = 0
+        self._refuses = False
 
     def may_end(self, text: str) -> bool:
         """Whether the text is complete; each one asked about continues the one before."""
-        if len(text) == self._length:
-            return bool(self._matcher.is_accepting())
-        added = text.encode()[self._length :]
-        self._length += len(added)
-        return bool(self._matcher.consume_tokens(list(added)) and self._matcher.is_accepting())
+        if self._refuses:
+            return False
+        added = text[self._length :]
+        self._length = len(text)
+        if added and not self._matcher.consume_tokens(list(added.encode())):
+            self._refuses = True
+            return False
+        return bool(self._matcher.is_accepting())
+
+    def refuse_ends(self) -> None:
+        """From here on the text is complete only where nothing may follow, which the tokens tell."""
+        self._refuses = True
 
     def restart(self) -> None:
         """Begin another text."""
         self._matcher.reset()
         self._length = 0
+        self._refuses = False
 
 
 class Masks:

@@ -44,3 +44,8 @@ def of_text(grammar: Grammar) -> str:
             return of_rules("start: " + " | ".join(map(json.dumps, json.loads(grammar.source))))
         case _:
             return of_rules(_OWN_HEADER.sub("", any_to_lark(grammar.source)))
+
+
+def text_node(grammar: Grammar) -> str:
+    """What stands in a rule for the texts of a regular expression, choices or a grammar."""
+    return f"%lark {{\n{of_text(grammar)}}}"

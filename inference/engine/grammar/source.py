@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "calls"]
 
@@ -41,3 +41,8 @@ class Grammar:
     def is_json(self) -> bool:
         """Whether its texts are JSON."""
         return self.kind in {"json_schema", "json_object"}
+
+
+def schema_of(grammar: Grammar) -> Any:
+    """The JSON Schema that the texts of the grammar fit; None if they need not be JSON."""
+    return json.loads(grammar.source) if grammar.is_json else None

@@ -6,20 +6,20 @@
 import copy
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jsonschema import Draft202012Validator, SchemaError
 from jsonschema.validators import validator_for
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLTokenizer
 
 from inference.engine.grammar import llguidance_grammar
 from inference.engine.grammar.calls import Calls
 from inference.engine.grammar.paths import SchemaRefused, under
 from inference.engine.grammar.relaxed_schema import Relaxed, relax
 from inference.engine.grammar.satisfiable import check_satisfiable
-from inference.engine.grammar.source import Grammar
+from inference.engine.grammar.source import Grammar, schema_of
 from inference.engine.grammar.tokens import TokenTable, parser_limits
 
 _TRIAL_TOKENS = {True: 12, False: 96}
@@ -102,8 +102,29 @@ def _of_calls(calls: Calls, node_of: Callable[[Any], _Node]) -> Translation:
             nodes.append(node_of(schema))
         except SchemaRefused as error:
             raise SchemaRefused(f"${path}{error.path.removeprefix('$')}", error.reason) from error
-    text = llguidance_grammar.of_rules(calls.rules([node.text for node in nodes]))
-    return Translation(text, any(node.checked for node in nodes))
+    checked = any(node.checked for node in nodes)
+    text = None
+    if calls.text is not None:
+        schema = schema_of(calls.text)
+        of_text = (
+            _Node(llguidance_grammar.text_node(calls.text), False) if schema is None else node_of(schema)
+        )
+        text = of_text.text
+        checked |= of_text.checked or _may_begin(text, calls.beginnings)
+    return Translation(
+        llguidance_grammar.of_rules(calls.rules([node.text for node in nodes], text=text)), checked
+    )
+
+
+def _may_begin(node: str, beginnings: Sequence[str]) -> bool:
+    """Whether a text of the node may begin in one of these ways."""
+    matcher = LLMatcher(LLTokenizer("byte"), llguidance_grammar.of_rules(f"start: {node}"), log_level=0)
+    for beginning in beginnings:
+        matcher.reset()
+        wanted = list(beginning.encode())
+        if matcher.try_consume_tokens(wanted) == len(wanted):
+            return True
+    return False
 
 
 def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> _Node:

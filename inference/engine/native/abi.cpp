@@ -42,10 +42,9 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Strides, row, head),
         STRUCTURE(NewRows, queries, query, keys, key, values, value),
         STRUCTURE(Shape, heads, kv_heads, dim, value_dim),
-        STRUCTURE(Cache, keys, values, slots, float16),
-        STRUCTURE(SingleRow, row, first_slot, length),
-        STRUCTURE(PromptTile, row, rows, first_slot, past),
-        STRUCTURE(AttentionCall, rows, cache, shape, tiles, tile_count, single_rows, single_count, scale, out, threads),
+        STRUCTURE(Cache, keys, values, float16),
+        STRUCTURE(Tile, row, rows, past, table),
+        STRUCTURE(AttentionCall, rows, cache, shape, tiles, tile_count, tables, scale, out, threads),
         STRUCTURE(Extent, fixed, per_row),
         STRUCTURE(Operand, memory, base, offset, sizes, strides),
         STRUCTURE(LinearOperands, weights, bias, x, out, weight_type),
@@ -55,8 +54,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(UnaryOperands, x, out),
         STRUCTURE(BinaryOperands, left, right, out),
         STRUCTURE(Instruction, operation, operands),
-        STRUCTURE(Step, rows, workspace, inputs, pools, slots, float16, tiles, tile_count, single_rows, single_count,
-                  threads),
+        STRUCTURE(Step, rows, workspace, inputs, pools, float16, tiles, tile_count, tables, threads),
     };
     return all;
 }

@@ -60,21 +60,20 @@ struct Shape {
     int64_t heads, kv_heads, dim, value_dim;
 };
 
-// A layer's keys, [kv_heads][slots][dim], and values, [kv_heads][slots][value_dim], in float16 or in float32.
+// Tokens of a block of the KV cache.
+constexpr int kBlock = 16;
+
+// A layer's keys, [blocks][kv_heads][dim][16], and values, [blocks][kv_heads][16][value_dim rounded up to 16], in
+// float16 or in float32.
 struct Cache {
     void *keys, *values;
-    int64_t slots, float16;
+    int64_t float16;
 };
 
-// A row that attends alone, as a generated token does: its sequence's first slot, and the sequence's length with it.
-struct SingleRow {
-    int64_t row, first_slot, length;
-};
-
-// Up to 16 consecutive rows of a prompt, from `row` on: their sequence's first slot, and how many of its tokens come
-// before the tile.
-struct PromptTile {
-    int64_t row, rows, first_slot, past;
+// Consecutive rows of one sequence, from `row` on, whose tokens lie in one block: how many of the sequence's tokens
+// come before them, and where among the step's tables its own begins.
+struct Tile {
+    int64_t row, rows, past, table;
 };
 
 // Stores the new keys and values, then attends to all that each row may see.
@@ -82,10 +81,9 @@ struct AttentionCall {
     NewRows rows;
     Cache cache;
     Shape shape;
-    const PromptTile* tiles;
+    const Tile* tiles;
     int64_t tile_count;
-    const SingleRow* single_rows;
-    int64_t single_count;
+    const int64_t* tables;  // of each sequence, the numbers of its blocks in the order of its tokens
     double scale;
     float* out;  // [rows][heads][value_dim]
     int64_t threads;
@@ -184,12 +182,11 @@ struct Step {
     int64_t rows;
     char* workspace;
     char* const* inputs;
-    void* const* pools;      // of each attention, its keys and then its values
-    int64_t slots, float16;  // of each pool, as in Cache
-    const PromptTile* tiles;
+    void* const* pools;  // of each attention, its keys and then its values
+    int64_t float16;     // of each pool, as in Cache
+    const Tile* tiles;
     int64_t tile_count;
-    const SingleRow* single_rows;
-    int64_t single_count;
+    const int64_t* tables;  // as in AttentionCall
     int64_t threads;
 };
 

@@ -76,19 +76,13 @@ class Shape(ctypes.Structure):
 class Cache(ctypes.Structure):
     """A layer's part of the KV cache."""
 
-    _fields_ = _pointers("keys", "values") + _ints("slots", "float16")
+    _fields_ = _pointers("keys", "values") + _ints("float16")
 
 
-class SingleRow(ctypes.Structure):
-    """A row that attends alone; an int64 tensor `[count, 3]` is an array of them."""
+class Tile(ctypes.Structure):
+    """Consecutive rows of a sequence in one block; an int64 tensor `[count, 4]` is an array of them."""
 
-    _fields_ = _ints("row", "first_slot", "length")
-
-
-class PromptTile(ctypes.Structure):
-    """Consecutive rows of a prompt; an int64 tensor `[count, 4]` is an array of them."""
-
-    _fields_ = _ints("row", "rows", "first_slot", "past")
+    _fields_ = _ints("row", "rows", "past", "table")
 
 
 class AttentionCall(ctypes.Structure):
@@ -96,7 +90,7 @@ class AttentionCall(ctypes.Structure):
 
     _fields_ = [
         *(("rows", NewRows), ("cache", Cache), ("shape", Shape)),
-        *(("tiles", _pointer), ("tile_count", _int), ("single_rows", _pointer), ("single_count", _int)),
+        *(("tiles", _pointer), ("tile_count", _int), ("tables", _pointer)),
         *(("scale", _double), ("out", _pointer), ("threads", _int)),
     ]
 
@@ -218,15 +212,15 @@ class Step(ctypes.Structure):
     _fields_ = [
         *(("rows", _int), ("workspace", _pointer)),
         *(("inputs", ctypes.POINTER(_pointer)), ("pools", ctypes.POINTER(_pointer))),
-        *_ints("slots", "float16"),
-        *(("tiles", _pointer), ("tile_count", _int), ("single_rows", _pointer), ("single_count", _int)),
+        ("float16", _int),
+        *(("tiles", _pointer), ("tile_count", _int), ("tables", _pointer)),
         ("threads", _int),
     ]
 
 
 _STRUCTURES: tuple[Any, ...] = (
     *(LinearCall, Int8LinearCall, ActivationCall),
-    *(Strides, NewRows, Shape, Cache, SingleRow, PromptTile, AttentionCall),
+    *(Strides, NewRows, Shape, Cache, Tile, AttentionCall),
     *(Extent, Operand, LinearOperands, Int8LinearOperands, AttentionOperands, LayerNormOperands),
     *(UnaryOperands, BinaryOperands, Instruction, Step),
 )

@@ -1,9 +1,187 @@
-// Attention of a step's rows over the KV cache: of tiles of prompts, and of single rows.
+// Causal attention of a step's rows over the KV cache: of prompts, of generated tokens and of drafts, in one way.
+//
+// A row has the same bits however its text is cut into tiles, whatever else is computed, and on any number of threads
+// (attention_blocks.h), and it reads nothing that comes after its own token.
 
-#include "attention.h"
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "abi.h"
+#include "attention_blocks.h"
+#include "parts.h"
+
+namespace {
+
+constexpr int64_t kTogether = 4 * kMostLines;  // lines whose scores are kept at a time
+
+void keep(float number, float& in) { in = number; }
+void keep(float number, uint16_t& in) { in = narrowed(number); }
+
+template <typename Number>
+class Attention {
+  public:
+    explicit Attention(const AttentionCall& call)
+        : call_(call),
+          heads_(call.shape.kv_heads),
+          groups_(call.shape.heads / heads_),
+          dim_(call.shape.dim),
+          width_((call.shape.value_dim + kBlock - 1) / kBlock * kBlock) {}
+
+    void run() const {
+        const int64_t items = call_.tile_count * heads_;
+        // All are stored before any is read: a row also reads what the tiles before its own bring along.
+        for_each_part(items, items * kBlock * dim_, call_.threads, [&](Range part) {
+            for (int64_t i = part.first; i < part.last; ++i) store(item(i));
+        });
+        // Small parts, because items differ in length. Within a part, an item's first blocks are fetched early.
+        const int64_t size = std::max<int64_t>(1, items / (16 * call_.threads));
+        pool::for_each((items + size - 1) / size, call_.threads, [&](int64_t part) {
+            const int64_t last = std::min(items, (part + 1) * size) - 1;
+            for (int64_t i = part * size; i <= last; ++i) attend(item(i), item(std::min(i + 1, last)));
+        });
+    }
+
+  private:
+    struct Item {
+        const Tile& tile;
+        int64_t head;  // of keys and values
+    };
+    struct Lines {
+        int64_t first, count;
+    };
+
+    Item item(int64_t i) const { return {call_.tiles[i / heads_], i % heads_}; }
+
+    // The `index`-th block of the item's sequence.
+    int64_t block(const Item& item, int64_t index) const {
+        return call_.tables[item.tile.table + index] * heads_ + item.head;
+    }
+    Number* keys(const Item& item, int64_t index) const {
+        return static_cast<Number*>(call_.cache.keys) + block(item, index) * dim_ * kBlock;
+    }
+    Number* values(const Item& item, int64_t index) const {
+        return static_cast<Number*>(call_.cache.values) + block(item, index) * width_ * kBlock;
+    }
+
+    void store(const Item& item) const {
+        const Tile& tile = item.tile;
+        const NewRows& rows = call_.rows;
+        const int64_t place = tile.past % kBlock;
+        Number* to_keys = keys(item, tile.past / kBlock) + place;
+        Number* to_values = values(item, tile.past / kBlock) + place * width_;
+        const float* key = rows.keys + tile.row * rows.key.row + item.head * rows.key.head;
+        const float* value = rows.values + tile.row * rows.value.row + item.head * rows.value.head;
+        for (int64_t d = 0; d < dim_; ++d) {
+            for (int64_t r = 0; r < tile.rows; ++r) keep(key[r * rows.key.row + d], to_keys[d * kBlock + r]);
+        }
+        for (int64_t r = 0; r < tile.rows; ++r) {
+            for (int64_t d = 0; d < call_.shape.value_dim; ++d) {
+                keep(value[r * rows.value.row + d], to_values[r * width_ + d]);
+            }
+        }
+    }
+
+    // `next` is the item that follows on this thread.
+    void attend(const Item& item, const Item& next) const {
+        const int64_t lines = item.tile.rows * groups_;
+        for (int64_t first = 0; first < lines; first += kTogether) {
+            const Lines now{first, std::min(kTogether, lines - first)};
+            attend(item, now, first + kTogether < lines ? item : next);
+        }
+    }
+
+    void attend(const Item& item, Lines lines, const Item& next) const {
+        thread_local std::vector<float> memory;
+        // Each line's `past` and own token; a later line sees as many or more.
+        const auto visible = [&](int64_t line) { return item.tile.past + (lines.first + line) / groups_ + 1; };
+        const int64_t blocks = (visible(lines.count - 1) + kBlock - 1) / kBlock;
+        const int64_t stride = (blocks + 1) * kBlock;  // 16 more, lest all lines meet in a few places of the cache
+        const size_t needed = lines.count * (dim_ + width_ + stride + 1);
+        if (memory.size() < needed) memory.resize(needed + needed / 4);
+        float* queries = memory.data();
+        float* sums = queries + lines.count * dim_;
+        float* scores = sums + lines.count * width_;
+        float* totals = scores + lines.count * stride;
+
+        for (int64_t line = 0; line < lines.count; ++line) copy_query(item, lines.first + line, queries + line * dim_);
+        for (int64_t b = 0; b < blocks; b += kStripe) {
+            const Stripe<Number> stripe = stripe_of(
+                b, blocks, [&](int64_t i) { return keys(item, i); }, [&](int64_t i) { return values(item, i); });
+            for_each_chunk(lines.count, [&](int64_t first, int64_t count) {
+                score(count, queries + first * dim_, dim_, stripe, scores + first * stride + b * kBlock, stride);
+            });
+        }
+        for (int64_t line = 0; line < lines.count; ++line)
+            totals[line] = softmax(scores + line * stride, visible(line));
+        std::fill_n(sums, lines.count * width_, 0.0f);
+        for (int64_t b = 0; b < blocks; b += kStripe) {
+            const Stripe<Number> stripe = stripe_of(
+                b, blocks, [&](int64_t i) { return values(item, i); }, [&](int64_t i) { return keys(next, i); });
+            const int64_t begin = b * kBlock, end = begin + stripe.count * kBlock;
+            for_each_chunk(lines.count, [&](int64_t first, int64_t count) {
+                const float* weights = scores + first * stride + begin;
+                float* to = sums + first * width_;
+                // What all of them see, and then what each sees besides: a value that it may not see can be NaN.
+                const int64_t common = std::clamp(visible(first), begin, end) - begin;
+                add(count, weights, stride, stripe, {0, common}, width_, to);
+                for (int64_t line = 1; line < count; ++line) {
+                    const int64_t own = std::clamp(visible(first + line), begin, end) - begin;
+                    if (own > common) {
+                        add(1, weights + line * stride, stride, stripe, {common, own}, width_, to + line * width_);
+                    }
+                }
+            });
+        }
+        for (int64_t line = 0; line < lines.count; ++line) {
+            const int64_t row = item.tile.row + (lines.first + line) / groups_;
+            const int64_t head = item.head * groups_ + (lines.first + line) % groups_;
+            float* to = call_.out + (row * call_.shape.heads + head) * call_.shape.value_dim;
+            for (int64_t d = 0; d < call_.shape.value_dim; ++d) to[d] = sums[line * width_ + d] / totals[line];
+        }
+    }
+
+    void copy_query(const Item& item, int64_t line, float* to) const {
+        const NewRows& rows = call_.rows;
+        const int64_t row = item.tile.row + line / groups_, head = item.head * groups_ + line % groups_;
+        const float* from = rows.queries + row * rows.query.row + head * rows.query.head;
+        const float scale = static_cast<float>(call_.scale);
+        for (int64_t d = 0; d < dim_; ++d) to[d] = from[d] * scale;
+    }
+
+    // The stripe from the `first`-th block on; after the last one, the blocks of `after` will be read.
+    template <typename Blocks, typename After>
+    static Stripe<Number> stripe_of(int64_t first, int64_t blocks, Blocks of, After after) {
+        Stripe<Number> stripe{.blocks = {}, .next = {}, .count = std::min(kStripe, blocks - first)};
+        for (int64_t i = 0; i < stripe.count; ++i) {
+            const int64_t next = first + kStripe + i;
+            stripe.blocks[i] = of(first + i);
+            stripe.next[i] = next < blocks ? of(next) : first + kStripe < blocks ? stripe.blocks[i] : after(0);
+        }
+        return stripe;
+    }
+
+    // Calls function(first, count) for up to kMostLines lines at a time, as even as can be.
+    template <typename Function>
+    static void for_each_chunk(int64_t lines, Function function) {
+        const int64_t chunks = (lines + kMostLines - 1) / kMostLines;
+        for (int64_t c = 0; c < chunks; ++c) {
+            const int64_t first = lines * c / chunks;
+            function(first, lines * (c + 1) / chunks - first);
+        }
+    }
+
+    const AttentionCall& call_;
+    const int64_t heads_, groups_, dim_;
+    const int64_t width_;  // of a value in its block
+};
+
+}  // namespace
 
 extern "C" void attention(const AttentionCall* call) {
-    // Prompts first: their last tile can be a single row, which attends to the others.
-    if (call->tile_count > 0) prompt_attention(*call);
-    if (call->single_count > 0) decode_attention(*call);
+    if (call->cache.float16) {
+        Attention<uint16_t>(*call).run();
+    } else {
+        Attention<float>(*call).run();
+    }
 }

@@ -78,7 +78,7 @@ class Kernels:
         out: torch.Tensor,
         *,
         tiles: torch.Tensor,
-        single_rows: torch.Tensor,
+        tables: torch.Tensor,
         layer: int,
         scale: float,
     ) -> None:
@@ -87,12 +87,13 @@ class Kernels:
         Args:
             query: `[1, heads, rows, dim]`, its last dimension dense.
             key, value: `[1, kv_heads, rows, dim]`, their last dimension dense.
-            pools: the layer's keys and values, `[kv_heads, slots, dim]`, in float32 or float16.
+            pools: the layer's keys, `[blocks, kv_heads, dim, 16]`, and values, `[blocks, kv_heads, 16,
+                value_dim rounded up to 16]`, in float32 or float16.
             out: `[rows, heads, value_dim]`.
-            tiles: int64 `[tiles, 4]`, each an `abi.PromptTile` of consecutive rows of a sequence: its first
-                row, its rows (up to 16), the sequence's first slot, and how many of its tokens come before.
-            single_rows: int64 `[rows, 3]`, each an `abi.SingleRow`: row, the sequence's first slot, and the
-                sequence's length with it.
+            tiles: int64 `[tiles, 4]`, each an `abi.Tile` of consecutive rows of a sequence in one block: its
+                first row, its rows, how many of the sequence's tokens come before, and where in `tables` the
+                sequence's begins.
+            tables: int64 `[*]`; of each sequence, the numbers of its blocks in the order of its tokens.
         """
         if self.listener:
             tensors = {"query": query, "key": key, "value": value, "out": out}
@@ -111,19 +112,17 @@ class Kernels:
                 cache=Cache(
                     keys=keys.data_ptr(),
                     values=values.data_ptr(),
-                    slots=keys.shape[1],
                     float16=keys.dtype is torch.float16,
                 ),
                 shape=Shape(
                     heads=query.shape[1],
-                    kv_heads=keys.shape[0],
-                    dim=keys.shape[2],
-                    value_dim=values.shape[2],
+                    kv_heads=key.shape[1],
+                    dim=key.shape[3],
+                    value_dim=value.shape[3],
                 ),
                 tiles=tiles.data_ptr(),
                 tile_count=len(tiles),
-                single_rows=single_rows.data_ptr(),
-                single_count=len(single_rows),
+                tables=tables.data_ptr(),
                 scale=scale,
                 out=out.data_ptr(),
                 threads=self.threads,

@@ -36,7 +36,6 @@ struct Float16 {
 };
 
 inline Vector widened_vector(const Float16* from) { return widened_vector(reinterpret_cast<const uint16_t*>(from)); }
-inline Vector widened_vector(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 
 struct Inputs {
     const float* transposed;  // [depth][R]

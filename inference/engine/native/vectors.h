@@ -5,6 +5,12 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 namespace {
 
 #if defined(__AVX512F__)
@@ -20,6 +26,38 @@ constexpr int kLanes = 4, kRegisters = 16;
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4)));
 
+inline Vector broadcast(float number) {
+#if defined(__AVX512F__)
+    return _mm512_set1_ps(number);
+#elif defined(__AVX__)
+    return _mm256_set1_ps(number);
+#elif defined(__aarch64__)
+    return vdupq_n_f32(number);
+#else
+    return Vector{number, number, number, number};
+#endif
+}
+
+// a * b + c, fused where the CPU can. The compiler leaves the order of a sum of these as it is, which it need not do
+// for operators under -fassociative-math.
+inline Vector fused(Vector a, Vector b, Vector c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+    return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+    return vfmaq_f32(c, a, b);
+#else
+    Vector sum = c + a * b;
+#if defined(__SSE__)
+    asm("" : "+x"(sum));
+#endif
+    return sum;
+#endif
+}
+
+inline Vector widened_vector(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+
 // Stands before the loops over a tile: only if they are unrolled early does the compiler keep the sums in registers.
 #define UNROLLED _Pragma("GCC unroll 64")
 
@@ -33,7 +71,5 @@ float add_up(const float* numbers) {
         return add_up<kCount / 2>(reinterpret_cast<const float*>(&sum));
     }
 }
-
-inline float add_up(const Vector& vector) { return add_up<kLanes>(reinterpret_cast<const float*>(&vector)); }
 
 }  // namespace

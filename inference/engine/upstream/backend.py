@@ -131,7 +131,11 @@ class UpstreamBackend:
         self._call(request)
         prompt = request.prompt
         try:
-            ids = self._wait(self._tokens.encode(prompt)) if self._tokens.counts(prompt) else None
+            ids = (
+                self._wait(self._tokens.encode(prompt, grammar=request.grammar))
+                if self._tokens.counts(prompt)
+                else None
+            )
         except UpstreamRefused:
             if self._tokens.counts(prompt):
                 raise

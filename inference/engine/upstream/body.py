@@ -6,7 +6,7 @@ from typing import Any
 
 from inference.engine.errors import UpstreamRefused
 from inference.engine.request import Chat, GenerationRequest
-from inference.engine.upstream.chat import chat_fields, tool_fields
+from inference.engine.upstream.chat import calls_of, chat_fields, tool_fields
 from inference.engine.upstream.dialect import Dialect
 from inference.engine.upstream.grammars import grammar_fields
 
@@ -61,15 +61,17 @@ def call_of(request: GenerationRequest, dialect: Dialect, *, model: str, salt_ke
         body["logit_bias"] = {str(token_id): bias for token_id, bias in sampling.logit_bias}
     if dialect.cache_salt:
         body["cache_salt"] = salt_of(request.owner, salt_key)
-    if request.grammar is not None and request.grammar.kind != "calls":
-        body |= grammar_fields(request.grammar, dialect.grammars, chat=chat is not None)
+    calls = calls_of(request.grammar)
+    grammar = request.grammar if calls is None else calls.text
+    if grammar is not None:
+        body |= grammar_fields(grammar, dialect.grammars, chat=chat is not None)
     if chat is None:
         prompt = request.prompt
         body["prompt"] = prompt if isinstance(prompt, str) else list(prompt)  # type: ignore[arg-type]
         if request.logprobs is not None:
             body["logprobs"] = request.logprobs
         return Call("completions", body)
-    body |= chat_fields(chat, dialect) | tool_fields(chat, request.grammar)
+    body |= chat_fields(chat, dialect) | tool_fields(chat, calls)
     if request.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": request.logprobs}
     return Call("chat/completions", body)

@@ -30,16 +30,20 @@ def chat_fields(chat: Chat, dialect: Dialect) -> dict[str, Any]:
     return fields
 
 
-def tool_fields(chat: Chat, grammar: Grammar | None) -> dict[str, Any]:
-    """The fields for the tools of the conversation, which `grammar` says how to call."""
-    if grammar is None or grammar.kind != "calls":
+def tool_fields(chat: Chat, calls: Calls | None) -> dict[str, Any]:
+    """The fields for the tools of the conversation."""
+    if calls is None:
         return {}
-    calls = Calls.parse(grammar.source)
     return {
         "tools": [dict(tool) for tool in chat.tools],
         "tool_choice": "required" if calls.required else "auto",
         "parallel_tool_calls": calls.several,
     }
+
+
+def calls_of(grammar: Grammar | None) -> Calls | None:
+    """What the grammar says of calls of tools; None if it is another."""
+    return None if grammar is None or grammar.kind != "calls" else Calls.parse(grammar.source)
 
 
 def shown_texts(chat: Chat) -> Iterator[str]:

@@ -21,7 +21,8 @@ class Dialect:
         usage_in_chunks: each chunk of a stream can have the usage so far.
         token_ids: each chunk can have the ids of its tokens.
         tokenizes: it has `/tokenize` in vLLM's form: for texts, and for conversations as well.
-        tokenizes_tools: it counts the tools of a conversation, too.
+        counted_tool_fields: the fields about tools that `/tokenize` takes for a conversation; none where it
+            does not count tools.
         continues: how a conversation asks for the assistant's last message to be continued.
         cache_salt: requests with different salts share no prefix cache.
         max_tokens: what chats call the most tokens to generate.
@@ -33,7 +34,7 @@ class Dialect:
     usage_in_chunks: bool = False
     token_ids: bool = False
     tokenizes: Literal["no", "texts", "chats"] = "no"
-    tokenizes_tools: bool = False
+    counted_tool_fields: tuple[str, ...] = ()
     continues: Literal["by itself", "by a field", "no"] = "no"
     cache_salt: bool = False
     max_tokens: str = "max_tokens"
@@ -54,6 +55,7 @@ LLMSERVICE = Dialect(
     usage_in_chunks=True,
     token_ids=True,
     tokenizes="chats",
+    counted_tool_fields=("tools", "tool_choice"),
     continues="by itself",
 )
 
@@ -64,7 +66,7 @@ VLLM = Dialect(
     usage_in_chunks=True,
     token_ids=True,
     tokenizes="chats",
-    tokenizes_tools=True,
+    counted_tool_fields=("tools",),
     continues="by a field",
     cache_salt=True,
 )

@@ -66,7 +66,12 @@ class UpstreamRequests:
         with self._lock:
             queue = self._queue
             return Load(
-                queued=queue.queued, running=queue.running, kv_tokens=0, kv_tokens_used=0, owners=queue.owners
+                queued=queue.queued,
+                preempted=0,
+                running=queue.running,
+                kv_tokens=0,
+                kv_tokens_used=0,
+                owners=queue.owners,
             )
 
     @property

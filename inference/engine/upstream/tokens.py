@@ -6,9 +6,10 @@ from math import ceil
 from typing import Any
 
 from inference.engine.errors import GenerationFailed, UpstreamRefused
+from inference.engine.grammar.source import Grammar
 from inference.engine.request import Chat, Prompt
 from inference.engine.upstream.answers import UNREADABLE
-from inference.engine.upstream.chat import chat_fields, shown_texts
+from inference.engine.upstream.chat import calls_of, chat_fields, shown_texts, tool_fields
 from inference.engine.upstream.client import UpstreamClient, UpstreamFailure
 from inference.engine.upstream.dialect import Dialect
 
@@ -35,10 +36,13 @@ class UpstreamTokens:
             return True
         if self._absent or isinstance(prompt, str):
             return not self._absent
-        return self._dialect.tokenizes == "chats" and (self._dialect.tokenizes_tools or not prompt.tools)
+        counts_tools = bool(self._dialect.counted_tool_fields)
+        return self._dialect.tokenizes == "chats" and (counts_tools or not prompt.tools)
 
-    async def encode(self, prompt: Prompt, *, special_tokens: bool = True) -> tuple[int, ...]:
-        """The tokens of the prompt.
+    async def encode(
+        self, prompt: Prompt, *, special_tokens: bool = True, grammar: Grammar | None = None
+    ) -> tuple[int, ...]:
+        """The tokens of the prompt; `grammar` says how its tools are called, if it has some.
 
         Raises:
             UpstreamRefused: the engine cannot tell them.
@@ -52,8 +56,8 @@ class UpstreamTokens:
             body |= {"prompt": prompt, "add_special_tokens": special_tokens}
         else:
             body |= chat_fields(prompt, self._dialect)
-            if prompt.tools:
-                body["tools"] = [dict(tool) for tool in prompt.tools]
+            tools = tool_fields(prompt, calls_of(grammar)) or {"tools": [dict(tool) for tool in prompt.tools]}
+            body |= {name: tools[name] for name in self._dialect.counted_tool_fields if tools.get(name)}
             if not prompt.add_generation_prompt:
                 body["add_generation_prompt"] = False
         answer = await self._post("tokenize", body)

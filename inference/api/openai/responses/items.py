@@ -165,7 +165,8 @@ def _item(data: Any) -> Message:
     read = ITEMS.get("message" if kind is None else kind) if isinstance(kind, str | None) else None
     if read is None:
         known = ", ".join(ITEMS)
-        refuse(reason=f"This service supports items of the types {known} only, not “{excerpt(str(kind))}”.")
+        other = f", not “{excerpt(kind)}”" if isinstance(kind, str) else ""
+        refuse(reason=f"This service supports items of the types {known} only{other}.")
     return read(data)
 
 

@@ -9,7 +9,7 @@ from accounts.models import Scope
 from inference.api.disconnect import result_for
 from inference.api.openai.conversation import conversation_request
 from inference.api.openai.errors import NotStored
-from inference.api.openai.logprobs import ChatLogprobs
+from inference.api.openai.logprobs import ChatLogprobs, check_size
 from inference.api.openai.responses.answer import Answer
 from inference.api.openai.responses.events import ResponseEvents
 from inference.api.openai.responses.events_schema import STREAM, ResponseEventsSerializer
@@ -67,6 +67,7 @@ class ResponsesView(OpenAIView):
             logprobs=(fields["top_logprobs"] or 0) if fields["include"] else None,
             owner=str(self.key.pk),
         )
+        check_size((prepared.request.logprobs, prepared.request.max_new_tokens), field="top_logprobs")
         metered = Metered(key=self.key, backend=backend, requests=[prepared]).admit()
         answer, output = Answer(fields=fields, backend=backend), Output(use, ChatLogprobs(backend))
         if fields["stream"]:

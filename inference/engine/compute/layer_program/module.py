@@ -59,12 +59,10 @@ class NativeLayers(nn.Module):
                 workspace=self._workspace.data_ptr(),
                 inputs=_addresses(inputs),
                 pools=self._pools,
-                slots=batch.cache.tokens,
                 float16=batch.cache.dtype is torch.float16,
-                tiles=batch.prompt_tiles.data_ptr(),
-                tile_count=len(batch.prompt_tiles),
-                single_rows=batch.single_rows.data_ptr(),
-                single_count=len(batch.single_rows),
+                tiles=batch.tiles.data_ptr(),
+                tile_count=len(batch.tiles),
+                tables=batch.tables.data_ptr(),
             ),
         )
         first = program.output * rows
