@@ -36,6 +36,15 @@ def test_only_failures_in_a_row_open_it(breaker: Breaker) -> None:
     assert (breaker.state, breaker.reason) == (BreakerState.OPEN, "It is down.")
 
 
+def test_attempts_that_break_together_count_once(breaker: Breaker, clock: Clock) -> None:
+    began_at, clock.now = clock.now, clock.now + 1
+    assert [breaker.failed("One of two is down.", began_at=began_at) for _ in range(9)] == [False] * 9
+    assert breaker.state is BreakerState.CLOSED
+    for opens in (False, True):
+        began_at, clock.now = clock.now + 0.1, clock.now + 1
+        assert breaker.failed("Both are down.", began_at=began_at) is opens
+
+
 def test_a_refused_key_opens_it_at_once(breaker: Breaker) -> None:
     assert breaker.failed("The key is refused.", at_once=True)
     assert breaker.reason == "The key is refused."

@@ -12,6 +12,7 @@ from inference.engine.request import Chat
 from inference.engine.upstream.answers import UNREACHABLE, Failure, failure_in_stream
 from inference.engine.upstream.breaker import Breaker, BreakerState
 from inference.engine.upstream.client import UpstreamClient, UpstreamFailure
+from inference.engine.upstream.config import ATTEMPTS, BETWEEN_ATTEMPTS_S
 from inference.engine.upstream.dialect import Dialect
 from inference.engine.upstream.events import chunks
 from inference.engine.upstream.job import Job
@@ -20,8 +21,6 @@ from inference.engine.upstream.tokens import UpstreamTokens
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 3
-_PAUSE_S = 0.1
 _COUNTED_WITHIN_S = 2.0
 BROKEN_OFF = "The engine behind this service broke off before the text was complete."
 
@@ -46,6 +45,7 @@ class Attempts:
         for attempt in range(ATTEMPTS):
             if self._breaker.state is not BreakerState.CLOSED:
                 raise Unavailable(self._breaker.reason or UNREACHABLE)
+            began_at = time.monotonic()
             try:
                 reader = await self._attempt(job)
             except UpstreamFailure as error:
@@ -53,21 +53,21 @@ class Attempts:
             else:
                 self._breaker.succeeded()
                 return await self._finished(job, reader)
-            self.judge(failure)
+            self.judge(failure, began_at=began_at)
             if not failure.again or (job.published and job.prepared.request.streamed):
                 break
             logger.warning("An attempt at the upstream engine failed (%s).", cause.__cause__ or cause)
             if attempt + 1 < ATTEMPTS:
                 job.begin_again()
-                await asyncio.sleep(_PAUSE_S * 2**attempt)
+                await asyncio.sleep(BETWEEN_ATTEMPTS_S * 2**attempt)
         if job.published and isinstance(failure.error, Unavailable):
             raise Interrupted(BROKEN_OFF) from cause
         raise failure.error from cause
 
-    def judge(self, failure: Failure) -> None:
-        """Tell the breaker."""
+    def judge(self, failure: Failure, *, began_at: float) -> None:
+        """Tell the breaker of an attempt that began at this time."""
         if failure.broken or failure.misconfigured:
-            if self._breaker.failed(str(failure.error), at_once=failure.misconfigured):
+            if self._breaker.failed(str(failure.error), began_at=began_at, at_once=failure.misconfigured):
                 logger.error("No request is sent to the upstream engine for now: %s", failure.error)
         else:
             self._breaker.succeeded()  # it has answered

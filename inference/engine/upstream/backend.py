@@ -220,11 +220,12 @@ class UpstreamBackend:
             raise error.failure.error from error
 
     async def _judged(self, work: Coroutine[Any, Any, T]) -> T:
+        began_at = time.monotonic()
         try:
             return await work
         except UpstreamFailure as error:
             if hasattr(self, "_requests"):
-                self._requests.judge(error.failure)
+                self._requests.judge(error.failure, began_at=began_at)
             raise
 
     async def _made_client(self) -> UpstreamClient:

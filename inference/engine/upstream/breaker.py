@@ -36,6 +36,7 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._pause_s = pause_s
         self._opened_at = 0.0
+        self._failed_at = float("-inf")
         self._reason = ""
 
     @property
@@ -62,13 +63,18 @@ class Breaker:
             self._state = BreakerState.CLOSED
             self._pause_s = self._first_pause_s
 
-    def failed(self, reason: str, *, at_once: bool = False) -> bool:
+    def failed(self, reason: str, *, began_at: float | None = None, at_once: bool = False) -> bool:
         """The engine has not answered; returns whether this opens the breaker.
 
         Args:
+            began_at: when the attempt began. One under way at the failure before does not count: where
+                a balancer loses one of its engines, many attempts break at once, and the next one succeeds.
             at_once: no further failure is needed to open it.
         """
         with self._lock:
+            before, self._failed_at = self._failed_at, self._clock()
+            if began_at is not None and began_at <= before and not at_once:
+                return False
             self._failures += 1
             if self._state is BreakerState.OPEN:
                 return False  # a request that began before

@@ -11,7 +11,7 @@ import httpx2
 
 from inference.engine.errors import GenerationFailed, Unavailable, UpstreamSilent
 from inference.engine.upstream.answers import UNREACHABLE, UNREADABLE, Failure, failure_of
-from inference.engine.upstream.config import UpstreamConfig
+from inference.engine.upstream.config import ATTEMPTS, BETWEEN_ATTEMPTS_S, UpstreamConfig
 
 T = TypeVar("T")
 
@@ -90,8 +90,16 @@ class UpstreamClient:
         await self._http.aclose()
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        async with self._answer(method, path, body, {}) as response:
-            content = await self._read(response)
+        content = b""
+        for attempt in range(ATTEMPTS):
+            try:
+                async with self._answer(method, path, body, {}) as response:
+                    content = await self._read(response)
+                break
+            except UpstreamFailure as error:
+                if not error.failure.again or attempt + 1 == ATTEMPTS:
+                    raise
+            await asyncio.sleep(BETWEEN_ATTEMPTS_S * 2**attempt)
         try:
             answer = json.loads(content)
         except ValueError:

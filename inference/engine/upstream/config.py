@@ -54,3 +54,7 @@ class UpstreamConfig:
 
 
 LONGEST_PAUSE_S = 30.0
+ATTEMPTS = 3
+"""How often a call is tried, as long as the client has got nothing of it."""
+BETWEEN_ATTEMPTS_S = 0.1
+"""The pause before the second attempt; it doubles with each further one."""

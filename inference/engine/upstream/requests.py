@@ -123,9 +123,9 @@ class UpstreamRequests:
         for job in jobs:
             job.generation.finish(Interrupted(reason), now=time.monotonic())
 
-    def judge(self, failure: Failure) -> None:
+    def judge(self, failure: Failure, *, began_at: float) -> None:
         """Count a failed call for the breaker, and begin to probe where that opens it."""
-        self._attempts.judge(failure)
+        self._attempts.judge(failure, began_at=began_at)
         self._probe_if_open()
 
     def _soon(self, function: Callable[..., object], *arguments: object) -> None:
