@@ -24,7 +24,7 @@ NATIVE := inference/engine/native
 CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)
 CLANG_FORMAT := $(VENV)/bin/clang-format
 
-.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial fuzz clients
+.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial fuzz clients upstream
 
 help:
 	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
@@ -38,6 +38,7 @@ help:
 	@echo 'make trial       try the service for minutes at a time (slow clients, ...); ARGS="--list" names the trials'
 	@echo 'make fuzz        try requests of all kinds on the real service for minutes; ARGS="--max-time 3600" goes to schemathesis'
 	@echo 'make clients     try what people use with OpenAI'"'"'s API on the service (lm-eval, LangChain, ...); ARGS="node" picks one'
+	@echo 'make upstream    try the service in front of other engines (a node, two behind nginx, vLLM for CPUs); ARGS="node" picks one'
 	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
 
 run: $(VENV)/.run $(VENV)/.native
@@ -106,6 +107,11 @@ fuzz: $(VENV)/.dev $(VENV)/.native
 clients: $(VENV)/.dev $(VENV)/.native var/clients/venv/.ready
 	@$(PYTHON) -m benchmarks.clients $(ARGS)
 
+# nginx is left out where it is not installed, vLLM where its packages cannot be had.
+upstream: $(VENV)/.dev $(VENV)/.native
+	@$(MAKE) var/upstream/venv/.ready || echo 'vLLM could not be installed: it is left out.'
+	@$(PYTHON) -m benchmarks.upstream $(ARGS)
+
 # --- The virtual environment. A stamp is newer than the requirements that it installed.
 
 $(VENV)/.venv:
@@ -163,4 +169,11 @@ var/clients/venv/.ready: $(VENV)/.dev requirements/clients.txt
 	@if command -v npm > /dev/null; then \
 		npm install --silent --no-audit --no-fund --prefix var/clients/node $(OPENAI_NODE); \
 	else echo 'npm is not installed: the client for Node.js is left out.'; fi
+	@touch $@
+
+var/upstream/venv/.ready: $(VENV)/.dev requirements/upstream-vllm.txt
+	$(call say,'Installing vLLM for CPUs (some minutes, about 1.3 GB) ...')
+	@rm -rf $(@D) && mkdir -p var/upstream && $(PYTHON) -m venv $(@D)
+	@$(PYTHON) $(SITE_PACKAGES) > "$$($(@D)/bin/python $(SITE_PACKAGES))/service.pth"
+	@$(PEER_PIP) install --no-deps -r requirements/upstream-vllm.txt | $(PROGRESS)
 	@touch $@

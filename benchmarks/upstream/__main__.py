@@ -16,7 +16,7 @@ from benchmarks.http.servers import llmservice
 from benchmarks.results import markdown, progress
 from benchmarks.upstream import checks
 from benchmarks.upstream.checks import Front
-from benchmarks.upstream.engines import VLLM_PYTHON, two_nodes, vllm
+from benchmarks.upstream.engines import VLLM_INSTALLED, two_nodes, vllm
 from inference.quickstart import ensure_model
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY
 
@@ -82,7 +82,7 @@ def try_nodes(model: Path, scratch: Path) -> Rows:
 
 def try_vllm(model: Path, scratch: Path) -> Rows:
     """vLLM."""
-    if not VLLM_PYTHON.exists():
+    if not VLLM_INSTALLED.exists():
         return [["vllm", "starting", "left out", "vLLM is not installed"]]
     with vllm(model, scratch) as url, front_of("vllm", url, "none", model, scratch) as front:
         checks.texts_and_counts(front, Front("vllm", url, "none"))

@@ -8,14 +8,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.http.servers import Server, free_port, llmservice
 from llmservice.environment import BASE_DIR
 
-VLLM_PYTHON = BASE_DIR / "var" / "upstream" / "venv" / "bin" / "python"
-"""The Python that `make upstream` installs vLLM for; without it, vLLM is left out."""
+_VENV = BASE_DIR / "var" / "upstream" / "venv"
+VLLM_PYTHON = _VENV / "bin" / "python"
+"""The Python that `make upstream` installs vLLM for."""
+VLLM_INSTALLED = _VENV / ".ready"
+"""Exists if it is installed completely; vLLM is left out otherwise."""
 _READY_WITHIN_S = 300
 _NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log stderr; worker_processes 1;
@@ -91,11 +94,13 @@ def _running(command: Sequence[str], environ: Mapping[str, str], log: Path, url:
         yield url
     finally:
         # vLLM has processes of its own, which would outlive it.
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
