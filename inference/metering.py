@@ -8,7 +8,7 @@ from typing import Self
 
 from django.conf import settings
 
-from accounts.limits import endpoint
+from accounts.limits import endpoint, unreserved
 from accounts.limits.admission import Admission, admit
 from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
@@ -22,6 +22,21 @@ from llmservice.http import problems, request_record
 
 LAST_STEP_S = 30.0
 """A cancelled generation ends with the backend's next step; no step takes this long."""
+
+
+def prepared(request: GenerationRequest, *, key: APIKey, backend: Backend) -> PreparedRequest:
+    """The request, checked by the backend.
+
+    A grammar may take seconds to compile, so a key without a request left is refused before.
+
+    Raises:
+        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat, InvalidGrammar: it can never be
+            generated.
+        LimitExceeded: the key has no request left.
+    """
+    if request.grammar is not None:
+        unreserved.check(key)
+    return backend.prepare(request)
 
 
 class Metered:
@@ -38,8 +53,9 @@ class Metered:
         choices: how many texts of each prompt, whose tokens count once. Text i draws with the seed plus i.
 
     Raises:
-        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat: a request can never be generated;
-            nothing is counted.
+        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat, InvalidGrammar: a request can never
+            be generated; nothing is counted.
+        LimitExceeded: one has a grammar, and the key has no request left.
 
     Attributes:
         generations: in the order of the requests, those of one request together; empty before `admit`.
@@ -66,7 +82,8 @@ class Metered:
         if isinstance(request, PreparedRequest):
             asked = request.request
             return replace(request, request=replace(asked, max_new_tokens=capped(asked.max_new_tokens)))
-        return self._backend.prepare(replace(request, max_new_tokens=capped(request.max_new_tokens)))
+        wanted = replace(request, max_new_tokens=capped(request.max_new_tokens))
+        return prepared(wanted, key=self._key, backend=self._backend)
 
     @property
     def prompt_texts(self) -> list[str]:

@@ -14,6 +14,9 @@ from llmservice.http import database_errors
 
 # A request that gets no connection within this time is answered with 503.
 WAIT_S = 5
+# How long a command waits for SQLite's lock; `?timeout=` in the URL changes it. A busy service holds it for
+# milliseconds, a migration for seconds.
+COMMAND_WAIT_S = 20
 # How long an unused connection stays open.
 KEPT_S = 60
 
@@ -37,11 +40,11 @@ def configuration(url: str, *, connections: int, test_folder: Path) -> dict[str,
         case "django.db.backends.sqlite3":
             config["CONN_MAX_AGE"] = KEPT_S
             config["OPTIONS"] = {
+                "timeout": COMMAND_WAIT_S,
                 **given,
                 # A transaction takes the write lock when it begins, and waits for it. If two transactions
                 # read first, one of them would fail at once with "database is locked".
                 "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             }
             # A file, so that threads and processes share it as in production.
@@ -84,6 +87,8 @@ def first_line(error: Error) -> str:
 
 def explain(error: Error) -> str:
     """One sentence for the operator about an error of the database."""
+    if database_errors.is_busy(error):
+        return "Another process has kept the database locked for too long: try again when it is less busy."
     if database_errors.detail_of(error) is database_errors.LACKS_TABLES:
         return (
             f"The database lacks tables or columns of this version ({first_line(error)}): run "

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from django.core.exceptions import ImproperlyConfigured
-
 from inference.engine.config import Device, EngineConfig, KVCacheDtype, WeightDtype
 from llmservice.variable import Topic, setting
 from llmservice.variable_set import VariableSet
@@ -40,7 +38,8 @@ class ModelSettings(VariableSet):
     llm_quantization: Literal["none", "int8"] = setting(
         Topic.MODEL,
         "none",
-        "`int8` means `LLM_DTYPE=int8`, also where that is `auto`; `none` leaves the choice to `LLM_DTYPE`.",
+        "`int8` means `LLM_DTYPE=int8`. It counts only where `LLM_DTYPE` is unset: one that is set, `auto` "
+        "too, decides.",
     )
     llm_kv_cache_dtype: KVCacheDtype = setting(
         Topic.MODEL,
@@ -115,7 +114,7 @@ class ModelSettings(VariableSet):
     llm_grammar_compile_s: float = setting(
         Topic.CAPACITY,
         EngineConfig.grammar_compile_s,
-        "Seconds that compiling a schema or grammar may take; one that takes longer is refused.",
+        "Seconds of CPU time that compiling a schema or grammar may take; one that takes longer is refused.",
         at_least=0.1,
         at_most=60,
         engine_field="grammar_compile_s",
@@ -153,17 +152,13 @@ class ModelSettings(VariableSet):
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
-        """The values in `environ`, with `LLM_QUANTIZATION=int8` as a value of `LLM_DTYPE`.
+        """The values in `environ`, with `LLM_QUANTIZATION=int8` as the value of an `LLM_DTYPE` that is unset.
 
         Raises:
-            ImproperlyConfigured: also if the two contradict each other.
+            ImproperlyConfigured: as the base does.
         """
         values = super().read(environ)
-        if values.llm_quantization == "none":
+        # Compose and Kubernetes set LLM_QUANTIZATION as a default, which an operator's LLM_DTYPE replaces.
+        if values.llm_quantization == "none" or environ.get("LLM_DTYPE", "").strip():
             return values
-        if values.llm_dtype not in ("auto", values.llm_quantization):
-            raise ImproperlyConfigured(
-                f"LLM_DTYPE={values.llm_dtype} contradicts LLM_QUANTIZATION={values.llm_quantization}: "
-                "set LLM_QUANTIZATION=none, or leave LLM_DTYPE unset."
-            )
         return replace(values, llm_dtype=values.llm_quantization)

@@ -1,10 +1,13 @@
 """What schemathesis is told of this service; `tests/schemathesis.toml` names this module."""
 
+import itertools
 import json
+import os
 import re
 from typing import Any
 
 import schemathesis
+from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 # Rules that JSON Schema states badly or not at all: on two fields together, or on the model. By the field and
@@ -42,6 +45,7 @@ RULES = {
     ("tools[].function.name", "Another tool"),
     ("tools[].name", "Another tool"),
     ("prompt", "Send either prompt or messages."),
+    ("prompt_logprobs", "Not allowed with `stream`."),
     ("continue_final_message", ""),
     ("add_generation_prompt", ""),
     ("add_special_tokens", "Must not be true with messages."),
@@ -51,6 +55,7 @@ RULES = {
     ("input[].arguments", ""),
     ("tokens", "This model has no token"),
     ("max_tokens", "Must be at least 1 without `echo`."),
+    ("max_tokens", "Must not differ from"),
     ("n", "The request asks for"),
     ("stream_options", "Only allowed with `stream`."),
     ("top_logprobs", "Only allowed with"),
@@ -67,9 +72,46 @@ RULES_OF_THE_MODEL = {
 }
 
 
+ONE_IN = int(os.environ.get("FUZZ_ONE_IN", "1"))
+"""Of the requests that the document excludes, which are many and much alike, one in so many is sent."""
+
+TEXT_FORMATS = ("response_format", "text", "structured_outputs")
+
+_excluded = itertools.count()
+
+TOO_LARGE = 413
+"""The whole body has limits, in bytes, parts and depth, where the document can describe fields only."""
+
+
+@schemathesis.hook
+def filter_case(context: Any, case: Any) -> bool:
+    """Keep every request that the document describes, and every `ONE_IN`-th of the others."""
+    return case.meta.generation.mode == GenerationMode.POSITIVE or next(_excluded) % ONE_IN == 0
+
+
+@schemathesis.hook
+def map_case(context: Any, case: Any) -> Any:
+    """Let a request that the document describes keep the most frequent rules, to see what is beyond them.
+
+    The coverage phase varies one body that has every field, so that each of its requests would break them.
+    """
+    if case.meta.generation.mode == GenerationMode.POSITIVE and isinstance(case.body, dict):
+        body = case.body
+        grammars = [
+            name for name in ("json_schema", "regex", "choice", "grammar") if body.get(name) is not None
+        ]
+        excluded = {*grammars[1:], *(TEXT_FORMATS if body.get("tools") else ())}
+        case.body = {name: value for name, value in body.items() if name not in excluded}
+        if body.get("max_tokens") == 0:
+            case.body["echo"] = True
+    return case
+
+
 @schemathesis.check
 def accepts_what_the_document_accepts(ctx: Any, response: Any, case: Any) -> bool | None:
     """`positive_data_acceptance`, but a refusal may name one of the rules that the document cannot state."""
+    if response.status_code == TOO_LARGE:
+        return None
     if response.status_code in {400, 422} and _names_a_rule(json.loads(response.content)):
         return None
     accepted: bool | None = positive_data_acceptance(ctx, response, case)

@@ -137,9 +137,15 @@ def tiny_engine(
     return engine
 
 
-def save_tiny_model(folder: Path, *, shape: str = "gpt2", chat_template: str | None = None) -> Path:
+def save_tiny_model(
+    folder: Path,
+    *,
+    shape: str = "gpt2",
+    context_length: int = CONTEXT_LENGTH,
+    chat_template: str | None = None,
+) -> Path:
     """A folder that `LLM_MODEL` can name."""
-    SHAPES[shape]().save_pretrained(folder)
+    SHAPES[shape](context_length=context_length).save_pretrained(folder)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)

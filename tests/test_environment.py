@@ -120,13 +120,18 @@ def test_each_topic_is_declared_in_one_piece() -> None:
     ("environ", "dtype"),
     [
         ({"LLM_QUANTIZATION": "int8"}, "int8"),
-        ({"LLM_QUANTIZATION": "int8", "LLM_DTYPE": "auto"}, "int8"),
+        ({"LLM_QUANTIZATION": "int8", "LLM_DTYPE": ""}, "int8"),
+        ({"LLM_QUANTIZATION": "int8", "LLM_DTYPE": "auto"}, "auto"),
+        ({"LLM_QUANTIZATION": "int8", "LLM_DTYPE": "float32"}, "float32"),
         ({"LLM_QUANTIZATION": "int8", "LLM_DTYPE": "int8"}, "int8"),
         ({"LLM_QUANTIZATION": "none", "LLM_DTYPE": "float32"}, "float32"),
+        ({"LLM_QUANTIZATION": "none", "LLM_DTYPE": "int8"}, "int8"),
         ({"LLM_QUANTIZATION": "none"}, "auto"),
     ],
 )
-def test_8_bits_can_be_asked_for_by_either_setting(environ: dict[str, str], dtype: str) -> None:
+def test_8_bits_can_be_asked_for_by_either_setting_and_the_dtype_decides(
+    environ: dict[str, str], dtype: str
+) -> None:
     assert Environment.read(environ).llm_dtype == dtype
 
 

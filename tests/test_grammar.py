@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,8 @@ from jsonschema import Draft202012Validator
 
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from inference.engine.errors import GenerationFailed, InvalidGrammar, NoFittingText
+from inference.engine.errors import InvalidGrammar, NoFittingText
 from inference.engine.generation import Completion
-from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.source import Grammar
 from inference.engine.request import GenerationRequest, SamplingParams
 from tests.engine_requests import alone, finish, request, submit
@@ -230,10 +228,3 @@ def test_a_hostile_grammar_is_answered_in_time_and_the_next_one_waits_for_nothin
     began = time.monotonic()
     engine.prepare(constrained(Grammar("regex", f"[{name}]+", "regex")))
     assert time.monotonic() - began < 2
-
-
-@pytest.mark.parametrize("keyword", ["additionalProperties", "unevaluatedProperties"])
-def test_a_pattern_that_backtracks_without_end_does_not_hold_the_check(keyword: str) -> None:
-    schema = {"patternProperties": {"^(a|a)*$": {"type": "integer"}}, keyword: {"type": "integer"}}
-    with suppress(GenerationFailed):  # it took too long
-        SchemaCheck(schema).fits(json.dumps({"a" * 40 + "!": 1}))

@@ -126,7 +126,7 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, hidden: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-        batch = AttentionBatch(KVCache(tokens=1), [], None)
+        batch = AttentionBatch(KVCache(blocks=1), [], None)
         for layer in self.layers:
             hidden = layer(hidden, angles, batch=batch)
         return hidden

@@ -1,8 +1,10 @@
 """`manage.py` as a process: what a shell sees of its failures."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,23 @@ def test_a_database_that_cannot_be_opened_is_told_in_one_sentence(tmp_path: Path
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "The database cannot be used (" in done.stderr
+
+
+def test_a_database_that_stays_locked_is_told_in_one_sentence(tmp_path: Path) -> None:
+    """The command waits for as long as the URL says, or 20 s."""
+    file = tmp_path / "db.sqlite3"
+    with closing(sqlite3.connect(file, isolation_level=None)) as another:
+        another.execute("PRAGMA journal_mode=WAL")
+        another.execute("BEGIN IMMEDIATE")
+        done = manage(
+            *("create_key", "search"), VAR_DIR=str(tmp_path), DATABASE_URL=f"sqlite:///{file}?timeout=1"
+        )
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "Another process has kept the database locked for too long: try again when it is less busy.\n"
+    )
 
 
 def test_output_that_nobody_reads_to_its_end_is_no_error(tmp_path: Path) -> None:

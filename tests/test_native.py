@@ -44,8 +44,13 @@ def _same_threads_afterwards() -> object:
 
 
 def attend(kernels: Kernels, *tensors: Any, scale: float, tiles: list[list[int]], tables: list[int]) -> None:
-    numbers = (torch.tensor(of, dtype=torch.int64) for of in (tiles, tables))
-    kernels.attention(*tensors, **dict(zip(("tiles", "tables"), numbers, strict=True)), layer=0, scale=scale)
+    kernels.attention(
+        *tensors,
+        tiles=torch.tensor(tiles, dtype=torch.int64),
+        tables=torch.tensor(tables, dtype=torch.int64),
+        layer=0,
+        scale=scale,
+    )
 
 
 KV_DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

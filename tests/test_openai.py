@@ -12,6 +12,8 @@ from tests.openai_api import PROMPT, refused
 
 pytestmark = pytest.mark.django_db
 
+NOW = timezone.now()
+
 
 def test_the_key_comes_as_bearer_or_as_x_api_key(client: Client, key: str, chat_engine: Engine) -> None:
     for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}):
@@ -24,6 +26,23 @@ def test_without_a_good_key_it_is_401(client: Client, chat_engine: Engine, heade
     response = client.get("/v1/models", headers=headers)
     assert refused(response, 401)["code"] == "invalid_api_key"
     assert response["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"disabled_at": NOW}, "key_disabled"),
+        ({"expires_at": NOW}, "key_expired"),
+        ({"revoked_at": NOW}, "key_revoked"),
+        ({"allowed_networks": ["192.0.2.0/24"]}, "address_not_allowed"),
+    ],
+)
+def test_the_code_of_a_401_tells_why_a_known_key_is_refused(
+    client: Client, key: str, chat_engine: Engine, fields: dict[str, Any], code: str
+) -> None:
+    APIKey.objects.update(**fields)
+    response = client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+    assert refused(response, 401)["code"] == code
 
 
 def test_one_model_by_its_name(client: Client, key: str, chat_engine: Engine) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from inference.api.openai.messages import MAX_MESSAGES, MAX_TEXT_PARTS
 from inference.engine.engine import Engine
 from tests.models import CONTEXT_LENGTH, END_OF_TEXT
 from tests.openai_api import USER, chunks, refused
@@ -26,6 +27,23 @@ def test_text_parts_are_one_text(call: Any) -> None:
     bodies = [{"messages": [{"role": "user", "content": content}]} for content in ("Hi", parts)]
     texts = [call("chat/completions", **body, seed=1, max_tokens=8).json()["choices"] for body in bodies]
     assert texts[0] == texts[1]
+
+
+def test_the_longest_conversation_is_read(call: Any) -> None:
+    """It is longer than this model's context, which is no limit of the body."""
+    function = {"name": "f", "arguments": "{}"}
+    calls = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": function}]}
+    answer = {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "a"}]}
+    response = call("chat/completions", messages=[calls, answer] * (MAX_MESSAGES // 2))
+    assert refused(response, 400)["code"] == "context_length_exceeded"
+
+
+def test_a_text_of_too_many_parts_is_refused(call: Any) -> None:
+    parts = [{"type": "text", "text": "a"}] * (MAX_TEXT_PARTS + 1)
+    error = refused(call("chat/completions", messages=[{"role": "user", "content": parts}]), 400)
+    assert error["param"] == "messages[0].content"
+    error = refused(call("responses", input=[{"role": "user", "content": parts}]), 400)
+    assert error["param"] == "input[0].content"
 
 
 def test_a_last_message_of_the_assistant_is_continued(call: Any) -> None:

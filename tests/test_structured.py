@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from accounts.models import APIKey, DailyUsage
 from tests.openai_api import PROMPT, USER, chunks, refused
 from tests.problems import problem
 
@@ -62,6 +63,20 @@ def test_a_field_that_says_no_grammar_is_refused(call: Any, field: str, value: A
     error = refused(call("completions", prompt=PROMPT, **{field: value}), 400)
     assert error["param"] == param
     assert "structured_outputs" in error["message"] or field != "guided_json"
+
+
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_nothing_is_compiled_for_a_key_without_a_request_left(
+    call: Any, chat_engine: Any, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    APIKey.objects.update(requests_per_minute=1, burst=1)
+    asked = {"messages": USER} if path.startswith("chat") else {"prompt": PROMPT}
+    limited = {"structured_outputs": {"regex": "[ab]"}, "max_tokens": 5, **asked}
+    assert call(path, **limited).status_code == 200
+    monkeypatch.setattr(chat_engine, "prepare", lambda *_: pytest.fail("it was compiled"))
+    assert call(path, **limited).status_code == 429
+    day = DailyUsage.objects.get()
+    assert (day.finished, day.refused) == (1, 1)
 
 
 def test_generate_takes_one_of_four_fields(generate: Any) -> None:

@@ -35,7 +35,11 @@ class _GrammarField(serializers.Field[Any, Any, Any, Any]):
         return data
 
 
-@extend_schema_field({"oneOf": [{"type": "object"}, {"type": "boolean"}]})
+# No text fits the schema `false`.
+JSON_SCHEMA = {"oneOf": [{"type": "object"}, {"type": "boolean", "const": True}]}
+
+
+@extend_schema_field(JSON_SCHEMA)
 class SchemaField(_GrammarField):
     """A JSON Schema."""
 

@@ -21,7 +21,9 @@ class ServedModelSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-unt
     target_class = ServedModelField
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        return {"type": "string", "const": SERVED_MODEL}
+        served = {"type": "string", "const": SERVED_MODEL}
+        # drf-spectacular adds null to a choice, where it would leave it out of a constant.
+        return {"oneOf": [served]} if self.target.allow_null else served
 
 
 def name_served_model(result: Any, **_: Any) -> Any:

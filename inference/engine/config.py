@@ -34,7 +34,7 @@ class EngineConfig:
             float32.
         grammar_bytes: the largest JSON Schema, regular expression or grammar that a text can be held to.
         grammar_nesting: how many schemas one may have within each other.
-        grammar_compile_s: seconds that one may take to compile.
+        grammar_compile_s: seconds of CPU time that one may take to compile.
         grammar_memory_mb: memory that one may take to compile.
         grammar_states: states that one's lexer may have; each takes 1 to 2 kB while a text is generated.
         grammar_cache: how many compiled ones are kept.

@@ -120,7 +120,7 @@ class Engine:
         """
         prepared = checked(request, self._tokenizer, context_length=self.context_length)
         if request.grammar is not None:
-            prepared = replace(prepared, grammar=self.grammars.compile(request.grammar))
+            prepared = replace(prepared, grammar=self.grammars.compile(request.grammar, owner=request.owner))
         return prepared
 
     @property
@@ -237,6 +237,8 @@ class Engine:
         for sequence, segment in plan:
             rows = logits[row : row + segment.logits]
             row += segment.logits
+            if sequence.finished:  # its mask failed
+                continue
             try:
                 sequence.advance(segment, rows, now=self._clock())
             except EngineError as error:
@@ -248,13 +250,18 @@ class Engine:
                 )
 
     def _compute_masks(self, plan: Plan) -> None:
-        constraints = [
-            sequence.constraint
-            for sequence, segment in plan
-            if sequence.constraint is not None and sequence.chooses_after(segment)
-        ]
-        if constraints:
-            self.grammars.masks.compute(constraints)
+        """Compute the masks of a pass. If that fails, one by one, so that only the cause fails."""
+        held = [item for item in plan if item[0].constraint and item[0].chooses_after(item[1])]
+        try:
+            if held:
+                self.grammars.masks.compute([one.constraint for one, _ in held if one.constraint])
+        except Exception:
+            logger.exception("Computing %d masks failed.", len(held))
+            if len(held) == 1:
+                self._fail(held[0][0], GenerationFailed("The grammar of this request cannot be followed."))
+                return
+            for item in held:
+                self._compute_masks([item])
 
     def _end_overdue(self) -> None:
         now = self._clock()

@@ -90,7 +90,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         engine.context_length,
         memory,
         stored,
-        BLOCK * language_model.cache.blocks.count,
+        BLOCK * language_model.blocks.count,
         _name(language_model.cache.dtype),
         "yes" if language_model.reproducible else "no",
     )

@@ -1,7 +1,7 @@
 """One request inside the engine: how far it is, and what each new token does to it."""
 
 from inference.engine.detokenizer import Detokenizer
-from inference.engine.errors import EngineError, GenerationFailed, NoFittingText
+from inference.engine.errors import EngineError, NoFittingText
 from inference.engine.generation import Completion, Event, FinishReason, Generation
 from inference.engine.grammar.constraint import Constraint
 from inference.engine.logprobs import TokenLogprobs
@@ -210,10 +210,12 @@ class Sequence:
     def _draw_again(self, constraint: Constraint) -> None:
         """Begin another text, with the numbers that follow those of this one."""
         if not constraint.provisional:
-            raise GenerationFailed("The text does not fit its schema, although the grammar allows it.")
-        if self._draws == _MOST_DRAWS:
+            raise NoFittingText("The text does not fit its schema, and what came of it cannot be taken back.")
+        # Greedy decoding would write the same text again.
+        most = _MOST_DRAWS if self.request.sampling.do_sample else 1
+        if self._draws == most:
             raise NoFittingText(
-                f"None of the {_MOST_DRAWS} texts drawn fits the schema. Keywords such as oneOf, not and "
+                f"None of the texts drawn fits the schema ({most} at most). Keywords such as oneOf, not and "
                 "uniqueItems are only checked when a text ends: ask again with another seed, or without them."
             )
         self._draws += 1

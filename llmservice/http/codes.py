@@ -66,6 +66,11 @@ NOT_FOUND = Code("not_found", 404, "There is nothing at this address.")
 METHOD_NOT_ALLOWED = Code("method_not_allowed", 405, "The address does not support the method.")
 REQUEST_TIMEOUT = Code("request_timeout", 408, "The request did not arrive in time.")
 BODY_TOO_LARGE = Code("body_too_large", 413, "The body is larger than `MAX_BODY_BYTES`.")
+BODY_TOO_COMPLEX = Code(
+    "body_too_complex",
+    413,
+    "The body is JSON with more parts, deeper or with a longer number than the service reads.",
+)
 URI_TOO_LONG = Code("uri_too_long", 414, "The address is too long.")
 UNSUPPORTED_MEDIA_TYPE = Code("unsupported_media_type", 415, "The content type of the body is not JSON.")
 EXPECTATION_FAILED = Code("expectation_failed", 417, "The only supported expectation is `100-continue`.")
@@ -98,7 +103,7 @@ _GENERAL = {
     )
 }
 
-INVALID_JSON = Code("invalid_json", 400, "The body is not valid JSON, or more of it than the service reads.")
+INVALID_JSON = Code("invalid_json", 400, "The body is not valid JSON.")
 INCOMPLETE_BODY = Code("incomplete_body", 400, "The body ended before it was complete.")
 UNKNOWN_HOST = Code("unknown_host", 400, "The `Host` header names a host that is not in `ALLOWED_HOSTS`.")
 UNSUPPORTED_ENCODING = Code("unsupported_encoding", 415, "The body is compressed.")
@@ -108,6 +113,7 @@ declare(
     [
         *_GENERAL.values(),
         INVALID_JSON,
+        BODY_TOO_COMPLEX,
         INCOMPLETE_BODY,
         UNKNOWN_HOST,
         UNSUPPORTED_ENCODING,

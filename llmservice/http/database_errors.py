@@ -26,12 +26,16 @@ DETAILS = {
 }
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether SQLite gave up waiting for another process's lock."""
+    return _code_of(error).startswith("SQLITE_BUSY")
+
+
 def detail_of(error: BaseException) -> str | None:
     """The sentence for an error that is the database's fault; None for any other, such as wrong SQL."""
     if not isinstance(error, Error):
         return None
-    cause = error.__cause__
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
+    code = _code_of(error)
     # An extended result code of SQLite begins with the plain one: SQLITE_READONLY_DBMOVED.
     for known, detail in DETAILS.items():
         if code == known or code.startswith(f"{known}_"):
@@ -41,3 +45,9 @@ def detail_of(error: BaseException) -> str | None:
     if code == "SQLITE_ERROR":
         return None  # SQLite's driver reports wrong SQL as an OperationalError.
     return AWAY if isinstance(error, OperationalError | InterfaceError) else None
+
+
+def _code_of(error: BaseException) -> str:
+    """PostgreSQL's SQLSTATE or SQLite's result code; empty if the error has none."""
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""

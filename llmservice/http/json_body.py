@@ -5,26 +5,33 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import IO, Any, NoReturn
 
-from rest_framework.exceptions import ParseError, UnsupportedMediaType
+from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from llmservice.http.codes import INVALID_JSON
+from llmservice.http.codes import BODY_TOO_COMPLEX, INVALID_JSON
 from llmservice.http.excerpt import excerpt
 
 # RFC 8259 lets a reader limit what it reads. Each list, object and name is an object for Python's garbage
-# collector: a megabyte of them takes seconds.
-MAX_PARTS = 10_000
+# collector: a megabyte of them takes seconds. The longest chat fits, with a call in each message.
+MAX_PARTS = 40_000
 # A string that does not end counts as one, so that the search stays linear.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 class NotJSON(ParseError):
-    """The body is not JSON as RFC 8259 defines it, or more of it than this service reads."""
+    """The body is not JSON as RFC 8259 defines it."""
 
     default_code = INVALID_JSON.name
+
+
+class TooComplex(APIException):
+    """The body is JSON, but of more parts, deeper or with a longer number than this service reads."""
+
+    status_code = BODY_TOO_COMPLEX.status
+    default_code = BODY_TOO_COMPLEX.name
 
 
 class StrictJSONParser(JSONParser):
@@ -50,19 +57,22 @@ class StrictJSONParser(JSONParser):
         except UnicodeDecodeError:
             raise NotJSON("The body is not valid UTF-8, as JSON must be.") from None
         except RecursionError:
-            raise NotJSON("The body is nested too deeply.") from None
+            raise TooComplex("The body is nested too deeply: send a flatter one.") from None
         except json.JSONDecodeError as error:
             raise NotJSON(
                 f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
             ) from None
         except ValueError:
             # Python's limit on the digits of an integer; no other ValueError remains here.
-            raise NotJSON("The body contains a number with too many digits.") from None
+            raise TooComplex("The body contains a number with too many digits: shorten it.") from None
 
 
 def _check_parts(body: bytes) -> None:
     if _parts(body) > MAX_PARTS and _parts(STRING.sub(b"", body)) > MAX_PARTS:
-        raise NotJSON(f"The body has more than {MAX_PARTS} lists, objects and names.")
+        raise TooComplex(
+            f"The body has more than {MAX_PARTS} lists, objects and names: send fewer messages, or a smaller "
+            "schema."
+        )
 
 
 def _parts(body: bytes) -> int:

@@ -18,6 +18,7 @@ QUOTA = "insufficient_quota"
 CODES = {
     "prompt_too_long": "context_length_exceeded",
     "tokens_limit": QUOTA,
+    **dict.fromkeys(("key_missing", "key_invalid"), "invalid_api_key"),
     **dict.fromkeys(
         ("requests_limit", "concurrency_limit", "address_limit", "too_many_requests"), "rate_limit_exceeded"
     ),
@@ -48,6 +49,6 @@ def error_object(code: Code, message: str, *, status: int, param: str | None = N
         status: of the answer, which may differ from the code's own.
         param: the field that it is about.
     """
-    name = "invalid_api_key" if status == 401 else CODES.get(code.name, code.name)
+    name = CODES.get(code.name, code.name)
     kind = name if name == QUOTA else type_of(status)
     return {"error": {"message": message, "type": kind, "param": param, "code": name}}

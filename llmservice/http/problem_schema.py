@@ -57,7 +57,7 @@ MEANING = {
         "A newer secret has replaced this one: only the newest secret of a key can rotate it.",
     ),
     413: (
-        "The body is too large.",
+        "The body is too large, or has too many lists, objects and names.",
         "body_too_large",
         "The body is larger than the 1048576 bytes that are accepted.",
     ),

@@ -27,7 +27,7 @@ class Header:
 
 TEMPORARY = {codes.TOO_MANY_REQUESTS.status, codes.DATABASE_UNAVAILABLE.status}
 # Refused before the key is known, which may have limits.
-BEFORE_THE_KEY = {401, 403, 413}
+BEFORE_THE_KEY = {401, 403}
 
 HEADERS = {
     "X-Request-ID": Header(

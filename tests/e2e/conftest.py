@@ -49,6 +49,10 @@ class Service:
         """The standard output of `manage.py <command>` beside the service."""
         return manage(self.environ, *command)
 
+    def create_key(self, purpose: str, *options: str) -> str:
+        """The secret of a new key, with a name of its own: tests share a service, and the names of keys."""
+        return self.manage("create_key", f"{purpose} {uuid.uuid4().hex[:8]}", *options).strip()
+
     def wait_ready(self) -> None:
         """Wait until the service can generate; fails where it ends instead."""
         until = time.monotonic() + READY_WITHIN_S
@@ -101,14 +105,19 @@ def free_port() -> int:
 
 
 def manage(environ: Mapping[str, str], *command: str) -> str:
-    return subprocess.run(
+    """The standard output of `manage.py <command>`; fails with what the command says if it fails."""
+    done = subprocess.run(
         python("manage.py", *command),
         cwd=BASE_DIR,
         env=environ,
-        check=True,
-        stdout=subprocess.PIPE,
+        check=False,
+        capture_output=True,
         text=True,
-    ).stdout
+    )
+    if done.returncode:
+        said = done.stderr + done.stdout
+        pytest.fail(f"`manage.py {' '.join(command)}` ended with {done.returncode}:\n{said}")
+    return done.stdout
 
 
 @contextmanager

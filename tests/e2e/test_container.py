@@ -107,7 +107,7 @@ def test_the_native_kernels_compute() -> None:
 def test_what_runs_at_a_stop_is_answered_and_what_is_stored_is_there_after_the_next_start(
     service: Service,
 ) -> None:
-    key = service.manage("create_key", "kept", "--tokens-per-day", "100000").strip()
+    key = service.create_key("kept", "--tokens-per-day", "100000")
     requests = 8
     (container,) = compose("ps", "--quiet", "service").split()
 
@@ -151,7 +151,7 @@ def replica() -> Iterator[str]:
 
 def test_a_second_replica_shares_keys_and_usage(service: Service, replica: str) -> None:
     wait_until("the service is ready", lambda: answers(f"{service.url}/ready"))
-    key = service.manage("create_key", "shared", "--tokens-per-day", "100000").strip()
+    key = service.create_key("shared", "--tokens-per-day", "100000")
     urls = [service.url, replica] * 4
 
     with ThreadPoolExecutor(len(urls)) as pool:

@@ -100,14 +100,14 @@ def test_errors_are_the_right_classes(service: Service, client: openai.OpenAI, m
     assert long.value.code == "context_length_exceeded"
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{service.url}/v1", api_key="wrong").models.list()
-    usage_only = service.manage("create_key", "usage only", "--scope", "usage").strip()
+    usage_only = service.create_key("usage only", "--scope", "usage")
     other = openai.OpenAI(base_url=f"{service.url}/v1", api_key=usage_only)
     with pytest.raises(openai.PermissionDeniedError):
         other.completions.create(model=model, prompt="a")
 
 
 def test_the_client_waits_for_a_limit_by_itself(service: Service, model: str) -> None:
-    key = service.manage("create_key", "narrow", "--requests-per-minute", "120", "--burst", "1").strip()
+    key = service.create_key("narrow", "--requests-per-minute", "120", "--burst", "1")
     client = openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=10, timeout=120)
 
     def ask(seed: int) -> str:
@@ -120,7 +120,7 @@ def test_the_client_waits_for_a_limit_by_itself(service: Service, model: str) ->
 
 
 def test_used_up_tokens_are_not_tried_again(service: Service, model: str) -> None:
-    key = service.manage("create_key", "used up", "--tokens-per-day", "20").strip()
+    key = service.create_key("used up", "--tokens-per-day", "20")
     client = openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=5)
     client.completions.create(model=model, prompt="a", max_tokens=12)
     with pytest.raises(openai.RateLimitError) as exhausted:
@@ -134,7 +134,7 @@ def test_used_up_tokens_are_not_tried_again(service: Service, model: str) -> Non
 
 def test_a_client_that_gives_up_cancels_its_request(service: Service, model: str) -> None:
     """By its timeout, by closing a stream, and by cancelling a task."""
-    key = service.manage("create_key", "impatient").strip()
+    key = service.create_key("impatient")
     body: dict[str, Any] = {
         "model": model,
         "prompt": "One",

@@ -67,7 +67,7 @@ def test_a_conversation(page: Page, service: Service) -> None:
 
 
 def test_completion_and_stop(page: Page, service: Service) -> None:
-    key = service.manage("create_key", "stops").strip()
+    key = service.create_key("stops")
     page.get_by_label("API key").fill(key)
     page.get_by_text("Completion", exact=True).click()
     page.get_by_label("Max tokens").fill("1000")
@@ -94,7 +94,7 @@ def test_completion_and_stop(page: Page, service: Service) -> None:
 
 
 def test_a_key_that_may_only_generate_is_accepted(page: Page, service: Service) -> None:
-    page.get_by_label("API key").fill(service.manage("create_key", "narrow", "--scope", "generate").strip())
+    page.get_by_label("API key").fill(service.create_key("narrow", "--scope", "generate"))
     page.get_by_label("Max tokens").fill("4")
     expect(page.locator("#key-note")).to_have_text("Accepted.")
     ask(page, "Hello")
@@ -118,7 +118,7 @@ def test_refusals_are_the_service_s_own_words(page: Page, service: Service) -> N
     page.get_by_label("Temperature").fill("0")
     expect(page.get_by_label("Temperature")).not_to_have_attribute("aria-invalid", "true")
 
-    key = service.manage("create_key", "playground", "--requests-per-minute", "1", "--burst", "1").strip()
+    key = service.create_key("playground", "--requests-per-minute", "1", "--burst", "1")
     page.get_by_label("API key").fill(key)
     ask(page, "Hello")
     answers(page)

@@ -162,7 +162,7 @@ def test_a_body_that_breaks_off_is_no_failure_of_the_service(service: Service) -
 def test_a_body_that_is_shorter_than_its_length_counts_for_nothing_though_it_is_sound(
     service: Service,
 ) -> None:
-    key = service.manage("create_key", "cut short", "--tokens-per-day", "1000").strip()
+    key = service.create_key("cut short", "--tokens-per-day", "1000")
     request = (
         f"POST /generate HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\nConnection: close\r\n"
         'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"prompt": "a"}'
@@ -185,7 +185,7 @@ def test_a_body_that_is_shorter_than_its_length_counts_for_nothing_though_it_is_
 def test_a_client_that_goes_away_ends_its_generation_and_pays_for_what_was_generated(
     service: Service,
 ) -> None:
-    key = service.manage("create_key", "impatient", "--tokens-per-day", "100000").strip()
+    key = service.create_key("impatient", "--tokens-per-day", "100000")
     before = len(service.log.read_text())
     host, port = service.url.removeprefix("http://").split(":")
     # Several at once, so that not all can be done before it is noticed.

@@ -31,7 +31,7 @@ def streamed(client: httpx.Client, **body: Any) -> Iterator[Iterator[ServerSentE
 
 
 def test_pieces_arrive_while_the_rest_is_generated(client: httpx.Client, service: Service) -> None:
-    key = service.manage("create_key", "streams", "--max-concurrent", "2").strip()
+    key = service.create_key("streams", "--max-concurrent", "2")
     with httpx.Client(base_url=service.url, headers={"X-API-Key": key}, timeout=120) as own:
         with streamed(own, **LONG) as events:
             assert next(events).name == "text"
@@ -59,7 +59,7 @@ def test_sixteen_streams_at_once_are_the_texts_that_come_unstreamed(client: http
 
 
 def test_a_client_that_leaves_a_stream_pays_for_what_was_generated(service: Service) -> None:
-    key = service.manage("create_key", "leaves").strip()
+    key = service.create_key("leaves")
     with httpx.Client(base_url=service.url, headers={"X-API-Key": key}, timeout=120) as client:
         with streamed(client, **LONG) as events:
             next(events)

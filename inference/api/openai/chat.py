@@ -77,7 +77,7 @@ class ChatRequestSerializer(ChoicesSerializer):
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         check_tool_fields(fields, ("tool_choice", "parallel_tool_calls"))
-        if fields["top_logprobs"] is not None and not fields["logprobs"]:
+        if fields["top_logprobs"] and not fields["logprobs"]:
             raise serializers.ValidationError({"top_logprobs": "Only allowed with `logprobs`."})
         older, newer = fields["max_tokens"], fields["max_completion_tokens"]
         if older is not None and newer not in {None, older}:
@@ -135,7 +135,7 @@ class ChatCompletionsView(OpenAIView):
             backend=backend,
             max_new_tokens=fields["max_completion_tokens"] or fields["max_tokens"],
             logprobs=(fields["top_logprobs"] or 0) if fields["logprobs"] else None,
-            owner=str(self.key.pk),
+            key=self.key,
         )
         choices = fields["n"] or 1
         check_number(choices)

@@ -5,6 +5,8 @@ from typing import Any
 
 from django.conf import settings
 
+from accounts.models import APIKey
+from inference import metering
 from inference.api.openai.sampling import generation_requests
 from inference.engine.backend import Backend
 from inference.engine.grammar.source import Grammar
@@ -18,7 +20,7 @@ def conversation_request(
     backend: Backend,
     max_new_tokens: int | None,
     logprobs: int | None,
-    owner: str,
+    key: APIKey,
     grammar: Grammar | None = None,
 ) -> PreparedRequest:
     """The request of a body.
@@ -31,15 +33,18 @@ def conversation_request(
     Raises:
         EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat, InvalidGrammar: it can never be
             generated.
+        LimitExceeded: the key has no request left.
     """
     [request] = generation_requests(
         [chat],
         fields,
         max_new_tokens=max_new_tokens or 1,
         logprobs=logprobs,
-        owner=owner,
+        owner=str(key.pk),
     )
-    prepared = backend.prepare(replace(request, grammar=grammar or request.grammar))
+    prepared = metering.prepared(
+        replace(request, grammar=grammar or request.grammar), key=key, backend=backend
+    )
     if max_new_tokens is not None:
         return prepared
     # At least one: what another server's prompt has is an estimate at times.

@@ -20,12 +20,14 @@ from inference.engine.request import Chat
 from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_MESSAGES = 2048
+MAX_TEXT_PARTS = 1024
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_NAME_LENGTH = 64
 NAMES = {"role", "content", "name", "tool_calls", "tool_call_id"}
 
 _TEXT_PARTS = {
     "type": "array",
+    "maxItems": MAX_TEXT_PARTS,
     "items": {
         "type": "object",
         "properties": {"type": {"type": "string", "enum": ["text"]}, "text": TEXT_SCHEMA},
@@ -138,6 +140,8 @@ def _message(index: int, data: Any) -> dict[str, Any]:
 def _content(index: int, content: Any) -> str:
     if not isinstance(content, str | list):
         refuse(index, "content", reason="Must be text or a list of text parts.")
+    if isinstance(content, list) and len(content) > MAX_TEXT_PARTS:
+        refuse(index, "content", reason=f"Must have at most {MAX_TEXT_PARTS} parts.")
     parts = [content] if isinstance(content, str) else [_text(index, *part) for part in enumerate(content)]
     text = "".join(parts)
     if NOT_TEXT.search(text):

@@ -24,7 +24,7 @@ EXAMPLES = {
         "model_not_found",
     ),
     413: (
-        "The body is too large.",
+        "The body is too large, or has too many lists, objects and names.",
         "The body is larger than the 1048576 bytes that are accepted.",
         None,
         None,

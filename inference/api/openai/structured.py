@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.grammar_fields import (
+    JSON_SCHEMA,
     ChoiceField,
     LarkField,
     RegexField,
@@ -42,7 +43,7 @@ _NAMED_SCHEMA = {
     "properties": {
         "name": {"description": "Not used."},
         "description": {"description": "Not used."},
-        "schema": {"type": ["object", "boolean"], "description": "A JSON Schema."},
+        "schema": {**JSON_SCHEMA, "description": "A JSON Schema."},
         "strict": {"type": ["boolean", "null"], "description": "Not used: the schema is always enforced."},
     },
     "required": ["schema"],

@@ -23,7 +23,7 @@ from inference.api.openai.schema import errors
 from inference.api.openai.tool_use import check_tool_fields, conversation, tool_use
 from inference.api.openai.tools import ToolChoiceField, ToolsField
 from inference.api.openai.views import OpenAIView, validated
-from inference.api.served_model import SERVED_MODEL
+from inference.api.served_model import SERVED_MODEL, ServedModelField
 from inference.engine.backend import Backend
 from inference.engine.logprobs import token_text
 from inference.engine.request import Chat
@@ -37,7 +37,7 @@ ERRORS = (400, 401, 403, 404, 413, 415, 429, 500, 503)
 
 
 class _RequestSerializer(StrictSerializer):
-    model = StrictCharField(
+    model = ServedModelField(
         default=None,
         allow_null=True,
         max_length=200,

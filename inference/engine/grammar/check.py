@@ -1,94 +1,60 @@
-"""The last word on a finished JSON text: `jsonschema`, within a limit of time."""
+"""The last word on a finished JSON text. The engine's thread asks for it, so it has a limit of time."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+import logging
+import math
 from typing import Any
 
-import regex
-from jsonschema import (
-    Draft7Validator,
-    Draft202012Validator,
-    FormatChecker,
-    ValidationError,
-    _legacy_keywords,
-    _utils,
-)
-from jsonschema.validators import extend, validator_for
-from referencing import Registry
+from inference.engine.errors import NoFittingText
+from inference.engine.grammar.checked_schema import CheckedSchema
+from inference.engine.grammar.evaluation import Evaluation, TooLong
 
-from inference.engine.errors import GenerationFailed
-from inference.engine.grammar.formats import CHECKED_FORMATS, PATTERNS_OF_FORMATS
+logger = logging.getLogger(__name__)
 
 _LIMIT_S = 0.1
-"""The engine's thread checks; a step takes 5 to 50 ms."""
-
-_FORMATS = FormatChecker(CHECKED_FORMATS | (set(PATTERNS_OF_FORMATS) & {"date"}) | {"ipv4", "ipv6", "uuid"})
-
-
-class _TooLong(Exception):
-    pass
+"""A step takes 5 to 50 ms."""
+_MOST_DIGITS = 308
+"""Of an integer: what is larger than the largest floating-point number, most clients read as infinity."""
 
 
 class SchemaCheck:
-    """Whether texts are JSON that fits a schema. Only one thread may use it at a time."""
+    """Whether texts are JSON that fits a schema.
+
+    Where a name comes twice in an object, its last value counts, as for the clients that read the text.
+
+    Raises:
+        SchemaRefused: it could not tell.
+    """
 
     def __init__(self, schema: Any) -> None:
-        kind: Any = validator_for(schema, default=Draft202012Validator)
-        # Keywords that newer drafts have dropped are enforced as well: who writes one means it.
-        keywords = {"dependencies": Draft7Validator.VALIDATORS["dependencies"], **kind.VALIDATORS}
-        keywords |= {"pattern": _pattern, "patternProperties": _pattern_properties}
-        self._deadline = 0.0
-        timed = {name: self._timed(check) for name, check in keywords.items()}
-        # An empty registry: a reference to another document is an error, and nothing is fetched.
-        self._validator = extend(kind, timed)(schema, format_checker=_FORMATS, registry=Registry())
+        self._schema = CheckedSchema(schema)
 
     def fits(self, text: str) -> bool:
         """Whether the text is JSON that fits.
 
         Raises:
-            GenerationFailed: it takes too long to find out.
+            NoFittingText: it takes too long to find out.
         """
-        self._deadline = time.monotonic() + _LIMIT_S
         try:
-            return bool(self._validator.is_valid(json.loads(text)))
-        except ValueError:
+            value = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_refuse)
+            return Evaluation(self._schema, limit_s=_LIMIT_S).fits(self._schema.root, value)
+        except TooLong as error:
+            raise NoFittingText("Checking the text against the schema takes too long.") from error
+        except (ValueError, RecursionError):
             return False
-        except (_TooLong, TimeoutError, RecursionError) as error:
-            raise GenerationFailed("Checking the text against the schema takes too long.") from error
         except Exception as error:
-            raise GenerationFailed("The text cannot be checked against the schema.") from error
-
-    def _timed(self, check: Callable[..., Any]) -> Callable[..., Iterator[ValidationError]]:
-        def timed(*arguments: Any) -> Iterator[ValidationError]:
-            if time.monotonic() > self._deadline:
-                raise _TooLong
-            yield from check(*arguments) or ()
-
-        return timed
+            logger.exception("Checking a text against its schema failed.")
+            raise NoFittingText("The text cannot be checked against the schema.") from error
 
 
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not _found(pattern, instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+def _integer(digits: str) -> int:
+    return int(digits) if len(digits) <= _MOST_DIGITS else _refuse(digits)
 
 
-def _pattern_properties(
-    validator: Any, patterns: dict[str, Any], instance: Any, schema: Any
-) -> Iterator[ValidationError]:
-    if not isinstance(instance, dict):
-        return
-    for pattern, subschema in patterns.items():
-        for name, value in instance.items():
-            if _found(pattern, name):
-                yield from validator.descend(value, subschema, path=name, schema_path=pattern)
+def _number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
 
 
-def _found(pattern: str, text: str) -> bool:
-    """Search without the unlimited backtracking of `re`, which `jsonschema` uses."""
-    return regex.search(pattern, text, flags=regex.VERSION0, timeout=_LIMIT_S) is not None
-
-
-# `additionalProperties` and `unevaluatedProperties` search names in these modules, with `re`.
-_utils.re = _legacy_keywords.re = SimpleNamespace(search=_found)
+def _refuse(text: str) -> Any:
+    raise ValueError(f"{text[:20]} is no number that a client can read")

@@ -16,9 +16,11 @@ from inference.engine.grammar.source import Grammar, schema_of
 from inference.engine.grammar.tokens import TokenTable, parser_limits
 from inference.engine.grammar.translation import Translation, compile_matcher
 from inference.engine.grammar.trial import Trial
+from inference.engine.grammar.turns import Turns
 from inference.engine.tokenizer import Tokenizer
 
 _CACHE_BYTES = 256 * 2**20
+_AT_ONCE, _OF_ONE_OWNER = 4, 2
 
 
 class CompiledGrammar:
@@ -89,34 +91,54 @@ class GrammarCompiler:
         self._config = config
         self._table = TokenTable(tokens, (i for i in special_ids if i < len(tokens)))
         self._trial = Trial(self._table, config)
+        self._turns = Turns(at_once=_AT_ONCE, of_one_owner=_OF_ONE_OWNER)
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], tuple[CompiledGrammar, int]] = OrderedDict()
         self.masks = Masks(self._table, threads=config.threads or usable_cpus())
 
-    def compile(self, grammar: Grammar) -> CompiledGrammar:
-        """Compile a grammar, or find it among those kept."""
-        if len(grammar.source) > self._config.grammar_bytes:
+    def compile(self, grammar: Grammar, *, owner: str = "") -> CompiledGrammar:
+        """Compile a grammar, or find it among those kept.
+
+        Args:
+            owner: who asks; one owner has half of the turns at most.
+        """
+        source_bytes = len(grammar.source.encode(errors="surrogatepass"))
+        if source_bytes > self._config.grammar_bytes:
             raise InvalidGrammar(
                 grammar.field,
                 "$",
                 f"more than {self._config.grammar_bytes} bytes are not supported",
             )
+        compiled = self._find(grammar)
+        if compiled is not None:
+            return compiled
+        if grammar.kind == "calls" and (text := Calls.parse(grammar.source).text) is not None:
+            # What is wrong with it is refused by the name of its own field. It has a turn of its own.
+            self.compile(text, owner=owner)
+        with self._turns.turn(owner, within_s=self._config.grammar_compile_s):
+            compiled = self._find(grammar)  # others may have waited for the same one
+            if compiled is not None:
+                return compiled
+            translation, size = self._trial.translate(grammar)
+            compiled = CompiledGrammar(grammar, translation, self._table, states=self._config.grammar_states)
+            self._keep(grammar, compiled, size + source_bytes)
+        return compiled
+
+    def _find(self, grammar: Grammar) -> CompiledGrammar | None:
         key = (grammar.kind, grammar.source)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key][0]
-        if grammar.kind == "calls" and (text := Calls.parse(grammar.source).text) is not None:
-            self.compile(text)  # what is wrong with it is refused by the name of its own field
-        translation, size = self._trial.translate(grammar)
-        compiled = CompiledGrammar(grammar, translation, self._table, states=self._config.grammar_states)
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
+
+    def _keep(self, grammar: Grammar, compiled: CompiledGrammar, size: int) -> None:
         with self._lock:
-            self._kept[key] = compiled, size + len(grammar.source)
+            self._kept[grammar.kind, grammar.source] = compiled, size
             while len(self._kept) > self._config.grammar_cache or (
                 len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > _CACHE_BYTES
             ):
                 self._kept.popitem(last=False)
-        return compiled
 
     def stop(self) -> None:
         """End the process that tries grammars out."""

@@ -16,3 +16,6 @@ ENFORCED_FORMATS = frozenset({"duration", "email", "hostname", "ipv4", "ipv6", "
 
 CHECKED_FORMATS = frozenset({"idn-email", "regex"})
 """Those that `jsonschema` checks when a text ends."""
+
+JUDGED_FORMATS = frozenset({*PATTERNS_OF_FORMATS, *CHECKED_FORMATS, "ipv4", "ipv6", "uuid"})
+"""Those that the check of a finished text knows; of the others, the grammar alone has taken care."""

@@ -23,11 +23,15 @@ def of_rules(rules: str) -> str:
 
 
 def json_node(schema: Any, *, one_of_is_any_of: bool) -> str:
-    """What stands in a rule for the texts of a JSON Schema that `relaxed_schema` has passed."""
+    """What stands in a rule for the texts of a JSON Schema that `relaxed_schema` has passed.
+
+    Raises:
+        ValueError: a number in it is not finite.
+    """
     if isinstance(schema, dict):
         options = {"whitespace_pattern": _WHITESPACE, "coerce_one_of": one_of_is_any_of}
         schema = {"x-guidance": options, **{k: v for k, v in schema.items() if k != "x-guidance"}}
-    return f"%json {json.dumps(schema)}"
+    return f"%json {json.dumps(schema, allow_nan=False)}"
 
 
 def of_text(grammar: Grammar) -> str:

@@ -21,6 +21,8 @@ CHECKED_AT_THE_END = frozenset(
 )
 """llguidance has no grammar for them. What is generated without them is checked when it ends."""
 
+COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
+
 REFUSED = frozenset({"$dynamicRef", "$recursiveRef"})
 
 LONGEST_LITERAL = 8192
@@ -129,6 +131,10 @@ class _Walk:
             raise SchemaRefused(under(path, "format"), f"the format “{name[:64]}” is not supported")
 
     def _change_counts(self, schema: dict[str, Any]) -> None:
+        for name in COUNTS & schema.keys():
+            # A whole number may be written as a fraction, but llguidance wants an integer.
+            if isinstance(count := schema[name], float) and count.is_integer():
+                schema[name] = int(count)
         if not self._count_properties:
             for name in ("minProperties", "maxProperties"):
                 self._relaxed.checked |= schema.pop(name, None) is not None

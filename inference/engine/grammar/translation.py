@@ -16,6 +16,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from inference.engine.grammar import llguidance_grammar
 from inference.engine.grammar.calls import Calls
+from inference.engine.grammar.checked_schema import CheckedSchema
 from inference.engine.grammar.paths import SchemaRefused, under
 from inference.engine.grammar.relaxed_schema import Relaxed, relax
 from inference.engine.grammar.satisfiable import check_satisfiable
@@ -129,11 +130,16 @@ def _may_begin(node: str, beginnings: Sequence[str]) -> bool:
 
 def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> _Node:
     _check_well_formed(schema)
+    checked_schema = CheckedSchema(schema, nesting=nesting)
     count_properties, one_of_is_any_of = True, False
     while True:
         relaxed = relax(copy.deepcopy(schema), nesting=nesting, count_properties=count_properties)
         check_satisfiable(relaxed)
-        node = llguidance_grammar.json_node(relaxed.schema, one_of_is_any_of=one_of_is_any_of)
+        checked_schema.check_ends()
+        try:
+            node = llguidance_grammar.json_node(relaxed.schema, one_of_is_any_of=one_of_is_any_of)
+        except ValueError as beyond:
+            raise SchemaRefused("$", "a number in it is larger than any floating-point number") from beyond
         matcher = compile_matcher(llguidance_grammar.of_rules(f"start: {node}"), table, states=states)
         error = matcher.get_error()
         if not error:

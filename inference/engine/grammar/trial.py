@@ -1,12 +1,14 @@
 """Trying a grammar out before this process compiles it, where it can neither hang nor crash anything."""
 
 import json
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,13 @@ from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
 from inference.engine.grammar.translation import Translation
 
-_AT_ONCE = 4
+logger = logging.getLogger(__name__)
+
 _START_WITHIN_S = 60.0
+_STOP_WITHIN_S = 5.0
+_LONGEST_WAIT = 4.0
+"""Seconds on the clock for each second that a grammar may compute: the engine comes first."""
+_RETRY_AFTER_S = 5
 _ROOT = Path(__file__).parents[3]
 
 
@@ -29,7 +36,7 @@ class Trial:
         self._table = table
         self._config = config
         self._lock = threading.Lock()
-        self._room = threading.BoundedSemaphore(_AT_ONCE)
+        self._stopped = False
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -38,64 +45,83 @@ class Trial:
 
         Raises:
             InvalidGrammar: it cannot be enforced, or not within the limits.
-            Overloaded: too many are being tried out.
-            Unavailable: the process cannot be started.
+            Overloaded: the machine is too busy to tell.
+            Unavailable: the process cannot be started, or was stopped.
         """
-        limit_s = self._config.grammar_compile_s
-        if not self._room.acquire(timeout=limit_s):
-            raise Overloaded(retry_after_s=1)
-        try:
-            began = time.monotonic()
-            answer = self._ask(grammar)
-        finally:
-            self._room.release()
-        if answer is None:
-            late = time.monotonic() - began >= limit_s
-            limit = f"{limit_s:g} s" if late else f"{self._config.grammar_memory_mb} MB"
-            raise InvalidGrammar(grammar.field, "$", f"it takes more than {limit} to compile")
+        answer = self._ask(grammar)
+        if "grammar" in answer:
+            return Translation(answer["grammar"], answer["checked"]), answer["bytes"]
         if "reason" in answer:
             raise InvalidGrammar(grammar.field, answer["path"], answer["reason"])
-        return Translation(answer["grammar"], answer["checked"]), answer["bytes"]
+        if "failed" in answer:
+            logger.error("Compiling a grammar failed:\n%s", answer["failed"])
+            raise InvalidGrammar(grammar.field, "$", "it cannot be compiled")
+        match answer["ended"]:
+            case "time":
+                reason = f"it takes more than {self._config.grammar_compile_s:g} s to compile"
+            case "memory":
+                reason = f"it takes more than {self._config.grammar_memory_mb} MB to compile"
+            case "waiting":
+                raise Overloaded(retry_after_s=_RETRY_AFTER_S)
+            case _:
+                reason = "it is too complex to compile"
+        raise InvalidGrammar(grammar.field, "$", reason)
 
     def stop(self) -> None:
-        """End the process."""
-        with self._lock:
-            if self._control is not None and self._process is not None:
+        """End the process, and whatever it tries out; nothing can be tried out any more."""
+        self._stopped = True
+        held = self._lock.acquire(timeout=_STOP_WITHIN_S)
+        try:
+            if self._control is not None:
                 self._control.close()
+            if self._process is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_STOP_WITHIN_S)
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)  # its forks too
                 self._process.wait()
             self._control = self._process = None
+        finally:
+            if held:
+                self._lock.release()
 
-    def _ask(self, grammar: Grammar) -> dict[str, Any] | None:
-        """What the process answers; None if it had to be ended."""
+    def _ask(self, grammar: Grammar) -> dict[str, Any]:
+        """What the process answers."""
+        wall_s = _LONGEST_WAIT * self._config.grammar_compile_s
+        asked = {
+            "grammar": asdict(grammar),
+            "nesting": self._config.grammar_nesting,
+            "states": self._config.grammar_states,
+            "cpu_s": self._config.grammar_compile_s,
+            "wall_s": wall_s,
+            "megabytes": self._config.grammar_memory_mb,
+        }
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            with self._lock:
-                control = self._started()
-                try:
-                    socket.send_fds(control, [b"."], [theirs.fileno()])
-                except OSError as error:
-                    raise Unavailable("The process that compiles grammars has ended; try again.") from error
-            theirs.close()
-            ours.settimeout(self._config.grammar_compile_s + 5)
-            asked = {
-                "grammar": asdict(grammar),
-                "nesting": self._config.grammar_nesting,
-                "states": self._config.grammar_states,
-                "seconds": self._config.grammar_compile_s,
-                "megabytes": self._config.grammar_memory_mb,
-            }
             try:
+                with self._lock:
+                    socket.send_fds(self._started(), [b"."], [theirs.fileno()])
+                theirs.close()
+                ours.settimeout(wall_s + 1)
                 with ours.makefile("rwb") as messages:
                     messages.write(json.dumps(asked).encode() + b"\n")
                     messages.flush()
-                    answer = messages.read()
+                    answer = messages.readline()
+            except TimeoutError:
+                return {"ended": "waiting"}
             except OSError:
-                return None
-        return json.loads(answer) if answer else None
+                answer = b""
+        if not answer:
+            raise Unavailable("The process that compiles grammars has ended; try again.")
+        return dict(json.loads(answer))
 
     def _started(self) -> socket.socket:
+        if self._stopped:
+            raise Unavailable("The service is shutting down.")
         if self._control is not None and self._process is not None and self._process.poll() is None:
             return self._control
+        if self._control is not None:
+            self._control.close()
         ours, theirs = socket.socketpair()
         with theirs:
             # Not this process's environment: it holds secrets.

@@ -11,6 +11,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.openai.fields import NO_TEXT
+from inference.api.openai.messages import MAX_TEXT_PARTS
 from inference.api.openai.refusal import refuse
 from inference.api.openai.tool_messages import (
     MAX_ID_LENGTH,
@@ -56,7 +57,7 @@ _PART_SCHEMA = {
         },
     ]
 }
-_TEXT_SCHEMA = {"oneOf": [TEXT_SCHEMA, {"type": "array", "items": _PART_SCHEMA}]}
+_TEXT_SCHEMA = {"oneOf": [TEXT_SCHEMA, {"type": "array", "maxItems": MAX_TEXT_PARTS, "items": _PART_SCHEMA}]}
 _ID_SCHEMA = {**TEXT_SCHEMA, "minLength": 1, "maxLength": MAX_ID_LENGTH}
 
 
@@ -209,6 +210,8 @@ def _text_of(item: Mapping[str, Any], field: str) -> str:
     content = item.get(field)
     if not isinstance(content, str | list):
         refuse(field, reason="Must be text or a list of text parts.")
+    if isinstance(content, list) and len(content) > MAX_TEXT_PARTS:
+        refuse(field, reason=f"Must have at most {MAX_TEXT_PARTS} parts.")
     try:
         text = content if isinstance(content, str) else "".join(_each(_text, content))
     except serializers.ValidationError as error:

@@ -65,7 +65,7 @@ class ResponsesView(OpenAIView):
             backend=backend,
             max_new_tokens=fields["max_output_tokens"],
             logprobs=(fields["top_logprobs"] or 0) if fields["include"] else None,
-            owner=str(self.key.pk),
+            key=self.key,
         )
         check_size((prepared.request.logprobs, prepared.request.max_new_tokens), field="top_logprobs")
         metered = Metered(key=self.key, backend=backend, requests=[prepared]).admit()

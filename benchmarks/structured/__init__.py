@@ -1,0 +1,1 @@
+"""What holding texts to JSON Schemas costs, and whether they fit."""
