@@ -135,11 +135,6 @@ def test_8_bits_can_be_asked_for_by_either_setting_and_the_dtype_decides(
     assert Environment.read(environ).llm_dtype == dtype
 
 
-def test_settings_of_the_weights_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ImproperlyConfigured, match=r"^LLM_DTYPE=float32 contradicts LLM_QUANTIZATION=int8: "):
-        Environment.read({"LLM_DTYPE": "float32", "LLM_QUANTIZATION": "int8"})
-
-
 @pytest.mark.parametrize("url", ["", "vllm:8000", "ftp://vllm", "http://", "http://[::1", "http://vllm:0"])
 def test_an_upstream_engine_needs_a_url(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"needs LLM_UPSTREAM_URL, the URL of the engine"):
