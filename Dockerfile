@@ -1,4 +1,4 @@
-# The service with CPU torch, without a model. What only the build needs (the compiler, pip, the parts of torch that
+# The service with CPU torch, without a model; with BACKEND=upstream, without torch. What only the build needs (the compiler, pip, the parts of torch that
 # the service never loads) stays in the stages before the last.
 
 # --- The build tools. Trimming the packages needs `strip`.
@@ -21,10 +21,14 @@ FROM builder AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
 # A folder or page with torch's wheel, for networks that do not reach PyTorch's index.
 ARG PIP_FIND_LINKS=
+# `upstream`: for a service in front of another engine, without the packages that compute models.
+ARG BACKEND=engine
 RUN python -m venv --without-pip /opt/venv
-COPY requirements/cpu.txt requirements/base.txt requirements/constraints.txt /build/requirements/
-RUN python -m pip --python /opt/venv/bin/python install --retries 2 --no-deps -r /build/requirements/cpu.txt
-RUN python -m pip --python /opt/venv/bin/python install -r /build/requirements/base.txt
+COPY requirements/cpu.txt requirements/service.txt requirements/base.txt requirements/constraints.txt /build/requirements/
+RUN [ "$BACKEND" = upstream ] \
+    || python -m pip --python /opt/venv/bin/python install --retries 2 --no-deps -r /build/requirements/cpu.txt
+RUN python -m pip --python /opt/venv/bin/python install \
+    -r /build/requirements/$([ "$BACKEND" = upstream ] && echo service || echo base).txt
 COPY docker/trim.sh docker/warm.py /build/docker/
 RUN sh /build/docker/trim.sh /opt/venv/bin/python
 
@@ -55,9 +59,11 @@ COPY --from=project /app /app
 
 WORKDIR /app
 USER llmservice
+ARG BACKEND=engine
 # /data: the SQLite database and the secret key. /models: models from the Hugging Face hub.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    HOST=0.0.0.0 PORT=8000 VAR_DIR=/data HF_HOME=/models LOG_FORMAT=json KERNELS_DIR=/opt/kernels
+    HOST=0.0.0.0 PORT=8000 VAR_DIR=/data HF_HOME=/models LOG_FORMAT=json KERNELS_DIR=/opt/kernels \
+    LLM_BACKEND=$BACKEND
 VOLUME ["/data", "/models"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM

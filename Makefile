@@ -27,7 +27,7 @@ NATIVE := inference/engine/native
 CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)
 CLANG_FORMAT := $(VENV)/bin/clang-format
 
-.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial soak fuzz clients
+.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial soak fuzz clients upstream
 
 help:
 	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
@@ -42,11 +42,12 @@ help:
 	@echo 'make soak        everything at once for ten minutes, and whether anything was lost; ARGS="--seconds 3600"'
 	@echo 'make fuzz        try requests of all kinds on the real service for minutes; ARGS="--max-time 3600" goes to schemathesis'
 	@echo 'make clients     try what people use with OpenAI'"'"'s API on the service (lm-eval, LangChain, ...); ARGS="node" picks one'
+	@echo 'make upstream    try the service in front of other engines (a node, two behind nginx, vLLM for CPUs); ARGS="node" picks one'
 	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
 
 run: $(VENV)/.run $(VENV)/.native
 	@$(MANAGE) preflight --before-setup
-	@if [ -z "$${LLM_MODEL:-}" ]; then LLM_MODEL=$$($(MANAGE) quickstart_model); export LLM_MODEL; fi; \
+	@if [ -z "$${LLM_MODEL:-}" ] && [ "$${LLM_BACKEND:-}" != upstream ]; then LLM_MODEL=$$($(MANAGE) quickstart_model); export LLM_MODEL; fi; \
 	exec $(MANAGE) setup --serve
 
 test: $(VENV)/.dev $(VENV)/.native
@@ -113,6 +114,11 @@ fuzz: $(VENV)/.dev $(VENV)/.native
 clients: $(VENV)/.dev $(VENV)/.native var/clients/venv/.ready
 	@$(PYTHON) -m benchmarks.clients $(ARGS)
 
+# nginx is left out where it is not installed, vLLM where its packages cannot be had.
+upstream: $(VENV)/.dev $(VENV)/.native
+	@$(MAKE) var/upstream/venv/.ready || echo 'vLLM could not be installed: it is left out.'
+	@$(PYTHON) -m benchmarks.upstream $(ARGS)
+
 # --- The virtual environment. A stamp is newer than the requirements that it installed.
 
 $(VENV)/.venv:
@@ -122,7 +128,7 @@ $(VENV)/.venv:
 	"$$python" -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt base.txt quickstart.txt constraints.txt)
+$(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt service.txt base.txt quickstart.txt constraints.txt)
 	$(call say,'Installing the packages (the first time: some minutes, about 400 MB) ...')
 	@$(PIP) install --retries 1 --no-deps -r requirements/cpu.txt | $(PROGRESS)
 	@$(PIP) install -r requirements/base.txt -r requirements/quickstart.txt | $(PROGRESS)
@@ -170,4 +176,11 @@ var/clients/venv/.ready: $(VENV)/.dev requirements/clients.txt
 	@if command -v npm > /dev/null; then \
 		npm install --silent --no-audit --no-fund --prefix var/clients/node $(OPENAI_NODE); \
 	else echo 'npm is not installed: the client for Node.js is left out.'; fi
+	@touch $@
+
+var/upstream/venv/.ready: $(VENV)/.dev requirements/upstream-vllm.txt
+	$(call say,'Installing vLLM for CPUs (some minutes, about 1.3 GB) ...')
+	@rm -rf $(@D) && mkdir -p var/upstream && $(PYTHON) -m venv $(@D)
+	@$(PYTHON) $(SITE_PACKAGES) > "$$($(@D)/bin/python $(SITE_PACKAGES))/service.pth"
+	@$(PEER_PIP) install --no-deps -r requirements/upstream-vllm.txt | $(PROGRESS)
 	@touch $@

@@ -6,12 +6,15 @@ python=$1
 site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cd "$site"
 
-# To build against torch, and to test it.
-rm -rf torch/test torch/include torch/share
-# torch wants to find this one when it is imported.
-find torch/bin -type f ! -name torch_shm_manager -delete
-# Names for debuggers: a fifth of it.
-strip --strip-unneeded torch/lib/*.so
+# An image in front of another engine has no torch.
+if [ -d torch ]; then
+    # To build against torch, and to test it.
+    rm -rf torch/test torch/include torch/share
+    # torch wants to find this one when it is imported.
+    find torch/bin -type f ! -name torch_shm_manager -delete
+    # Names for debuggers: a fifth of it.
+    strip --strip-unneeded torch/lib/*.so
+fi
 # Asked for by torch to compile extensions.
 rm -rf setuptools setuptools-*.dist-info pkg_resources _distutils_hack distutils-precedence.pth
 find . -depth -type d -name tests -exec rm -rf {} +
@@ -24,4 +27,4 @@ find . -depth -type d -name __pycache__ -exec rm -rf {} +
 # Byte code of the large packages takes as much space as they do, and of most of their modules none is ever
 # imported: there, only what a start imports gets its own.
 "$python" -m compileall -q -x '/(torch|transformers|sympy|mpmath|networkx|numpy)/' .
-"$python" "$(dirname "$0")/warm.py"
+[ ! -d torch ] || "$python" "$(dirname "$0")/warm.py"

@@ -95,12 +95,14 @@ class Metered:
 
     @property
     def first_tokens(self) -> list[int]:
-        """The first token of each prompt."""
-        return [prepared.prompt_ids[0] for prepared in self._prompts]
+        """The first token of each prompt; 0 for one that another server tokenises."""
+        return [prepared.prompt_ids[0] if prepared.prompt_ids else 0 for prepared in self._prompts]
 
     @property
     def prompt_tokens(self) -> int:
-        """The tokens of all prompts."""
+        """The tokens of all prompts; another server may count them only while it generates."""
+        if self.generations:
+            return sum(generation.prompt_tokens for generation in self.generations[:: self._choices])
         return sum(prepared.prompt_tokens for prepared in self._prompts)
 
     @property

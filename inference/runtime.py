@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from inference import model_source
 from inference.engine.errors import ModelUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -44,16 +43,31 @@ _backend: "Backend | None" = None
 def check_model() -> None:
     """Check that the model of the settings can be found, and that its device exists; takes seconds.
 
-    It needs torch only if the settings ask for CUDA.
+    It needs torch only if the settings ask for CUDA. An upstream engine may come later than this service.
 
     Raises:
         ModelUnavailable: with the sentence for the operator.
     """
+    if settings.LLM_BACKEND == "upstream":
+        return
+    # Imported here: a service in front of another engine needs neither torch nor what fetches models.
+    from inference import model_source
+
     if settings.LLM_DEVICE == "cuda":
         from inference.engine.compute.path import choose_path
 
         choose_path(device=settings.LLM_DEVICE, dtype=settings.LLM_DTYPE)
     model_source.check(settings.LLM_MODEL)
+
+
+def served_name() -> str:
+    """The name of the served model for clients, as far as it is known."""
+    if settings.LLM_BACKEND == "upstream":
+        ready = _backend
+        return settings.LLM_UPSTREAM_MODEL or (ready.model_name if ready is not None else "upstream")
+    from inference import model_source
+
+    return model_source.public_name(settings.LLM_MODEL)
 
 
 def status() -> Status:
@@ -83,7 +97,8 @@ def start(*, on_failure: Callable[[], None] = lambda: None) -> None:
         on_failure: called in that thread if the model cannot be served, after the reason has been logged.
     """
     _replace(Status(State.LOADING, LOADING), None)
-    threading.Thread(target=_load, args=(on_failure,), name="load", daemon=True).start()
+    load = _connect if settings.LLM_BACKEND == "upstream" else _load
+    threading.Thread(target=load, args=(on_failure,), name="load", daemon=True).start()
 
 
 def install(ready: "Backend") -> None:
@@ -107,8 +122,27 @@ def stop() -> None:
         _backend.stop()
 
 
+def _connect(on_failure: Callable[[], None]) -> None:
+    # Imported here: only this role needs it.
+    from inference import upstream
+
+    def tell(reason: str) -> bool:
+        if status().reason != reason:
+            logger.warning("%s", reason)
+        return _replace(Status(State.LOADING, reason), None, only_from=State.LOADING)
+
+    try:
+        connected = upstream.connected(tell)
+    except Exception as error:
+        _fail("The upstream engine could not be asked; the log says why.", on_failure, unexpected=error)
+        return
+    if connected is not None and not _replace(Status(State.READY), connected, only_from=State.LOADING):
+        connected.stop()  # the worker was told to end meanwhile
+
+
 def _load(on_failure: Callable[[], None]) -> None:
     # Imported here: torch takes seconds, and the process can answer meanwhile.
+    from inference import model_source
     from inference.engine.config import EngineConfig
     from inference.engine.loader import load_engine
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import Resolver404, resolve
@@ -11,7 +10,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
-from inference import model_source
+from inference import runtime
 from llmservice import __version__
 from llmservice.http.views import OpenView, OwnMethodsView
 
@@ -39,7 +38,7 @@ class DocsView(OpenView):
         context = {
             "version": __version__,
             "base_url": request.build_absolute_uri("/").rstrip("/"),
-            "model": model_source.public_name(settings.LLM_MODEL),
+            "model": runtime.served_name(),
         }
         return render(request, "llmservice/docs.html", context)
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from llmservice.cors import check_origin
 from llmservice.model_settings import ModelSettings
+from llmservice.upstream_settings import UpstreamSettings
 from llmservice.variable import Topic, setting
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -21,8 +22,8 @@ DEFAULT_API_KEY = "mysecurekey123"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Environment(ModelSettings):
-    """The values of all settings: those of the model, and these."""
+class Environment(UpstreamSettings, ModelSettings):
+    """The values of all settings: those of the model, of an engine behind it, and these."""
 
     # --- Server
     host: str = setting(

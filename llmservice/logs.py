@@ -74,8 +74,8 @@ def configuration(log_format: str) -> dict[str, Any]:
             "django.request": {"filters": [is_failure]},
             # Its INFO records report its own steps, its warnings failed logins.
             "axes": {"level": "WARNING"},
-            # It logs every request to the model hub.
-            "httpx": {"level": "WARNING"},
+            # It logs every request to the model hub and to an engine behind this service.
+            "httpx2": {"level": "WARNING"},
             # It warns about every failed connection; the requests that need one report it themselves.
             "psycopg.pool": {"level": "ERROR"},
             "gunicorn.error": {"handlers": ["stderr"], "level": "INFO", "propagate": False},

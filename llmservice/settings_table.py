@@ -9,7 +9,7 @@ from llmservice.variable import Variable
 INTRODUCTION = """\
 # Settings
 
-<!-- Generated from llmservice/environment.py and llmservice/model_settings.py by
+<!-- Generated from llmservice/environment.py, model_settings.py and upstream_settings.py by
 `python -m llmservice.settings_table > docs/settings.md`. -->
 
 Every setting is an environment variable. An empty variable counts as unset. An invalid value, or a variable

@@ -17,6 +17,7 @@ class Topic(StrEnum):
 
     MODEL = "Model"
     CAPACITY = "Capacity"
+    UPSTREAM = "An engine behind it"
     SERVER = "Server"
     STORAGE = "Database and files"
     SECRETS = "Keys and accounts"

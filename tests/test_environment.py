@@ -133,3 +133,10 @@ def test_8_bits_can_be_asked_for_by_either_setting_and_the_dtype_decides(
     environ: dict[str, str], dtype: str
 ) -> None:
     assert Environment.read(environ).llm_dtype == dtype
+
+
+@pytest.mark.parametrize("url", ["", "vllm:8000", "ftp://vllm", "http://", "http://[::1", "http://vllm:0"])
+def test_an_upstream_engine_needs_a_url(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"needs LLM_UPSTREAM_URL, the URL of the engine"):
+        Environment.read({"LLM_BACKEND": "upstream", "LLM_UPSTREAM_URL": url})
+    assert Environment.read({"LLM_UPSTREAM_URL": url}).llm_backend == "engine"

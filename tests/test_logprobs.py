@@ -12,8 +12,9 @@ from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed
 from inference.engine.loader import load_engine
-from inference.engine.logprobs import TokenLogprob, TokenLogprobs, token_logprobs
+from inference.engine.logprobs import TokenLogprob, TokenLogprobs
 from inference.engine.request import GenerationRequest, SamplingParams
+from inference.engine.scoring import token_logprobs
 from inference.engine.top_k import Array
 from tests.engine_requests import request, submit
 from tests.models import SHAPES, tiny_engine

@@ -1,6 +1,5 @@
 """Log-probabilities of `/v1`: tokens that are no characters, offsets, and what an answer may have of them."""
 
-from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +17,8 @@ SPECIAL = b"<end>"
 
 
 def backend_of(tokens: list[bytes]) -> Any:
-    """Decodes the ids of `tokens`, which are their indices."""
-
-    def decode(ids: Iterable[int]) -> str:
-        return b"".join(tokens[i] for i in ids if tokens[i] != SPECIAL).decode(errors="replace")
-
-    return SimpleNamespace(decode=decode)
+    """Knows `tokens`, whose ids are their indices."""
+    return SimpleNamespace(is_special=lambda token_id: tokens[token_id] == SPECIAL)
 
 
 def offsets(tokens: list[bytes], text: str = "") -> list[int]:

@@ -16,6 +16,7 @@ from inference.engine.errors import (
     TokenWithoutEmbedding,
     Unavailable,
     UnknownToken,
+    UpstreamRefused,
 )
 from llmservice.http.codes import CLIENT_CLOSED, Code
 from llmservice.http.problems import Meaning
@@ -28,6 +29,9 @@ PROMPT_TOO_LONG = Code("prompt_too_long", 422, "Prompt and `max_new_tokens` exce
 UNKNOWN_TOKEN = Code("unknown_token", 422, "A field names a token id that the model does not have.")
 INVALID_CHAT = Code("invalid_chat", 422, "The model's chat template cannot lay out the conversation.")
 INVALID_GRAMMAR = Code("invalid_grammar", 422, "The schema, pattern or grammar cannot be enforced.")
+UPSTREAM_REFUSED = Code(
+    "upstream_refused", 422, "The engine behind the service does not take a field, or its value."
+)
 NO_FITTING_TEXT = Code("no_fitting_text", 422, "None of the texts drawn fits the schema.")
 OVERLOADED = Code("overloaded", 503, "The queue is full.")
 UNAVAILABLE = Code("unavailable", 503, "The model is loading, or the service is shutting down.")
@@ -44,6 +48,7 @@ MEANINGS: dict[type[Exception], Meaning] = {
     PromptTooLong: Meaning(code=PROMPT_TOO_LONG, field="prompt"),
     InvalidChat: Meaning(code=INVALID_CHAT, field="messages"),
     InvalidGrammar: Meaning(code=INVALID_GRAMMAR),
+    UpstreamRefused: Meaning(code=UPSTREAM_REFUSED),
     NoFittingText: Meaning(code=NO_FITTING_TEXT),
     Overloaded: Meaning(code=OVERLOADED, outcome=Outcome.OVERLOADED),
     Unavailable: Meaning(code=UNAVAILABLE, outcome=Outcome.OVERLOADED),

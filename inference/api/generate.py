@@ -98,12 +98,15 @@ class GenerateView(KeyView):
     def post(self, request: Request) -> HttpResponseBase:
         fields = self._fields(request)
         backend = runtime.backend()
-        metered = Metered(key=self.key, backend=backend, requests=[self._generation(fields)]).admit()
+        streamed = stream.is_wanted(request, fields["stream"])
+        metered = Metered(
+            key=self.key, backend=backend, requests=[self._generation(fields, streamed)]
+        ).admit()
 
         def answer(completion: Completion) -> dict[str, Any]:
             return _answer(completion, fields, model=backend.model_name, usage=metered.usage)
 
-        if stream.is_wanted(request, fields["stream"]):
+        if streamed:
             return _streamed(request, metered, answer)
         with metered:
             [generation] = metered.generations
@@ -119,7 +122,7 @@ class GenerateView(KeyView):
             fields["seed"] = secrets.randbelow(MAX_SEED + 1)
         return fields
 
-    def _generation(self, fields: Mapping[str, Any]) -> GenerationRequest:
+    def _generation(self, fields: Mapping[str, Any], streamed: bool) -> GenerationRequest:
         return GenerationRequest(
             prompt=fields["prompt"],
             max_new_tokens=fields["max_new_tokens"],
@@ -133,6 +136,7 @@ class GenerateView(KeyView):
             ),
             stop=tuple(fields["stop"]),
             grammar=the_grammar(fields, GRAMMARS),
+            streamed=streamed,
             owner=str(self.key.pk),
             timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
         )

@@ -73,7 +73,7 @@ class ReadyView(OwnMethodsView):
         },
     )
     def get(self, request: Request) -> Response:
-        model_name = runtime.backend().model_name
-        if fault := database_watch.fault():
+        backend = runtime.backend()
+        if fault := backend.fault or database_watch.fault():
             raise Unavailable(fault)
-        return Response({"status": "ready", "model": model_name})
+        return Response({"status": "ready", "model": backend.model_name})

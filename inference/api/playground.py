@@ -5,7 +5,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from rest_framework.request import Request
 
-from inference import model_source
+from inference import runtime
 from llmservice.http.views import OpenView
 
 FIRST_MAX_TOKENS = 256
@@ -17,7 +17,7 @@ class PlaygroundView(OpenView):
 
     def get(self, request: Request) -> HttpResponse:
         context = {
-            "model": model_source.public_name(settings.LLM_MODEL),
+            "model": runtime.served_name(),
             "max_tokens": min(FIRST_MAX_TOKENS, settings.LLM_MAX_NEW_TOKENS),
         }
         return render(request, "inference/playground.html", context)

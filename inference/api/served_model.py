@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from django.conf import settings
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 
-from inference import model_source
+from inference import runtime
 from llmservice.http.fields import StrictCharField
 
 SERVED_MODEL = "{the served model}"
@@ -29,7 +28,7 @@ class ServedModelSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-unt
 
 def name_served_model(result: Any, **_: Any) -> Any:
     """A postprocessing hook of drf-spectacular: write the model's name wherever `SERVED_MODEL` stands."""
-    return _named(result, model_source.public_name(settings.LLM_MODEL))
+    return _named(result, runtime.served_name())
 
 
 def _named(value: Any, name: str) -> Any:

@@ -1,6 +1,5 @@
 """What generates text for the API: the engine in this process, or a server with the same interface."""
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from inference.engine.generation import Generation
@@ -64,6 +63,11 @@ class Backend(Protocol):
         """Whether it can generate; once False, only a restart helps."""
         ...
 
+    @property
+    def fault(self) -> str:
+        """Why it cannot generate for the moment, for people to read; empty if it can."""
+        ...
+
     def prepare(self, request: GenerationRequest) -> PreparedRequest:
         """Check a request and count its prompt; costs nothing else.
 
@@ -90,8 +94,8 @@ class Backend(Protocol):
         """
         ...
 
-    def decode(self, token_ids: Iterable[int]) -> str:
-        """The text of tokens, without the special ones."""
+    def is_special(self, token_id: int) -> bool:
+        """Whether texts do not show the token."""
         ...
 
     def token_bytes(self, token_id: int) -> bytes:

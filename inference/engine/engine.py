@@ -76,7 +76,10 @@ class Engine:
         fingerprint: of all that decides a text beside the request; None where the load decides it too.
         tool_format: how the model writes calls of tools; None if its chat template does not tell.
         work: what has been computed since the start.
+        fault: nothing keeps a living engine from generating.
     """
+
+    fault = ""
 
     def __init__(
         self,
@@ -148,9 +151,9 @@ class Engine:
         """
         return self._tokenizer.encode(prompt, special_tokens=special_tokens)
 
-    def decode(self, token_ids: Iterable[int]) -> str:
-        """The text of tokens, without the special ones."""
-        return self._tokenizer.decode(tuple(token_ids))
+    def is_special(self, token_id: int) -> bool:
+        """Whether texts do not show the token."""
+        return not self._tokenizer.decode((token_id,))
 
     def token_bytes(self, token_id: int) -> bytes:
         """The exact bytes of a token, a special one's too; none for an id that is no token."""

@@ -92,6 +92,13 @@ class DeadlineExceeded(EngineError):
         super().__init__("The request exceeded its time limit and was stopped.")
 
 
+class UpstreamSilent(DeadlineExceeded):
+    """The upstream engine took longer than it may."""
+
+    def __init__(self, message: str) -> None:
+        EngineError.__init__(self, message)
+
+
 class Cancelled(EngineError):
     """The client cancelled the request."""
 
@@ -101,6 +108,18 @@ class Cancelled(EngineError):
 
 class GenerationFailed(EngineError):
     """The model could not compute this request; others are not affected."""
+
+
+class UpstreamRefused(EngineError):
+    """The upstream engine does not have a field of the request, or does not accept its value.
+
+    Attributes:
+        field: its name, as far as it is known.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        self.field = field
+        super().__init__(message)
 
 
 class ModelUnavailable(EngineError):

@@ -19,7 +19,8 @@ class Event:
     Attributes:
         text: what became final; may be empty, while a character or a stop string is incomplete.
         token_ids: the tokens that were generated.
-        logprobs: those of `token_ids`; empty if the request did not ask for them.
+        unnamed_tokens: how many more were generated, of which another server does not tell the ids.
+        logprobs: those of the tokens; empty if the request did not ask for them.
         prompt_logprobs: in the first event, those of the prompt's tokens; None for the first token, which
             nothing predicts. Empty if the request did not ask for them.
         finish_reason: why the text ends here; None while it goes on.
@@ -27,9 +28,15 @@ class Event:
 
     text: str
     token_ids: tuple[int, ...]
+    unnamed_tokens: int = 0
     logprobs: tuple[TokenLogprobs, ...] = ()
     prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
     finish_reason: FinishReason | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were generated."""
+        return len(self.token_ids) + self.unnamed_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,14 +194,25 @@ class Generation:
 
     def publish(self, event: Event, *, now: float) -> None:
         """Backend: a step has computed something that the client gets."""
-        if event.token_ids:
+        if event.tokens:
             self.last_token_at = now
             if self.first_token_at is None:
                 self.first_token_at = now
-        self.completion_tokens += len(event.token_ids)
+        self.completion_tokens += event.tokens
         self._events.append(event)
         for listener in self._listeners:
             listener()
+
+    def recount(self, *, prompt_tokens: int, completion_tokens: int) -> None:
+        """Backend: another server has computed and counted so many tokens until now."""
+        self.prompt_tokens = self.computed_prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
+
+    def restart(self) -> None:
+        """Backend: it is computed again from the beginning; only for a request whose events nobody reads."""
+        self._events.clear()
+        self.computed_prompt_tokens = self.completion_tokens = 0
+        self.first_token_at = self.last_token_at = None
 
     def finish(self, outcome: Completion | EngineError, *, now: float) -> None:
         """Backend: the request has ended; only the first call counts."""

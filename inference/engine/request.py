@@ -76,6 +76,8 @@ class GenerationRequest:
             follow, whatever the other fields say.
         logprobs: report each new token's log-probability and so many alternatives; None reports none.
         prompt_logprobs: the same of each token of the prompt.
+        streamed: the client gets the text as it comes; otherwise once it is whole.
+        token_ids: the ids of the new tokens are part of the answer.
         owner: who asks; owners share a backend evenly.
         timeout_s: seconds after its submission at which the request is ended; None sets no limit.
     """
@@ -90,6 +92,8 @@ class GenerationRequest:
     grammar: Grammar | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    streamed: bool = True
+    token_ids: bool = False
     owner: str = ""
     timeout_s: float | None = None
 

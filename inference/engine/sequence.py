@@ -9,10 +9,11 @@ from inference.engine.drafter import Drafter
 from inference.engine.errors import EngineError, NoFittingText
 from inference.engine.generation import Completion, Event, FinishReason, Generation
 from inference.engine.grammar.constraint import Constraint
-from inference.engine.logprobs import TokenLogprobs, token_logprobs
+from inference.engine.logprobs import TokenLogprobs
 from inference.engine.publisher import Publisher
 from inference.engine.request import PreparedRequest
 from inference.engine.sampler import Sampler
+from inference.engine.scoring import token_logprobs
 from inference.engine.segment import Segment
 from inference.engine.speculation import Speculation
 from inference.engine.tokenizer import Tokenizer

@@ -58,7 +58,9 @@ class Now:
     @property
     def kv_percent(self) -> float:
         """How much of the KV cache is in use."""
-        return 100 * self.load.kv_tokens_used / self.load.kv_tokens if self.load else 0.0
+        return (
+            100 * self.load.kv_tokens_used / self.load.kv_tokens if self.load and self.load.kv_tokens else 0.0
+        )
 
 
 def look() -> Now:

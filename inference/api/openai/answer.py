@@ -100,7 +100,7 @@ def _streamed(
 
     def pieces(index: int, event: Event) -> Iterator[bytes]:
         nonlocal sent
-        sent += len(event.token_ids)
+        sent += event.tokens
         if with_each:
             more["usage"] = usage(metered, completion_tokens=sent)
         for choice in texts.chunks(index, event):

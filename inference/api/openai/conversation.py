@@ -47,5 +47,6 @@ def conversation_request(
     )
     if max_new_tokens is not None:
         return prepared
-    most = min(settings.LLM_MAX_NEW_TOKENS, backend.context_length - prepared.prompt_tokens)
+    # At least one: what another server's prompt has is an estimate at times.
+    most = max(1, min(settings.LLM_MAX_NEW_TOKENS, backend.context_length - prepared.prompt_tokens))
     return replace(prepared, request=replace(prepared.request, max_new_tokens=most))

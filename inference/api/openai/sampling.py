@@ -227,6 +227,8 @@ def generation_requests(
         grammar=fields["grammar"],
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
+        streamed=bool(fields["stream"]),
+        token_ids=bool(fields.get("return_token_ids")),
         owner=owner,
         timeout_s=settings.LLM_REQUEST_TIMEOUT_S,
     )

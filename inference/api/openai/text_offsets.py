@@ -39,7 +39,7 @@ class TextOffsets:
 
     def _shown(self, token_id: int, token: bytes) -> bytes:
         known = self._text.startswith(token.decode(errors="replace"), self.end)
-        if not known and token.strip() and not self._backend.decode((token_id,)):
+        if not known and token.strip() and self._backend.is_special(token_id):
             return b""  # special
         if not known and self.end < len(self._text) and token.startswith(b" "):
             return token[1:]  # a tokenizer may add spaces that the text does not have

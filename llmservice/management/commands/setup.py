@@ -45,7 +45,7 @@ class Command(BaseCommand):
             ("Docs", f"{url}/docs"),
             ("Admin", f"{url}/admin/"),
             ("Health", f"{url}/health and {url}/ready"),
-            ("Model", settings.LLM_MODEL),
+            ("Model", runtime.served_name() if settings.LLM_BACKEND == "upstream" else settings.LLM_MODEL),
             ("API key", key if prepared.key_works else unknown),
         ]
         lines = ["", *(f"  {bold(f'{name:<8}')}{value}" for name, value in rows)]

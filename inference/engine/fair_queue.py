@@ -1,0 +1,110 @@
+"""Which of many requests run and which wait: at most so many at once, fair between owners.
+
+Not thread-safe. The policy is the scheduler's (`scheduler.py`), for requests that need no KV cache here.
+"""
+
+from collections import Counter, deque
+from itertools import count
+from math import ceil
+from typing import Generic, TypeVar
+
+from inference.engine.errors import Overloaded
+from inference.engine.load import OwnerLoad
+
+T = TypeVar("T")
+
+LONGEST_RETRY_S = 60
+
+
+class FairQueue(Generic[T]):
+    """Requests of owners, running or waiting.
+
+    The next request to run is of the owner with the fewest running; between equals, the first that came. When
+    the queue is full, a request of an owner with fewer waiting replaces the newest one of the owner with the
+    most waiting, so one owner cannot fill the queue against the others.
+
+    Args:
+        max_running: how many run at once.
+        max_queued: how many wait beyond those that could run at once.
+    """
+
+    def __init__(self, *, max_running: int, max_queued: int) -> None:
+        self._max_running = max_running
+        self._max_queued = max_queued
+        self._waiting: dict[str, deque[tuple[int, T]]] = {}
+        self._running: Counter[str] = Counter()
+        self._arrivals = count()
+        self._mean_service_s = 1.0
+
+    @property
+    def queued(self) -> int:
+        """How many wait."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return self._running.total()
+
+    @property
+    def owners(self) -> dict[str, OwnerLoad]:
+        """What runs and waits, by owner."""
+        return {
+            owner: OwnerLoad(queued=len(self._waiting.get(owner, ())), running=self._running[owner])
+            for owner in self._running.keys() | self._waiting.keys()
+        }
+
+    def add(self, item: T, *, owner: str) -> T | None:
+        """Put a request in the queue; returns the waiting one that had to give way, if one had to.
+
+        Raises:
+            Overloaded: the queue is full, and no owner has more waiting than this one would have.
+        """
+        dropped = None
+        if self.queued >= self._max_queued + self._max_running - self.running:
+            own = len(self._waiting.get(owner, ()))
+            longest = max(self._waiting, key=lambda name: len(self._waiting[name]), default=owner)
+            if len(self._waiting.get(longest, ())) <= own + 1:
+                raise Overloaded(retry_after_s=self.retry_after_s())
+            dropped = self._pop(longest, newest=True)
+        self._waiting.setdefault(owner, deque()).append((next(self._arrivals), item))
+        return dropped
+
+    def take(self) -> T | None:
+        """The request that runs next, which counts as running from now on; None if none may or none waits."""
+        if not self._waiting or self.running >= self._max_running:
+            return None
+        owner = min(self._waiting, key=lambda name: (self._running[name], self._waiting[name][0][0]))
+        self._running[owner] += 1
+        return self._pop(owner)
+
+    def leave(self, *, owner: str, service_s: float) -> None:
+        """A request of the owner that ran for so long has ended."""
+        self._running[owner] -= 1
+        if not self._running[owner]:
+            del self._running[owner]
+        self._mean_service_s += (service_s - self._mean_service_s) / 8
+
+    def remove(self, item: T, *, owner: str) -> bool:
+        """Take a waiting request out of the queue; False if it does not wait."""
+        queue = self._waiting.get(owner, deque())
+        kept = deque(entry for entry in queue if entry[1] is not item)
+        if len(kept) == len(queue):
+            return False
+        if kept:
+            self._waiting[owner] = kept
+        else:
+            del self._waiting[owner]
+        return True
+
+    def retry_after_s(self) -> int:
+        """In how many whole seconds the requests of now are likely to have ended."""
+        rounds = (self.queued + self.running) / self._max_running
+        return min(LONGEST_RETRY_S, max(1, ceil(rounds * self._mean_service_s)))
+
+    def _pop(self, owner: str, *, newest: bool = False) -> T:
+        queue = self._waiting[owner]
+        _, item = queue.pop() if newest else queue.popleft()
+        if not queue:
+            del self._waiting[owner]
+        return item

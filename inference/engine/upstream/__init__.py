@@ -1,0 +1,1 @@
+"""Generation by another engine with OpenAI's API, at one URL; nothing here needs torch."""
