@@ -183,7 +183,7 @@ def test_a_cancelled_request_ends_and_its_place_is_free(stepped: Engine) -> None
         generation.result()
     assert generation.completion_tokens == 5
     assert other.result().text == expected
-    assert stepped._model.blocks.free == 128
+    assert stepped.load.kv_tokens_used == 0
 
 
 def test_a_cancelled_request_that_waits_never_runs() -> None:

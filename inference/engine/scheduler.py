@@ -224,7 +224,7 @@ class Scheduler(Generic[S]):
         """Give it a block that guesses would reach into, if one is free; it would take that one soon."""
         reached = min(sequence.length + drafts, sequence.most_tokens)
         if sequence.blocks is not None and len(sequence.blocks) < blocks_of(reached):
-            sequence.blocks += self._blocks.take() or []
+            sequence.blocks += self.prefixes.take() or []
 
     def _preempt(self) -> None:
         load = Counter(sequence.request.owner for sequence in self.running)

@@ -1,23 +1,19 @@
-"""One request inside the engine: how far it is, and what each new token does to it."""
+"""One request inside the engine: how far it is, and what is computed next."""
 
-from collections import deque
 from collections.abc import Callable
 
 from inference.engine.blocks import BLOCK
-from inference.engine.detokenizer import Detokenizer
 from inference.engine.drafter import Drafter
 from inference.engine.errors import EngineError, NoFittingText
-from inference.engine.generation import Completion, Event, FinishReason, Generation
-from inference.engine.grammar.constraint import Constraint
+from inference.engine.generation import Completion, Event, Generation
 from inference.engine.logprobs import TokenLogprobs
 from inference.engine.publisher import Publisher
 from inference.engine.request import PreparedRequest
-from inference.engine.sampler import Sampler
-from inference.engine.scoring import token_logprobs
 from inference.engine.segment import Segment
 from inference.engine.speculation import Speculation
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
+from inference.engine.writer import Writer, Written
 
 _MOST_DRAWS = 8
 """How many texts are drawn for a grammar that is checked at the end, until one fits."""
@@ -57,7 +53,9 @@ class Sequence:
         self.generation = generation
         self.request = prepared.request
         self.most_tokens = prepared.max_tokens
-        self.token_ids = list(prepared.prompt_ids)
+        self._writer = Writer(prepared, tokenizer, eos_ids=eos_ids)
+        self.constraint = self._writer.constraint
+        self.token_ids = self._writer.token_ids
         self.scores_prompt = self.request.prompt_logprobs is not None
         self.blocks: list[int] | None = None
         self.block_names: list[bytes] = []
@@ -68,18 +66,10 @@ class Sequence:
         self._prompt_tokens = prepared.prompt_tokens
         self._computed = 0
         self._prefill_end = self._prompt_tokens
-        own_ends = frozenset() if self.request.ignore_eos else eos_ids
-        self._end_ids = own_ends.union(self.request.stop_token_ids)
-        self._tokenizer = tokenizer
-        self.constraint = self._new_constraint(prepared)
-        self._sampler = Sampler(self.request.sampling, prompt_tokens=self._prompt_tokens)
-        self._detokenizer = self._new_detokenizer()
         self._draws = 1
         self._drafter = drafter
         self._speculation = self._new_speculation()
-        provisional = self.constraint is not None and self.constraint.provisional
-        self._publisher = Publisher(generation, holds_back=provisional)
-        self._forced: deque[int] = deque()  # taken by the constraint, and not yet by the text
+        self._publisher = Publisher(generation, holds_back=self._writer.provisional)
         self._prompt_logprobs: list[TokenLogprobs | None] = [None] if self.scores_prompt else []
 
     @property
@@ -103,7 +93,7 @@ class Sequence:
 
         A text that may be drawn again keeps its prompt alone. The last token is computed for its logits.
         """
-        provisional = not self.finished and self.constraint is not None and self.constraint.provisional
+        provisional = self._writer.provisional and not self.finished
         return (self._prompt_tokens if provisional else len(self.token_ids)) - 1
 
     @property
@@ -132,9 +122,9 @@ class Sequence:
             logits = len(token_ids) if self.scores_prompt else 1
             return Segment(token_ids, self._computed, self.blocks, logits)
         room = BLOCK * len(self.blocks) - len(self.token_ids)
-        proposed = list(self._forced)[:room]
+        proposed = list(self._writer.forced[:room])
         drafted: list[int] = []
-        if self._speculation is not None and not self._forced:
+        if self._speculation is not None and not self._writer.forced:
             left = self.most_tokens - len(self.token_ids) - 1  # the last token is never computed
             drafted = self._speculation.propose(min(drafts, room, left))
         token_ids = self.token_ids[self._computed :] + proposed + drafted
@@ -159,7 +149,7 @@ class Sequence:
         self.generation.computed_prompt_tokens = max(known, min(computed, self._prompt_tokens))
         if self.scores_prompt and segment.start < self._prompt_tokens:
             predicted = self.token_ids[segment.start + 1 : computed + 1]
-            self._prompt_logprobs += self._logprobs(
+            self._prompt_logprobs += self._writer.logprobs(
                 logits[: len(predicted)], predicted, self.request.prompt_logprobs
             )
             logits = logits[len(predicted) :]
@@ -167,7 +157,7 @@ class Sequence:
             self._computed = computed
             return
         if not self.request.max_new_tokens:
-            self._add("", (), "length", now=now)
+            self._add(Written(token_id=None, piece="", reason="length"), now=now)
             return
         proposed = segment.token_ids[len(self.token_ids) - segment.start :]
         followed = self._follow(proposed, logits, now=now)
@@ -179,9 +169,10 @@ class Sequence:
         """Accept tokens as long as they are those proposed, and one more; returns how many were."""
         texts = self._draws
         for count, row in enumerate(logits):
-            token_id = self._accept(row, now=now)
+            written = self._writer.write(row)
+            self._add(written, now=now)
             self._computed = len(self.token_ids) - 1
-            if count == len(proposed) or token_id != proposed[count]:
+            if count == len(proposed) or written.token_id != proposed[count]:
                 return count
             if self.finished or self._draws > texts:
                 return count + 1
@@ -190,26 +181,23 @@ class Sequence:
     @property
     def may_be_forced(self) -> bool:
         """Whether `force` may be called: there is a grammar, and few tokens are still to be computed."""
-        ahead = len(self.token_ids) + len(self._forced) - self._computed
+        ahead = len(self.token_ids) + len(self._writer.forced) - self._computed
         going = self.constraint is not None and not self.finished and not self.prefilling
         return going and ahead <= _MOST_FORCED
 
     def force(self, *, now: float) -> bool:
         """Take the next token without its logits if the grammar allows no other; returns whether it did.
 
-        If log-probabilities are asked for, the text gets the token once the logits have been computed.
-
         Raises:
             GenerationFailed: the grammar cannot be followed.
+            NoFittingText: none of the texts drawn fits the grammar.
         """
-        assert self.constraint is not None  # noqa: S101
-        token_id = self.constraint.forced()
-        if token_id is None:
+        waiting = len(self._writer.forced)
+        written = self._writer.force()
+        if written is None:
             return False
-        self.constraint.accept(token_id)
-        self._forced.append(token_id)
-        if self.request.logprobs is None:
-            self._accept(None, now=now)
+        if len(self._writer.forced) == waiting:
+            self._add(written, now=now)
         return True
 
     def preempt(self) -> None:
@@ -225,91 +213,15 @@ class Sequence:
     def fail(self, error: EngineError, *, now: float) -> None:
         """End it without a completion; it has used the tokens of its last text, published or held back."""
         self.finished = True
-        self.generation.completion_tokens = self._generated
+        self.generation.completion_tokens = self._writer.generated
         self.generation.finish(error, now=now)
-
-    def _accept(self, row: Array | None, *, now: float) -> int | None:
-        """Add the next token, by its logits or because it is forced; None if the grammar allows no more."""
-        if self._forced:
-            token_id: int | None = self._forced.popleft()
-            self._sampler.skip()
-            ends = False
-        else:
-            assert row is not None  # noqa: S101
-            token_id = self._choose(row)
-            if token_id is None:
-                self._add(self._detokenizer.finish(), (), "stop", now=now)
-                return None
-            ends = token_id in self._end_ids and (self.constraint is None or self.constraint.may_end)
-            if self.constraint is not None and not ends:
-                self.constraint.accept(token_id)
-        assert token_id is not None  # noqa: S101
-        self.token_ids.append(token_id)
-        if self._speculation is not None:
-            self._speculation.append(token_id)
-        piece = "" if ends else self._detokenizer.append(token_id)
-        reason: FinishReason | None = "stop" if ends else self._end()
-        if reason is not None:
-            piece += self._detokenizer.finish()
-            if self._detokenizer.stopped:
-                reason = "stop"
-        logprobs = self._logprobs(row[None], [token_id], self.request.logprobs) if row is not None else ()
-        self._add(piece, (token_id,), reason, logprobs, now=now)
-        return token_id
-
-    def _choose(self, row: Array) -> int | None:
-        """The next token; None if the grammar allows no more."""
-        if self.constraint is None:
-            return self._sampler.choose(row, self.token_ids, forbidden=self._forbidden())
-        allowed = self.constraint.allowed(may_end=self._generated >= self.request.min_tokens)
-        return self._sampler.choose(row, self.token_ids, allowed=allowed) if len(allowed) else None
-
-    def _end(self) -> FinishReason | None:
-        """Why the text ends after its last token, which is not an end token; None if it does not."""
-        complete = self.constraint is not None and not self._forced and self.constraint.complete
-        if self._detokenizer.stopped or complete:
-            return "stop"
-        return "length" if self._generated == self.request.max_new_tokens else None
-
-    @property
-    def _generated(self) -> int:
-        return len(self.token_ids) - self._prompt_tokens
-
-    def _forbidden(self) -> frozenset[int]:
-        return self._end_ids if self._generated < self.request.min_tokens else frozenset()
-
-    def _logprobs(self, logits: Array, token_ids: list[int], top: int | None) -> tuple[TokenLogprobs, ...]:
-        if top is None:
-            return ()
-        return tuple(token_logprobs(logits, token_ids, top=top, token_bytes=self._tokenizer.token_bytes))
-
-    def _new_constraint(self, prepared: PreparedRequest) -> Constraint | None:
-        if prepared.grammar is None:
-            return None
-        stops = self.request.stop
-        special = {self._tokenizer.special_ids[stop] for stop in stops if stop in self._tokenizer.special_ids}
-        self._end_ids |= special
-        return prepared.grammar.constraint(end_ids=self._end_ids, stops=bool(stops))
 
     def _new_speculation(self) -> Speculation | None:
         return None if self._drafter is None else Speculation(self._drafter(), self.token_ids)
 
-    def _new_detokenizer(self) -> Detokenizer:
-        acceptor = None if self.constraint is None else self.constraint.acceptor
-        return Detokenizer(
-            self._tokenizer,
-            tuple(self.token_ids[: self._prompt_tokens]),
-            self.request.stop,
-            min_tokens=self.request.min_tokens,
-            may_end=None if acceptor is None else acceptor.may_end,
-        )
-
-    def _fits(self, constraint: Constraint) -> bool:
-        return constraint.fits(self._detokenizer.text)
-
-    def _draw_again(self, constraint: Constraint) -> None:
+    def _draw_again(self) -> None:
         """Begin another text, with the numbers that follow those of this one."""
-        if not constraint.provisional:
+        if not self._writer.provisional:
             raise NoFittingText("The text does not fit its schema, and what came of it cannot be taken back.")
         # Greedy decoding would write the same text again.
         most = _MOST_DRAWS if self.request.sampling.do_sample else 1
@@ -320,41 +232,33 @@ class Sequence:
             )
         self._draws += 1
         self._publisher.clear()
-        self._forced.clear()
-        constraint.restart()
-        del self.token_ids[self._prompt_tokens :]
-        self._detokenizer = self._new_detokenizer()
+        self._writer.restart()
         self._speculation = self._new_speculation()
         self._prefill_end = self._prompt_tokens
         self._computed = self._prompt_tokens - 1  # the logits after the prompt are needed again
         self.scores_prompt = False
 
-    def _add(
-        self,
-        piece: str,
-        token_ids: tuple[int, ...],
-        reason: FinishReason | None,
-        logprobs: tuple[TokenLogprobs, ...] = (),
-        *,
-        now: float,
-    ) -> None:
+    def _add(self, written: Written, *, now: float) -> None:
         """Tell the client what was added to the text, and end it for a reason."""
-        if reason == "stop" and self.constraint is not None and not self._fits(self.constraint):
-            self._draw_again(self.constraint)
+        if written.reason == "stop" and not self._writer.fits():
+            self._draw_again()
             return
+        token_ids = () if written.token_id is None else (written.token_id,)
+        if self._speculation is not None and written.token_id is not None:
+            self._speculation.append(written.token_id)
         event = Event(
-            text=piece,
+            text=written.piece,
             token_ids=token_ids,
-            logprobs=logprobs,
+            logprobs=written.logprobs,
             prompt_logprobs=() if self._publisher.begun else tuple(self._prompt_logprobs),
-            finish_reason=reason,
+            finish_reason=written.reason,
         )
         self._publisher.add(event, now=now)
-        if reason is not None:
+        if written.reason is not None:
             self.finished = True
             completion = Completion(
-                text=self._detokenizer.text,
-                finish_reason=reason,
+                text=self._writer.text,
+                finish_reason=written.reason,
                 prompt_tokens=self._prompt_tokens,
                 completion_tokens=self.generation.completion_tokens,
                 token_ids=tuple(self.token_ids[self._prompt_tokens :]),
