@@ -24,10 +24,10 @@ def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     ("change", "difference"),
     [
         (
-            ("row, first_slot, length;", "row, length, first_slot;"),
-            "first_slot:16:8 length:8:8",
+            ("row, rows, past, table;", "row, past, rows, table;"),
+            "past:8:8",
         ),
-        (("int64_t tile_count;", "int32_t tile_count;"), "tile_count:144:4"),
+        (("int64_t tile_count;", "int32_t tile_count;"), "tile_count:"),
         (("NAME(copy, ", "NAME(copy, UnaryOperands) NAME(square, "), "square:UnaryOperands"),
         (("NAME(fixed) NAME(workspace)", "NAME(workspace) NAME(fixed)"), "memories workspace fixed input"),
     ],

@@ -100,7 +100,7 @@ def test_what_is_wrong_is_said(client: httpx.Client, service: Service) -> None:
     detail = problem(client.post("/generate", json={"prompt": "word " * 20_000}), 422)
     assert "tokens" in detail
     problem(client.post("/generate", content="{", headers=as_json), 400)
-    problem(client.post("/generate", content="[" * 100_000, headers=as_json), 400)
+    problem(client.post("/generate", content="[" * 100_000, headers=as_json), 413)
     problem(client.post("/generate", content="{}", headers={"Content-Type": "text/plain"}), 415)
     # On a connection of its own: the server may close one whose body it does not care to read.
     problem(httpx.post(f"{service.url}/generate", content=b"x" * (2 << 20), headers=as_json), 413)

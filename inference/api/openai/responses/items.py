@@ -62,10 +62,13 @@ _ID_SCHEMA = {**TEXT_SCHEMA, "minLength": 1, "maxLength": MAX_ID_LENGTH}
 
 
 def _item_schema(kind: str, *, required: list[str], **properties: Any) -> dict[str, Any]:
+    of_kind: dict[str, Any] = {"type": "string", "enum": [kind]}
+    if "type" not in required:
+        of_kind = {"type": ["string", "null"], "enum": [kind, None]}
     return {
         "type": "object",
         "properties": {
-            "type": {"type": "string", "enum": [kind]},
+            "type": of_kind,
             "id": {"type": ["string", "null"]},
             "status": {"type": ["string", "null"], "enum": [*STATUSES, None]},
             **properties,
