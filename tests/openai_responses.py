@@ -38,7 +38,9 @@ def events(response: Any) -> list[ServerSentEvent]:
 
 
 def without_identity(response: dict[str, Any]) -> dict[str, Any]:
-    """What two responses to the same request have in common."""
-    own = {"id", "created_at", "completed_at", "output"}
+    """What two responses to the same request have in common; the second may find its prompt computed."""
+    own = {"id", "created_at", "completed_at", "output", "usage"}
     items = [{**item, "id": None} for item in response["output"]]
-    return {name: value for name, value in response.items() if name not in own} | {"output": items}
+    usage = {**response["usage"], "input_tokens_details": None} if response.get("usage") else None
+    common = {name: value for name, value in response.items() if name not in own}
+    return {**common, "output": items, "usage": usage}
