@@ -70,33 +70,6 @@ std::vector<float> attended(int64_t threads) {
     const Tile tiles[] = {{0, 16, 0, 0}, {16, 16, 16, 0}, {32, 1, 0, 2}, {33, 1, 19, 3}};
     const int64_t tables[] = {3, 0, 5, 1, 2};
     std::vector<float> cached_keys = numbers(kBlocks * kKvHeads * kDim * kBlock), cached_values = cached_keys;
-    std::vector<float> out(kRows * kWidth);
-    const LinearCall call{.weights = weights.data(),
-                          .bias = bias.data(),
-                          .x = x.data(),
-                          .out = out.data(),
-                          .rows = kRows,
-                          .depth = kDepth,
-                          .width = kWidth,
-                          .threads = threads};
-    linear(&call);
-    return out;
-}
-
-std::vector<float> activations(int64_t threads) {
-    static const std::vector<float> x = numbers(64 * 512);
-    std::vector<float> out(x.size());
-    const ActivationCall call{.x = x.data(), .out = out.data(), .rows = 64, .width = 512, .threads = threads};
-    silu(&call);
-    return out;
-}
-
-std::vector<float> attended(int64_t threads) {
-    constexpr int64_t kHeads = 4, kKvHeads = 2, kDim = 64, kRows = 34, kSlots = 80;
-    static const std::vector<float> queries = numbers(kRows * kHeads * kDim), keys = numbers(kRows * kKvHeads * kDim);
-    const PromptTile tiles[] = {{0, 16, 0, 0}, {16, 16, 0, 16}};
-    const SingleRow single_rows[] = {{32, 40, 1}, {33, 50, 20}};
-    std::vector<float> cached_keys = numbers(kKvHeads * kSlots * kDim), cached_values = cached_keys;
     std::vector<float> out(kRows * kHeads * kDim);
     const Strides query{kHeads * kDim, kDim}, key{kKvHeads * kDim, kDim};
     const AttentionCall call{
