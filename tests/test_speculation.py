@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
+from inference.engine.errors import GenerationFailed
 from inference.engine.generation import Completion, Event
 from inference.engine.grammar.source import Grammar
 from inference.engine.load import Work
 from inference.engine.request import GenerationRequest, SamplingParams
+from inference.engine.writer import Writer
 from tests.engine_requests import request
 from tests.models import tiny_engine
 
@@ -207,3 +209,22 @@ def test_guesses_take_no_blocks_from_others() -> None:
     outcomes, work = computed(engine, requests)
     assert outcomes == expected
     assert work.preemptions > 0
+
+
+def test_a_forced_token_that_fails_ends_its_request_alone(
+    plain: Engine, speculative: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [expected], _ = computed(plain, [request(seed=1)])
+    bad, good = (
+        speculative.submit(speculative.prepare(one)) for one in (request(grammar=LITERAL), request(seed=1))
+    )
+
+    def broken(self: Writer) -> bool:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Writer, "force", broken)
+    while speculative.step():
+        pass
+    with pytest.raises(GenerationFailed):
+        bad.result()
+    assert good.result() == expected[0]

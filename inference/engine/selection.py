@@ -1,7 +1,8 @@
 """From the logits of a step to the tokens of its texts."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from inference.engine.errors import EngineError, GenerationFailed
 from inference.engine.grammar.constraint import Masks
@@ -38,19 +39,10 @@ class Selection:
             rows = logits[row : row + segment.logits]
             row += segment.logits
             if not sequence.finished:  # its mask may have failed
-                self._advance(sequence, segment, rows)
+                with self._alone(sequence):
+                    sequence.advance(segment, rows, now=self._clock())
         if self._forces:
             self._force([sequence for sequence, _ in plan])
-
-    def _advance(self, sequence: Sequence, segment: Segment, rows: Array) -> None:
-        try:
-            sequence.advance(segment, rows, now=self._clock())
-        except EngineError as error:
-            sequence.fail(error, now=self._clock())
-        except Exception:
-            logger.exception("Choosing the next token failed.")
-            failed = GenerationFailed("The model's output for this request could not be read.")
-            sequence.fail(failed, now=self._clock())
 
     def _compute_masks(self, sequences: list[Sequence]) -> None:
         """Compute the masks that are missing. If that fails, one by one, so that only the cause fails."""
@@ -71,11 +63,21 @@ class Selection:
         """Add the tokens that are forced; the masks that tell of others are those of the next step."""
         while sequences := [sequence for sequence in sequences if sequence.may_be_forced]:
             self._compute_masks(sequences)
-            sequences = [one for one in sequences if not one.finished and self._forced(one)]
+            forced = []
+            for sequence in sequences:
+                with self._alone(sequence):
+                    if not sequence.finished and sequence.force(now=self._clock()):
+                        forced.append(sequence)
+            sequences = forced
 
-    def _forced(self, sequence: Sequence) -> bool:
+    @contextmanager
+    def _alone(self, sequence: Sequence) -> Iterator[None]:
+        """Turns an exception into the end of this sequence."""
         try:
-            return sequence.force(now=self._clock())
+            yield
         except EngineError as error:
             sequence.fail(error, now=self._clock())
-            return False
+        except Exception:
+            logger.exception("Choosing the next token failed.")
+            failed = GenerationFailed("The model's output for this request could not be read.")
+            sequence.fail(failed, now=self._clock())

@@ -188,16 +188,16 @@ class Sequence:
     def force(self, *, now: float) -> bool:
         """Take the next token without its logits if the grammar allows no other; returns whether it did.
 
+        If log-probabilities are asked for, the text gets the token once the logits have been computed.
+
         Raises:
             GenerationFailed: the grammar cannot be followed.
             NoFittingText: none of the texts drawn fits the grammar.
         """
-        waiting = len(self._writer.forced)
-        written = self._writer.force()
-        if written is None:
+        if not self._writer.force():
             return False
-        if len(self._writer.forced) == waiting:
-            self._add(written, now=now)
+        if self.request.logprobs is None:
+            self._add(self._writer.write(None), now=now)
         return True
 
     def preempt(self) -> None:

@@ -71,17 +71,11 @@ class Writer:
 
     @property
     def forced(self) -> tuple[int, ...]:
-        """The tokens that the grammar forces and whose logits the request wants to see."""
+        """The tokens that the grammar forces and that `write` will add first."""
         return tuple(self._forced)
 
-    def force(self) -> Written | None:
-        """Take the next token without its logits if the grammar allows no other.
-
-        If log-probabilities are asked for, it joins `forced`, and the text gets it once the logits have been
-        computed.
-
-        Returns:
-            What it added; None if the text is to go on by its logits.
+    def force(self) -> bool:
+        """Put the next token into `forced` if the grammar allows no other; returns whether it did.
 
         Raises:
             GenerationFailed: the grammar cannot be followed.
@@ -89,17 +83,16 @@ class Writer:
         assert self.constraint is not None  # noqa: S101
         token_id = self.constraint.forced()
         if token_id is None:
-            return None
+            return False
         self.constraint.accept(token_id)
         self._forced.append(token_id)
-        return (
-            self.write(None)
-            if self._request.logprobs is None
-            else Written(token_id=token_id, piece="", reason=None)
-        )
+        return True
 
     def write(self, row: Array | None) -> Written:
-        """Add the next token, by its logits or because it is forced.
+        """Add the next token, a forced one or by its logits.
+
+        Args:
+            row: the logits before it; a forced token does without them if no log-probabilities are wanted.
 
         Raises:
             GenerationFailed: the logits are not numbers, or the grammar cannot be followed.
