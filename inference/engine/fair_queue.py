@@ -1,9 +1,11 @@
 """Which of many requests run and which wait: at most so many at once, fair between owners.
 
-Not thread-safe. The policy is the scheduler's (`scheduler.py`), for requests that need no KV cache here.
+Not thread-safe. The scheduler uses it for the requests of this engine, which need room in the KV cache as
+well, and the upstream backend for those of another.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterator
 from itertools import count
 from math import ceil
 from typing import Generic, TypeVar
@@ -21,7 +23,8 @@ class FairQueue(Generic[T]):
 
     The next request to run is of the owner with the fewest running; between equals, the first that came. When
     the queue is full, a request of an owner with fewer waiting replaces the newest one of the owner with the
-    most waiting, so one owner cannot fill the queue against the others.
+    most waiting (longest queue drop, Suter et al., 1998), so one owner cannot fill the queue against the
+    others.
 
     Args:
         max_running: how many run at once.
@@ -45,6 +48,16 @@ class FairQueue(Generic[T]):
     def running(self) -> int:
         """How many run."""
         return self._running.total()
+
+    @property
+    def waiting(self) -> Iterator[T]:
+        """Those that wait."""
+        return (item for queue in self._waiting.values() for _, item in queue)
+
+    @property
+    def first(self) -> dict[str, T]:
+        """The one of each owner that waits for the longest."""
+        return {owner: queue[0][1] for owner, queue in self._waiting.items()}
 
     @property
     def owners(self) -> dict[str, OwnerLoad]:
@@ -75,14 +88,29 @@ class FairQueue(Generic[T]):
         if not self._waiting or self.running >= self._max_running:
             return None
         owner = min(self._waiting, key=lambda name: (self._running[name], self._waiting[name][0][0]))
-        self._running[owner] += 1
+        return self.take_from(owner)
+
+    def take_from(self, owner: str) -> T:
+        """The owner's first waiting request, which counts as running from now on."""
+        self.resume(owner)
         return self._pop(owner)
+
+    def running_of(self, owner: str) -> int:
+        """How many of an owner run."""
+        return self._running[owner]
+
+    def pause(self, owner: str) -> None:
+        """A request of the owner does not run for a while. Its place is not in this queue."""
+        self._running[owner] -= 1
+        self._running += Counter()  # forgets owners of which none runs
+
+    def resume(self, owner: str) -> None:
+        """A request of the owner runs."""
+        self._running[owner] += 1
 
     def leave(self, *, owner: str, service_s: float) -> None:
         """A request of the owner that ran for so long has ended."""
-        self._running[owner] -= 1
-        if not self._running[owner]:
-            del self._running[owner]
+        self.pause(owner)
         self._mean_service_s += (service_s - self._mean_service_s) / 8
 
     def remove(self, item: T, *, owner: str) -> bool:

@@ -4,20 +4,20 @@ Not thread-safe: the engine calls it under its lock. It knows neither the model 
 """
 
 from bisect import insort
-from collections import Counter, deque
-from math import ceil
+from collections import Counter
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 from inference.engine.blocks import BLOCK, BlockPool, blocks_of
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, Overloaded
+from inference.engine.fair_queue import FairQueue
 from inference.engine.generation import Generation
 from inference.engine.load import Load, OwnerLoad
 from inference.engine.prefix_cache import PrefixCache, Text
 from inference.engine.segment import Segment
 from inference.engine.speculation import drafts_for_each
 
-_LONGEST_RETRY_S = 60
 _PROMPT_LOGITS = 64
 """Prompt tokens of a step after which logits are asked for. Each row takes 4 bytes for every token of the
 vocabulary: 0.6 MB with 150,000."""
@@ -56,10 +56,7 @@ S = TypeVar("S", bound=Schedulable)
 class Scheduler(Generic[S]):
     """The queue and the running set.
 
-    The next request admitted is from the owner with the fewest running; within an owner, and between equals,
-    the first submitted is the first admitted. When the queue is full, a request of an owner with fewer
-    waiting replaces the newest one of the owner with the most waiting (longest queue drop, Suter et al.,
-    1998), so one owner cannot fill the queue against the others.
+    Who is next, and who gives way when the queue is full, is `FairQueue`'s to decide.
 
     A sequence takes blocks of the KV cache as its text grows. Where none is free, the newest sequence of the
     owner with the most running is preempted: its blocks are released, and it is computed again later. The
@@ -76,30 +73,22 @@ class Scheduler(Generic[S]):
         self.running: list[S] = []
         self.preemptions = 0
         self._config = config
-        self._waiting: dict[str, deque[S]] = {}
+        self._queue: FairQueue[S] = FairQueue(max_running=config.max_running, max_queued=config.max_queued)
         self._preempted: list[S] = []
-        self._mean_service_s = 1.0
-
-    @property
-    def queued(self) -> int:
-        """How many requests wait that have never run; their number is bounded."""
-        return sum(len(queue) for queue in self._waiting.values())
 
     @property
     def load(self) -> Load:
         """How much runs and waits now."""
-        running = Counter(sequence.request.owner for sequence in self.running)
-        queued = Counter(sequence.request.owner for sequence in self._preempted)
-        queued.update({owner: len(queue) for owner, queue in self._waiting.items()})
+        preempted = Counter(sequence.request.owner for sequence in self._preempted)
+        owners = {owner: OwnerLoad(queued=0, running=0) for owner in preempted} | self._queue.owners
         return Load(
-            queued=queued.total(),
+            queued=self._queue.queued + len(self._preempted),
             preempted=len(self._preempted),
             running=len(self.running),
             kv_tokens=BLOCK * self.prefixes.count,
             kv_tokens_used=BLOCK * (self.prefixes.count - self.prefixes.free),
             owners={
-                owner: OwnerLoad(queued=queued[owner], running=running[owner])
-                for owner in running.keys() | queued.keys()
+                owner: replace(one, queued=one.queued + preempted[owner]) for owner, one in owners.items()
             },
         )
 
@@ -111,15 +100,9 @@ class Scheduler(Generic[S]):
         Raises:
             Overloaded: the queue is full, and no owner has more waiting than this one would have.
         """
-        owner = sequence.request.owner
-        own = len(self._waiting.get(owner, ()))
-        free = self._config.max_running - len(self.running)
-        if self.queued >= self._config.max_queued + free:
-            longest = max(self._waiting, key=lambda name: len(self._waiting[name]), default=owner)
-            if len(self._waiting.get(longest, ())) <= own + 1:
-                raise Overloaded(retry_after_s=self.retry_after_s())
-            self._pop(longest, newest=True).fail(Overloaded(retry_after_s=self.retry_after_s()), now=now)
-        self._waiting.setdefault(owner, deque()).append(sequence)
+        dropped = self._queue.add(sequence, owner=sequence.request.owner)
+        if dropped is not None:
+            dropped.fail(Overloaded(retry_after_s=self._queue.retry_after_s()), now=now)
 
     def admit(self, *, now: float) -> None:
         """Move waiting requests to the running set, as far as its size and the KV cache allow.
@@ -128,19 +111,23 @@ class Scheduler(Generic[S]):
         them, and no other overtakes it.
         """
         while len(self.running) < self._config.max_running:
-            first = self._first_of_each_owner()
+            # Of each owner, those preempted come first.
+            first = self._queue.first
+            first |= {sequence.request.owner: sequence for sequence in reversed(self._preempted)}
             if not first:
                 return
-            load = Counter(sequence.request.owner for sequence in self.running)
-            owner = min(first, key=lambda name: (load[name], first[name].generation.submitted_at))
+            owner = min(
+                first, key=lambda name: (self._queue.running_of(name), first[name].generation.submitted_at)
+            )
             sequence = first[owner]
             needed = min(blocks_of(sequence.length) + 1, blocks_of(sequence.most_tokens))
             if not self.prefixes.admit(sequence, needed):
                 return
             if sequence in self._preempted:
                 self._preempted.remove(sequence)
+                self._queue.resume(owner)
             else:
-                self._pop(owner)
+                self._queue.take_from(owner)
                 sequence.generation.start(now=now)
             self.running.append(sequence)
 
@@ -183,33 +170,19 @@ class Scheduler(Generic[S]):
             self.running.remove(sequence)
             if sequence.blocks is not None:
                 self.prefixes.release(sequence.blocks)
-            if (started_at := sequence.generation.started_at) is not None:
-                self._mean_service_s += (now - started_at - self._mean_service_s) / 8
+            started_at = sequence.generation.started_at
+            assert started_at is not None  # noqa: S101
+            self._queue.leave(owner=sequence.request.owner, service_s=now - started_at)
 
     def all(self) -> list[S]:
         """Every request that has not ended, running or waiting."""
-        waiting = (sequence for queue in self._waiting.values() for sequence in queue)
-        return [*self.running, *self._preempted, *waiting]
+        return [*self.running, *self._preempted, *self._queue.waiting]
 
     def drop_finished(self) -> None:
         """Take requests that ended while they waited out of the queue."""
         self._preempted = [sequence for sequence in self._preempted if not sequence.finished]
-        for owner, queue in list(self._waiting.items()):
-            left = deque(sequence for sequence in queue if not sequence.finished)
-            if left:
-                self._waiting[owner] = left
-            else:
-                del self._waiting[owner]
-
-    def retry_after_s(self) -> int:
-        """In how many whole seconds the requests of now are likely to have ended."""
-        rounds = (self.queued + len(self.running)) / self._config.max_running
-        return min(_LONGEST_RETRY_S, max(1, ceil(rounds * self._mean_service_s)))
-
-    def _first_of_each_owner(self) -> dict[str, S]:
-        """The request of each owner that is admitted next: those preempted come first."""
-        first = {owner: queue[0] for owner, queue in self._waiting.items()}
-        return first | {sequence.request.owner: sequence for sequence in reversed(self._preempted)}
+        for sequence in [sequence for sequence in self._queue.waiting if sequence.finished]:
+            self._queue.remove(sequence, owner=sequence.request.owner)
 
     def _grow(self) -> None:
         """Give every running sequence the blocks that its tokens fill, as far as there are any."""
@@ -227,18 +200,13 @@ class Scheduler(Generic[S]):
             sequence.blocks += self.prefixes.take() or []
 
     def _preempt(self) -> None:
-        load = Counter(sequence.request.owner for sequence in self.running)
-        newest = max(self.running, key=lambda s: (load[s.request.owner], s.generation.submitted_at))
+        newest = max(
+            self.running, key=lambda s: (self._queue.running_of(s.request.owner), s.generation.submitted_at)
+        )
         self.running.remove(newest)
         assert newest.blocks is not None  # noqa: S101
         self.prefixes.release(newest.blocks)
         newest.preempt()
         insort(self._preempted, newest, key=lambda sequence: sequence.generation.submitted_at)
+        self._queue.pause(newest.request.owner)
         self.preemptions += 1
-
-    def _pop(self, owner: str, *, newest: bool = False) -> S:
-        queue = self._waiting[owner]
-        sequence = queue.pop() if newest else queue.popleft()
-        if not queue:
-            del self._waiting[owner]
-        return sequence
