@@ -24,17 +24,11 @@ from inference.engine.errors import (
 from inference.engine.generation import Generation
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.metering import Metered
+from tests.clock import Clock
 from tests.metering import PROMPT_TOKENS, account, request
 from tests.models import CONTEXT_LENGTH, tiny_engine
 
 pytestmark = pytest.mark.django_db
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -3,18 +3,12 @@
 import pytest
 
 from inference.engine.upstream.breaker import Breaker, BreakerState
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(now=100.0)
 
 
 @pytest.fixture
