@@ -15,6 +15,7 @@ from inference.engine.upstream.backend import UpstreamBackend
 from inference.engine.upstream.config import UpstreamConfig
 from inference.metering import Metered
 from tests.e2e.conftest import Service
+from tests.openai_api import chunks
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
@@ -110,11 +111,6 @@ def test_an_answer_is_that_of_the_node_itself(
         )  # fmt: skip
 
 
-def chunks(content: bytes) -> list[Any]:
-    data = [line.removeprefix("data: ") for line in content.decode().split("\n") if line.startswith("data: ")]
-    return [json.loads(one) for one in data if one != "[DONE]"]
-
-
 def test_a_streamed_answer_has_the_same_text_and_usage(
     front: Post, node: Post, backend: UpstreamBackend
 ) -> None:
@@ -123,7 +119,7 @@ def test_a_streamed_answer_has_the_same_text_and_usage(
     whole = node("/v1/chat/completions", body).json()
 
     answer = front("/v1/chat/completions", body | options)
-    found = chunks(b"".join(answer.streaming_content))
+    found = chunks(answer)
 
     for index, choice in enumerate(whole["choices"]):
         deltas = [
