@@ -23,7 +23,7 @@ class CallsCheck:
             calls_begun: the control token of the format has come.
 
         Raises:
-            GenerationFailed: it takes too long to find out.
+            NoFittingText: it takes too long to find out.
         """
         reader = self._calls.reader()
         if calls_begun:

@@ -120,7 +120,7 @@ class Constraint:
         """Whether a finished text is what was asked for.
 
         Raises:
-            GenerationFailed: it takes too long to find out.
+            NoFittingText: it takes too long to find out.
         """
         match self._check:
             case None:
