@@ -65,7 +65,6 @@ RULES_OF_THE_MODEL = {
     "context_length_exceeded",
     "invalid_chat",
     "invalid_grammar",
-    "no_fitting_text",
     "prompt_empty",
     "prompt_token",
     "prompt_too_long",

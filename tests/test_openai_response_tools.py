@@ -165,6 +165,7 @@ def test_without_a_template_for_tools_the_model_cannot_choose(call: Callable[...
         ({"tools": TOOLS, "tool_choice": "always"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "name": ""}}, "tool_choice"),
         ({"tool_choice": NAMED}, "tool_choice"),
         (
             {"tools": TOOLS, "text": {"format": {"type": "json_object"}}},

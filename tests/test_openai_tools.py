@@ -131,6 +131,7 @@ def test_without_a_template_for_tools_the_model_cannot_choose(call: Callable[...
         ({"tools": TOOLS, "tool_choice": "always"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": ""}}}, "tool_choice"),
         ({"tools": TOOLS, "response_format": {"type": "json_object"}}, "tool_choice"),
         ({"messages": [*USER, RESULT]}, "messages[1].tool_call_id"),
         ({"messages": [*USER, {"role": "assistant", "tool_calls": [CALL]}]}, "messages[1]"),

@@ -83,7 +83,7 @@ def check_choice(fields: Mapping[str, Any]) -> None:
         return
     if choice.mode == "required" and not tools:
         raise serializers.ValidationError({"tool_choice": ONLY_WITH_TOOLS})
-    if choice.name and choice.name not in {tool.name for tool in tools}:
+    if choice.name is not None and choice.name not in {tool.name for tool in tools}:
         raise serializers.ValidationError({"tool_choice": f"No tool has the name “{choice.name[:64]}”."})
 
 
