@@ -1,5 +1,5 @@
-# The service with CPU torch, without a model; with BACKEND=upstream, without torch. What only the build needs (the compiler, pip, the parts of torch that
-# the service never loads) stays in the stages before the last.
+# The service with CPU torch, without a model; with BACKEND=upstream, without torch. What only the build needs (the
+# compiler, pip, the parts of torch that the service never loads) stays in the stages before the last.
 
 # --- The build tools. Trimming the packages needs `strip`.
 FROM python:3.11.14-slim-bookworm AS builder

@@ -111,6 +111,7 @@ soak: $(VENV)/.dev $(VENV)/.native
 
 fuzz: $(VENV)/.dev $(VENV)/.native
 	@FUZZ_ARGS="$(or $(ARGS),--max-time 300)" $(PYTHON) -m pytest --capture no tests/e2e/test_fuzz.py
+
 clients: $(VENV)/.dev $(VENV)/.native var/clients/venv/.ready
 	@$(PYTHON) -m benchmarks.clients $(ARGS)
 
