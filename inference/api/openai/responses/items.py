@@ -49,8 +49,8 @@ _PART_SCHEMA = {
             "properties": {
                 "type": {"type": "string", "enum": ["output_text"]},
                 "text": TEXT_SCHEMA,
-                "annotations": {"type": "array", "maxItems": 0, "items": {}},
-                "logprobs": {"type": "array", "items": {}},
+                "annotations": {"type": ["array", "null"], "maxItems": 0, "items": {}},
+                "logprobs": {"type": ["array", "null"], "items": {}},
             },
             "required": ["type", "text"],
             "additionalProperties": False,
