@@ -1,8 +1,9 @@
-"""Quality in 8 bits: how much worse the model foresees real text than in float32.
+"""Quality in 8 and 4 bits: how much worse the model foresees real text than in float32.
 
 `python -m benchmarks.perplexity`: the perplexity of a text, e to the mean of -ln p of its tokens, in float32
-and in each way that the engine multiplies in 8 bits, also in those that it takes on other CPUs. The text is
-cut into windows; each stands alone, and every token of it but the first is foreseen from those before it.
+and in each way that the engine multiplies in 8 or 4 bits, also in those that it takes on other CPUs. The
+text is cut into windows; each stands alone, and every token of it but the first is foreseen from those
+before it.
 """
 
 import argparse
@@ -68,18 +69,21 @@ class Machine:
     """What of this machine the engine is let see: less of it makes it multiply another way.
 
     Attributes:
-        name: of the way to multiply in 8 bits that it takes then.
+        name: of the way to multiply that it takes then.
+        dtype: the weight format.
     """
 
     name: str
     kernels: bool
     vnni: bool
+    dtype: WeightDtype = "int8"
 
     def missing(self) -> str | None:
         """Why this cannot be measured here; None where it can."""
         if self.kernels:
             kernels = native.load()
-            return None if kernels and kernels.has_int8 else "there are no native kernels for it"
+            here = kernels and (kernels.has_int4 if self.dtype == "int4" else kernels.has_int8)
+            return None if here else "there are no native kernels for it"
         if self.vnni:
             return None if torch.cpu._is_vnni_supported() else "this CPU has no VNNI"
         fbgemm = "fbgemm" in torch.backends.quantized.supported_engines
@@ -99,6 +103,7 @@ _MACHINES = (
     Machine(name="int8, native kernels", kernels=True, vnni=True),
     Machine(name="int8, oneDNN (VNNI)", kernels=False, vnni=True),
     Machine(name="int8, fbgemm (no VNNI: inputs in 7 bits)", kernels=False, vnni=False),
+    Machine(name="int4, native kernels", kernels=True, vnni=True, dtype="int4"),
 )
 
 
@@ -216,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(folder: Path, texts: list[list[int]], *, window: int, threads: int) -> dict[str, Quality]:
-    """Float32 and each way of 8 bits that can be measured here, by name."""
+    """Float32 and each way of 8 or 4 bits that can be measured here, by name."""
 
     def found_by(name: str, dtype: WeightDtype) -> list[float]:
         progress(f"{name}: loading ...")
@@ -230,7 +235,7 @@ def measure(folder: Path, texts: list[list[int]], *, window: int, threads: int) 
             progress(f"{machine.name} is left out: {reason}.", last=True)
             continue
         with machine.pretended():
-            found = found_by(machine.name, "int8")
+            found = found_by(machine.name, machine.dtype)
         measured[machine.name] = Quality.of(found, float32=float32)
     return measured
 

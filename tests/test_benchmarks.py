@@ -126,7 +126,7 @@ def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["auto", "int8"])
+@pytest.mark.parametrize("dtype", ["auto", "int8", "int4"])
 def test_step_profile_names_the_operators(
     tiny_model: Path, capsys: pytest.CaptureFixture[str], dtype: str
 ) -> None:
@@ -212,5 +212,5 @@ def test_percentiles() -> None:
 
 def test_optional_peers_come_before_the_service_itself() -> None:
     names = [entry.name for entry in entries(["openvino"])]
-    assert names[-2:] == ["llmservice float32", "llmservice int8"]
+    assert names[-3:] == ["llmservice float32", "llmservice int8", "llmservice int4"]
     assert "OpenVINO GenAI float32" in names

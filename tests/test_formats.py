@@ -61,7 +61,7 @@ HALF = WeightFormat(
     name="bfloat16",
     layers=half_layers,
     on_gpu=False,
-    bytes_per_weight=0.5,  # fewer than any other format's
+    bytes_per_weight=0.25,  # fewer than any other format's
     kv_cache_dtype=torch.float16,
     tolerance=0.1,
     program_tolerance=0.01,
@@ -125,10 +125,11 @@ def test_too_little_memory_names_the_smallest_format(
             )
         return str(refused.value)
 
-    assert "LLM_DTYPE=int8" in refusal("float32")
-    assert "LLM_DTYPE" not in refusal("int8")
+    assert "LLM_DTYPE=int4" in refusal("float32")
+    assert "LLM_DTYPE=int4" in refusal("int8")
+    assert "LLM_DTYPE" not in refusal("int4")
     new = added(HALF)
-    assert "LLM_DTYPE=new" in refusal("int8")
+    assert "LLM_DTYPE=new" in refusal("int4")
     assert "LLM_DTYPE" not in refusal(new)
 
 

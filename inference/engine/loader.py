@@ -63,7 +63,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
     eos_ids = _eos_ids(model)
-    stored = "int8" if config.dtype == "int8" else _name(dtype)
+    stored = config.dtype if config.dtype in ("int8", "int4") else _name(dtype)
     memory = weight_bytes(model, path.weight_format) / 1e6
     logger.info("Preparing the weights ...")
     language_model = prepare(model, name=name, config=config, path=path)

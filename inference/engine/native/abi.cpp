@@ -38,6 +38,8 @@ const std::vector<Structure>& structures() {
     static const std::vector<Structure> all = {
         STRUCTURE(LinearCall, weights, bias, x, out, weight_type, rows, depth, width, threads),
         STRUCTURE(Int8LinearCall, weights, scales, bias, x, out, rows, depth, width, group_size, threads),
+        STRUCTURE(Int4LinearCall, weights, group_scales, scales, bias, x, out, rows, depth, width, threads),
+        STRUCTURE(Int4PackCall, from, weights, group_scales, scales, channels, depth, threads),
         STRUCTURE(ActivationCall, x, out, rows, width, threads),
         STRUCTURE(DrawCall, logits, count, top_k, temperature, top_p, min_p, number),
         STRUCTURE(Strides, row, head),
@@ -50,6 +52,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Operand, memory, base, offset, sizes, strides),
         STRUCTURE(LinearOperands, weights, bias, x, out, weight_type),
         STRUCTURE(Int8LinearOperands, weights, scales, bias, x, out, group_size),
+        STRUCTURE(Int4LinearOperands, weights, group_scales, scales, bias, x, out),
         STRUCTURE(AttentionOperands, query, key, value, out, pool_pair, scale),
         STRUCTURE(LayerNormOperands, x, weight, bias, out, epsilon),
         STRUCTURE(UnaryOperands, x, out),

@@ -34,6 +34,27 @@ struct Int8LinearCall {
     int64_t rows, depth, width, group_size, threads;
 };
 
+// out = x * (levels[weights] * group_scales * scales)^T + bias, with x in 8 bits; int4_levels.h has the levels. Each
+// group of 32 inputs of a row is quantised by its own largest value.
+struct Int4LinearCall {
+    const uint8_t* weights;      // [panels][groups][4][16][4]: of quads 2 i and 2 i + 1, in the lower and the upper half
+    const int8_t* group_scales;  // [panels][groups][16]
+    const float* scales;         // [panels * 16]
+    const float* bias;           // [panels * 16]
+    const float* x;              // [rows][depth]
+    float* out;                  // [rows][width]
+    int64_t rows, depth, width, threads;
+};
+
+// Quantises weights for `int4_linear`. The last panel's missing channels are filled up with zeros.
+struct Int4PackCall {
+    const float* from;  // [channels][depth]
+    uint8_t* weights;
+    int8_t* group_scales;
+    float* scales;
+    int64_t channels, depth, threads;
+};
+
 // Element by element.
 struct ActivationCall {
     const float* x;  // [rows][width]
@@ -128,6 +149,10 @@ struct Int8LinearOperands {
     int64_t group_size;
 };
 
+struct Int4LinearOperands {
+    Operand weights, group_scales, scales, bias, x, out;
+};
+
 // Attention over the KV cache's `pool_pair`-th keys and values among Step::pools.
 struct AttentionOperands {
     Operand query, key, value, out;
@@ -153,6 +178,7 @@ struct BinaryOperands {
 #define OPERATIONS(NAME)                  \
     NAME(linear, LinearOperands)          \
     NAME(int8_linear, Int8LinearOperands) \
+    NAME(int4_linear, Int4LinearOperands) \
     NAME(attention, AttentionOperands)    \
     NAME(gelu_tanh, UnaryOperands)        \
     NAME(silu, UnaryOperands)             \
@@ -205,6 +231,11 @@ void linear(const LinearCall* call);
 #define HAS_INT8 1
 void int8_linear(const Int8LinearCall* call);
 #endif
+#if defined(__AVX2__) || defined(__aarch64__)
+#define HAS_INT4 1
+void int4_linear(const Int4LinearCall* call);
+#endif
+void int4_pack(const Int4PackCall* call);
 void gelu_tanh(const ActivationCall* call);
 void silu(const ActivationCall* call);
 void attention(const AttentionCall* call);

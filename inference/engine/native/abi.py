@@ -45,6 +45,20 @@ class Int8LinearCall(ctypes.Structure):
     )
 
 
+class Int4LinearCall(ctypes.Structure):
+    """A linear layer with weights in 4 bits."""
+
+    _fields_ = _pointers("weights", "group_scales", "scales", "bias", "x", "out") + _ints(
+        "rows", "depth", "width", "threads"
+    )
+
+
+class Int4PackCall(ctypes.Structure):
+    """The quantisation of weights to 4 bits."""
+
+    _fields_ = _pointers("from", "weights", "group_scales", "scales") + _ints("channels", "depth", "threads")
+
+
 class ActivationCall(ctypes.Structure):
     """An activation, element by element."""
 
@@ -143,6 +157,12 @@ class Int8LinearOperands(ctypes.Structure):
     _fields_ = [*_operands("weights", "scales", "bias", "x", "out"), ("group_size", _int)]
 
 
+class Int4LinearOperands(ctypes.Structure):
+    """Of `int4_linear`."""
+
+    _fields_ = _operands("weights", "group_scales", "scales", "bias", "x", "out")
+
+
 class AttentionOperands(ctypes.Structure):
     """Of `attention`, whose keys and values are those numbered `pool_pair` among a step's pools."""
 
@@ -170,6 +190,7 @@ class BinaryOperands(ctypes.Structure):
 _OPERANDS: dict[str, Any] = {
     "linear": LinearOperands,
     "int8_linear": Int8LinearOperands,
+    "int4_linear": Int4LinearOperands,
     "attention": AttentionOperands,
     "gelu_tanh": UnaryOperands,
     "silu": UnaryOperands,
@@ -228,9 +249,10 @@ class Step(ctypes.Structure):
 
 
 _STRUCTURES: tuple[Any, ...] = (
-    *(LinearCall, Int8LinearCall, ActivationCall, DrawCall),
+    *(LinearCall, Int8LinearCall, Int4LinearCall, Int4PackCall, ActivationCall, DrawCall),
     *(Strides, NewRows, Shape, Cache, Tile, AttentionCall),
-    *(Extent, Operand, LinearOperands, Int8LinearOperands, AttentionOperands, LayerNormOperands),
+    *(Extent, Operand, LinearOperands, Int8LinearOperands, Int4LinearOperands),
+    *(AttentionOperands, LayerNormOperands),
     *(UnaryOperands, BinaryOperands, Instruction, Step),
 )
 

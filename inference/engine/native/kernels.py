@@ -20,6 +20,8 @@ from inference.engine.native.abi import (
     AttentionCall,
     Cache,
     Instruction,
+    Int4LinearCall,
+    Int4PackCall,
     Int8LinearCall,
     LinearCall,
     NewRows,
@@ -58,6 +60,10 @@ class Kernels:
         self._int8_linear = (
             _bound(library.int8_linear, Int8LinearCall) if hasattr(library, "int8_linear") else None
         )
+        self._int4_linear = (
+            _bound(library.int4_linear, Int4LinearCall) if hasattr(library, "int4_linear") else None
+        )
+        self._int4_pack = _bound(library.int4_pack, Int4PackCall)
         self._activations = {
             name: _bound(getattr(library, name), ActivationCall) for name in ("gelu_tanh", "silu")
         }
@@ -71,6 +77,11 @@ class Kernels:
     def has_int8(self) -> bool:
         """Whether this CPU has `int8_linear`: with AVX-512 VNNI, or 64-bit ARM."""
         return self._int8_linear is not None
+
+    @property
+    def has_int4(self) -> bool:
+        """Whether this CPU has `int4_linear`: with AVX2, or 64-bit ARM."""
+        return self._int4_linear is not None
 
     def attention(
         self,
@@ -196,6 +207,60 @@ class Kernels:
                 depth=depth,
                 width=out.shape[-1],
                 group_size=group_size,
+                threads=self.threads,
+            )
+        )
+
+    def int4_linear(
+        self,
+        weights: torch.Tensor,
+        group_scales: torch.Tensor,
+        scales: torch.Tensor,
+        bias: torch.Tensor,
+        x: torch.Tensor,
+        out: torch.Tensor,
+    ) -> None:
+        """A linear layer with weights in 4 bits, each group of 32 inputs quantised by its own largest value.
+
+        Args:
+            weights, group_scales, scales: as `int4_pack` fills them.
+            bias: `[panels * 16]`.
+            x: `[*, depth]`.
+            out: `[*, width]`.
+        """
+        assert self._int4_linear is not None  # noqa: S101
+        tensors = {"weights": weights, "group_scales": group_scales, "scales": scales, "bias": bias}
+        tensors |= {"x": x, "out": out}
+        if self.listener:
+            self.listener("int4_linear", tensors, {})
+        depth = x.shape[-1]
+        self._int4_linear(
+            Int4LinearCall(
+                **{name: tensor.data_ptr() for name, tensor in tensors.items()},
+                rows=x.numel() // depth,
+                depth=depth,
+                width=out.shape[-1],
+                threads=self.threads,
+            )
+        )
+
+    def int4_pack(
+        self, weight: torch.Tensor, weights: torch.Tensor, group_scales: torch.Tensor, scales: torch.Tensor
+    ) -> None:
+        """Quantise `weight`, `[channels, depth]`, for `int4_linear`.
+
+        Args:
+            weights: uint8 `[ceil(channels / 16), ceil(depth / 32), 4, 16, 4]`, two levels a byte.
+            group_scales: int8 `[ceil(channels / 16), ceil(depth / 32), 16]`.
+            scales: `[panels * 16]`.
+        """
+        channels, depth = weight.shape
+        addresses = {"from": weight, "weights": weights, "group_scales": group_scales, "scales": scales}
+        self._int4_pack(
+            Int4PackCall(
+                **{name: tensor.data_ptr() for name, tensor in addresses.items()},
+                channels=channels,
+                depth=depth,
                 threads=self.threads,
             )
         )

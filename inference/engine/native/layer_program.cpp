@@ -145,6 +145,26 @@ void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unuse
 #endif
 }
 
+void multiply([[maybe_unused]] const Int4LinearOperands& operands, [[maybe_unused]] const Step& step) {
+#if defined(HAS_INT4)
+    const Tensor weights(operands.weights, step), group_scales(operands.group_scales, step),
+        scales(operands.scales, step), bias(operands.bias, step), x(operands.x, step), out(operands.out, step);
+    const Int4LinearCall call{
+        .weights = reinterpret_cast<const uint8_t*>(weights.data),
+        .group_scales = reinterpret_cast<const int8_t*>(group_scales.data),
+        .scales = scales.data,
+        .bias = bias.data,
+        .x = x.data,
+        .out = out.data,
+        .rows = x.lines(),
+        .depth = x.width(),
+        .width = out.width(),
+        .threads = step.threads,
+    };
+    int4_linear(&call);
+#endif
+}
+
 void activate(void (*activation)(const ActivationCall*), const UnaryOperands& operands, const Step& step) {
     const Tensor x(operands.x, step), out(operands.out, step);
     const ActivationCall call{
@@ -180,6 +200,7 @@ void run(const Instruction& instruction, const Step& step) {
     switch (static_cast<Operation>(instruction.operation)) {
         case Operation::linear: return multiply(of.linear, step);
         case Operation::int8_linear: return multiply(of.int8_linear, step);
+        case Operation::int4_linear: return multiply(of.int4_linear, step);
         case Operation::attention: return attend(of.attention, step);
         case Operation::gelu_tanh: return activate(gelu_tanh, of.gelu_tanh, step);
         case Operation::silu: return activate(silu, of.silu, step);

@@ -29,7 +29,7 @@ later layer evens out. Smaller groups are more exact and slower (`python -m benc
 _CHANNELS_AT_ONCE = 256 * PANEL
 """Output channels that are quantised at a time: for a whole LM head it would take several times its size."""
 
-_HEAD_RATIO = 16
+HEAD_RATIO = 16
 """A layer whose outputs are more than so many times its inputs is the LM head."""
 
 
@@ -38,7 +38,7 @@ class NativeInt8Linear(nn.Module):
 
     Args:
         memory: for the weights.
-        weight: `[out, in]`, float32.
+        weight: `[out, in]`, float32, bfloat16 or float16.
         bias: `[out]`, or None.
     """
 
@@ -48,13 +48,13 @@ class NativeInt8Linear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self._kernels = kernels
-        self._group = _HEAD_GROUP if self.out_features > _HEAD_RATIO * self.in_features else _GROUP
+        self._group = _HEAD_GROUP if self.out_features > HEAD_RATIO * self.in_features else _GROUP
         self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
         self._scales = torch.zeros_like(self._bias)
         dots = -(-self.in_features // _DOT_INPUTS)
         self._weight = memory.empty((len(self._bias) // PANEL, dots, PANEL, _DOT_INPUTS), torch.uint8)
         for first in range(0, self.out_features, _CHANNELS_AT_ONCE):
-            quantised, scales = quantise(weight[first : first + _CHANNELS_AT_ONCE])
+            quantised, scales = quantise(weight[first : first + _CHANNELS_AT_ONCE].float())
             self._scales[first:][: len(scales)] = scales
             shifted = quantised.view(torch.uint8).bitwise_xor_(128)  # unsigned: 128 is added
             padded = pad(shifted, (0, -self.in_features % _DOT_INPUTS))

@@ -1,0 +1,98 @@
+"""Linear layers in 4 bits: half of int8's memory to read, and results that do not depend on the batch.
+
+A weight is one of sixteen unevenly spaced levels (as in NF4; Dettmers et al., 2023, QLoRA) times the scale
+of its group of 32 inputs, which has 8 bits itself and is relative to the scale of its output channel: 4.25
+bits a weight. The kernel that packs the weights searches for the scale with the least squared error. Inputs
+are quantised at every call to 8 bits, 32 at a time.
+
+The LM head stays in 8 bits, because no later layer evens out its errors.
+"""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from inference.engine.compute.formats.int8 import HEAD_RATIO, NativeInt8Linear
+from inference.engine.compute.formats.panels import PANEL, whole_panels
+from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
+from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.errors import ModelUnavailable
+from inference.engine.native.kernels import Kernels
+
+_GROUP = 32
+"""Inputs whose weights share a scale."""
+
+_LINES, _QUAD = 4, 4
+"""A group of a channel is stored as so many times four bytes of two levels each."""
+
+_NUMBERS_AT_ONCE = 1 << 22
+"""Weights that are quantised at a time: the kernel needs them dense and in float32."""
+
+
+class NativeInt4Linear(nn.Module):
+    """A linear layer `[*, in] -> [*, out]` of the native kernel. It needs `kernels.has_int4`.
+
+    Args:
+        memory: for the weights.
+        weight: `[out, in]`, float32, bfloat16 or float16.
+        bias: `[out]`, or None.
+    """
+
+    def __init__(
+        self, kernels: Kernels, memory: WeightMemory, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self._kernels = kernels
+        self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
+        self._scales = torch.empty_like(self._bias)
+        panels, groups = len(self._bias) // PANEL, -(-self.in_features // _GROUP)
+        self._weight = memory.empty((panels, groups, _LINES, PANEL, _QUAD), torch.uint8)
+        self._group_scales = memory.empty((panels, groups, PANEL), torch.int8)
+        together = max(1, _NUMBERS_AT_ONCE // (PANEL * self.in_features))
+        for first in range(0, panels, together):
+            last = min(panels, first + together)
+            kernels.int4_pack(
+                weight[first * PANEL : last * PANEL].float().contiguous(),
+                self._weight[first:last],
+                self._group_scales[first:last],
+                self._scales[first * PANEL : last * PANEL],
+            )
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
+        self._kernels.int4_linear(
+            self._weight, self._group_scales, self._scales, self._bias, hidden.contiguous(), out
+        )
+        return out
+
+
+def _build(
+    kernels: Kernels, memory: WeightMemory, weight: torch.Tensor, bias: torch.Tensor | None
+) -> nn.Module:
+    out_features, in_features = weight.shape
+    if kernels.has_int8 and out_features > HEAD_RATIO * in_features:
+        return NativeInt8Linear(kernels, memory, weight, bias)
+    return NativeInt4Linear(kernels, memory, weight, bias)
+
+
+def _layers(kernels: Kernels | None) -> LinearLayers:
+    if kernels and kernels.has_int4:
+        build = partial(_build, kernels, WeightMemory())
+        return LinearLayers(library="the native kernels", build=build, native=True, takes_narrow=True)
+    raise ModelUnavailable(
+        "int4 weights need the native kernels and a CPU with AVX2 or 64-bit ARM: build them with a C++ "
+        "compiler (python -m inference.engine.native), or set LLM_DTYPE=int8."
+    )
+
+
+INT4 = WeightFormat(
+    name="int4",
+    layers=_layers,
+    on_gpu=False,
+    bytes_per_weight=4.25 / 8,
+    kv_cache_dtype=torch.float16,
+    tolerance=0.5,
+    program_tolerance=0.05,  # as in int8: the last bits of a norm decide how inputs are rounded
+)
