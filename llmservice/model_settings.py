@@ -40,7 +40,7 @@ class ModelSettings(VariableSet):
         EngineConfig.dtype,
         "Data type of the weights in memory. `auto` keeps the checkpoint's own: bfloat16 and float16 take "
         "half the memory of `float32` and give the same texts. `int8` takes a quarter and is faster; `int4` "
-        "takes about a sixth and is the fastest for few requests, and loses more quality.",
+        "takes about a fifth and is the fastest for few requests, and loses more quality.",
         engine_field="dtype",
     )
     llm_quantization: Literal["none", "int8"] = setting(

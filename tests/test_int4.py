@@ -39,7 +39,7 @@ def _layer(kernels: Kernels, weight: torch.Tensor, bias: torch.Tensor | None = N
 
 def _unpacked(layer: NativeInt4Linear) -> tuple[torch.Tensor, torch.Tensor]:
     """The levels, `[channels, groups, 32]`, and the groups' scales, relative to the channels', in float64."""
-    packed = layer._weight.int()
+    packed = layer._weight.unflatten(3, (16, 4)).int()
     halves = torch.stack([packed & 15, packed >> 4], dim=3)  # [panels, groups, lines, half, channel, quad]
     levels = _LEVELS[halves.permute(0, 4, 1, 2, 3, 5).flatten(3).flatten(0, 1)]
     return levels.double(), layer._group_scales.transpose(1, 2).flatten(0, 1).double()
