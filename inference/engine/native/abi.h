@@ -37,7 +37,7 @@ struct Int8LinearCall {
 // out = x * (levels[weights] * group_scales * scales)^T + bias, with x in 8 bits; int4_levels.h has the levels. Each
 // group of 32 inputs of a row is quantised by its own largest value.
 struct Int4LinearCall {
-    const uint8_t* weights;      // [panels][groups][4][16][4]: of quads 2 i and 2 i + 1, in the lower and the upper half
+    const uint8_t* weights;  // [panels][groups][4][16][4]: of quads 2 i and 2 i + 1, in the lower and the upper half
     const int8_t* group_scales;  // [panels][groups][16]
     const float* scales;         // [panels * 16]
     const float* bias;           // [panels * 16]
