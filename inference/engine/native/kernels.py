@@ -174,11 +174,11 @@ class Kernels:
 
         Args:
             weights: uint8, 128 more than the weights, in panels that hold four inputs of a channel together,
-                `[ceil(width / 16), ceil(depth / 4), 16, 4]`.
+                `[ceil(width / 16), ceil(depth / 64) * 16, 16, 4]`.
             scales, bias: `[panels * 16]`.
             x: `[*, depth]`.
             out: `[*, width]`.
-            group_size: inputs of a quantisation group: 16, 32, 48 or 64.
+            group_size: inputs of a quantisation group: 16, 32 or 64.
         """
         assert self._int8_linear is not None  # noqa: S101
         if self.listener:
@@ -229,6 +229,7 @@ _ARM_DOT_PRODUCTS = 1 << 20
 """Linux's HWCAP_ASIMDDP."""
 
 _GENERATIONS = {
+    "amx": "AMX",
     "arm_dotprod": "64-bit ARM with dot products",
     "avx512_vnni": "AVX-512 with VNNI",
     "avx512": "AVX-512",
@@ -286,10 +287,21 @@ def _generation() -> str:
     """The generation of this CPU, as `build.GENERATIONS` names it."""
     capability = torch.backends.cpu.get_cpu_capability()
     if capability == "AVX512" and torch.cpu._is_vnni_supported():
-        return "avx512_vnni"
+        return "amx" if built("amx") and _has_tiles() else "avx512_vnni"
     if "arm_dotprod" in GENERATIONS and _hardware() & _ARM_DOT_PRODUCTS:
         return "arm_dotprod"
     return {"AVX512": "avx512", "AVX2": "avx2"}.get(capability, "any")
+
+
+@cache
+def _has_tiles() -> bool:
+    """Whether this process may use AMX's tile registers, which Linux permits at a process's request."""
+    if not torch.cpu._is_amx_tile_supported():
+        return False
+    permitted = bool(torch.cpu._init_amx())
+    if not permitted:
+        logger.warning("The system refuses the AMX tile registers, so prompts and batches are slower.")
+    return permitted
 
 
 def _hardware() -> int:
