@@ -127,8 +127,8 @@ class Quantised {
         : call_(call), chunks_((call.depth + kChunk - 1) / kChunk), groups_(chunks_ * kChunk / call.group_size) {
         // A row's scales are whole cache lines, which no other thread writes.
         scales_stride_ = (groups_ + kLineFloats - 1) / kLineFloats * kLineFloats;
-        thread_local Buffer<int8_t> levels;
-        thread_local Buffer<float> scales, corrections;
+        thread_local Lines<int8_t> levels;
+        thread_local Lines<float> scales, corrections;
         levels_ = levels.of(rows * chunks_ * kChunk);
         scales_ = scales.of(rows * scales_stride_);
         corrections_ = corrections.of(rows);
@@ -159,21 +159,6 @@ class Quantised {
   private:
     static constexpr int64_t kLineFloats = 16;
 
-    template <typename Number>
-    class Buffer {
-      public:
-        // The start is that of a cache line.
-        Number* of(int64_t numbers) {
-            constexpr int64_t kLine = 64;
-            const size_t needed = numbers * sizeof(Number) + kLine;
-            if (memory_.size() < needed) memory_.resize(needed);
-            return reinterpret_cast<Number*>((reinterpret_cast<uintptr_t>(memory_.data()) + kLine - 1) / kLine * kLine);
-        }
-
-      private:
-        std::vector<char> memory_;
-    };
-
     const Int8LinearCall& call_;
     int64_t chunks_, groups_, scales_stride_;
     int8_t* levels_;
@@ -183,8 +168,8 @@ class Quantised {
 void multiply_vectors(const Int8LinearCall& call) {
     const Quantised quantised(call, call.rows);
     const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
-    const Layer layer{
-        call.weights, call.scales, call.bias, quantised.chunks() * kQuadsInChunk, call.width, call.group_size};
+    const Layer layer{call.weights, call.scales,    call.bias, quantised.chunks() * kQuadsInChunk,
+                      call.width,   call.group_size};
     for_each_part(tiles.count, call.rows * call.depth, call.threads, [&](Range part) {
         for (int64_t tile = part.first; tile < part.last; ++tile) {
             const int64_t size = tiles.size(tile);
@@ -206,20 +191,29 @@ void multiply_vectors(const Int8LinearCall& call) {
 }
 
 #if defined(__AVX512VNNI__)
-void multiply_tiles(const Int8LinearCall& call) {
-    const Quantised quantised(call, call.rows);
-    for_each_part(call.rows, call.rows * call.depth, call.threads, [&](Range part) {
-        for (int64_t row = part.first; row < part.last; ++row) {
-            const int64_t place = row % tiles::kRows;
-            quantised.fill(row, place, std::min<int64_t>(tiles::kRows, call.rows - (row - place)));
-        }
-    });
-    const TiledLayer layer{call.weights, call.scales, call.bias, quantised.groups(), call.width};
-    layer.multiply(call.rows, call.threads, call.out, [&](int64_t tile) {
-        const int64_t row = tile * tiles::kRows;
-        return TiledLayer::Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
-                                  quantised.scales_stride()};
-    });
+// The rows are multiplied in blocks whose levels stay in a core's own cache.
+void multiply_tiles(const Int8LinearCall& whole) {
+    constexpr int64_t kBlockLevels = 1 << 19;
+    const int64_t most = std::max<int64_t>(4, kBlockLevels / (whole.depth * tiles::kRows)) * tiles::kRows;
+    for (int64_t first = 0; first < whole.rows; first += most) {
+        Int8LinearCall call = whole;
+        call.rows = std::min(most, whole.rows - first);
+        call.x += first * whole.depth;
+        call.out += first * whole.width;
+        const Quantised quantised(call, call.rows);
+        for_each_part(call.rows, call.rows * call.depth, call.threads, [&](Range part) {
+            for (int64_t row = part.first; row < part.last; ++row) {
+                const int64_t place = row % tiles::kRows;
+                quantised.fill(row, place, std::min<int64_t>(tiles::kRows, call.rows - (row - place)));
+            }
+        });
+        const TiledLayer layer{call.weights, call.scales, call.bias, quantised.groups(), call.width};
+        layer.multiply(call.rows, call.threads, call.out, [&](int64_t tile) {
+            const int64_t row = tile * tiles::kRows;
+            return TiledLayer::Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
+                                      quantised.scales_stride()};
+        });
+    }
 }
 #endif
 
