@@ -1,4 +1,4 @@
-"""Tile registers: the same bits as the vector instructions, in plain C++ and with AMX where this CPU has it."""
+"""Tile registers give the bits of vector instructions, in plain C++ and with AMX where this CPU has it."""
 
 import ctypes
 from collections.abc import Callable
@@ -24,7 +24,12 @@ def _bound(generation: str, function: str) -> Multiply:
     kernel.argtypes, kernel.restype = [ctypes.POINTER(Int8LinearCall)], None
 
     def multiply(
-        weights: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, width: int, threads: int
+        weights: torch.Tensor,
+        scales: torch.Tensor,
+        bias: torch.Tensor,
+        x: torch.Tensor,
+        width: int,
+        threads: int,
     ) -> torch.Tensor:
         out = torch.full((len(x), width), torch.nan)
         kernel(

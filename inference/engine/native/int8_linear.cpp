@@ -6,9 +6,9 @@
 
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "abi.h"
+#include "cache_lines.h"
 #if defined(__AVX512VNNI__)
 #include "int8_tiles.h"
 #include "int8_vnni.h"

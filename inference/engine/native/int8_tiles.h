@@ -5,33 +5,18 @@
 
 #pragma once
 
+#include "cache_lines.h"
 #include "int8_vnni.h"
 #include "panels.h"
 #include "tiles.h"
 
 namespace {
 
-// Memory that begins with a cache line.
-template <typename Number>
-class Lines {
-  public:
-    Number* of(int64_t numbers) {
-        constexpr int64_t kLine = 64;
-        const size_t needed = numbers * sizeof(Number) + kLine;
-        if (memory_.size() < needed) memory_.resize(needed);
-        return reinterpret_cast<Number*>((reinterpret_cast<uintptr_t>(memory_.data()) + kLine - 1) / kLine * kLine);
-    }
-
-  private:
-    std::vector<char> memory_;
-};
-
 struct TiledLayer {
     static constexpr int64_t kPanelsTogether = 4;   // that meet all row tiles before the next ones
     static constexpr int64_t kGroupsTogether = 16;  // of those panels, which then stay in the first cache
     static constexpr int64_t kAhead = 8;            // groups, that a panel is fetched ahead where it is read once
-
-    static constexpr int64_t kBehind = 2;  // groups, that sums are converted after they are multiplied
+    static constexpr int64_t kBehind = 2;           // groups, that sums are converted after they are multiplied
 
     const uint8_t* weights;
     const float *scales, *bias;
