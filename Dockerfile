@@ -23,12 +23,16 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
 ARG PIP_FIND_LINKS=
 # `upstream`: for a service in front of another engine, without the packages that compute models.
 ARG BACKEND=engine
+# `1`: with OpenTelemetry.
+ARG TRACING=
 RUN python -m venv --without-pip /opt/venv
-COPY requirements/cpu.txt requirements/service.txt requirements/base.txt requirements/constraints.txt /build/requirements/
+COPY requirements/cpu.txt requirements/service.txt requirements/base.txt requirements/tracing.txt \
+     requirements/constraints.txt /build/requirements/
 RUN [ "$BACKEND" = upstream ] \
     || python -m pip --python /opt/venv/bin/python install --retries 2 --no-deps -r /build/requirements/cpu.txt
 RUN python -m pip --python /opt/venv/bin/python install \
-    -r /build/requirements/$([ "$BACKEND" = upstream ] && echo service || echo base).txt
+    -r /build/requirements/$([ "$BACKEND" = upstream ] && echo service || echo base).txt \
+    $([ -z "$TRACING" ] || echo -r /build/requirements/tracing.txt)
 COPY docker/trim.sh docker/warm.py /build/docker/
 RUN sh /build/docker/trim.sh /opt/venv/bin/python
 

@@ -139,7 +139,7 @@ $(VENV)/.native: $(VENV)/.run $(wildcard inference/engine/native/*.cpp inference
 	@$(PYTHON) -m inference.engine.native
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.bench requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.bench requirements/dev.txt requirements/tracing.txt
 	$(call say,'Installing the packages for tests and checks ...')
 	@$(PIP) install -r requirements/dev.txt | $(PROGRESS)
 	@touch $@

@@ -1,5 +1,6 @@
 """Generations within the limits of the key that asked for them, accounted for however they end."""
 
+import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ from accounts.limits.admission import Admission, admit
 from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
 from accounts.models import APIKey, Outcome
+from inference import generation_spans
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
 from inference.engine.generation import Completion, Event, Generation, merged_events
@@ -193,6 +195,7 @@ class Metered:
         completion_tokens = self.completion_tokens
         # How long a request took says nothing if it ended early.
         finished = outcome is Outcome.FINISHED
+        settled_from = time.monotonic()
         settle(
             admission.settlement(
                 outcome,
@@ -203,6 +206,7 @@ class Metered:
             )
         )
         self._record(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        self._trace(settled_from)
 
     def __enter__(self) -> Self:
         return self
@@ -265,3 +269,19 @@ class Metered:
             record.between_tokens_s = first.between_tokens_s
             if isinstance(first.outcome, Completion):
                 record.queued_s, record.generated_s = first.queued_s, first.generated_s
+
+    def _trace(self, settled_from: float) -> None:
+        """Add to the span of the request what was generated, if there is one."""
+        record = request_record.current()
+        if record is None or record.span is None:
+            return
+        generation_spans.describe(
+            record.span,
+            prompts=self._prompts,
+            choices=self._choices,
+            generations=self.generations,
+            model=self._backend.model_name,
+            usage=self.usage,
+            cached_tokens=self.cached_tokens,
+        )
+        record.span.stage("settlement", settled_from, time.monotonic(), {})

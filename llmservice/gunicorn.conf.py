@@ -77,8 +77,9 @@ def post_worker_init(worker: Worker) -> None:
     """Start to load the worker's model, and drain the worker on SIGTERM."""
     from accounts.limits import settler
     from inference import runtime
-    from llmservice import database_limits, database_watch, metrics
+    from llmservice import database_limits, database_watch, metrics, tracing
 
+    tracing.start(os.environ)
     database_limits.apply()
     database_watch.start()
     settler.start(environment.var_dir / "settlements")
@@ -109,8 +110,10 @@ def worker_exit(server: Arbiter, worker: Worker) -> None:
     if worker.pid != os.getpid():  # the master calls this as well, for a worker that has exited
         return
     from inference import runtime
+    from llmservice import tracing
 
     runtime.stop()
+    tracing.stop()
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
