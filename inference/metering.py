@@ -13,7 +13,7 @@ from accounts.limits import endpoint, unreserved
 from accounts.limits.admission import Admission, admit
 from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
-from accounts.models import APIKey, Outcome
+from accounts.models import APIKey, Outcome, Prompts
 from inference import generation_spans
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
@@ -75,6 +75,7 @@ class Metered:
         self._key = key
         self._backend = backend
         self._choices = choices
+        self._kept = key.prompts != Prompts.NEVER
         self._prompts = [self._prompt(request) for request in requests]
         self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
@@ -83,8 +84,9 @@ class Metered:
         capped = Limits.of(self._key).capped
         if isinstance(request, PreparedRequest):
             asked = request.request
-            return replace(request, request=replace(asked, max_new_tokens=capped(asked.max_new_tokens)))
-        wanted = replace(request, max_new_tokens=capped(request.max_new_tokens))
+            limited = replace(asked, max_new_tokens=capped(asked.max_new_tokens), kept=self._kept)
+            return replace(request, request=limited)
+        wanted = replace(request, max_new_tokens=capped(request.max_new_tokens), kept=self._kept)
         return prepared(wanted, key=self._key, backend=self._backend)
 
     @property
@@ -261,7 +263,7 @@ class Metered:
         record.outcome = outcome.value
         record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
         record.cached_tokens = self.cached_tokens
-        if settings.LOG_PROMPTS:
+        if self._key.prompts == Prompts.KEPT or (settings.LOG_PROMPTS and self._kept):
             record.prompt = "\n".join(self.prompt_texts)
         if self.generations:
             first = self.generations[0]

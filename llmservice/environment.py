@@ -183,7 +183,9 @@ class Environment(UpstreamSettings, ModelSettings):
     log_format: Literal["text", "json"] = setting(
         Topic.LOGS, "text", "Format of the log: `text` for people, `json` for programs."
     )
-    log_prompts: bool = setting(Topic.LOGS, False, "Log prompts. They may contain private data.")
+    log_prompts: bool = setting(
+        Topic.LOGS, False, "Log prompts, unless their key forbids it. They may contain private data."
+    )
     metrics_token: str = setting(
         Topic.LOGS,
         "",
