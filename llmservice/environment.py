@@ -19,6 +19,8 @@ from llmservice.variable import Topic, setting
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEFAULT_API_KEY = "mysecurekey123"
+# Not a setting: the id of the process that has passed `preflight` and become the server.
+PREFLIGHT_PASSED = "PREFLIGHT_PASSED"
 
 
 @dataclass(frozen=True, kw_only=True)
