@@ -61,10 +61,12 @@ RUN mkdir staticfiles \
 # --- The bill of materials of the packages (CycloneDX), by tools that the image does not have.
 FROM packages AS materials
 
+ARG SOURCE_DATE_EPOCH
 COPY requirements/lock/supply-chain.txt /build/requirements/
 RUN python -m venv /opt/tools && /opt/tools/bin/pip install --require-hashes -r /build/requirements/supply-chain.txt \
     && /opt/tools/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file /sbom.json \
-       /opt/venv/bin/python
+       /opt/venv/bin/python \
+    && touch --date "@$SOURCE_DATE_EPOCH" /sbom.json
 
 # --- The image that runs.
 FROM python:3.11.14-slim-bookworm
