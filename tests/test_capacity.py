@@ -16,7 +16,7 @@ def test_a_request_alone_takes_its_own_time() -> None:
 
 
 def test_half_used_a_single_core_makes_requests_wait_as_long_as_theory_says() -> None:
-    """Random arrivals and a fixed time of service (M/D/1): the mean wait is rho / (2 - 2 rho) of that time."""
+    """M/D/1, random arrivals and a fixed time of service: the mean wait is rho / (2 - 2 rho) of that time."""
     load = replace(LOAD, nodes=250, keys=10_000)
     assert load.server_use == pytest.approx(0.5)
     assert statistics.fmean(waits(load, 40_000)) == pytest.approx(2 * (1 + 0.5), rel=0.1)
