@@ -42,7 +42,7 @@ help:
 	@echo 'make soak        everything at once for ten minutes, and whether anything was lost; ARGS="--seconds 3600"'
 	@echo 'make fuzz        try requests of all kinds on the real service for minutes; ARGS="--max-time 3600" goes to schemathesis'
 	@echo 'make clients     try what people use with OpenAI'"'"'s API on the service (lm-eval, LangChain, ...); ARGS="node" picks one'
-	@echo 'make upstream    try the service in front of other engines (a node, two behind nginx, vLLM for CPUs); ARGS="node" picks one'
+	@echo 'make upstream    try the service in front of other engines (nodes alone, behind nginx and on Ray Serve, vLLM for CPUs); ARGS="node" picks one'
 	@echo 'make lock        write requirements/lock/ anew, after a change of requirements/'
 	@echo 'make audit       look for known vulnerabilities of the locked packages'
 	@echo 'make sbom        write the bill of materials of .venv (CycloneDX) to var/sbom.json'
@@ -119,9 +119,10 @@ fuzz: $(VENV)/.dev $(VENV)/.native
 clients: $(VENV)/.dev $(VENV)/.native var/clients/venv/.ready
 	@$(PYTHON) -m benchmarks.clients $(ARGS)
 
-# nginx is left out where it is not installed, vLLM where its packages cannot be had.
+# nginx is left out where it is not installed, vLLM and Ray Serve where their packages cannot be had.
 upstream: $(VENV)/.dev $(VENV)/.native
 	@$(MAKE) var/upstream/venv/.ready || echo 'vLLM could not be installed: it is left out.'
+	@$(MAKE) var/upstream/ray/.ready || echo 'Ray Serve could not be installed: it is left out.'
 	@$(PYTHON) -m benchmarks.upstream $(ARGS)
 
 # --- The supply chain. torch is in no lock file: its index of CPU builds is another one, and it is installed from there alone.
@@ -130,7 +131,7 @@ COMPILE := $(TOOLS)/bin/uv pip compile --universal --python-version 3.11 --gener
 	--quiet --no-emit-package torch
 # Those that name every package that they install.
 COMPLETE := clients bench-openvino upstream-vllm
-RESOLVED := service base quickstart tracing bench dev supply-chain
+RESOLVED := service base quickstart tracing bench dev supply-chain ray
 
 lock: $(TOOLS)/.ready
 	@for name in $(RESOLVED); do $(COMPILE) requirements/$$name.txt -o requirements/lock/$$name.txt; done
@@ -216,4 +217,10 @@ var/upstream/venv/.ready: $(VENV)/.dev requirements/lock/upstream-vllm.txt
 	@rm -rf $(@D) && mkdir -p var/upstream && $(PYTHON) -m venv $(@D)
 	@$(PYTHON) $(SITE_PACKAGES) > "$$($(@D)/bin/python $(SITE_PACKAGES))/service.pth"
 	@$(PEER_PIP) install --no-deps --require-hashes -r requirements/lock/upstream-vllm.txt | $(PROGRESS)
+	@touch $@
+
+var/upstream/ray/.ready: $(VENV)/.dev requirements/lock/ray.txt
+	$(call say,'Installing Ray Serve (about 300 MB) ...')
+	@rm -rf $(@D) && mkdir -p var/upstream && $(PYTHON) -m venv $(@D)
+	@$(PEER_PIP) install --require-hashes -r requirements/lock/ray.txt | $(PROGRESS)
 	@touch $@
