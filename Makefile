@@ -138,14 +138,14 @@ lock: $(TOOLS)/.ready
 	@for name in $(COMPLETE); do $(COMPILE) --no-deps requirements/$$name.txt -o requirements/lock/$$name.txt; done
 
 audit: $(TOOLS)/.ready
-	@$(TOOLS)/bin/python -m supply_chain.audit
+	@$(TOOLS)/bin/python -m requirements.supply_chain.audit
 
 sbom: $(TOOLS)/.ready $(VENV)/.run
 	@$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file var/sbom.json $(PYTHON)
 	@echo 'var/sbom.json'
 
 licences: $(VENV)/.dev
-	@$(PYTHON) -m supply_chain.licences > docs/licences.md
+	@$(PYTHON) -m requirements.supply_chain.licences > docs/licences.md
 
 $(TOOLS)/.ready: $(VENV)/.venv requirements/lock/supply-chain.txt
 	$(call say,'Installing the tools for the supply chain ...')

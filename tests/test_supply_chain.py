@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmservice.environment import BASE_DIR
-from supply_chain import audit, licences
+from requirements.supply_chain import audit, licences
 
 REQUIREMENTS = BASE_DIR / "requirements"
 LOCKS = sorted((REQUIREMENTS / "lock").glob("*.txt"))

@@ -5,7 +5,7 @@ from collections import defaultdict
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
-LOCKS = Path(__file__).parent.parent / "requirements" / "lock"
+LOCKS = Path(__file__).parent.parent / "lock"
 RUN_TIME = ("base", "quickstart", "tracing")
 # Locked for other systems, or for another Python.
 ELSEWHERE = re.compile(r"; .*== '(win32|emscripten)'")

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-REQUIREMENTS = Path(__file__).parent.parent / "requirements"
+REQUIREMENTS = Path(__file__).parent.parent
 PINNED = re.compile(r"^[\w.-]+(?:\[[\w,-]+\])?==[^\s;]+", re.MULTILINE)
 CLEAN, VULNERABLE, NOT_AUDITED = 0, 1, 2
 
