@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,3 +81,21 @@ def test_tiles_give_the_bits_of_vectors(
     torch.testing.assert_close(
         on_tiles(weights, scales, bias, x, width, threads), expected, rtol=0, atol=0, equal_nan=True
     )
+
+
+def test_a_system_that_refuses_tiles_is_named_and_vectors_multiply(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: False)
+    monkeypatch.setattr(native, "built", lambda generation: Path(generation))
+    native._has_tiles.cache_clear()
+    try:
+        assert native.cpu_name() == "AVX-512 with VNNI"
+        assert native.cpu_name() == "AVX-512 with VNNI"
+    finally:
+        native._has_tiles.cache_clear()
+    (line,) = caplog.messages
+    assert "AMX" in line

@@ -36,7 +36,7 @@ struct Prefetch {
 constexpr int kChunk = 64;  // inputs of a row that are kept together, as a tile register takes them
 constexpr int kQuadsInChunk = kChunk / kQuad;
 #if defined(__AMX_INT8__)
-constexpr int kLeastTileRows = 4;  // fewer are as fast without tiles
+constexpr int kLeastTileRows = 5;  // fewer are as fast without tiles
 #endif
 
 struct Layer {
