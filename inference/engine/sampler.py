@@ -39,24 +39,33 @@ class Sampler:
             logits: float32, `[vocabulary]`, after the last token; not modified.
             history: all tokens so far, including the prompt's.
             forbidden: tokens that must not come next.
-            allowed: the only tokens that may come next, in ascending order; None allows all.
+            allowed: which tokens may come next, `[vocabulary]`, at least one; None allows all.
 
         Raises:
             GenerationFailed: the highest logit is not a finite number.
         """
         logits = self._penalties.apply(logits, history, forbidden=forbidden)
-        if allowed is not None:
-            logits = logits[allowed]  # the others have no probability at all
+        ids: Array | None = None
+        if allowed is not None and 2 * np.count_nonzero(allowed) < len(allowed):
+            ids = allowed.nonzero()[0]
+            logits = logits[ids]  # the others have no probability at all
+        elif allowed is not None:
+            logits = logits.copy()  # faster than to gather nearly all of them
+            logits[~allowed] = -np.inf
         highest = int(logits.argmax())  # a NaN counts as the highest of all
         if not np.isfinite(logits[highest]):
             raise GenerationFailed("The model produced logits that are not finite numbers.")
-        if not self.params.do_sample:
-            return highest if allowed is None else int(allowed[highest])
+        token = self._draw(logits) if self.params.do_sample else highest
+        return token if ids is None else int(ids[token])
+
+    def _draw(self, logits: Array) -> int:
+        """The index of one of these logits, drawn by their probabilities."""
         candidates = distribution(logits, self.params)
         cumulative = candidates.probabilities.cumsum()
         index = int(cumulative.searchsorted(self._random.random() * cumulative[-1], side="right"))
-        token = candidates.tokens[min(index, len(cumulative) - 1)]
-        return int(token if allowed is None else allowed[token])
+        if index == len(cumulative):  # rounding
+            index = int(candidates.probabilities.nonzero()[0][-1])
+        return int(candidates.tokens[index])
 
     def skip(self) -> None:
         """Draw what `choose` would for a token that has no alternative."""

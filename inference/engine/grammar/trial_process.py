@@ -71,7 +71,7 @@ class _Fork:
     """A process for one grammar.
 
     Attributes:
-        control: takes the descriptor of the socket from which the grammar is read; gives a byte once it has it.
+        control: takes the descriptor of the socket from which the grammar is read, and then gives a byte.
         connection: that socket, once there is a grammar.
     """
 
