@@ -143,6 +143,7 @@ class _Forks:
             other.close()
         for fork in self._forks.values():
             fork.close()
+        gc.disable()  # it ends soon
         with suppress(Exception):  # what fails here fails again, and is told, when there is someone to tell
             _warm_up(self._table, [NEWEST_DRAFT])
         signalled, descriptors, _, _ = socket.recv_fds(theirs, 1, 1)

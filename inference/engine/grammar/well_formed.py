@@ -8,7 +8,6 @@ from typing import Any
 
 import jsonschema_specifications
 from jsonschema import Draft202012Validator, SchemaError
-from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
 from inference.engine.grammar.checked_schema import CheckedSchema
@@ -37,7 +36,7 @@ def check_well_formed(schema: Any) -> None:
         raise SchemaRefused("$", "it is nested too deeply") from error
 
 
-def _fits(schema: Any, draft: type[Validator]) -> bool:
+def _fits(schema: Any, draft: Any) -> bool:
     """Whether it certainly is a schema."""
     try:
         checked = _schema_of_schemas(draft)
@@ -47,7 +46,7 @@ def _fits(schema: Any, draft: type[Validator]) -> bool:
 
 
 @cache
-def _schema_of_schemas(draft: type[Validator]) -> CheckedSchema:
+def _schema_of_schemas(draft: Any) -> CheckedSchema:
     return CheckedSchema(_joined(dict(draft.META_SCHEMA)))
 
 
