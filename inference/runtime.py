@@ -90,6 +90,11 @@ def backend() -> "Backend":
     return _backend
 
 
+def loaded() -> "Backend | None":
+    """The backend in any state, also while it only finishes what it has; None before it is loaded."""
+    return _backend
+
+
 def start(*, on_failure: Callable[[], None] = lambda: None) -> None:
     """Start to load the model, in a thread of its own.
 
