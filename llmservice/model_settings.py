@@ -58,8 +58,8 @@ class ModelSettings(VariableSet):
     llm_speculation: Speculation = setting(
         Topic.MODEL,
         EngineConfig.speculation,
-        "`auto` computes several tokens of a text in one step where a grammar, or what the text repeats, "
-        "tells what is likely to follow; `off` computes one. The texts are the same.",
+        "`auto` computes several tokens of a text in one step where what the text repeats tells what is "
+        "likely to follow; `off` computes one. The texts are the same.",
         engine_field="speculation",
     )
 

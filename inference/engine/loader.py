@@ -70,8 +70,9 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     engine = Engine(
         language_model,
         HuggingFaceTokenizer(tokenizer, rows=language_model.vocabulary_size),
-        # Where a row's logits depend on the rows beside it, a guess could change the text.
+        # Where a row's logits depend on the rows beside it, other tokens in a step could change the text.
         config if language_model.reproducible else replace(config, speculation="off"),
+        forces=language_model.reproducible,
         eos_ids=eos_ids,
         draw=path.kernels.draw if path.kernels else draw,
         # One that promises the same text, which such a model does not give.

@@ -9,7 +9,7 @@ from llguidance import LLExecutor, LLMatcher
 from inference.engine.errors import GenerationFailed
 from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
-from inference.engine.grammar.tokens import Ids, Mask, TokenTable
+from inference.engine.grammar.tokens import Allowed, Mask, TokenTable
 
 _LONGEST_TOKEN_S = 0.25
 """Following one token takes microseconds. Where it takes this long, the next one may take for ever."""
@@ -57,8 +57,8 @@ class Constraint:
         """Whether the text must end here."""
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
-    def allowed(self, *, may_end: bool) -> Ids:
-        """The tokens that may come next, in ascending order; none if the text must end here.
+    def allowed(self, *, may_end: bool) -> Allowed:
+        """Which tokens may come next, `[vocabulary]`; none if the text must end here.
 
         Args:
             may_end: the request allows its text to end here, where the grammar does.
@@ -72,13 +72,11 @@ class Constraint:
         allowed, ends = self._table.read(self._mask, control_id=self._control_id)
         self._refuse_errors()
         self.may_end = ends and may_end
-        if not allowed.any():
-            if not ends:
-                raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
-            return allowed.nonzero()[0]
-        if self.may_end:
+        if self.may_end and allowed.any():
             allowed[self._end_ids] = True
-        return allowed.nonzero()[0]
+        elif not ends and not allowed.any():
+            raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
+        return allowed
 
     @property
     def has_mask(self) -> bool:
@@ -183,6 +181,9 @@ class Masks:
 
     def compute(self, constraints: Sequence[Constraint]) -> None:
         """Compute the mask of each one's next token."""
+        if len(constraints) == 1:  # waking a thread takes longer than most masks
+            constraints[0].compute_mask(self._table.new_masks(1)[0])
+            return
         if len(constraints) > len(self._masks):
             self._masks = self._table.new_masks(len(constraints))
         masks = self._masks

@@ -1,4 +1,4 @@
-"""The tokens of a model, as llguidance needs them, and its masks as token ids."""
+"""The tokens of a model, as llguidance needs them, and its masks."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from llguidance import LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 Mask = NDArray[np.int32]
-Ids = NDArray[np.int64]
+Allowed = NDArray[np.bool_]
 
 
 class TokenTable:
@@ -38,7 +38,7 @@ class TokenTable:
         """Room for so many masks, `[count, words]`."""
         return np.zeros((count, self.words), dtype=np.int32)
 
-    def read(self, mask: Mask, *, control_id: int | None = None) -> tuple[NDArray[np.bool_], bool]:
+    def read(self, mask: Mask, *, control_id: int | None = None) -> tuple[Allowed, bool]:
         """Which tokens may come next, `[vocabulary]`, and whether the text may end.
 
         Args:
