@@ -140,6 +140,25 @@ def chat_engine() -> "Iterator[Engine]":
     runtime.stop()
 
 
+@pytest.fixture(scope="module")
+def engine_with() -> "Iterator[Callable[..., Engine]]":
+    """Engines by their chat template and special token, each made once for a whole file."""
+    from inference import runtime
+    from tests import openai_tools
+
+    made: dict[tuple[str, ...], Engine] = {}
+
+    def engine(*told: str) -> "Engine":
+        if told not in made:
+            made[told] = openai_tools.engine_with(*told)
+        return made[told]
+
+    yield engine
+    for one in made.values():
+        runtime.install(one)
+        runtime.stop()
+
+
 @pytest.fixture
 def call(client: Client, key: str, chat_engine: "Engine") -> Callable[..., Any]:
     """Posts a body to a path under `/v1/`, for the served model and with a valid key."""
