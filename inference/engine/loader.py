@@ -22,6 +22,7 @@ from inference.engine.errors import ModelUnavailable
 from inference.engine.fingerprint import fingerprint, sources_digest
 from inference.engine.memory import weight_bytes
 from inference.engine.request import GenerationRequest, SamplingParams
+from inference.engine.sampler import draw
 from inference.engine.tokenizer import HuggingFaceTokenizer
 from inference.engine.weights_check import leave_report_to_check_weights
 
@@ -72,6 +73,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         # Where a row's logits depend on the rows beside it, a guess could change the text.
         config if language_model.reproducible else replace(config, speculation="off"),
         eos_ids=eos_ids,
+        draw=path.kernels.draw if path.kernels else draw,
         # One that promises the same text, which such a model does not give.
         fingerprint=fingerprint(folder, _arithmetic(path, language_model.cache.dtype))
         if language_model.reproducible
