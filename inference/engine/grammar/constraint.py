@@ -9,6 +9,7 @@ from llguidance import LLExecutor, LLMatcher
 from inference.engine.errors import GenerationFailed
 from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
+from inference.engine.grammar.finite import in_string, number_at_end
 from inference.engine.grammar.tokens import Allowed, Mask, TokenTable
 
 _LONGEST_TOKEN_S = 0.25
@@ -50,6 +51,7 @@ class Constraint:
         self._check = check
         self._control_id = control_id
         self._calls_begun = False
+        self._text = bytearray()
         self._mask: Mask | None = None
 
     @property
@@ -72,6 +74,7 @@ class Constraint:
         allowed, ends = self._table.read(self._mask, control_id=self._control_id)
         self._refuse_errors()
         self.may_end = ends and may_end
+        allowed[self._overflowing()] = False
         if self.may_end and allowed.any():
             allowed[self._end_ids] = True
         elif not ends and not allowed.any():
@@ -109,7 +112,9 @@ class Constraint:
         self._refuse_errors()
         if time.monotonic() - began > _LONGEST_TOKEN_S:
             raise GenerationFailed("The grammar is too complex to follow this text any further.")
-        if token_id == self._control_id:
+        if token_id != self._control_id:
+            self._text += self._table.tokens[token_id]
+        else:
             self._calls_begun = True
             if self.acceptor is not None:
                 self.acceptor.refuse_ends()
@@ -132,9 +137,26 @@ class Constraint:
         """Begin another text."""
         self._mask = None
         self._calls_begun = False
+        self._text = bytearray()
         self._matcher.reset()
         if self.acceptor is not None:
             self.acceptor.restart()
+
+    def _overflowing(self) -> list[int]:
+        """The tokens that would make a number in JSON larger than any that a client can read."""
+        if self._check is None:
+            return []
+        overflows = self._table.overflows
+        number = number_at_end(self._text)
+        tokens = [*overflows.alone, *(overflows.after(number) if number else ())]
+        return tokens if tokens and self._continues_json(number) else []
+
+    def _continues_json(self, number: str) -> bool:
+        """Whether the text so far ends within JSON, outside its strings, with this number or none."""
+        json_text: str | None = self._text.decode(errors="replace")
+        if isinstance(self._check, CallsCheck):
+            json_text = self._check.json_at_end(json_text or "", calls_begun=self._calls_begun)
+        return json_text is not None and json_text.endswith(number) and not in_string(json_text)
 
     def _refuse_errors(self) -> None:
         if self._matcher.is_error():
