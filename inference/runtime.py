@@ -154,7 +154,7 @@ def _load(on_failure: Callable[[], None]) -> None:
             model_source.fetch(name),
             name=model_source.public_name(name),
             config=config,
-            packed_weights=settings.LLM_WEIGHTS_DIR,
+            packed_weights=settings.PACKED_WEIGHTS_DIR,
         )
     except ModelUnavailable as error:
         _fail(str(error), on_failure)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from inference.engine.checkpoint import read_model
@@ -18,9 +19,6 @@ from inference.engine.compute.path import ComputePath
 from inference.engine.compute.prepare import HookedModel, check_hooks, hook
 from inference.engine.errors import ModelUnavailable
 from inference.engine.memory import return_freed_memory, weight_bytes
-
-import torch
-
 
 @dataclass(frozen=True)
 class ReadyWeights:

@@ -89,12 +89,15 @@ def complete(hooked: HookedModel, *, name: str, config: EngineConfig, path: Comp
         ModelUnavailable: as `prepare` does.
     """
     model, context = hooked.model, context_length(hooked.model.config)
-    if path.layers.build:
-        _check_format(path, Probe(model, path), hooked.expected)
+    if path.layers.native:
+        # As the engine does later: PyTorch's threads would wait for each other longer than they compute.
+        torch.set_num_threads(1)
     dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format)
     probe = Probe(model, path, dtype=dtype)
     if path.kernels and path.layers.native:
         _record_layers(model, path, path.kernels, probe)
+    if path.layers.build:
+        _check_format(path, Probe(model, path), hooked.expected)
     reproducible = probe.rows_are_independent()
     if not reproducible:
         logger.warning(

@@ -11,7 +11,6 @@ import mmap
 import os
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +64,8 @@ def create(name: str, size: int, fill: Callable[[torch.Tensor], None]) -> Shared
         del writable
         fcntl.fcntl(descriptor, _ADD_SEALS, _SEALS)
         return _opened(descriptor, whole)
-    except BaseException:
+    finally:
         os.close(descriptor)
-        raise
 
 
 def attach(name: str, size: int, address: tuple[int, int]) -> SharedMemory | None:
@@ -84,19 +82,20 @@ def attach(name: str, size: int, address: tuple[int, int]) -> SharedMemory | Non
             return _opened(descriptor, whole)
     except (OSError, NoHugePages):
         pass
-    os.close(descriptor)
+    finally:
+        os.close(descriptor)
     return None
 
 
 def _opened(descriptor: int, size: int) -> SharedMemory:
-    content = _map(descriptor, size, mmap.PROT_READ)
+    # The descriptor stays open while the memory is used, so that further processes find it.
+    kept = os.dup(descriptor)
+    content = _map(kept, size, mmap.PROT_READ, freed=lambda: os.close(kept))
     _advise(content, _MADV_POPULATE_READ)
     huge = _huge_bytes(content.data_ptr())
     if huge < _MOSTLY * size:
         raise NoHugePages(f"{huge / 1e6:.0f} of {size / 1e6:.0f} MB have huge pages")
-    # The descriptor stays open while the memory is used, so that further processes find it.
-    weakref.finalize(content.untyped_storage(), _close, descriptor)
-    return SharedMemory(content, (os.getpid(), descriptor))
+    return SharedMemory(content, (os.getpid(), kept))
 
 
 def _merge_pages(descriptor: int, memory: torch.Tensor) -> None:
@@ -112,8 +111,13 @@ def _advise(memory: torch.Tensor, advice: int) -> None:
     _libc().madvise(memory.data_ptr(), len(memory), advice)
 
 
-def _map(descriptor: int, size: int, protection: int) -> torch.Tensor:
-    """A mapping that begins at a huge page; Python's `mmap` leaves the address to the system."""
+def _map(
+    descriptor: int, size: int, protection: int, *, freed: Callable[[], None] = lambda: None
+) -> torch.Tensor:
+    """A mapping that begins at a huge page; Python's `mmap` leaves the address to the system.
+
+    It ends with the last tensor in it, and then `freed` is called.
+    """
     libc = _libc()
     reserved = libc.mmap(None, size + _HUGE_PAGE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
     if reserved == _FAILED:
@@ -124,7 +128,14 @@ def _map(descriptor: int, size: int, protection: int) -> torch.Tensor:
         libc.munmap(reserved, size + _HUGE_PAGE)
         raise OSError(error, os.strerror(error))
     bytes_there = (ctypes.c_uint8 * size).from_address(begin)
-    weakref.finalize(bytes_there, libc.munmap, reserved, size + _HUGE_PAGE)
+
+
+    def unmap() -> None:
+        libc.munmap(reserved, size + _HUGE_PAGE)
+        freed()
+
+    # At the end of the process other threads may still compute with it.
+    weakref.finalize(bytes_there, unmap).atexit = False
     return torch.frombuffer(bytes_there, dtype=torch.uint8)
 
 
@@ -137,11 +148,6 @@ def _huge_bytes(address: int) -> int:
         elif found and line.startswith("ShmemPmdMapped:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def _close(descriptor: int) -> None:
-    with suppress(OSError):
-        os.close(descriptor)
 
 
 def _libc() -> ctypes.CDLL:

@@ -70,7 +70,7 @@ class TensorWriter:
 
     def finish(self, description: dict[str, Any]) -> None:
         """Write the description, which JSON can hold, and the checksums of all tensors."""
-        padding = -self._size % _CHECKED
+        padding = -self._size % _ALIGNMENT
         self._file.write(bytes(padding))
         self._size += padding
         self._file.flush()
@@ -153,5 +153,7 @@ def _checksums(content: torch.Tensor) -> list[int]:
 
     It is meant for a file that a crash or a worn disk has damaged, not for one that someone has changed.
     """
-    sums: list[int] = content.view(torch.int64).view(-1, _CHECKED // 8).sum(1).tolist()
-    return sums
+    numbers = content.view(torch.int64)
+    whole = len(numbers) - len(numbers) % (_CHECKED // 8)
+    sums: list[int] = numbers[:whole].view(-1, _CHECKED // 8).sum(1).tolist()
+    return [*sums, int(numbers[whole:].sum())]
