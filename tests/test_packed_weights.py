@@ -1,8 +1,9 @@
-"""The weights that a start keeps: the next one uses them, with the same bits, and none fails because of them."""
+"""Weights that a start keeps: the next one uses them, with the same bits, and none fails because of them."""
 
 import logging
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,10 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from inference.engine import model_weights
+from inference.engine import checkpoint, model_weights
 from inference.engine.compute.formats import FORMATS
-from inference.engine.compute.packed import shared_memory, store, tensor_file
+from inference.engine.compute.packed import shared_memory, tensor_file
 from inference.engine.compute.packed.store import PackedWeights
 from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
 from inference.engine.compute.path import cpu_path
@@ -84,11 +86,9 @@ def test_the_next_start_reads_no_checkpoint_and_gives_the_same_bits(
         assert results(folder, kept, dtype) == plain
 
 
-def test_narrow_weights_are_kept_narrow(
-    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_narrow_weights_are_kept_narrow(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_model(tmp_path / "model", shape="llama")
-    SHAPES["llama"]().to(torch.bfloat16).save_pretrained(folder)
+    nn.Module.to(SHAPES["llama"](), torch.bfloat16).save_pretrained(folder)
     plain = results(folder, None, "auto")
     results(folder, kept, "float32")
     wide = the_file(kept)
@@ -112,8 +112,8 @@ def test_a_damaged_file_is_written_again(
         content[100_000] ^= 1
     elif damage == "description":
         content[-200] ^= 1
-    changed = {"truncated": content[:-4096], "emptied": b"", "replaced": os.urandom(5000)}
-    file.write_bytes(changed.get(damage, content))
+    changed = {"truncated": bytes(content[:-4096]), "emptied": b"", "replaced": os.urandom(5000)}
+    file.write_bytes(changed.get(damage, bytes(content)))
     assert results(model, kept) == plain
     assert "packed again" in caplog.text
     with no_checkpoint(monkeypatch):
@@ -180,7 +180,7 @@ def test_a_start_that_cannot_write_says_so_once_and_serves(
         kept.touch()
     elif obstacle == "little space":
         usage = type("Usage", (), {"free": 0})
-        monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     if obstacle == "space that runs out":
         resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
@@ -196,11 +196,11 @@ def test_a_model_that_a_file_cannot_hold_is_served_without_one(
     model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    read = model_weights.read_model
+    read = checkpoint.read_model
 
     def with_a_tensor(folder: Path, *, dtype: torch.dtype) -> Any:
         model = read(folder, dtype=dtype)
-        model.transformer.extra = [torch.ones(1)][0]
+        vars(model)["extra"] = torch.ones(1)
         return model
 
     plain = results(model, None)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.process_memory import resident_bytes, family
+from benchmarks.process_memory import family, resident_bytes
 
 _EVERY_S = 1.0
 

@@ -20,6 +20,7 @@ from inference.engine.compute.prepare import HookedModel, check_hooks, hook
 from inference.engine.errors import ModelUnavailable
 from inference.engine.memory import return_freed_memory, weight_bytes
 
+
 @dataclass(frozen=True)
 class ReadyWeights:
     """A model whose linear layers have the weight format's form.

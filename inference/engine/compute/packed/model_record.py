@@ -27,7 +27,7 @@ class NotKeepable(Exception):
 
 
 class ModelWriter:
-    """Writes a model while its linear layers are replaced, so that no two forms of it are in memory at once."""
+    """Writes a model while its linear layers are replaced, so that memory never holds both forms of it."""
 
     def __init__(self, writer: TensorWriter) -> None:
         self._writer = writer
@@ -133,7 +133,8 @@ def restored_model(
     for name, tensor in _all_tensors(model):
         if tensor.is_meta:
             raise NotKeepable(f"no value of {name}")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _rebuilt(kept: dict[str, Any], memory: torch.Tensor, kernels: Kernels | None) -> nn.Module:

@@ -76,7 +76,7 @@ def attach(name: str, size: int, address: tuple[int, int]) -> SharedMemory | Non
         return None
     whole = -(-size // _HUGE_PAGE) * _HUGE_PAGE
     try:
-        link = os.readlink(f"/proc/self/fd/{descriptor}")
+        link = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         sealed = fcntl.fcntl(descriptor, _GET_SEALS) & _SEALS == _SEALS
         if link == f"/memfd:{name} (deleted)" and sealed and os.fstat(descriptor).st_size == whole:
             return _opened(descriptor, whole)
@@ -128,7 +128,6 @@ def _map(
         libc.munmap(reserved, size + _HUGE_PAGE)
         raise OSError(error, os.strerror(error))
     bytes_there = (ctypes.c_uint8 * size).from_address(begin)
-
 
     def unmap() -> None:
         libc.munmap(reserved, size + _HUGE_PAGE)

@@ -68,8 +68,8 @@ class PackedWeights:
             logger.info("Packed weights of this kind of model are not kept: it has %s.", reason)
         except OSError as error:
             logger.warning(
-                "Packed weights are not kept, so each start packs them again: %s (%s). Set LLM_PACKED_WEIGHTS=off, "
-                "or let the service write there.",
+                "Packed weights are not kept, so each start packs them again: %s (%s). Let the service "
+                "write there, or set LLM_PACKED_WEIGHTS=off.",
                 self._folder,
                 error.strerror or error,
             )

@@ -61,7 +61,7 @@ class TensorWriter:
             "dtype": str(dense.dtype).removeprefix("torch."),
         }
         if dense.numel():
-            self._file.write(memoryview(dense.view(-1).view(torch.uint8).numpy()))
+            self._file.write(_bytes(dense.view(-1).view(torch.uint8)))
         self._size += padding + dense.nbytes
         if shared:
             self._known[key] = reference
@@ -122,7 +122,7 @@ class TensorFile:
             Damaged: they are not what was written.
             OSError: they cannot be read.
         """
-        view = memoryview(memory.numpy())
+        view = _bytes(memory)
         with self._path.open("rb", buffering=0) as file, ThreadPoolExecutor(max_workers=2) as threads:
 
             def read(first: int) -> None:
@@ -146,6 +146,11 @@ def tensor_at(memory: torch.Tensor, reference: Reference) -> torch.Tensor:
     for dimension in shape:
         size *= dimension
     return memory[reference["offset"] :][:size].view(dtype).view(shape)
+
+
+def _bytes(memory: torch.Tensor) -> memoryview:
+    array: Any = memory.numpy()
+    return memoryview(array)
 
 
 def _checksums(content: torch.Tensor) -> list[int]:
