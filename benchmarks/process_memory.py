@@ -3,6 +3,7 @@
 Read from `/proc`, so on Linux only. A page that several processes map counts once, divided among them.
 """
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -19,6 +20,15 @@ def resident_bytes(pid: int) -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of one process and of its children that have ended; 0 once it has ended itself."""
+    try:
+        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+    except OSError:
+        return 0.0
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:
