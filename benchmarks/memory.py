@@ -1,7 +1,7 @@
 """Memory of a process with the engine: while loading, idle, and with many requests at once.
 
-`python -m benchmarks.memory`: resident memory, files excluded, in GB (10^9 bytes). `python -m benchmarks.startup`
-starts the whole service and so includes the web server.
+`python -m benchmarks.memory`: resident memory in GB (10^9 bytes), mapped files excluded.
+`python -m benchmarks.startup` starts the whole service and so includes the web server.
 """
 
 import argparse

@@ -114,7 +114,7 @@ def _prepared(
     if packed_weights is not None and path.layers.native:
         store = PackedWeights(packed_weights)
         # A copy of a checkpoint may differ where the fingerprint does not look, but hardly in its times too.
-        times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir())]
+        times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
         key = fingerprint(folder, [*_arithmetic(path), config.dtype, _name(dtype), *times])
         weights = from_packed(store, key, folder, dtype=dtype, path=path)
         try:
