@@ -84,7 +84,7 @@ sanitize: $(VENV)/.dev
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(PYTHON) -m pytest --capture sys -m 'not slow' $(ARGS) \
-		tests/test_native*.py tests/test_layer_program*.py tests/test_int8.py
+		tests/test_native*.py tests/test_layer_program*.py tests/test_int8.py tests/test_sampler.py
 
 check: $(VENV)/.dev
 	@$(PYTHON) -m ruff check .

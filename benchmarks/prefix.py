@@ -21,6 +21,9 @@ from inference.engine.request import GenerationRequest, SamplingParams
 _GREEDY = SamplingParams(do_sample=False)
 _OWN = 16
 """Tokens that each prompt has of its own after the common beginning."""
+_POOL = 4096
+"""Tokens of the KV cache. All are written once before anything is measured: then no memory is used for the
+first time, and the prefix cache has to give up blocks, as in a service that has run for a while."""
 
 
 class Prompts:
@@ -66,6 +69,9 @@ def _seconds(generation: Generation) -> float:
 def measure(service: Service, given: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds by what was measured, one for each round."""
     prompts = Prompts(service.vocabulary)
+    progress("Filling the KV cache ...")
+    for _ in range(_POOL // given.prefix + 1):
+        first_token_s(service, prompts.new(given.prefix))
     figures: dict[str, list[float]] = {}
 
     def note(name: str, seconds: Iterable[float]) -> None:
@@ -97,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "prefix.json")
     given = parser.parse_args(argv)
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
-    settings = config(precision=given.precision, threads=given.threads)
+    settings = config(precision=given.precision, threads=given.threads, kv_cache_tokens=_POOL)
     measured, path = {}, ""
     engines: dict[str, PrefixSharing] = {"with": "per_key", "without": "off"}
     for name, sharing in engines.items():

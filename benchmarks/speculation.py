@@ -6,12 +6,13 @@
 
 import argparse
 import statistics
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.generation import Completion
+from inference.engine.grammar.source import Grammar
 from inference.engine.loader import load_engine
 from inference.engine.request import Chat, GenerationRequest, SamplingParams
 
@@ -40,15 +41,49 @@ _RECORDS = "".join(
         ("Anna Berg", "Luis Romero", "Mary Stone", "Ivan Petrov", "Chen Wei", "Sara Lind")
     )
 )
-_EXAMPLE = '{"order": 4099, "customer": "Paul Klein", "chairs": 1, "euros": 45, "date": "2024-03-09"}'
-_TASKS: dict[str, Chat | str] = {
-    "edit": Chat(({"role": "user", "content": f"Copy this text and replace 'green' by 'red':\n\n{_TEXT}"},)),
-    "extraction": f"{_RECORDS}\nAll orders as JSON, one a line:\n{_EXAMPLE}\n",
-    "code": _CODE,
-    "story": Chat(({"role": "user", "content": "Tell me a story about a lighthouse and a storm."},)),
-    "explanation": Chat(({"role": "user", "content": "Why is the sky blue, and red in the evening?"},)),
+_ORDERS = Grammar.of_schema(
+    {
+        "type": "array",
+        "minItems": 6,
+        "maxItems": 6,
+        "items": {
+            "type": "object",
+            "properties": {
+                "order": {"type": "integer"},
+                "customer": {"type": "string"},
+                "chairs": {"type": "integer"},
+                "euros": {"type": "integer"},
+                "date": {"type": "string", "format": "date"},
+            },
+            "required": ["order", "customer", "chairs", "euros", "date"],
+            "additionalProperties": False,
+        },
+    },
+    field="grammar",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prompt, and what ends its text before `_TOKENS`."""
+
+    prompt: Chat | str
+    ends: bool = True
+    grammar: Grammar | None = None
+
+
+def _chat(content: str) -> Chat:
+    return Chat(({"role": "user", "content": content},))
+
+
+_TASKS = {
+    "edit": Task(_chat(f"Copy this text and replace 'green' by 'red':\n\n{_TEXT}")),
+    "extraction": Task(_chat(f"List all orders as JSON:\n\n{_RECORDS}"), grammar=_ORDERS),
+    "code": Task(_CODE),
+    "story": Task(_chat("Tell me a story about a lighthouse and a storm."), ends=False),
+    "explanation": Task(_chat("Why is the sky blue, and red in the evening?"), ends=False),
 }
-_TOKENS = 160
+_TOKENS = 400
 
 
 def main() -> None:
@@ -62,12 +97,12 @@ def main() -> None:
         load_engine(options.model, name="model", config=replace(config, speculation=mode))
         for mode in ("auto", "off")
     ]
-    for name, prompt in _TASKS.items():
+    for name, task in _TASKS.items():
         speeds: list[list[float]] = [[], []]
         texts = set()
         for _ in range(options.rounds):
             for engine, measured in zip(engines, speeds, strict=True):
-                completion, speed = _tokens_per_s(engine, prompt)
+                completion, speed = _tokens_per_s(engine, task)
                 measured.append(speed)
                 texts.add(completion.token_ids)
         fast, slow = (statistics.median(measured) for measured in speeds)
@@ -82,10 +117,14 @@ def main() -> None:
         engine.stop()
 
 
-def _tokens_per_s(engine: Engine, prompt: Chat | str) -> tuple[Completion, float]:
+def _tokens_per_s(engine: Engine, task: Task) -> tuple[Completion, float]:
     """The text of a task, and the tokens per second after its first."""
     request = GenerationRequest(
-        prompt=prompt, sampling=SamplingParams(do_sample=False), max_new_tokens=_TOKENS, ignore_eos=True
+        prompt=task.prompt,
+        sampling=SamplingParams(do_sample=False),
+        max_new_tokens=_TOKENS,
+        ignore_eos=not task.ends,
+        grammar=task.grammar,
     )
     generation = engine.submit(engine.prepare(request))
     completion = generation.result()

@@ -1,10 +1,13 @@
 """The sampler, compared with transformers' own logits processors."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
     LogitsProcessorList,
     MinPLogitsWarper,
@@ -15,9 +18,10 @@ from transformers import (
 )
 
 from inference.engine.errors import GenerationFailed
+from inference.engine.native import kernels as native
 from inference.engine.penalties import Penalties
 from inference.engine.request import SamplingParams
-from inference.engine.sampler import Sampler, distribution
+from inference.engine.sampler import Draw, Sampler, distribution, draw
 from inference.engine.top_k import Array
 
 VOCABULARY = 5000
@@ -35,6 +39,17 @@ PARAMETERS = [
     SamplingParams(temperature=1.5, top_k=50, top_p=0.9, min_p=0.2),
     SamplingParams(top_k=0, min_p=1.0),
 ]
+
+
+@pytest.fixture(params=["numpy", "native"])
+def drawing(request: pytest.FixtureRequest) -> Draw:
+    """The draws: that of NumPy, and that of the native kernels."""
+    if request.param == "numpy":
+        return draw
+    kernels = native.load()
+    if kernels is None:
+        pytest.skip("the native kernels were not built")
+    return kernels.draw
 
 
 def logits(*, seed: int = 0, ties: bool = False) -> Array:
@@ -73,10 +88,10 @@ def test_the_distribution_matches_transformers(params: SamplingParams, *, ties: 
 
 
 @pytest.mark.parametrize("params", PARAMETERS, ids=str)
-def test_draws_follow_the_distribution(params: SamplingParams) -> None:
+def test_draws_follow_the_distribution(params: SamplingParams, drawing: Draw) -> None:
     draws = 2000
     scores = logits()
-    sampler = Sampler(params, prompt_tokens=0)
+    sampler = Sampler(params, prompt_tokens=0, draw=drawing)
     counts = Counter(sampler.choose(scores, HISTORY) for _ in range(draws))
     wanted = expected(scores, params)
     for token in set(counts) | set(wanted.topk(5).indices.tolist()):
@@ -85,9 +100,46 @@ def test_draws_follow_the_distribution(params: SamplingParams) -> None:
         assert abs(counts[token] - draws * share) <= 5 * deviation + 3, token
 
 
-def test_draws_depend_only_on_the_seed() -> None:
+LOGITS = st.one_of(
+    st.floats(-30, 30, width=32),
+    st.sampled_from([0.0, -0.0, 1.0, 2.0, -np.inf, -1e30]),  # ties, what is forbidden, what is out of reach
+)
+
+
+@given(
+    st.lists(LOGITS, min_size=1, max_size=200),
+    st.integers(0, 2**32),
+    st.builds(
+        SamplingParams,
+        temperature=st.floats(0.01, 5),
+        top_k=st.one_of(st.just(0), st.integers(1, 250)),
+        top_p=st.one_of(st.just(1.0), st.floats(0.001, 1.0)),
+        min_p=st.one_of(st.just(0.0), st.floats(0.0, 1.0)),
+    ),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(1, 40),
+)
+def test_the_native_draw_is_numpy_s(
+    some: list[float], seed: int, params: SamplingParams, number: float, repeated: int
+) -> None:
+    """Where rounding decides, a draw may be its neighbour, which is then within a millionth of the number."""
+    kernels = native.load()
+    if kernels is None:
+        pytest.skip("the native kernels were not built")
+    scores = np.tile(np.array(some, dtype=np.float32), repeated)
+    np.random.default_rng(seed).shuffle(scores)
+    scores[seed % len(scores)] = 3.0  # at least one is finite
+    index = kernels.draw(scores, params, number)
+    near = {draw(scores, params, min(max(number + shift, 0.0), 1 - 1e-16)) for shift in (-1e-6, 0.0, 1e-6)}
+    loose = replace(params, top_p=min(1.0, params.top_p + 1e-6), min_p=max(0.0, params.min_p - 1e-6))
+    tight = replace(params, top_p=max(1e-9, params.top_p - 1e-6), min_p=min(1.0, params.min_p + 1e-6))
+    near |= {draw(scores, other, number) for other in (loose, tight)}
+    assert index in near
+
+
+def test_draws_depend_only_on_the_seed(drawing: Draw) -> None:
     def drawn(seed: int) -> list[int]:
-        sampler = Sampler(SamplingParams(seed=seed), prompt_tokens=0)
+        sampler = Sampler(SamplingParams(seed=seed), prompt_tokens=0, draw=drawing)
         return [sampler.choose(logits(seed=i), HISTORY) for i in range(20)]
 
     first = drawn(7)
@@ -97,8 +149,8 @@ def test_draws_depend_only_on_the_seed() -> None:
     assert drawn(8) != first
 
 
-def test_a_seed_gives_the_same_draws_in_every_version() -> None:
-    sampler = Sampler(SamplingParams(top_k=0, seed=2**63 - 1), prompt_tokens=0)
+def test_a_seed_gives_the_same_draws_in_every_version(drawing: Draw) -> None:
+    sampler = Sampler(SamplingParams(top_k=0, seed=2**63 - 1), prompt_tokens=0, draw=drawing)
     flat = np.zeros(VOCABULARY, dtype=np.float32)
     assert [sampler.choose(flat, HISTORY) for _ in range(5)] == [1583, 3156, 4017, 2267, 2383]
 
@@ -116,15 +168,17 @@ def test_greedy_takes_the_most_likely_token_after_the_penalty() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_logits_that_are_not_finite_fail(number: float) -> None:
+@pytest.mark.parametrize("place", [5, VOCABULARY - 1])
+def test_logits_that_are_not_finite_fail(number: float, place: int, drawing: Draw) -> None:
     scores = logits()
-    scores[5] = number
+    scores[place] = number
     with pytest.raises(GenerationFailed):
-        Sampler(SamplingParams(), prompt_tokens=0).choose(scores, HISTORY)
+        Sampler(SamplingParams(), prompt_tokens=0, draw=drawing).choose(scores, HISTORY)
 
 
-def test_the_logits_are_not_modified() -> None:
+def test_the_logits_are_not_modified(drawing: Draw) -> None:
     scores = logits()
     before = scores.copy()
-    Sampler(SamplingParams(repetition_penalty=1.5, top_p=0.5), prompt_tokens=0).choose(scores, HISTORY)
+    params = SamplingParams(repetition_penalty=1.5, top_p=0.5)
+    Sampler(params, prompt_tokens=0, draw=drawing).choose(scores, HISTORY)
     assert np.array_equal(scores, before)

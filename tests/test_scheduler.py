@@ -16,6 +16,7 @@ from inference.engine.errors import GenerationFailed, Overloaded
 from inference.engine.generation import Generation
 from inference.engine.load import OwnerLoad, Work
 from inference.engine.request import Chat, GenerationRequest, PreparedRequest, Prompt, SamplingParams
+from inference.engine.sampler import draw
 from inference.engine.segment import Segment
 from inference.engine.sequence import Sequence
 from inference.engine.vocabulary import Kind
@@ -185,7 +186,7 @@ def test_a_sequence_accepts_several_tokens_of_a_step_until_its_text_ends(
     request = GenerationRequest(prompt="ab", sampling=GREEDY, **request_fields)
     prepared = PreparedRequest(request=request, prompt_tokens=2, prompt_ids=(0, 1))
     generation = Generation(prepared, submitted_at=0.0)
-    sequence = Sequence(generation, prepared, Letters(), eos_ids=frozenset({15}))
+    sequence = Sequence(generation, prepared, Letters(), eos_ids=frozenset({15}), draw=draw)
     sequence.blocks = [0]
     segment = Segment([0, 1, *rows[:-1]], 0, sequence.blocks, logits=len(rows))
     sequence.advance(segment, logits(*rows), now=1.0)

@@ -29,6 +29,7 @@ from inference.engine.grammar.compiler import GrammarCompiler
 from inference.engine.load import Load, Work
 from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.request_check import checked
+from inference.engine.sampler import Draw, draw
 from inference.engine.scheduler import Scheduler
 from inference.engine.segment import Segment
 from inference.engine.selection import Selection
@@ -66,6 +67,7 @@ class Engine:
 
     Args:
         eos_ids: tokens that end a text.
+        draw: draws from the distribution of a next token.
         drafter: makes what proposes the next tokens of a text, unless `config.speculation` is off.
         weight_format, compute_path: how the model is computed, for people to read.
         clock: seconds that only increase: the one clock of every time in a request's life.
@@ -88,6 +90,7 @@ class Engine:
         config: EngineConfig,
         *,
         eos_ids: Iterable[int] = (),
+        draw: Draw = draw,
         fingerprint: str | None = None,
         drafter: Callable[[], Drafter] = NGramDrafter,
         weight_format: str = "unknown",
@@ -105,6 +108,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._config = config
         self._eos_ids = frozenset(eos_ids)
+        self._draw = draw
         self._drafter = drafter if config.speculation == "auto" else None
         self._grammars: GrammarCompiler | None = None
         self._grammars_lock = threading.Lock()
@@ -169,7 +173,12 @@ class Engine:
         now = self._clock()
         generation = Generation(prepared, submitted_at=now)
         sequence = Sequence(
-            generation, prepared, self._tokenizer, eos_ids=self._eos_ids, drafter=self._drafter
+            generation,
+            prepared,
+            self._tokenizer,
+            eos_ids=self._eos_ids,
+            draw=self._draw,
+            drafter=self._drafter,
         )
         with self._changed:
             if self._closed is not None:

@@ -23,6 +23,7 @@ from inference.engine.engine import Engine
 from inference.engine.fingerprint import fingerprint, sources_digest
 from inference.engine.model_weights import ReadyWeights, from_checkpoint, from_packed, readable
 from inference.engine.request import GenerationRequest, SamplingParams
+from inference.engine.sampler import draw
 from inference.engine.tokenizer import HuggingFaceTokenizer
 from inference.engine.weights_check import leave_report_to_check_weights
 
@@ -73,6 +74,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, packed_weight
         # Where a row's logits depend on the rows beside it, a guess could change the text.
         config if language_model.reproducible else replace(config, speculation="off"),
         eos_ids=weights.eos_ids,
+        draw=path.kernels.draw if path.kernels else draw,
         # One that promises the same text, which such a model does not give.
         fingerprint=fingerprint(folder, [*_arithmetic(path), _name(language_model.cache.dtype)])
         if language_model.reproducible

@@ -1,12 +1,14 @@
 """Choosing the next token, as transformers' logits processors define it.
 
 The order is that of `generate`: bias and penalties, temperature, top-k, top-p, min-p. Every request has its
-own random number generator and draws one number per token, so its text depends on nothing but its seed.
+own random number generator and draws one number per token, so its text depends on nothing but its seed. The
+token is the first at which the probabilities, added up by ascending token id, exceed the number.
 """
 
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -16,11 +18,42 @@ from inference.engine.request import SamplingParams
 from inference.engine.top_k import Array, largest
 
 
-class Sampler:
-    """Chooses the tokens of one request, whose prompt has `prompt_tokens`."""
+class Draw(Protocol):
+    """Draws a token; `draw` is one, and the native kernels have a faster one."""
 
-    def __init__(self, params: SamplingParams, *, prompt_tokens: int) -> None:
+    def __call__(self, logits: Array, params: SamplingParams, number: float) -> int | None:
+        """Draw from the distribution that `params` define.
+
+        Args:
+            logits: float32, `[candidates]`, already penalised; not modified.
+            number: the random number, at least 0 and below 1.
+
+        Returns:
+            The index of the logit that was drawn; None if the highest is not a finite number.
+        """
+        ...
+
+
+def draw(logits: Array, params: SamplingParams, number: float) -> int | None:
+    """Draw a token with NumPy alone."""
+    if not np.isfinite(logits.max()):  # a NaN counts as the highest of all
+        return None
+    candidates = distribution(logits, params)
+    cumulative = candidates.probabilities.cumsum()
+    index = int(cumulative.searchsorted(number * cumulative[-1], side="right"))
+    return int(candidates.tokens[min(index, len(cumulative) - 1)])
+
+
+class Sampler:
+    """Chooses the tokens of one request.
+
+    Args:
+        prompt_tokens: how many tokens its prompt has.
+    """
+
+    def __init__(self, params: SamplingParams, *, prompt_tokens: int, draw: Draw = draw) -> None:
         self.params = params
+        self._draw = draw
         self._penalties = Penalties(params, prompt_tokens=prompt_tokens)
         # The standard library promises the same numbers for a seed in every later version.
         self._random = random.Random(params.seed % 2**64)  # noqa: S311
@@ -47,16 +80,14 @@ class Sampler:
         logits = self._penalties.apply(logits, history, forbidden=forbidden)
         if allowed is not None:
             logits = logits[allowed]  # the others have no probability at all
-        highest = int(logits.argmax())  # a NaN counts as the highest of all
-        if not np.isfinite(logits[highest]):
+        if self.params.do_sample:
+            index = self._draw(logits, self.params, self._random.random())
+        else:
+            highest = int(logits.argmax())
+            index = highest if np.isfinite(logits[highest]) else None
+        if index is None:
             raise GenerationFailed("The model produced logits that are not finite numbers.")
-        if not self.params.do_sample:
-            return highest if allowed is None else int(allowed[highest])
-        candidates = distribution(logits, self.params)
-        cumulative = candidates.probabilities.cumsum()
-        index = int(cumulative.searchsorted(self._random.random() * cumulative[-1], side="right"))
-        token = candidates.tokens[min(index, len(cumulative) - 1)]
-        return int(token if allowed is None else allowed[token])
+        return index if allowed is None else int(allowed[index])
 
     def skip(self) -> None:
         """Draw what `choose` would for a token that has no alternative."""
@@ -66,7 +97,7 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The tokens that may be drawn, and their probabilities, which add up to 1."""
+    """The tokens that may be drawn, in ascending order, and their probabilities, which add up to 1."""
 
     tokens: Array
     probabilities: Array
@@ -81,17 +112,26 @@ def distribution(logits: Array, params: SamplingParams) -> Candidates:
         tokens = np.arange(len(logits))
     probabilities = _softmax(logits, params.temperature)
     if params.top_p < 1.0:
-        # Tokens below this probability are dropped even if all of them are, so they need no sorting.
-        likely = np.flatnonzero(probabilities > (1 - params.top_p) / len(probabilities))
-        ascending = likely[probabilities[likely].argsort()]
-        dropped = 1 - probabilities[ascending].sum()
-        kept = ascending[dropped + probabilities[ascending].cumsum() > 1 - params.top_p]
-        kept = kept if len(kept) else np.array([probabilities.argmax()])
-        tokens, probabilities = tokens[kept], _softmax(logits[kept], params.temperature)
+        nucleus = _nucleus(probabilities, params.top_p)
+        tokens, probabilities = tokens[nucleus], _softmax(logits[nucleus], params.temperature)
     if params.min_p > 0.0:
         likely = probabilities >= params.min_p * probabilities.max()
         tokens, probabilities = tokens[likely], probabilities[likely] / probabilities[likely].sum()
     return Candidates(tokens, probabilities)
+
+
+def _nucleus(probabilities: Array, top_p: float) -> Array:
+    """The indices, ascending, of the tokens before which less than `top_p` comes in descending order.
+
+    Of tokens that are equally likely, those with the lower index come first.
+    """
+    # Tokens below this probability are dropped even if all of them are, so they need no sorting.
+    likely = np.flatnonzero(probabilities >= min((1 - top_p) / len(probabilities), probabilities.max()))
+    descending = likely[(-probabilities[likely]).argsort(kind="stable")]
+    before = probabilities[descending].cumsum() - probabilities[descending]
+    before[0] = 0.0
+    nucleus: Array = np.sort(descending[: max(1, int((before < top_p).sum()))])
+    return nucleus
 
 
 def _softmax(logits: Array, temperature: float) -> Array:

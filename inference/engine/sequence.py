@@ -9,6 +9,7 @@ from inference.engine.generation import Completion, Event, Generation
 from inference.engine.logprobs import TokenLogprobs
 from inference.engine.publisher import Publisher
 from inference.engine.request import PreparedRequest
+from inference.engine.sampler import Draw
 from inference.engine.segment import Segment
 from inference.engine.speculation import Speculation
 from inference.engine.tokenizer import Tokenizer
@@ -27,6 +28,7 @@ class Sequence:
     Args:
         generation: the client's view of the request.
         eos_ids: tokens that end a text.
+        draw: draws from the distribution of a next token.
         drafter: makes what proposes this text's next tokens; None proposes none.
 
     Attributes:
@@ -48,12 +50,13 @@ class Sequence:
         tokenizer: Tokenizer,
         *,
         eos_ids: frozenset[int],
+        draw: Draw,
         drafter: Callable[[], Drafter] | None = None,
     ) -> None:
         self.generation = generation
         self.request = prepared.request
         self.most_tokens = prepared.max_tokens
-        self._writer = Writer(prepared, tokenizer, eos_ids=eos_ids)
+        self._writer = Writer(prepared, tokenizer, eos_ids=eos_ids, draw=draw)
         self.constraint = self._writer.constraint
         self.token_ids = self._writer.token_ids
         self.scores_prompt = self.request.prompt_logprobs is not None

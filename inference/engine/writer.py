@@ -8,7 +8,7 @@ from inference.engine.generation import FinishReason
 from inference.engine.grammar.constraint import Constraint
 from inference.engine.logprobs import TokenLogprobs
 from inference.engine.request import PreparedRequest
-from inference.engine.sampler import Sampler
+from inference.engine.sampler import Draw, Sampler
 from inference.engine.scoring import token_logprobs
 from inference.engine.tokenizer import Tokenizer
 from inference.engine.top_k import Array
@@ -36,13 +36,16 @@ class Writer:
 
     Args:
         eos_ids: tokens that end a text.
+        draw: draws from the distribution of a next token.
 
     Attributes:
         token_ids: prompt and generated tokens.
         constraint: holds the text to the request's grammar, if it has one.
     """
 
-    def __init__(self, prepared: PreparedRequest, tokenizer: Tokenizer, *, eos_ids: frozenset[int]) -> None:
+    def __init__(
+        self, prepared: PreparedRequest, tokenizer: Tokenizer, *, eos_ids: frozenset[int], draw: Draw
+    ) -> None:
         self.token_ids = list(prepared.prompt_ids)
         self._request = prepared.request
         self._prompt_tokens = prepared.prompt_tokens
@@ -50,7 +53,7 @@ class Writer:
         own_ends = frozenset() if self._request.ignore_eos else eos_ids
         self._end_ids = own_ends.union(self._request.stop_token_ids)
         self.constraint = self._new_constraint(prepared)
-        self._sampler = Sampler(self._request.sampling, prompt_tokens=self._prompt_tokens)
+        self._sampler = Sampler(self._request.sampling, prompt_tokens=self._prompt_tokens, draw=draw)
         self._detokenizer = self._new_detokenizer()
         self._forced: deque[int] = deque()  # taken by the constraint, and not yet by the text
 

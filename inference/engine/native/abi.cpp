@@ -39,6 +39,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(LinearCall, weights, bias, x, out, weight_type, rows, depth, width, threads),
         STRUCTURE(Int8LinearCall, weights, scales, bias, x, out, rows, depth, width, group_size, threads),
         STRUCTURE(ActivationCall, x, out, rows, width, threads),
+        STRUCTURE(DrawCall, logits, count, top_k, temperature, top_p, min_p, number),
         STRUCTURE(Strides, row, head),
         STRUCTURE(NewRows, queries, query, keys, key, values, value),
         STRUCTURE(Shape, heads, kv_heads, dim, value_dim),

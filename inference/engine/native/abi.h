@@ -41,6 +41,13 @@ struct ActivationCall {
     int64_t rows, width, threads;
 };
 
+// The parameters are those of `SamplingParams`; `number` is the random number, at least 0 and below 1.
+struct DrawCall {
+    const float* logits;  // [count]
+    int64_t count, top_k;
+    double temperature, top_p, min_p, number;
+};
+
 // Element (row, head, d) of queries, keys or values is at row * strides.row + head * strides.head + d.
 struct Strides {
     int64_t row, head;
@@ -201,6 +208,8 @@ void int8_linear(const Int8LinearCall* call);
 void gelu_tanh(const ActivationCall* call);
 void silu(const ActivationCall* call);
 void attention(const AttentionCall* call);
+// Returns the index of the logit that is drawn, or -1 if the highest is not a finite number.
+int64_t draw(const DrawCall* call);
 void run_program(const Instruction* instructions, int64_t count, const Step* step);
 // One line for each structure ("name size field:offset:size ..."), then the operations, the memories
 // and the weight types.

@@ -51,6 +51,15 @@ class ActivationCall(ctypes.Structure):
     _fields_ = _pointers("x", "out") + _ints("rows", "width", "threads")
 
 
+class DrawCall(ctypes.Structure):
+    """The draw of a token from one row of logits."""
+
+    _fields_ = [
+        *(("logits", _pointer), ("count", _int), ("top_k", _int)),
+        *((name, _double) for name in ("temperature", "top_p", "min_p", "number")),
+    ]
+
+
 class Strides(ctypes.Structure):
     """In numbers, between rows and between heads."""
 
@@ -219,7 +228,7 @@ class Step(ctypes.Structure):
 
 
 _STRUCTURES: tuple[Any, ...] = (
-    *(LinearCall, Int8LinearCall, ActivationCall),
+    *(LinearCall, Int8LinearCall, ActivationCall, DrawCall),
     *(Strides, NewRows, Shape, Cache, Tile, AttentionCall),
     *(Extent, Operand, LinearOperands, Int8LinearOperands, AttentionOperands, LayerNormOperands),
     *(UnaryOperands, BinaryOperands, Instruction, Step),

@@ -30,6 +30,7 @@ from inference.engine.native.abi import (
     layout,
 )
 from inference.engine.native.build import GENERATIONS, built
+from inference.engine.native.draw import native_draw
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Kernels:
         threads: how many threads compute, including the calling one.
         listener: is called with each operation, its tensors and its numbers, by their names in `abi.py`.
             `run` does not call it.
+        draw: draws a token from a row of logits, a NumPy array.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -60,6 +62,7 @@ class Kernels:
             name: _bound(getattr(library, name), ActivationCall) for name in ("gelu_tanh", "silu")
         }
         self._attention = _bound(library.attention, AttentionCall)
+        self.draw = native_draw(library)
         self._run = library.run_program
         self._run.argtypes = [ctypes.POINTER(Instruction), ctypes.c_int64, ctypes.POINTER(Step)]
         self._run.restype = None

@@ -1,0 +1,221 @@
+// The draw of a token from the logits of one row, as `sampler.py` defines it.
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "abi.h"
+#include "exponential.h"
+#include "vectors.h"
+
+namespace {
+
+constexpr int64_t kGroup = 64;      // logits whose maximum is known
+constexpr int64_t kSum = 1024;      // weights that are summed in float32, before the sums are added in float64
+constexpr int64_t kLikeliest = 64;  // of the tokens of a nucleus, so many are sorted at first
+
+// What a call needs, kept by each thread for the next one.
+struct Scratch {
+    std::vector<float> maxima;   // of each group of logits
+    std::vector<float> ordered;  // of which the k-th largest is wanted
+    std::vector<int32_t> tokens;
+    std::vector<float> weights;  // of the tokens; 0 where one must not be drawn
+    std::vector<uint64_t> ranks;
+    std::vector<double> sums;
+};
+
+inline Vector loaded(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+
+template <int kCount>
+float largest(const float* numbers) {
+    if constexpr (kCount == 1) {
+        return *numbers;
+    } else {
+        typedef float Half __attribute__((vector_size(2 * kCount), aligned(4)));
+        const Half a = *reinterpret_cast<const Half*>(numbers),
+                   b = *reinterpret_cast<const Half*>(numbers + kCount / 2);
+        const Half larger = a > b ? a : b;
+        return largest<kCount / 2>(reinterpret_cast<const float*>(&larger));
+    }
+}
+
+inline float largest_lane(Vector lanes) { return largest<kLanes>(reinterpret_cast<const float*>(&lanes)); }
+
+// Fills `maxima` with the largest logit of each group; the last group may be smaller. Returns the largest of all, and
+// NaN if one of the logits is.
+float find_maxima(const float* logits, int64_t count, std::vector<float>& maxima) {
+    maxima.clear();
+    Vector odd = broadcast(0.0f);  // not 0 where a logit was NaN
+    const Vector one = broadcast(1.0f);
+    int64_t i = 0;
+    for (; i + kGroup <= count; i += kGroup) {
+        Vector most = loaded(logits + i);
+        odd = most == most ? odd : one;
+        for (int64_t j = kLanes; j < kGroup; j += kLanes) {
+            const Vector next = loaded(logits + i + j);
+            odd = next == next ? odd : one;
+            most = next > most ? next : most;
+        }
+        maxima.push_back(largest_lane(most));
+    }
+    bool has_nan = largest_lane(odd) != 0.0f;
+    if (i < count) {
+        float most = logits[i];
+        for (; i < count; ++i) {
+            has_nan = has_nan || std::isnan(logits[i]);
+            most = logits[i] > most ? logits[i] : most;
+        }
+        maxima.push_back(most);
+    }
+    return has_nan ? std::numeric_limits<float>::quiet_NaN() : *std::max_element(maxima.begin(), maxima.end());
+}
+
+float kth_largest(std::vector<float>& numbers, int64_t k) {
+    std::nth_element(numbers.begin(), numbers.begin() + (k - 1), numbers.end(), std::greater<float>());
+    return numbers[k - 1];
+}
+
+// Fills `scratch.tokens` with the k largest logits and all that equal the smallest of them, in ascending order. Only
+// groups whose maximum is among the k largest maxima can hold them.
+void find_top_k(const float* logits, int64_t count, int64_t k, Scratch& scratch) {
+    const int64_t groups = static_cast<int64_t>(scratch.maxima.size());
+    float least = -std::numeric_limits<float>::infinity();
+    if (groups > k) {
+        scratch.ordered.assign(scratch.maxima.begin(), scratch.maxima.end());
+        least = kth_largest(scratch.ordered, k);
+    }
+    scratch.tokens.clear();
+    scratch.ordered.clear();
+    for (int64_t group = 0; group < groups; ++group) {
+        if (scratch.maxima[group] < least) continue;
+        for (int64_t i = group * kGroup; i < std::min(count, (group + 1) * kGroup); ++i) {
+            if (logits[i] < least) continue;
+            scratch.tokens.push_back(static_cast<int32_t>(i));
+            scratch.ordered.push_back(logits[i]);
+        }
+    }
+    least = kth_largest(scratch.ordered, k);
+    std::erase_if(scratch.tokens, [&](int32_t token) { return logits[token] < least; });
+}
+
+// exp((logit - highest) / temperature), and 0 where float32 has no normal number for it.
+inline float weight_at(float logit, float highest, float factor) {
+    const float exponent = (logit - highest) * factor;
+    const float weight = exponential(exponent);
+    return exponent < -87.0f ? 0.0f : weight;
+}
+
+// A token's weight and, in the lower 32 bits, its index: the larger number comes first in descending order, of equal
+// weights that with the lower index. Weights are not negative, so their bits compare as they do.
+uint64_t ranked(float weight, int64_t index) {
+    uint32_t bits;
+    std::memcpy(&bits, &weight, sizeof bits);
+    return uint64_t{bits} << 32 | static_cast<uint32_t>(~index);
+}
+
+float weight_of(uint64_t rank) {
+    const uint32_t bits = static_cast<uint32_t>(rank >> 32);
+    float weight;
+    std::memcpy(&weight, &bits, sizeof weight);
+    return weight;
+}
+
+// Sets the weights of all tokens but the nucleus to 0: those before which less than `top_p` of the weight comes, in
+// descending order.
+void keep_nucleus(double top_p, double total, Scratch& scratch) {
+    std::vector<float>& weights = scratch.weights;
+    const int64_t count = static_cast<int64_t>(weights.size());
+    // Tokens below this weight are dropped even if all of them are, so they need no sorting.
+    const float least = std::min(1.0f, static_cast<float>((1.0 - top_p) * total / static_cast<double>(count)));
+    scratch.ranks.resize(count);
+    const auto ranks = scratch.ranks.begin();
+    int64_t likely = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        ranks[likely] = ranked(weights[i], i);
+        likely += weights[i] >= least;
+    }
+    int64_t kept = 0;
+    double above = 0.0;
+    for (int64_t first = 0, chunk = kLikeliest; kept == first && first < likely; chunk *= 8) {
+        const int64_t last = std::min(likely, first + chunk);
+        if (last < likely) std::nth_element(ranks + first, ranks + last, ranks + likely, std::greater<>());
+        std::sort(ranks + first, ranks + last, std::greater<>());
+        while (kept < last && (kept == 0 || above < top_p * total)) above += weight_of(ranks[kept++]);
+        first = last;
+    }
+    const uint64_t last = ranks[kept - 1];
+    for (int64_t i = 0; i < count; ++i) weights[i] = ranked(weights[i], i) < last ? 0.0f : weights[i];
+}
+
+// Fills `scratch.sums` with the sum of every kSum weights, and returns that of all.
+double add_up_weights(Scratch& scratch) {
+    const std::vector<float>& weights = scratch.weights;
+    const int64_t count = static_cast<int64_t>(weights.size());
+    scratch.sums.clear();
+    double total = 0.0;
+    for (int64_t first = 0; first < count; first += kSum) {
+        float sum = 0.0f;
+        const int64_t last = std::min(count, first + kSum);
+        for (int64_t i = first; i < last; ++i) sum += weights[i];
+        scratch.sums.push_back(sum);
+        total += sum;
+    }
+    return total;
+}
+
+// The first token at which the weights so far add up to more than `wanted`; the last one with a weight if rounding
+// leaves none.
+int64_t token_at(double wanted, const Scratch& scratch) {
+    const std::vector<float>& weights = scratch.weights;
+    const int64_t count = static_cast<int64_t>(weights.size());
+    int64_t found = 0;
+    double before = 0.0;
+    for (size_t part = 0; part < scratch.sums.size(); ++part) {
+        const int64_t first = static_cast<int64_t>(part) * kSum, last = std::min(count, first + kSum);
+        if (before + scratch.sums[part] > wanted || part + 1 == scratch.sums.size()) {
+            double sum = before;
+            for (int64_t i = first; i < last; ++i) {
+                if (weights[i] == 0.0f) continue;
+                found = i;
+                sum += weights[i];
+                if (sum > wanted) return i;
+            }
+            if (before + scratch.sums[part] > wanted) return found;
+        }
+        before += scratch.sums[part];
+    }
+    for (found = count - 1; weights[found] == 0.0f;) --found;
+    return found;
+}
+
+}  // namespace
+
+extern "C" int64_t draw(const DrawCall* call) {
+    thread_local Scratch scratch;
+    const float* const logits = call->logits;
+    const int64_t count = call->count;
+    const float highest = find_maxima(logits, count, scratch.maxima);
+    if (!(std::abs(highest) <= std::numeric_limits<float>::max())) return -1;
+    const float factor = static_cast<float>(1.0 / call->temperature);
+    std::vector<float>& weights = scratch.weights;
+    const bool some = call->top_k > 0 && call->top_k < count;
+    if (some) {
+        find_top_k(logits, count, call->top_k, scratch);
+        weights.resize(scratch.tokens.size());
+        for (size_t i = 0; i < weights.size(); ++i) weights[i] = weight_at(logits[scratch.tokens[i]], highest, factor);
+    } else {
+        weights.resize(count);
+        for (int64_t i = 0; i < count; ++i) weights[i] = weight_at(logits[i], highest, factor);
+    }
+    double total = add_up_weights(scratch);
+    if (call->top_p < 1.0) keep_nucleus(call->top_p, total, scratch);
+    if (call->min_p > 0.0) {
+        const float least = static_cast<float>(call->min_p);  // the highest has a weight of 1
+        for (float& weight : weights) weight = weight < least ? 0.0f : weight;
+    }
+    if (call->top_p < 1.0 || call->min_p > 0.0) total = add_up_weights(scratch);
+    const int64_t index = token_at(call->number * total, scratch);
+    return some ? scratch.tokens[index] : index;
+}
