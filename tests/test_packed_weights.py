@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -239,6 +240,7 @@ def test_of_starts_at_once_one_packs_and_the_others_wait_for_it(kept: Path) -> N
 
     def pack(writer: TensorWriter) -> dict[str, Any]:
         packs.append(threading.get_ident())
+        time.sleep(0.3)  # so that the others come meanwhile
         return {"x": writer.add(torch.arange(1000))}
 
     opened: list[torch.Tensor] = []
