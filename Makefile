@@ -22,6 +22,8 @@ say = @printf '\033[1m%s\033[0m\n' $(1)
 # groups.
 PROCESSES := 2
 test: PROCESSES := 3
+# The tests start many processes: without bytecode on disk, each would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(PYTHON) -m pytest --numprocesses $(or $(WORKERS),$(PROCESSES)) --dist loadgroup --no-loadscope-reorder
 NATIVE := inference/engine/native
 CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)

@@ -155,7 +155,12 @@ def _load(on_failure: Callable[[], None]) -> None:
     config = EngineConfig(**values)
     name = settings.LLM_MODEL
     try:
-        loaded = load_engine(model_source.fetch(name), name=model_source.public_name(name), config=config)
+        loaded = load_engine(
+            model_source.fetch(name),
+            name=model_source.public_name(name),
+            config=config,
+            packed_weights=settings.PACKED_WEIGHTS_DIR,
+        )
     except ModelUnavailable as error:
         _fail(str(error), on_failure)
     except Exception as error:

@@ -45,7 +45,7 @@ class Environment(UpstreamSettings, ModelSettings):
         Topic.STORAGE,
         BASE_DIR / "var",
         "Folder for what the service stores: SQLite database, secret key, accounts that wait for the "
-        "database, quick-start model.",
+        "database, quick-start model, packed weights.",
     )
     database_url: str = setting(
         Topic.STORAGE,

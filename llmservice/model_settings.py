@@ -48,6 +48,13 @@ class ModelSettings(VariableSet):
         "`int8` means `LLM_DTYPE=int8`. It counts only where `LLM_DTYPE` is unset: one that is set, `auto` "
         "too, decides.",
     )
+    llm_packed_weights: bool = setting(
+        Topic.MODEL,
+        True,
+        "Keeps the weights as the engine computes with them in `VAR_DIR/weights`, for a faster start, and "
+        "lets all workers share their memory. It takes as much disk as the weights take memory, for at most "
+        "two models or data types.",
+    )
     llm_kv_cache_dtype: KVCacheDtype = setting(
         Topic.MODEL,
         EngineConfig.kv_cache_dtype,
@@ -58,8 +65,8 @@ class ModelSettings(VariableSet):
     llm_speculation: Speculation = setting(
         Topic.MODEL,
         EngineConfig.speculation,
-        "`auto` computes several tokens of a text in one step where a grammar, or what the text repeats, "
-        "tells what is likely to follow; `off` computes one. The texts are the same.",
+        "`auto` computes several tokens of a text in one step where what the text repeats tells what is "
+        "likely to follow; `off` computes one. The texts are the same.",
         engine_field="speculation",
     )
 
@@ -166,7 +173,7 @@ class ModelSettings(VariableSet):
     web_concurrency: int = setting(
         Topic.CAPACITY,
         EngineConfig.processes,
-        "Worker processes; each loads its own copy of the model.",
+        "Worker processes; with `LLM_PACKED_WEIGHTS` they share the memory of the weights.",
         at_least=1,
         at_most=64,
         engine_field="processes",

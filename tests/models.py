@@ -112,6 +112,7 @@ def tiny_engine(
     tokenizer: PreTrainedTokenizerFast | None = None,
     eos_ids: tuple[int, ...] = (),
     start: bool = True,
+    forces: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Engine:
     """An engine with a tiny model; the caller stops it, or steps it where it is not started.
@@ -128,6 +129,7 @@ def tiny_engine(
         tokens,
         config,
         eos_ids=eos_ids,
+        forces=forces,
         weight_format=model.path.weight_format.name,
         compute_path=model.path.description,
         clock=clock,

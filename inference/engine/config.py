@@ -34,8 +34,8 @@ class EngineConfig:
             "float32" stores them in float32, "int8" stores and multiplies them in 8 bits.
         kv_cache_dtype: how keys and values are stored; "auto" takes float16 with int8 weights, otherwise
             float32.
-        speculation: "auto" computes several tokens of a text in one step where a grammar or the text itself
-            tells what may follow; "off" computes one. The texts are the same.
+        speculation: "auto" computes several tokens of a text in one step where what the text repeats tells
+            what may follow; "off" computes one. The texts are the same.
         prefix_cache: whose earlier texts a prompt is looked up in: those of the same owner, everybody's, or
             nobody's.
         grammar_bytes: the largest JSON Schema, regular expression or grammar that a text can be held to.

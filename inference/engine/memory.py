@@ -97,7 +97,8 @@ def weight_bytes(model: nn.Module, weight_format: WeightFormat) -> int:
 def ram_budget(processes: int) -> Budget:
     """What each of `processes` processes may use of this machine's memory."""
     limit = memory_limit() // processes
-    return Budget(limit=limit, left=int(limit * (1 - _HEADROOM)) - anonymous_memory())
+    used = anonymous_memory() + shared_memory() // processes
+    return Budget(limit=limit, left=int(limit * (1 - _HEADROOM)) - used)
 
 
 def gpu_budget(device: torch.device, processes: int) -> Budget:
@@ -133,6 +134,11 @@ def memory_limit() -> int:
 def anonymous_memory() -> int:
     """Resident bytes of this process that no file backs, so the system cannot drop them."""
     return _meminfo("RssAnon", Path("/proc/self/status"))
+
+
+def shared_memory() -> int:
+    """Resident bytes that this process shares with others and no file on a disk backs: the packed weights."""
+    return _meminfo("RssShmem", Path("/proc/self/status"))
 
 
 def return_freed_memory() -> None:
