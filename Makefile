@@ -22,12 +22,14 @@ say = @printf '\033[1m%s\033[0m\n' $(1)
 # groups.
 PROCESSES := 2
 test: PROCESSES := 3
+# The tests start many processes: without bytecode on disk, each would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(PYTHON) -m pytest --numprocesses $(or $(WORKERS),$(PROCESSES)) --dist loadgroup --no-loadscope-reorder
 NATIVE := inference/engine/native
 CXX_SOURCES = $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h tests/*.cpp)
 CLANG_FORMAT := $(VENV)/bin/clang-format
 
-.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial soak fuzz clients upstream
+.PHONY: help run test test-fast test-postgresql coverage sanitize check format bench trial soak fuzz clients upstream lock audit sbom licences
 
 help:
 	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
@@ -42,7 +44,11 @@ help:
 	@echo 'make soak        everything at once for ten minutes, and whether anything was lost; ARGS="--seconds 3600"'
 	@echo 'make fuzz        try requests of all kinds on the real service for minutes; ARGS="--max-time 3600" goes to schemathesis'
 	@echo 'make clients     try what people use with OpenAI'"'"'s API on the service (lm-eval, LangChain, ...); ARGS="node" picks one'
-	@echo 'make upstream    try the service in front of other engines (a node, two behind nginx, vLLM for CPUs); ARGS="node" picks one'
+	@echo 'make upstream    try the service in front of other engines (nodes alone, behind nginx and on Ray Serve, vLLM for CPUs); ARGS="node" picks one'
+	@echo 'make lock        write requirements/lock/ anew, after a change of requirements/'
+	@echo 'make audit       look for known vulnerabilities of the locked packages'
+	@echo 'make sbom        write the bill of materials of .venv (CycloneDX) to var/sbom.json'
+	@echo 'make licences    write docs/licences.md anew'
 	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
 
 run: $(VENV)/.run $(VENV)/.native
@@ -84,7 +90,7 @@ sanitize: $(VENV)/.dev
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(PYTHON) -m pytest --capture sys -m 'not slow' $(ARGS) \
-		tests/test_native*.py tests/test_layer_program*.py tests/test_int8.py tests/test_int4.py tests/test_sampler.py
+		tests/test_native*.py tests/test_layer_program*.py tests/test_int8.py tests/test_int4.py tests/test_tiles.py tests/test_sampler.py
 
 check: $(VENV)/.dev
 	@$(PYTHON) -m ruff check .
@@ -115,10 +121,39 @@ fuzz: $(VENV)/.dev $(VENV)/.native
 clients: $(VENV)/.dev $(VENV)/.native var/clients/venv/.ready
 	@$(PYTHON) -m benchmarks.clients $(ARGS)
 
-# nginx is left out where it is not installed, vLLM where its packages cannot be had.
+# nginx is left out where it is not installed, vLLM and Ray Serve where their packages cannot be had.
 upstream: $(VENV)/.dev $(VENV)/.native
 	@$(MAKE) var/upstream/venv/.ready || echo 'vLLM could not be installed: it is left out.'
+	@$(MAKE) var/upstream/ray/.ready || echo 'Ray Serve could not be installed: it is left out.'
 	@$(PYTHON) -m benchmarks.upstream $(ARGS)
+
+# --- The supply chain. torch is in no lock file: its index of CPU builds is another one, and it is installed from there alone.
+TOOLS := var/supply-chain/venv
+COMPILE := $(TOOLS)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--quiet --no-emit-package torch
+# Those that name every package that they install.
+COMPLETE := clients bench-openvino upstream-vllm
+RESOLVED := service base quickstart tracing bench dev supply-chain ray
+
+lock: $(TOOLS)/.ready
+	@for name in $(RESOLVED); do $(COMPILE) requirements/$$name.txt -o requirements/lock/$$name.txt; done
+	@for name in $(COMPLETE); do $(COMPILE) --no-deps requirements/$$name.txt -o requirements/lock/$$name.txt; done
+
+audit: $(TOOLS)/.ready
+	@$(TOOLS)/bin/python -m requirements.supply_chain.audit
+
+sbom: $(TOOLS)/.ready $(VENV)/.run
+	@$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file var/sbom.json $(PYTHON)
+	@echo 'var/sbom.json'
+
+licences: $(VENV)/.dev
+	@$(PYTHON) -m requirements.supply_chain.licences > docs/licences.md
+
+$(TOOLS)/.ready: $(VENV)/.venv requirements/lock/supply-chain.txt
+	$(call say,'Installing the tools for the supply chain ...')
+	@rm -rf $(@D) && mkdir -p $(dir $(@D)) && $(PYTHON) -m venv $(@D)
+	@$(PEER_PIP) install --require-hashes -r requirements/lock/supply-chain.txt | $(PROGRESS)
+	@touch $@
 
 # --- The virtual environment. A stamp is newer than the requirements that it installed.
 
@@ -129,34 +164,34 @@ $(VENV)/.venv:
 	"$$python" -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt service.txt base.txt quickstart.txt constraints.txt)
+$(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt lock/base.txt lock/quickstart.txt)
 	$(call say,'Installing the packages (the first time: some minutes, about 400 MB) ...')
 	@$(PIP) install --retries 1 --no-deps -r requirements/cpu.txt | $(PROGRESS)
-	@$(PIP) install -r requirements/base.txt -r requirements/quickstart.txt | $(PROGRESS)
+	@$(PIP) install --require-hashes -r requirements/lock/base.txt -r requirements/lock/quickstart.txt | $(PROGRESS)
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.run $(wildcard inference/engine/native/*.cpp inference/engine/native/*.h)
 	@$(PYTHON) -m inference.engine.native
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.bench requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.bench requirements/lock/dev.txt
 	$(call say,'Installing the packages for tests and checks ...')
-	@$(PIP) install -r requirements/dev.txt | $(PROGRESS)
+	@$(PIP) install --require-hashes -r requirements/lock/dev.txt | $(PROGRESS)
 	@touch $@
 
-$(VENV)/.bench: $(VENV)/.run requirements/bench.txt
+$(VENV)/.bench: $(VENV)/.run requirements/lock/bench.txt
 	$(call say,'Installing the packages for benchmarks ...')
-	@$(PIP) install -r requirements/bench.txt | $(PROGRESS)
+	@$(PIP) install --require-hashes -r requirements/lock/bench.txt | $(PROGRESS)
 	@touch $@
 
 # Peers with a virtual environment of their own, because they need other versions than the service.
 PEER_PIP = $(@D)/bin/python -m pip --disable-pip-version-check --no-input
 
-var/bench/venv-openvino/.ready: $(VENV)/.venv requirements/cpu.txt requirements/bench-openvino.txt
+var/bench/venv-openvino/.ready: $(VENV)/.venv requirements/cpu.txt requirements/lock/bench-openvino.txt
 	$(call say,'Installing OpenVINO GenAI (some minutes, about 600 MB) ...')
 	@mkdir -p var/bench && $(PYTHON) -m venv $(@D)
 	@$(PEER_PIP) install --retries 1 --no-deps -r requirements/cpu.txt | $(PROGRESS)
-	@$(PEER_PIP) install --no-deps -r requirements/bench-openvino.txt | $(PROGRESS)
+	@$(PEER_PIP) install --no-deps --require-hashes -r requirements/lock/bench-openvino.txt | $(PROGRESS)
 	@touch $@
 
 var/bench/venv-llama_cpp/.ready: $(VENV)/.venv requirements/bench-llama_cpp.txt
@@ -169,19 +204,25 @@ var/bench/venv-llama_cpp/.ready: $(VENV)/.venv requirements/bench-llama_cpp.txt
 SITE_PACKAGES = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 OPENAI_NODE := openai@6.49.0
 
-var/clients/venv/.ready: $(VENV)/.dev requirements/clients.txt
+var/clients/venv/.ready: $(VENV)/.dev requirements/lock/clients.txt
 	$(call say,'Installing the clients (some minutes, about 700 MB) ...')
 	@rm -rf $(@D) && mkdir -p var/clients/node && $(PYTHON) -m venv $(@D)
 	@$(PYTHON) $(SITE_PACKAGES) > "$$($(@D)/bin/python $(SITE_PACKAGES))/service.pth"
-	@$(PEER_PIP) install -r requirements/clients.txt | $(PROGRESS)
+	@$(PEER_PIP) install --require-hashes -r requirements/lock/clients.txt | $(PROGRESS)
 	@if command -v npm > /dev/null; then \
 		npm install --silent --no-audit --no-fund --prefix var/clients/node $(OPENAI_NODE); \
 	else echo 'npm is not installed: the client for Node.js is left out.'; fi
 	@touch $@
 
-var/upstream/venv/.ready: $(VENV)/.dev requirements/upstream-vllm.txt
+var/upstream/venv/.ready: $(VENV)/.dev requirements/lock/upstream-vllm.txt
 	$(call say,'Installing vLLM for CPUs (some minutes, about 1.3 GB) ...')
 	@rm -rf $(@D) && mkdir -p var/upstream && $(PYTHON) -m venv $(@D)
 	@$(PYTHON) $(SITE_PACKAGES) > "$$($(@D)/bin/python $(SITE_PACKAGES))/service.pth"
-	@$(PEER_PIP) install --no-deps -r requirements/upstream-vllm.txt | $(PROGRESS)
+	@$(PEER_PIP) install --no-deps --require-hashes -r requirements/lock/upstream-vllm.txt | $(PROGRESS)
+	@touch $@
+
+var/upstream/ray/.ready: $(VENV)/.dev requirements/lock/ray.txt
+	$(call say,'Installing Ray Serve (about 300 MB) ...')
+	@rm -rf $(@D) && mkdir -p var/upstream && $(PYTHON) -m venv $(@D)
+	@$(PEER_PIP) install --require-hashes -r requirements/lock/ray.txt | $(PROGRESS)
 	@touch $@

@@ -66,6 +66,7 @@ class OwnKeyView(KeyView):
                             "expires_at": None,
                             "scopes": ["generate", "models", "usage"],
                             "allowed_networks": ["10.0.0.0/8"],
+                            "prompts": "default",
                             "limits": {
                                 "requests_per_minute": 60,
                                 "burst": 60,
@@ -112,6 +113,7 @@ class OwnKeyView(KeyView):
                 "expires_at": key.expires_at,
                 "scopes": key.scopes,
                 "allowed_networks": key.allowed_networks,
+                "prompts": key.prompts,
                 "limits": {
                     "requests_per_minute": rate and rate.per_minute,
                     "burst": rate and rate.burst,

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts import tokens
-from accounts.models import KeyState, Outcome, Scope
+from accounts.models import KeyState, Outcome, Prompts, Scope
 from llmservice.http.fields import StrictCharField, StrictIntegerField, StrictSerializer
 
 DAY_S = 24 * 60 * 60
@@ -92,6 +92,11 @@ class KeySerializer(serializers.Serializer[Any]):
     allowed_networks = serializers.ListField(
         child=serializers.CharField(),
         help_text="Networks (CIDR) from which the key may be used; empty is all.",
+    )
+    prompts = serializers.ChoiceField(
+        choices=Prompts.values,
+        help_text="Whether prompts are kept after their request: `kept` in the log, `never` not even in the "
+        "prefix cache, `default` as the service is set up.",
     )
     limits = LimitsSerializer()
     left = LeftSerializer()

@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts import tokens
 from accounts.events import SYSTEM, Actor, record
 from accounts.key_fields import LIMITS, checked_limits, checked_scopes
-from accounts.models import APIKey, APIKeySecret, EventKind, KeyState, Scope
+from accounts.models import APIKey, APIKeySecret, EventKind, KeyState, Prompts, Scope
 from llmservice.http import networks
 
 FIRST_KEY_NAME = "default"
@@ -49,6 +49,7 @@ def create_key(
     limits: Mapping[str, int | None] | None = None,
     allowed_networks: Collection[str] = (),
     scopes: Collection[str] = tuple(Scope),
+    prompts: Prompts = Prompts.DEFAULT,
     by: Actor = SYSTEM,
 ) -> IssuedSecret:
     """Create a key with its first secret.
@@ -68,6 +69,7 @@ def create_key(
             created_by=by.user,
             allowed_networks=networks.parse(allowed_networks),
             scopes=checked_scopes(scopes),
+            prompts=prompts,
             **checked_limits(limits or {}),
         )
     with _refused_if_name_in_use(name):

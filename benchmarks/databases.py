@@ -39,6 +39,6 @@ def _migrated(url: str, folder: Path) -> dict[str, str]:
         "VAR_DIR": str(folder),
         "DJANGO_SETTINGS_MODULE": "llmservice.settings",
     }
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0", "--skip-checks"]
     subprocess.run(migrate, cwd=BASE_DIR, env=env, check=True)
     return env

@@ -1,7 +1,7 @@
 """Memory of a process with the engine: while loading, idle, and with many requests at once.
 
-`python -m benchmarks.memory`: resident anonymous memory in GB (10^9 bytes). `python -m benchmarks.startup`
-starts the whole service and so includes the web server.
+`python -m benchmarks.memory`: resident memory in GB (10^9 bytes), mapped files excluded.
+`python -m benchmarks.startup` starts the whole service and so includes the web server.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         measured[entry.name] = figures
     save(given.out, about={"threads": given.threads, "paths": paths}, measured={"bytes": measured})
     head = [
-        "GB of anonymous memory",
+        "GB of memory",
         "peak while loading",
         "loaded, idle",
         *(f"peak with {given.requests} requests after {context} tokens" for context in given.contexts),

@@ -1,8 +1,9 @@
-"""Resident anonymous memory of processes, which excludes mapped files.
+"""Resident memory of processes that no file backs: anonymous memory, and shared memory (packed weights).
 
-Read from `/proc`, so on Linux only. Pages shared after a fork count in each process.
+Read from `/proc`, so on Linux only. A page that several processes map counts once, divided among them.
 """
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -12,15 +13,22 @@ from typing import Self
 _EVERY_S = 0.02
 
 
-def anonymous_bytes(pid: int) -> int:
-    """RssAnon of one process; 0 once it has ended."""
+def resident_bytes(pid: int) -> int:
+    """Anonymous and shared memory of one process; 0 once it has ended."""
     try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    return 0
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of one process and of its children that have ended; 0 once it has ended itself."""
+    try:
+        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+    except OSError:
+        return 0.0
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:
@@ -50,7 +58,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def now_bytes(self) -> int:
-        return sum(anonymous_bytes(pid) for pid in family(self._pid))
+        return sum(resident_bytes(pid) for pid in family(self._pid))
 
     def _watch(self) -> None:
         while not self._over.is_set():

@@ -1,7 +1,7 @@
 """Time from the start of the process to `/ready`, and the whole service's memory until then and afterwards.
 
 `python -m benchmarks.startup`: the real gunicorn on an existing database. The first start, which fills the
-page cache, is not counted.
+page cache and writes the packed weights, is not counted.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.contenders.service import config
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.http.servers import llmservice
-from benchmarks.process_memory import PeakMemory
+from benchmarks.process_memory import PeakMemory, cpu_seconds, family
 from benchmarks.results import RESULTS_DIR, markdown, progress, save, with_spread
 from benchmarks.workload import NotHere
 from inference.engine.config import usable_cpus
@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--model", type=Path, help="folder of a model; GPT-2 medium's shape if not given")
     parser.add_argument("--precision", nargs="*", default=["float32", "int8"])
+    parser.add_argument("--packed-weights", default="on", choices=["on", "off"], help="LLM_PACKED_WEIGHTS")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "startup.json")
@@ -36,40 +37,42 @@ def main(argv: list[str] | None = None) -> None:
         except NotHere as error:
             progress(f"{precision} is left out: {error}", last=True)
             continue
-        settings = {"LLM_DTYPE": precision}
-        for number in range(1 + given.rounds):
-            progress(f"{precision}: start {number} of {given.rounds} ...")
-            figures, path = start_once(folder, threads=given.threads, **settings)
-            if number > 0:
-                measured.setdefault(precision, []).append(figures)
-            else:
-                progress(f"llmservice {precision}: {path}", last=True)
-                paths[precision] = path
+        settings = {"LLM_DTYPE": precision, "LLM_PACKED_WEIGHTS": given.packed_weights}
+        with tempfile.TemporaryDirectory() as scratch:
+            for number in range(1 + given.rounds):
+                progress(f"{precision}: start {number} of {given.rounds} ...")
+                figures, path = start_once(folder, Path(scratch), threads=given.threads, **settings)
+                if number > 0:
+                    measured.setdefault(precision, []).append(figures)
+                else:
+                    progress(f"llmservice {precision}: {path}", last=True)
+                    paths[precision] = path
     save(given.out, about={"threads": given.threads, "paths": paths}, measured={"starts": measured})
     rows = [
         [
             precision,
             with_spread(start["ready_s"] for start in starts),
+            with_spread(start["cpu_s"] for start in starts),
             with_spread(start["peak_bytes"] / 1e9 for start in starts),
             with_spread(start["ready_bytes"] / 1e9 for start in starts),
             with_spread(start["peak_bytes"] / max(1, start["ready_bytes"]) for start in starts),
         ]
         for precision, starts in measured.items()
     ]
-    head = ["service", "s to /ready", "GB, peak until then", "GB, ready", "peak : ready"]
+    head = ["service", "s to /ready", "CPU s until then", "GB, peak until then", "GB, ready", "peak : ready"]
     print(markdown(head, rows))
 
 
-def start_once(folder: Path, *, threads: int, **settings: str) -> tuple[dict[str, float], str]:
+def start_once(folder: Path, var_dir: Path, *, threads: int, **settings: str) -> tuple[dict[str, float], str]:
     """Start the service, wait until it is ready, stop it; returns the figures and its path."""
     with (
-        tempfile.TemporaryDirectory() as scratch,
-        llmservice(folder, Path(scratch), threads=threads, **settings) as server,
+        llmservice(folder, var_dir, threads=threads, **settings) as server,
         PeakMemory(server.process.pid) as memory,
     ):
         ready_s = server.wait_ready()
         figures = {
             "ready_s": ready_s,
+            "cpu_s": sum(map(cpu_seconds, family(server.process.pid))),
             "peak_bytes": memory.peak_bytes,
             "ready_bytes": memory.now_bytes(),
         }

@@ -41,4 +41,4 @@ trap finish EXIT
 docker-compose build
 docker-compose up --detach
 TEST_SERVICE_URL=http://127.0.0.1:$PORT "$python" -m pytest tests/e2e/test_service.py \
-    tests/e2e/test_docs_browser.py tests/e2e/test_container.py --durations 5 "$@"
+    tests/e2e/test_docs_browser.py tests/e2e/test_container.py tests/e2e/test_front_container.py --durations 5 "$@"

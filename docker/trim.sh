@@ -3,6 +3,7 @@
 # code. usage: trim.sh PYTHON-OF-THE-ENVIRONMENT
 set -eu
 python=$1
+epoch=${SOURCE_DATE_EPOCH:-1767225600}
 site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cd "$site"
 
@@ -24,7 +25,12 @@ find . -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.cuh' -o -name '*.pyi'
 find django rest_framework axes -path '*/locale/*' -name '*.mo' ! -path '*/en/*' -delete
 find . -depth -type d -name __pycache__ -exec rm -rf {} +
 
+# The byte code that an import writes has the time of its source in it.
+set_times() { find "$site" -exec touch --no-dereference --date "@$epoch" {} +; }
+set_times
+
 # Byte code of the large packages takes as much space as they do, and of most of their modules none is ever
 # imported: there, only what a start imports gets its own.
-"$python" -m compileall -q -x '/(torch|transformers|sympy|mpmath|networkx|numpy)/' .
+"$python" -m compileall -q --invalidation-mode unchecked-hash -x '/(torch|transformers|sympy|mpmath|networkx|numpy)/' .
 [ ! -d torch ] || "$python" "$(dirname "$0")/warm.py"
+set_times

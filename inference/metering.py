@@ -1,5 +1,6 @@
 """Generations within the limits of the key that asked for them, accounted for however they end."""
 
+import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +13,8 @@ from accounts.limits import endpoint, unreserved
 from accounts.limits.admission import Admission, admit
 from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
-from accounts.models import APIKey, Outcome
+from accounts.models import APIKey, Outcome, Prompts
+from inference import generation_spans
 from inference.engine.backend import Backend
 from inference.engine.errors import EngineError
 from inference.engine.generation import Completion, Event, Generation, merged_events
@@ -73,6 +75,7 @@ class Metered:
         self._key = key
         self._backend = backend
         self._choices = choices
+        self._kept = key.prompts != Prompts.NEVER
         self._prompts = [self._prompt(request) for request in requests]
         self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
@@ -81,8 +84,9 @@ class Metered:
         capped = Limits.of(self._key).capped
         if isinstance(request, PreparedRequest):
             asked = request.request
-            return replace(request, request=replace(asked, max_new_tokens=capped(asked.max_new_tokens)))
-        wanted = replace(request, max_new_tokens=capped(request.max_new_tokens))
+            limited = replace(asked, max_new_tokens=capped(asked.max_new_tokens), kept=self._kept)
+            return replace(request, request=limited)
+        wanted = replace(request, max_new_tokens=capped(request.max_new_tokens), kept=self._kept)
         return prepared(wanted, key=self._key, backend=self._backend)
 
     @property
@@ -193,6 +197,7 @@ class Metered:
         completion_tokens = self.completion_tokens
         # How long a request took says nothing if it ended early.
         finished = outcome is Outcome.FINISHED
+        settled_from = time.monotonic()
         settle(
             admission.settlement(
                 outcome,
@@ -203,6 +208,7 @@ class Metered:
             )
         )
         self._record(outcome, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        self._trace(settled_from)
 
     def __enter__(self) -> Self:
         return self
@@ -257,7 +263,7 @@ class Metered:
         record.outcome = outcome.value
         record.prompt_tokens, record.completion_tokens = prompt_tokens, completion_tokens
         record.cached_tokens = self.cached_tokens
-        if settings.LOG_PROMPTS:
+        if self._key.prompts == Prompts.KEPT or (settings.LOG_PROMPTS and self._kept):
             record.prompt = "\n".join(self.prompt_texts)
         if self.generations:
             first = self.generations[0]
@@ -265,3 +271,19 @@ class Metered:
             record.between_tokens_s = first.between_tokens_s
             if isinstance(first.outcome, Completion):
                 record.queued_s, record.generated_s = first.queued_s, first.generated_s
+
+    def _trace(self, settled_from: float) -> None:
+        """Add to the span of the request what was generated, if there is one."""
+        record = request_record.current()
+        if record is None or record.span is None:
+            return
+        generation_spans.describe(
+            record.span,
+            prompts=self._prompts,
+            choices=self._choices,
+            generations=self.generations,
+            model=self._backend.model_name,
+            usage=self.usage,
+            cached_tokens=self.cached_tokens,
+        )
+        record.span.stage("settlement", settled_from, time.monotonic(), {})

@@ -90,6 +90,11 @@ def backend() -> "Backend":
     return _backend
 
 
+def loaded() -> "Backend | None":
+    """The backend in any state, also while it only finishes what it has; None before it is loaded."""
+    return _backend
+
+
 def start(*, on_failure: Callable[[], None] = lambda: None) -> None:
     """Start to load the model, in a thread of its own.
 
@@ -150,7 +155,12 @@ def _load(on_failure: Callable[[], None]) -> None:
     config = EngineConfig(**values)
     name = settings.LLM_MODEL
     try:
-        loaded = load_engine(model_source.fetch(name), name=model_source.public_name(name), config=config)
+        loaded = load_engine(
+            model_source.fetch(name),
+            name=model_source.public_name(name),
+            config=config,
+            packed_weights=settings.PACKED_WEIGHTS_DIR,
+        )
     except ModelUnavailable as error:
         _fail(str(error), on_failure)
     except Exception as error:

@@ -37,7 +37,7 @@ def connected(tell: Callable[[str], bool]) -> UpstreamBackend | None:
     Args:
         tell: takes the reason each time that the engine does not tell; returns whether to ask again.
     """
-    backend = UpstreamBackend(configured(), request_id=_request_id)
+    backend = UpstreamBackend(configured(), headers=_headers)
     backend.start()
     pause = threading.Event()
     while True:
@@ -52,6 +52,9 @@ def connected(tell: Callable[[str], bool]) -> UpstreamBackend | None:
             return backend
 
 
-def _request_id() -> str | None:
+def _headers() -> dict[str, str]:
+    """The ids of the request and of its trace travel on, so that the logs of both services can be joined."""
     record = request_record.current()
-    return None if record is None else record.id
+    if record is None:
+        return {}
+    return {"X-Request-ID": record.id} | ({} if record.trace is None else record.trace.headers())

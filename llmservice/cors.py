@@ -18,6 +18,7 @@ OPENAI_CLIENT_HEADERS = tuple(
 )
 REQUEST_HEADERS = (
     *("authorization", "x-api-key", "content-type", "accept", "user-agent", "x-request-id"),
+    *("traceparent", "tracestate"),
     *("openai-beta", "openai-organization", "openai-project"),
     *OPENAI_CLIENT_HEADERS,
 )

@@ -19,6 +19,8 @@ from llmservice.variable import Topic, setting
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEFAULT_API_KEY = "mysecurekey123"
+# Not a setting: the id of the process that has passed `preflight` and become the server.
+PREFLIGHT_PASSED = "PREFLIGHT_PASSED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class Environment(UpstreamSettings, ModelSettings):
         Topic.STORAGE,
         BASE_DIR / "var",
         "Folder for what the service stores: SQLite database, secret key, accounts that wait for the "
-        "database, quick-start model.",
+        "database, quick-start model, packed weights.",
     )
     database_url: str = setting(
         Topic.STORAGE,
@@ -183,7 +185,9 @@ class Environment(UpstreamSettings, ModelSettings):
     log_format: Literal["text", "json"] = setting(
         Topic.LOGS, "text", "Format of the log: `text` for people, `json` for programs."
     )
-    log_prompts: bool = setting(Topic.LOGS, False, "Log prompts. They may contain private data.")
+    log_prompts: bool = setting(
+        Topic.LOGS, False, "Log prompts, unless their key forbids it. They may contain private data."
+    )
     metrics_token: str = setting(
         Topic.LOGS,
         "",

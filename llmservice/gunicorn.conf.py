@@ -1,8 +1,8 @@
 """gunicorn's configuration: `gunicorn -c llmservice/gunicorn.conf.py` in the repository's root.
 
-The master process loads neither the Django project nor torch; the checks before a start run in a process of
-their own, `manage.py preflight`. So a reload gives workers fresh code, and the master has no OpenMP threads
-when it forks.
+The master process loads neither the Django project nor torch: `manage.py preflight` checks whether the start
+can succeed, before a command becomes the server or in a process of its own. So a reload gives workers fresh
+code, and the master has no OpenMP threads when it forks.
 """
 
 import math
@@ -21,7 +21,7 @@ from gunicorn.arbiter import Arbiter
 
 from llmservice import logs, readiness
 from llmservice.arbiter import RollingArbiter
-from llmservice.environment import BASE_DIR, Environment
+from llmservice.environment import BASE_DIR, PREFLIGHT_PASSED, Environment
 from llmservice.server.connection import LINGER_S
 from llmservice.server.worker import Worker
 
@@ -62,6 +62,8 @@ forwarded_allow_ips = ""
 def on_starting(server: Arbiter) -> None:
     """End the start, with one sentence, if no worker could serve."""
     RollingArbiter.adopt(server)
+    if os.environ.pop(PREFLIGHT_PASSED, "") == str(os.getpid()):
+        return
     preflight = subprocess.run([sys.executable, "manage.py", "preflight"], cwd=BASE_DIR, check=False)
     if preflight.returncode:
         sys.exit(preflight.returncode)
@@ -77,8 +79,9 @@ def post_worker_init(worker: Worker) -> None:
     """Start to load the worker's model, and drain the worker on SIGTERM."""
     from accounts.limits import settler
     from inference import runtime
-    from llmservice import database_limits, database_watch, metrics
+    from llmservice import database_limits, database_watch, metrics, tracing
 
+    tracing.start(os.environ)
     database_limits.apply()
     database_watch.start()
     settler.start(environment.var_dir / "settlements")
@@ -109,8 +112,10 @@ def worker_exit(server: Arbiter, worker: Worker) -> None:
     if worker.pid != os.getpid():  # the master calls this as well, for a worker that has exited
         return
     from inference import runtime
+    from llmservice import tracing
 
     runtime.stop()
+    tracing.stop()
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:

@@ -25,7 +25,7 @@ def _is_refusal(record: logging.LogRecord) -> bool:
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, message, request id and the record's `fields`.
+    """One JSON object per line: time, level, logger, message, the ids, and the record's `fields`.
 
     A caller adds fields with `extra={"fields": {…}}`.
     """
@@ -39,6 +39,8 @@ class JSONFormatter(logging.Formatter):
         }
         if (request := request_record.current()) is not None:
             line["request_id"] = request.id
+            if request.trace is not None:
+                line["trace_id"] = request.trace.trace_id
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)

@@ -27,7 +27,6 @@ from rest_framework.request import Request
 from accounts.limits import settler
 from inference import runtime
 from inference.engine.backend import Backend
-from inference.engine.errors import Unavailable
 from inference.engine.load import Work
 from llmservice import __version__
 from llmservice.http import networks
@@ -137,13 +136,14 @@ def count_request(record: RequestRecord, elapsed_s: float) -> None:
 def observe_engine() -> None:
     """Set the gauges to the current load of this worker."""
     settlements_waiting.set(settler.waiting())
-    try:
-        backend = runtime.backend()
-    except Unavailable:
-        ready.set(0)
+    ready.set(runtime.status().state is runtime.State.READY)
+    # A worker that drains finishes its requests: its gauges go down with them.
+    backend = runtime.loaded()
+    if backend is None:
+        for gauge in (queued, running, kv_tokens_used, kv_tokens):
+            gauge.set(0)
         return
     load = backend.load
-    ready.set(1)
     info.labels(__version__, backend.model_name, backend.weight_format, backend.compute_path).set(1)
     _count_work(backend)
     queued.set(load.queued)

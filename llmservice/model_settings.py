@@ -39,8 +39,9 @@ class ModelSettings(VariableSet):
         Topic.MODEL,
         EngineConfig.dtype,
         "Data type of the weights in memory. `auto` keeps the checkpoint's own: bfloat16 and float16 take "
-        "half the memory of `float32` and give the same texts. `int8` takes a quarter and is faster; `int4` "
-        "takes about a fifth and is the fastest for few requests, and loses more quality.",
+        "half the memory of `float32` and give the same texts. `int8` takes a quarter and is faster. "
+        "`int4` takes about a fifth and loses more quality; it is faster than `int8` for one request and "
+        "slower for 16.",
         engine_field="dtype",
     )
     llm_quantization: Literal["none", "int8"] = setting(
@@ -48,6 +49,13 @@ class ModelSettings(VariableSet):
         "none",
         "`int8` means `LLM_DTYPE=int8`. It counts only where `LLM_DTYPE` is unset: one that is set, `auto` "
         "too, decides.",
+    )
+    llm_packed_weights: bool = setting(
+        Topic.MODEL,
+        True,
+        "Keeps the weights as the engine computes with them in `VAR_DIR/weights`, for a faster start, and "
+        "lets all workers share their memory. It takes as much disk as the weights take memory, for at most "
+        "two models or data types.",
     )
     llm_kv_cache_dtype: KVCacheDtype = setting(
         Topic.MODEL,
@@ -59,8 +67,8 @@ class ModelSettings(VariableSet):
     llm_speculation: Speculation = setting(
         Topic.MODEL,
         EngineConfig.speculation,
-        "`auto` computes several tokens of a text in one step where a grammar, or what the text repeats, "
-        "tells what is likely to follow; `off` computes one. The texts are the same.",
+        "`auto` computes several tokens of a text in one step where what the text repeats tells what is "
+        "likely to follow; `off` computes one. The texts are the same.",
         engine_field="speculation",
     )
 
@@ -167,7 +175,7 @@ class ModelSettings(VariableSet):
     web_concurrency: int = setting(
         Topic.CAPACITY,
         EngineConfig.processes,
-        "Worker processes; each loads its own copy of the model.",
+        "Worker processes; with `LLM_PACKED_WEIGHTS` they share the memory of the weights.",
         at_least=1,
         at_most=64,
         engine_field="processes",

@@ -11,9 +11,10 @@ from django.conf import settings
 from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 
-from llmservice import metrics
+from llmservice import metrics, tracing
 from llmservice.http import request_record
 from llmservice.http.request_record import RequestRecord
+from llmservice.http.trace_context import TraceContext
 from llmservice.now import failures
 
 HEADER = "X-Request-ID"
@@ -43,7 +44,11 @@ class RequestLogMiddleware:
             path=quote(request.path)[:LONGEST_PATH],
             address=request.META.get("REMOTE_ADDR", ""),
             route=settings.STATIC_URL if request.path.startswith(settings.STATIC_URL) else None,
+            trace=TraceContext.read(
+                request.headers.get("traceparent", ""), request.headers.get("tracestate", "")
+            ),
         )
+        tracing.begin(record)
         request_record.begin(record)
         response = self.get_response(request)
         record.status = response.status_code
@@ -63,9 +68,11 @@ def _write(**signal: Any) -> None:
     elapsed_s = record.elapsed_s
     metrics.count_request(record, elapsed_s)
     failures.note(record)
+    tracing.end(record)
     level = logging.DEBUG if record.route in QUIET_ROUTES and record.status < 400 else logging.INFO
     line = f'{record.address} "{record.method} {record.path}" {record.status} {elapsed_s * 1000:.0f} ms'
     details = {
+        "trace_id": None if record.trace is None else record.trace.trace_id,
         "key_id": record.key_id,
         "reason": record.reason,
         "outcome": record.outcome,

@@ -20,6 +20,9 @@ ENGINE_SETTINGS = {
     variable.engine_field: name for name, variable in Environment.variables().items() if variable.engine_field
 }
 
+# Where the engine keeps the weights as it computes with them; None keeps none.
+PACKED_WEIGHTS_DIR = ENVIRONMENT.var_dir / "weights" if ENVIRONMENT.llm_packed_weights else None
+
 # --- Secrets
 SECRET_KEY = ENVIRONMENT.secret_key or load_or_create_secret_key(ENVIRONMENT.var_dir / "secret_key")
 API_KEY_PEPPER = (

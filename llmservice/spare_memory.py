@@ -11,13 +11,19 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def holds_one_more(pids: Collection[int], *, proc: Path = PROC, cgroup: Path = CGROUP) -> bool:
-    """Whether as much memory is free as the largest of these processes has for itself.
+    """Whether as much memory is free as the largest of these processes has, what it shares included.
 
-    What cannot be read limits nothing.
+    A successor shares the weights, unless it loads another version of the model. What cannot be read limits
+    nothing.
     """
-    needed = max((_field(proc / str(pid) / "status", "RssAnon:") or 0 for pid in pids), default=0)
+    needed = max((_without_files(proc / str(pid) / "status") for pid in pids), default=0)
     free = [_field(proc / "meminfo", "MemAvailable:"), _free_in_cgroup(cgroup)]
     return all(needed <= amount for amount in free if amount is not None)
+
+
+def _without_files(status: Path) -> int:
+    """The resident bytes of a process that no file backs."""
+    return sum(_field(status, name) or 0 for name in ("RssAnon:", "RssShmem:"))
 
 
 def _free_in_cgroup(folder: Path) -> int | None:

@@ -17,12 +17,12 @@ def url(page: str, key: APIKey) -> str:
 
 
 def create(client: Client, **fields: Any) -> Any:
-    filled = {"name": "search", "scopes": Scope.values, "expiry": "never"}
+    filled = {"name": "search", "scopes": Scope.values, "prompts": "default", "expiry": "never"}
     return client.post(f"{LIST}add/", {**filled, **fields})
 
 
 def change(client: Client, key: APIKey, **fields: Any) -> Any:
-    given = {"name": key.name, "scopes": Scope.values, **fields}
+    given = {"name": key.name, "scopes": Scope.values, "prompts": key.prompts, **fields}
     return client.post(url("change", key), given, follow=True)
 
 

@@ -1,5 +1,6 @@
 """What all tests share: the quick-start model, PostgreSQL, and how they are divided among processes."""
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -46,6 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # xdist reads the group from the id. Its own mark for that writes an attribute that pytest 9.2 no
             # longer reads, without a word: every test was a group by itself.
             item._id = NodeId.parse(f"{item.nodeid}@{_group(item)}")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector away from what has been imported, which took a quarter of a test's time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _end_to_end(item: pytest.Item) -> bool:
@@ -138,6 +145,25 @@ def chat_engine() -> "Iterator[Engine]":
     runtime.install(engine)
     yield engine
     runtime.stop()
+
+
+@pytest.fixture(scope="module")
+def engine_with() -> "Iterator[Callable[..., Engine]]":
+    """Engines by their chat template and special token, each made once for a whole file."""
+    from inference import runtime
+    from tests import openai_tools
+
+    made: dict[tuple[str, ...], Engine] = {}
+
+    def engine(*told: str) -> "Engine":
+        if told not in made:
+            made[told] = openai_tools.engine_with(*told)
+        return made[told]
+
+    yield engine
+    for one in made.values():
+        runtime.install(one)
+        runtime.stop()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -23,8 +24,9 @@ from transformers import (
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import ComputePath, cpu_path
 from inference.engine.compute.prepare import prepare
-from inference.engine.config import EngineConfig, KVCacheDtype
+from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype
 from inference.engine.engine import Engine
+from inference.engine.errors import ModelUnavailable
 from inference.engine.native import kernels as native
 from inference.engine.tokenizer import HuggingFaceTokenizer
 
@@ -49,25 +51,27 @@ def compute_on(threads: int) -> None:
         kernels.threads = threads
 
 
-def tiny_gpt2(seed: int = 0, *, context_length: int = CONTEXT_LENGTH) -> PreTrainedModel:
+def tiny_gpt2(seed: int = 0, *, context_length: int = CONTEXT_LENGTH, spread: float = 0.4) -> PreTrainedModel:
     """GPT-2's shape: `Conv1D` layers, learned positions, tied embeddings."""
     torch.manual_seed(seed)
     config = GPT2Config(
         vocab_size=257, n_positions=context_length, n_embd=64, n_layer=2, n_head=4,
-        bos_token_id=256, eos_token_id=256, initializer_range=0.4,
+        bos_token_id=256, eos_token_id=256, initializer_range=spread,
     )  # fmt: skip
     model: PreTrainedModel = GPT2LMHeadModel(config)
     model.eval()
     return model
 
 
-def tiny_llama(seed: int = 0, *, context_length: int = CONTEXT_LENGTH) -> PreTrainedModel:
+def tiny_llama(
+    seed: int = 0, *, context_length: int = CONTEXT_LENGTH, spread: float = 0.3
+) -> PreTrainedModel:
     """Llama's shape: rotary positions, grouped queries (three to a key), gated MLP."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=257, max_position_embeddings=context_length, hidden_size=96, intermediate_size=192,
         num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
-        bos_token_id=256, eos_token_id=256, tie_word_embeddings=True, initializer_range=0.3,
+        bos_token_id=256, eos_token_id=256, tie_word_embeddings=True, initializer_range=spread,
     )  # fmt: skip
     model: PreTrainedModel = LlamaForCausalLM(config)
     model.eval()
@@ -91,6 +95,15 @@ def tiny_of_kind(kind: str, **further: Any) -> PreTrainedModel:
 SHAPES = {"gpt2": tiny_gpt2, "llama": tiny_llama}
 
 
+def spread_for(dtype: str) -> dict[str, Any]:
+    """The spread of the weights of a tiny model that this format can serve, as an argument of `SHAPES`.
+
+    With weights as large as the tiny models have them otherwise, attention all but chooses one position, and
+    magnifies the errors of 4 bits into noise. Smaller weights have the errors of real models.
+    """
+    return {"spread": 0.03} if dtype == "int4" else {}
+
+
 def prepared(
     model: PreTrainedModel,
     *,
@@ -112,6 +125,7 @@ def tiny_engine(
     tokenizer: PreTrainedTokenizerFast | None = None,
     eos_ids: tuple[int, ...] = (),
     start: bool = True,
+    forces: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Engine:
     """An engine with a tiny model; the caller stops it, or steps it where it is not started.
@@ -128,6 +142,7 @@ def tiny_engine(
         tokens,
         config,
         eos_ids=eos_ids,
+        forces=forces,
         weight_format=model.path.weight_format.name,
         compute_path=model.path.description,
         clock=clock,
@@ -137,15 +152,24 @@ def tiny_engine(
     return engine
 
 
+def path_or_skip(dtype: WeightDtype) -> ComputePath:
+    """The path of a weight format on this CPU; skips the test where it has none."""
+    try:
+        return cpu_path(dtype)
+    except ModelUnavailable as reason:
+        pytest.skip(str(reason))
+
+
 def save_tiny_model(
     folder: Path,
     *,
     shape: str = "gpt2",
     context_length: int = CONTEXT_LENGTH,
     chat_template: str | None = None,
+    dtype: str = "auto",
 ) -> Path:
-    """A folder that `LLM_MODEL` can name."""
-    SHAPES[shape](context_length=context_length).save_pretrained(folder)
+    """A folder that `LLM_MODEL` can name, with weights that `dtype` can hold."""
+    SHAPES[shape](context_length=context_length, **spread_for(dtype)).save_pretrained(folder)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)

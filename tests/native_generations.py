@@ -2,6 +2,7 @@
 
 from inference.engine.native import build
 from inference.engine.native import kernels as native
+from inference.engine.native.generation import generation
 from inference.engine.native.kernels import Kernels
 
 
@@ -9,6 +10,6 @@ def generations() -> list[Kernels]:
     """The kernels of every generation of CPUs that this one can run: all before its own."""
     build.build()
     known = list(build.GENERATIONS)
-    runnable = known[: known.index(native._generation()) + 1]
+    runnable = known[: known.index(generation()) + 1]
     opened = [native._open(library) for name in runnable if (library := build.built(name))]
     return [kernels for kernels in opened if kernels]

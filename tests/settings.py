@@ -21,3 +21,7 @@ from llmservice.settings import *  # noqa: E402, F403
 
 # The real hashers take a tenth of a second per password, by design.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# Each test has a client of its own, for which the middleware is loaded. It would look at all static files
+# then, which took a third of such a test. This lets it look for a file once it is asked for.
+WHITENOISE_AUTOREFRESH = True

@@ -91,7 +91,7 @@ def test_the_form_shows_the_default_of_each_limit(admin_client: Client, settings
 
 
 def test_the_curl_example_uses_the_host_of_the_request(admin_client: Client) -> None:
-    form = {"name": "search", "scopes": ["generate"], "expiry": "never"}
+    form = {"name": "search", "scopes": ["generate"], "prompts": "default", "expiry": "never"}
     response = admin_client.post(f"{LIST}add/", form, headers={"host": "localhost:8123"})
     assert "curl http://localhost:8123/generate" in text(response)
 

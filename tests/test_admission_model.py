@@ -16,6 +16,7 @@ from accounts.limits.gcra import microseconds
 from accounts.limits.policy import Limits, NeverWithinLimit, day_of
 from accounts.models import DailyUsage, Outcome
 from tests.admissions import ENDS, NOON, TIMEOUT_S, admit, new_key, refused, settle
+from tests.examples import examples
 from tests.test_gcra import LeakyBucket
 
 pytestmark = pytest.mark.django_db
@@ -123,5 +124,5 @@ class KeyMachine(RuleBasedStateMachine):
 
 def test_admission_and_settlement_match_the_model() -> None:
     run_state_machine_as_test(
-        KeyMachine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
+        KeyMachine, settings=settings(max_examples=examples(40), stateful_step_count=30, deadline=None)
     )

@@ -14,7 +14,7 @@ def test_it_runs_to_its_end(
     server: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "keys.json"
-    options = ["--requests", "3", "--processes", "2", "--out", str(out)]
+    options = ["--requests", "3", "--processes", "2", "--keys", "each", "--out", str(out)]
     if server == "postgresql":
         options += ["--postgres", request.getfixturevalue("postgres_url")]
     keys.main(options)
@@ -22,4 +22,5 @@ def test_it_runs_to_its_end(
     assert set(measured) == {"SQLite"} | ({"PostgreSQL"} if server == "postgresql" else set())
     for by_processes in measured.values():
         assert all(parts["p50"] > 0 for parts in by_processes["2"].values())
+    assert all(rates["2"]["a second"] > 0 for rates in json.loads(out.read_text())["rates"].values())
     assert "together, ms" in capsys.readouterr().out

@@ -15,8 +15,8 @@ from benchmarks.machine import Power
 from benchmarks.throughput_table import Load, Round, table
 from benchmarks.workload import Timing, Workload
 from inference.engine.compute.path import choose_path
-from inference.engine.config import EngineConfig
-from tests.models import END_OF_TEXT, byte_tokenizer, save_tiny_model
+from inference.engine.config import EngineConfig, WeightDtype
+from tests.models import END_OF_TEXT, byte_tokenizer, path_or_skip, save_tiny_model
 
 GPT2_MEDIUM = {"n_embd": 1024, "n_layer": 24, "n_head": 16, "vocab_size": VOCABULARY_SIZE}
 
@@ -128,11 +128,13 @@ def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["auto", "int8", "int4"])
 def test_step_profile_names_the_operators(
-    tiny_model: Path, capsys: pytest.CaptureFixture[str], dtype: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dtype: WeightDtype
 ) -> None:
+    path_or_skip(dtype)
+    folder = save_tiny_model(tmp_path, dtype=dtype)
     options = ["--requests", "2", "--context", "4", "--threads", "1", "--dtype", dtype]
-    step_profile.main(["--model", str(tiny_model), *options])
-    step_profile.main(["--model", str(tiny_model), *options, "--one-by-one"])
+    step_profile.main(["--model", str(folder), *options])
+    step_profile.main(["--model", str(folder), *options, "--one-by-one"])
     printed = capsys.readouterr().out
     assert "native::attention" in printed or "scaled_dot_product" in printed
     assert "linear" in printed

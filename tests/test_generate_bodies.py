@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from inference.api.serializers import GenerateRequestSerializer
 from llmservice.http.problems import FieldError, invalid
+from tests.examples import examples
 from tests.problems import problem
 
 LONGEST_ANSWER = 8192
@@ -125,7 +126,9 @@ bodies = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(body=bodies | bodies.map(lambda body: {"prompt": "a", "max_new_tokens": 1, "extra": body}))
 @example(body={"prompt": "\udfff"})
 @example(body={"\ud800": 1})
@@ -137,7 +140,9 @@ def test_no_json_makes_the_service_fail(generate: Any, body: Any) -> None:
         assert len(response.content) <= LONGEST_ANSWER
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(body=st.binary(max_size=200) | st.text(alphabet='{}[]",:truefalsn0123456789.eE-\\ ').map(str.encode))
 def test_no_bytes_make_the_service_fail(generate: Any, body: bytes) -> None:
     response = generate(body)

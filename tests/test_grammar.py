@@ -31,13 +31,14 @@ PERSON = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
+CONFIG = EngineConfig(kv_cache_tokens=8192, max_queued=32, grammar_compile_s=1.0)
 BYTE_B = byte_tokenizer().convert_tokens_to_ids("b")
 UNIQUE = {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 2, "maxItems": 2, "uniqueItems": True}
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    engine = tiny_engine(EngineConfig(kv_cache_tokens=8192, max_queued=32), eos_ids=(256,), start=False)
+    engine = tiny_engine(CONFIG, eos_ids=(256,), start=False)
     yield engine
     engine.stop()
 

@@ -1,5 +1,7 @@
 """Grammars are tried out within limits that are told apart, and no owner keeps others from it."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -129,12 +131,37 @@ def test_the_process_is_started_again_after_its_end(grammars: GrammarCompiler) -
         grammars.compile(Grammar("regex", "third", "regex"))
 
 
+def test_the_fork_that_waits_ends_with_the_process_and_is_replaced_where_it_ends_alone(
+    engine: Engine,
+) -> None:
+    grammars = GrammarCompiler(engine._tokenizer, CONFIG, eos_ids=(256,))
+    try:
+        grammars.compile(Grammar("regex", "a", "regex"))
+        process = grammars._trial._process
+        assert process is not None
+        while len(waiting := _children(process.pid)) != 1:
+            time.sleep(0.01)
+        os.kill(int(waiting[0]), signal.SIGKILL)
+        while _children(process.pid) == waiting:
+            time.sleep(0.01)
+        grammars.compile(Grammar("regex", "c", "regex"))
+        assert grammars._trial._process is process
+        while len(waiting := _children(process.pid)) != 1:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        while Path(f"/proc/{waiting[0]}/exe").exists():
+            time.sleep(0.01)
+    finally:
+        grammars.stop()
+
+
 def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None:
     grammars = GrammarCompiler(engine._tokenizer, replace(CONFIG, grammar_compile_s=60), eos_ids=(256,))
     grammars.compile(Grammar("regex", "x", "regex"))
     process = grammars._trial._process
     assert process is not None
-    while _children(process.pid):
+    while len(_children(process.pid)) > 1:  # one waits for the next grammar
         time.sleep(0.01)
     failed: list[Exception] = []
 
@@ -146,7 +173,7 @@ def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None
 
     thread = threading.Thread(target=compile_slowly)
     thread.start()
-    while not _children(process.pid):
+    while len(_children(process.pid)) < 2:
         time.sleep(0.01)
     forks = _children(process.pid)
     grammars.stop()

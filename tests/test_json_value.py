@@ -1,7 +1,7 @@
 """JSON of any shape in a request: what is nested too deeply or has no JSON form is refused by its place."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,9 +14,9 @@ from inference.api.openai.chat import ChatRequestSerializer
 from inference.api.openai.completions import CompletionRequestSerializer
 from inference.api.openai.responses.request import ResponseRequestSerializer
 from inference.api.openai.tokens import TokenizeRequestSerializer
+from inference.engine.engine import Engine
 from tests.chat_templates import CALLS_TOOLS
 from tests.openai_api import PROMPT, USER, refused
-from tests.openai_tools import serve
 from tests.problems import problem
 
 pytestmark = pytest.mark.django_db
@@ -25,17 +25,17 @@ RESULT = {"role": "tool", "tool_call_id": "1", "content": ""}
 
 
 @pytest.fixture
-def post(client: Client, key: str) -> Iterator[Callable[..., Any]]:
+def post(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callable[..., Any]:
     """Posts a body, in which `HERE` stands for a value, to a path, for a model that knows tools."""
-    for _ in serve(client, key, template=CALLS_TOOLS, path="chat/completions"):
+    runtime.install(engine_with(CALLS_TOOLS))
 
-        def send(path: str, body: dict[str, Any], value: str) -> Any:
-            text = json.dumps({"model": runtime.backend().model_name, **body})
-            as_text = json.dumps(json.dumps("HERE"))[1:-1]  # within a string
-            text = text.replace(as_text, json.dumps(value)[1:-1]).replace('"HERE"', value)
-            return client.post(path, text, "application/json", headers={"Authorization": f"Bearer {key}"})
+    def send(path: str, body: dict[str, Any], value: str) -> Any:
+        text = json.dumps({"model": runtime.backend().model_name, **body})
+        as_text = json.dumps(json.dumps("HERE"))[1:-1]  # within a string
+        text = text.replace(as_text, json.dumps(value)[1:-1]).replace('"HERE"', value)
+        return client.post(path, text, "application/json", headers={"Authorization": f"Bearer {key}"})
 
-        yield send
+    return send
 
 
 def nested(depth: int) -> str:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,6 +72,27 @@ def test_the_engine_s_load_is_shown(client: Client) -> None:
     assert value(found, "ready") == 1
     assert value(found, "kv_cache_tokens") == 4096
     assert value(found, "running_requests") == value(found, "queued_requests") == 0
+
+
+def test_the_gauges_of_a_worker_that_drains_follow_its_last_requests(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.install(draining := tiny_engine())
+    idle = draining.load
+    busy = replace(idle, queued=2, running=3, kv_tokens_used=48)
+    try:
+        runtime.drain()
+        shown = []
+        for load in (busy, idle):
+            monkeypatch.setattr(Engine, "load", load)
+            found = samples(client)
+            gauges = ("ready", "queued_requests", "running_requests", "kv_cache_used_tokens")
+            shown.append([value(found, name) for name in gauges])
+    finally:
+        runtime.stop()
+        runtime.install(engine)
+
+    assert shown == [[0, 2, 3, 48], [0, 0, 0, 0]]
 
 
 def test_what_serves_is_named(client: Client, engine: Engine) -> None:

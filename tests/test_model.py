@@ -34,7 +34,7 @@ WAYS = [(shape, threads, "float32") for shape in SHAPES for threads in (1, 2, 3)
 WAYS += [(shape, 2, "float16") for shape in SHAPES]
 
 
-@pytest.fixture(params=WAYS, ids=str)
+@pytest.fixture(scope="module", params=WAYS, ids=str)
 def model(request: pytest.FixtureRequest) -> Iterator[LanguageModel]:
     shape, threads, kv_cache_dtype = request.param
     before = torch.get_num_threads()
@@ -68,6 +68,9 @@ def test_logits_are_the_same_bits_alone_and_in_a_batch_that_others_join_and_leav
             together[i].append(row)
         step += 1
 
+    for blocks in ranges:
+        assert blocks
+        model.blocks.release(blocks)
     for expected, rows in zip(alone, together, strict=True):
         assert torch.equal(expected, torch.stack(rows))
 
@@ -83,6 +86,7 @@ def test_a_prompt_prefilled_in_chunks_gives_the_same_bits(
     assert blocks
     for start in range(0, len(prompt), chunk):
         last = model.forward([Segment(prompt[start : start + chunk], start, blocks)])
+    model.blocks.release(blocks)
     assert torch.equal(last, whole)
 
 

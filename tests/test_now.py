@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import escape
 
 from accounts import services
 from accounts.models import APIKey, Reservation
@@ -75,7 +76,7 @@ def test_running_and_queued_requests_are_shown_by_key(
     assert ["search", "1", "1", "0"] in table_rows(page)
     assert ["reports", "0", "1", "0"] in table_rows(page)
     assert "tiny-gpt2" in page
-    assert standing.compute_path in page
+    assert escape(standing.compute_path) in page
 
 
 def test_requests_of_other_workers_are_shown_unless_they_are_overdue(

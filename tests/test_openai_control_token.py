@@ -1,7 +1,7 @@
 """Calls that a control token begins, as Mistral's models write them, through OpenAI's API."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from django.test import Client
 from jsonschema import Draft202012Validator
 
 from inference import runtime
+from inference.engine.engine import Engine
 from inference.engine.tool_format import MISTRAL
 from tests.openai_api import USER, chunks
 from tests.openai_responses import answered, events
@@ -30,13 +31,13 @@ FORMAT = {"type": "object", "properties": {"a": {"const": '[{"name": "'}}, "requ
 
 
 @pytest.fixture
-def chat(client: Client, key: str) -> Iterator[Callable[..., Any]]:
-    yield from serve(client, key, template=TEMPLATE, path="chat/completions", special=MISTRAL.control)
+def chat(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callable[..., Any]:
+    return serve(client, key, engine_with(TEMPLATE, MISTRAL.control), path="chat/completions")
 
 
 @pytest.fixture
-def respond(client: Client, key: str) -> Iterator[Callable[..., Any]]:
-    yield from serve(client, key, template=TEMPLATE, path="responses", special=MISTRAL.control)
+def respond(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callable[..., Any]:
+    return serve(client, key, engine_with(TEMPLATE, MISTRAL.control), path="responses")
 
 
 @pytest.mark.parametrize("more", [{}, {"response_format": {"type": "json_object"}}])

@@ -1,7 +1,7 @@
 """Tools of `/v1/responses`: calls are items that fit their schemas, whole and streamed."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from pytest_django import Settings
 
 from inference import runtime
+from inference.engine.engine import Engine
 from tests.chat_templates import CALLS_TOOLS
 from tests.models import byte_tokenizer
 from tests.openai_api import TEMPLATE, USER, refused
@@ -31,15 +32,15 @@ HOSTILE = {"type": "object", "properties": {"a": {"type": "string", "pattern": "
 
 
 @pytest.fixture
-def call(client: Client, key: str) -> Iterator[Callable[..., Any]]:
+def call(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callable[..., Any]:
     """Posts a request to a model whose chat template knows no tools."""
-    yield from serve(client, key, template=TEMPLATE, path="responses")
+    return serve(client, key, engine_with(TEMPLATE), path="responses")
 
 
 @pytest.fixture
-def hermes(client: Client, key: str) -> Iterator[Callable[..., Any]]:
+def hermes(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callable[..., Any]:
     """Posts a request to a model whose chat template knows tools."""
-    yield from serve(client, key, template=CALLS_TOOLS, path="responses")
+    return serve(client, key, engine_with(CALLS_TOOLS), path="responses")
 
 
 def without_ids(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,13 +1,14 @@
 """Tools in chats: calls fit their schemas, whole and streamed; what cannot be done is refused by name."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 from jsonschema import Draft202012Validator
 
+from inference.engine.engine import Engine
 from tests.chat_templates import CALLS_TOOLS
 from tests.models import byte_tokenizer
 from tests.openai_api import TEMPLATE, USER, chunks, refused
@@ -29,15 +30,15 @@ RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Nothing."}
 
 
 @pytest.fixture
-def call(client: Client, key: str) -> Iterator[Callable[..., Any]]:
+def call(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callable[..., Any]:
     """Posts a chat to a model whose chat template knows no tools."""
-    yield from serve(client, key, template=TEMPLATE, path="chat/completions")
+    return serve(client, key, engine_with(TEMPLATE), path="chat/completions")
 
 
 @pytest.fixture
-def hermes(client: Client, key: str) -> Iterator[Callable[..., Any]]:
+def hermes(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callable[..., Any]:
     """Posts a chat to a model whose chat template knows tools."""
-    yield from serve(client, key, template=CALLS_TOOLS, path="chat/completions")
+    return serve(client, key, engine_with(CALLS_TOOLS), path="chat/completions")
 
 
 def text_of_generation(call: Callable[..., Any], **body: Any) -> dict[str, Any]:

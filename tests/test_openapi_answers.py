@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from pytest_django import Settings
 
 from accounts import services
@@ -59,10 +59,10 @@ ANSWERED: list[tuple[str, dict[str, Any] | None]] = [
 LIMITS = {"requests_per_minute": 1, "tokens_per_day": 1000, "max_concurrent": 1}
 
 
-@pytest.fixture
-def document(client: Client, chat_engine: Engine, settings: Settings) -> dict[str, Any]:
-    settings.LLM_MODEL = chat_engine.model_name
-    return served(client)
+@pytest.fixture(scope="module")
+def document(chat_engine: Engine) -> dict[str, Any]:
+    with override_settings(LLM_MODEL=chat_engine.model_name):
+        return served(Client())
 
 
 def post(client: Client, path: str, body: Any, **headers: str) -> Any:

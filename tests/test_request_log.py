@@ -202,6 +202,21 @@ def test_an_invalid_id_is_replaced(client: Client, given: str) -> None:
     assert len(first) == 32
 
 
+def test_every_line_has_the_trace_of_the_client(
+    client: Client, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(runtime, "status", fail)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    client.get("/health", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    client.get("/health", headers={"traceparent": "something else"})
+
+    assert [line.get("trace_id") for line in log] == [trace, trace, None, None]
+
+
 def test_an_unexpected_error_is_logged_with_its_trace_and_the_request(
     client: Client, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

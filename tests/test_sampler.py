@@ -182,3 +182,31 @@ def test_the_logits_are_not_modified(drawing: Draw) -> None:
     params = SamplingParams(repetition_penalty=1.5, top_p=0.5)
     Sampler(params, prompt_tokens=0, draw=drawing).choose(scores, HISTORY)
     assert np.array_equal(scores, before)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 60, 99, 100])
+@pytest.mark.parametrize("do_sample", [True, False])
+def test_only_allowed_tokens_are_chosen_however_many_there_are(
+    count: int, do_sample: bool, drawing: Draw
+) -> None:
+    numbers = np.random.default_rng(count)
+    for seed in range(30):
+        logits = numbers.normal(0, 2, 100).astype(np.float32)
+        kept = logits.copy()
+        allowed = np.zeros(100, dtype=bool)
+        allowed[numbers.permutation(100)[:count]] = True
+        params = SamplingParams(do_sample=do_sample, seed=seed, top_k=0, temperature=1.0)
+        token = Sampler(params, prompt_tokens=0, draw=drawing).choose(logits, [], allowed=allowed)
+        among = np.flatnonzero(allowed)
+        alone = Sampler(params, prompt_tokens=0, draw=drawing).choose(logits[among], [])
+        assert token == among[alone]
+        assert (logits == kept).all()
+
+
+def test_rounding_never_draws_a_token_that_is_not_allowed(
+    drawing: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = Sampler(SamplingParams(top_k=0), prompt_tokens=0, draw=drawing)
+    monkeypatch.setattr(sampler._random, "random", lambda: 1.0)
+    allowed = np.array([True, True, True, False])
+    assert sampler.choose(np.zeros(4, dtype=np.float32), [], allowed=allowed) == 2

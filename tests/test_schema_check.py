@@ -24,6 +24,7 @@ from inference.engine.errors import NoFittingText
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.checked_schema import CheckedSchema
 from inference.engine.grammar.paths import SchemaRefused
+from tests.examples import examples
 
 VALIDATORS: dict[str, Any] = {
     "http://json-schema.org/draft-04/schema#": Draft4Validator,
@@ -97,7 +98,7 @@ class _Draw:
         return self._random.choice(SCALARS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(list(VALIDATORS)))
 def test_the_check_judges_as_jsonschema_does(seed: int, draft: str) -> None:
     kind = VALIDATORS[draft]

@@ -10,6 +10,10 @@ from llmservice.environment import BASE_DIR, Environment
 # Compose or the image set these, not the operator; the port in the container is always the same.
 SET_FOR_THE_CONTAINER = {"HOST", "PORT", "VAR_DIR", "DATABASE_URL"}
 OF_THE_MODEL_HUB = {"HF_TOKEN"}
+OF_OPENTELEMETRY = {
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"),
+    *("OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+}
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:
@@ -37,7 +41,8 @@ def test_compose_passes_on_every_setting() -> None:
     passed = {
         name for name, value in environment.items() if re.fullmatch(rf"\$\{{{name}:-[^}}]*\}}", str(value))
     }
-    assert passed == set(Environment.variables()) - SET_FOR_THE_CONTAINER | OF_THE_MODEL_HUB
+    own = set(Environment.variables()) - SET_FOR_THE_CONTAINER
+    assert passed == own | OF_THE_MODEL_HUB | OF_OPENTELEMETRY
     assert set(environment) - passed == {"DATABASE_URL"}
 
 

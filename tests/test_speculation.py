@@ -33,8 +33,16 @@ SCHEMA = Grammar(
 def plain() -> Iterator[Engine]:
     """An engine that computes one token of a text in each step."""
     engine = tiny_engine(
-        EngineConfig(kv_cache_tokens=4096, speculation="off", prefix_cache="off"), start=False
+        EngineConfig(kv_cache_tokens=4096, speculation="off", prefix_cache="off"), start=False, forces=False
     )
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="module")
+def forcing() -> Iterator[Engine]:
+    """An engine as it is by default: without guesses, but with the tokens that a grammar forces."""
+    engine = tiny_engine(EngineConfig(kv_cache_tokens=4096, prefix_cache="off"), start=False)
     yield engine
     engine.stop()
 
@@ -77,7 +85,7 @@ FORCED: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("logprobs", [None, 2])
 def test_tokens_that_a_grammar_forces_need_no_steps_and_change_nothing(
-    plain: Engine, speculative: Engine, logprobs: int | None
+    plain: Engine, forcing: Engine, speculative: Engine, logprobs: int | None
 ) -> None:
     requests = [
         request(seed=seed, **{"new": 70, **fields}, logprobs=logprobs, prompt_logprobs=logprobs)
@@ -86,17 +94,18 @@ def test_tokens_that_a_grammar_forces_need_no_steps_and_change_nothing(
         for seed, fields in enumerate(FORCED)
     ]
     expected, one_by_one = computed(plain, requests)
-    outcomes, together = computed(speculative, requests)
-    assert outcomes == expected
-    assert together.completion_tokens == one_by_one.completion_tokens
-    assert together.segments < 0.5 * one_by_one.segments
+    for engine in (forcing, speculative):
+        outcomes, together = computed(engine, requests)
+        assert outcomes == expected
+        assert together.completion_tokens == one_by_one.completion_tokens
+        assert together.segments < 0.5 * one_by_one.segments
 
 
 def test_a_text_alone_has_a_step_for_each_choice_and_every_eight_forced_tokens(
-    plain: Engine, speculative: Engine
+    plain: Engine, forcing: Engine, speculative: Engine
 ) -> None:
     choice = Grammar("choice", '["one way to say it", "two ways"]', "choice")
-    for engine, steps in ((plain, 17), (speculative, 2)):
+    for engine, steps in ((plain, 17), (forcing, 2), (speculative, 2)):
         [(completion, _)], work = computed(
             engine, [request(grammar=choice, sampling=SamplingParams(logit_bias=((ord("o") - 33, 100.0),)))]
         )

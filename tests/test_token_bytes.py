@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from inference.engine.token_bytes import TokenBytes
 from inference.engine.vocabulary import Vocabulary
+from tests.examples import examples
 from tests.models import END_OF_TEXT, byte_tokenizer
 from tests.tokenizer_families import FAMILIES, SPECIAL
 
@@ -41,7 +42,7 @@ def joined(tokenizer: PreTrainedTokenizerFast, token_ids: list[int]) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(set(FAMILIES) - set(CHANGES_WITH_ITS_NEIGHBOURS)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(data=st.data())
 def test_the_bytes_of_tokens_are_those_of_their_text(name: str, data: st.DataObject) -> None:
     tokenizer = family(name)
@@ -58,7 +59,7 @@ def is_byte_token(tokenizer: PreTrainedTokenizerFast, token_id: int) -> bool:
     return str(tokenizer.convert_ids_to_tokens(token_id)).startswith("<0x")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(text=st.text(max_size=30))
 def test_the_bytes_of_tokens_are_those_of_their_text_with_the_quick_start_models_tokenizer(
     quickstart_model: Path, text: str

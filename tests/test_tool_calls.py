@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.engine.chat_prompt import ChatPrompt
@@ -20,6 +20,7 @@ from inference.engine.tool_format import (
     tool_format_of,
     written_calls,
 )
+from tests.examples import examples
 from tests.models import byte_tokenizer
 
 SHOWN = replace(MISTRAL, control="", begin="[TOOL_CALLS][", trigger="[TOOL_CALLS]")
@@ -61,6 +62,7 @@ def calls(parts: list[Part]) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=examples(100))
 @given(wanted=CALLS, cuts=st.lists(st.integers(0, 300), max_size=12))
 def test_calls_are_read_as_they_were_written_however_the_text_is_cut(
     name: str, wanted: list[tuple[str, Any]], cuts: list[int]

@@ -28,7 +28,7 @@ def connecting(engine: ScriptedEngine) -> Iterator[Connect]:
 
     def connect(**config: Any) -> UpstreamBackend:
         values = {"url": engine.url, "pause_s": 0.05, "salt_key": b"salt", **config}
-        backend = UpstreamBackend(UpstreamConfig(**values), request_id=lambda: "request-7")
+        backend = UpstreamBackend(UpstreamConfig(**values), headers=lambda: {"X-Request-ID": "request-7"})
         backends.append(backend)
         backend.start()
         backend.connect()

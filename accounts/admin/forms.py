@@ -83,7 +83,10 @@ class KeyForm(KeyModelForm):
 
     class Meta:
         model = APIKey
-        fields = ("name", "owner", "note", "expires_at", "allowed_networks", "scopes", *DEFAULT_LIMITS)
+        fields = (
+            *("name", "owner", "note", "expires_at", "allowed_networks", "scopes", "prompts"),
+            *DEFAULT_LIMITS,
+        )
         widgets = {"note": forms.Textarea(attrs={"rows": 3})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

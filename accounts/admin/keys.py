@@ -25,7 +25,7 @@ from accounts.conditions import conditions_at
 from accounts.events import Actor
 from accounts.key_fields import LIMITS
 from accounts.limits.policy import Limits, day_of
-from accounts.models import APIKey, APIKeySecret, KeyState, Scope
+from accounts.models import APIKey, APIKeySecret, KeyState, Prompts, Scope
 from accounts.templatetags.keys import ago, compact, condition_tag, exact, left, state_badge
 
 EVENTS_SHOWN = 8
@@ -52,7 +52,7 @@ class APIKeyAdmin(BulkActionsAdmin):
     search_help_text = "Search by name, owner, note or the start of a secret"
     fieldsets = (
         (None, {"fields": ("name", "owner", "note")}),
-        ("Use", {"fields": ("expires_at", "allowed_networks", "scopes")}),
+        ("Use", {"fields": ("expires_at", "allowed_networks", "scopes", "prompts")}),
         ("Limits", {"fields": LIMITS}),
     )
 
@@ -213,6 +213,7 @@ class APIKeyAdmin(BulkActionsAdmin):
             expires_at=obj.expires_at,
             allowed_networks=obj.allowed_networks,
             scopes=obj.scopes,
+            prompts=Prompts(obj.prompts),
             limits={name: getattr(obj, name) for name in LIMITS},
             by=Actor.account(request),
         )

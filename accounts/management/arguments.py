@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts.events import Actor
 from accounts.key_fields import LIMITS
-from accounts.models import APIKey, Scope
+from accounts.models import APIKey, Prompts, Scope
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=3650)
@@ -89,6 +89,15 @@ def add_limits(parser: CommandParser) -> None:
 def add_scopes(parser: CommandParser, *, required: bool = False, help: str) -> None:
     """Add the option `--scope`, which may be repeated; its values are in `options["scope"]`."""
     parser.add_argument("--scope", action="append", choices=Scope.values, required=required, help=help)
+
+
+def add_prompts(parser: CommandParser, *flags: str) -> None:
+    """Add the argument for whether a key's prompts are kept; its value is in `options["prompts"]`."""
+    parser.add_argument(
+        *flags,
+        choices=Prompts.values,
+        help="“kept”: prompts are logged; “never”: neither logged nor kept in the prefix cache",
+    )
 
 
 def operator() -> Actor:

@@ -11,6 +11,7 @@ from accounts.models.key import APIKey as APIKey
 from accounts.models.key import APIKeyQuerySet as APIKeyQuerySet
 from accounts.models.key import APIKeySecret as APIKeySecret
 from accounts.models.key import KeyState as KeyState
+from accounts.models.key import Prompts as Prompts
 from accounts.models.key import Scope as Scope
 from accounts.models.usage import DailyUsage as DailyUsage
 from accounts.models.usage import Outcome as Outcome

@@ -34,6 +34,14 @@ class Scope(models.TextChoices):
     ROTATE = "rotate", "Rotate its own secret"
 
 
+class Prompts(models.TextChoices):
+    """Whether what a key sends is kept after its request."""
+
+    DEFAULT = "default", "As the service is set up"
+    KEPT = "kept", "Kept in the log"
+    NEVER = "never", "Never kept, nor used for the key's next requests"
+
+
 def all_scopes() -> list[str]:
     return list(Scope.values)
 
@@ -132,6 +140,14 @@ class APIKey(models.Model):
         help_text="Addresses and networks (CIDR) from which the key may be used. Empty: all.",
     )
     scopes = models.JSONField(default=all_scopes, blank=True, help_text="What the key may be used for.")
+    # The default is the database's own, because a replica of the version before may still create keys.
+    prompts = models.CharField(
+        max_length=10,
+        choices=Prompts.choices,
+        default=Prompts.DEFAULT,
+        db_default=Prompts.DEFAULT,
+        help_text="Whether prompts are logged and stay in the prefix cache after their request.",
+    )
     # Incremented by every rotation, so that of two concurrent rotations one is refused.
     rotations = models.PositiveIntegerField(default=0, editable=False)
 

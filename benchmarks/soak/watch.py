@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.process_memory import anonymous_bytes, family
+from benchmarks.process_memory import family, resident_bytes
 
 _EVERY_S = 1.0
 
@@ -47,7 +47,7 @@ class Watch:
             self.samples.append(
                 Sample(
                     at=time.monotonic(),
-                    memory_bytes=sum(map(anonymous_bytes, pids)),
+                    memory_bytes=sum(map(resident_bytes, pids)),
                     descriptors=sum(map(_descriptors, pids)),
                 )
             )

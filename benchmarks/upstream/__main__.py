@@ -1,10 +1,12 @@
 """Tries the service in front of real engines and prints a table: `python -m benchmarks.upstream`.
 
 It ends with 1 if something failed. The engines are a node of this service, two nodes behind nginx of which
-one is killed under load, and vLLM for CPUs; what is not installed is left out, and the table says so.
+one is killed under load, nodes on Ray Serve, and vLLM for CPUs; what is not installed is left out, and the
+table says so.
 """
 
 import argparse
+import secrets
 import shutil
 import sys
 import tempfile
@@ -16,7 +18,7 @@ from benchmarks.http.servers import llmservice
 from benchmarks.results import markdown, progress
 from benchmarks.upstream import checks
 from benchmarks.upstream.checks import Front
-from benchmarks.upstream.engines import VLLM_INSTALLED, two_nodes, vllm
+from benchmarks.upstream.engines import RAY_INSTALLED, VLLM_INSTALLED, ray_serve, two_nodes, vllm
 from inference.quickstart import ensure_model
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY
 
@@ -91,7 +93,26 @@ def try_vllm(model: Path, scratch: Path) -> Rows:
         return front.rows
 
 
-ENGINES: dict[str, Callable[[Path, Path], Rows]] = {"node": try_node, "nodes": try_nodes, "vllm": try_vllm}
+def try_ray(model: Path, scratch: Path) -> Rows:
+    """Nodes on Ray Serve."""
+    if not RAY_INSTALLED.exists():
+        return [["ray", "starting", "left out", "Ray Serve is not installed"]]
+    key = secrets.token_urlsafe()
+    with ray_serve(model, scratch, key) as url, front_of("ray", url, key, model, scratch) as front:
+        checks.texts_and_counts(front, Front("ray", url, key))
+        checks.features(front)
+        # Each node has a database of its own, and so creates its key.
+        nodes = (scratch / "ray.log").read_text().count("Created the first API key")
+        front.check("two replicas", nodes == 2, f"{nodes} nodes have started")
+        return front.rows
+
+
+ENGINES: dict[str, Callable[[Path, Path], Rows]] = {
+    "node": try_node,
+    "nodes": try_nodes,
+    "ray": try_ray,
+    "vllm": try_vllm,
+}
 
 
 if __name__ == "__main__":

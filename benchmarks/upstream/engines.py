@@ -1,15 +1,18 @@
-"""Starts the engines behind the service: vLLM for CPUs, and nginx in front of two nodes."""
+"""Starts the engines behind the service: vLLM for CPUs, nginx in front of two nodes, nodes on Ray Serve."""
 
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+import yaml
 
 from benchmarks.http.servers import Server, free_port, llmservice
 from llmservice.environment import BASE_DIR
@@ -19,6 +22,8 @@ VLLM_PYTHON = _VENV / "bin" / "python"
 """The Python that `make upstream` installs vLLM for."""
 VLLM_INSTALLED = _VENV / ".ready"
 """Exists if it is installed completely; vLLM is left out otherwise."""
+RAY_INSTALLED = BASE_DIR / "var" / "upstream" / "ray" / ".ready"
+"""The same for Ray Serve."""
 _READY_WITHIN_S = 300
 _NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log stderr; worker_processes 1;
@@ -76,6 +81,25 @@ def two_nodes(model: Path, scratch: Path) -> Iterator[tuple[str, Sequence[Server
         url = f"http://127.0.0.1:{port}/health"
         running = _running(command, os.environ, folder / "log", url)
         yield stack.enter_context(running).removesuffix("/health"), nodes
+
+
+@contextmanager
+def ray_serve(model: Path, scratch: Path, key: str) -> Iterator[str]:
+    """The URL of Ray Serve with two nodes of this service, by the configuration in `deploy/ray`.
+
+    What the nodes log is in `ray.log`.
+    """
+    configuration = yaml.safe_load((BASE_DIR / "deploy" / "ray" / "serve.yaml").read_text())
+    port = configuration["http_options"]["port"] = free_port()
+    [application] = configuration["applications"]
+    application["args"] |= {"model": str(model), "python": sys.executable}
+    file = scratch / "serve.yaml"
+    file.write_text(yaml.safe_dump(configuration))
+    environ = os.environ | {"NODE_KEY": key, "PYTHONPATH": str(BASE_DIR)}
+    environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+    command = [str(RAY_INSTALLED.parent / "bin" / "serve"), "run", str(file)]
+    with _running(command, environ, scratch / "ray.log", f"http://127.0.0.1:{port}/ready") as url:
+        yield url.removesuffix("/ready")
 
 
 @contextmanager

@@ -35,8 +35,8 @@ class EngineConfig:
             in 4 bits.
         kv_cache_dtype: how keys and values are stored; "auto" takes float16 with int8 and int4 weights,
             otherwise float32.
-        speculation: "auto" computes several tokens of a text in one step where a grammar or the text itself
-            tells what may follow; "off" computes one. The texts are the same.
+        speculation: "auto" computes several tokens of a text in one step where what the text repeats tells
+            what may follow; "off" computes one. The texts are the same.
         prefix_cache: whose earlier texts a prompt is looked up in: those of the same owner, everybody's, or
             nobody's.
         grammar_bytes: the largest JSON Schema, regular expression or grammar that a text can be held to.

@@ -69,6 +69,8 @@ class Engine:
         eos_ids: tokens that end a text.
         draw: draws from the distribution of a next token.
         drafter: makes what proposes the next tokens of a text, unless `config.speculation` is off.
+        forces: tokens that a grammar forces share a step; a text is the same if its rows do not depend on
+            others.
         weight_format, compute_path: how the model is computed, for people to read.
         clock: seconds that only increase: the one clock of every time in a request's life.
 
@@ -93,6 +95,7 @@ class Engine:
         draw: Draw = draw,
         fingerprint: str | None = None,
         drafter: Callable[[], Drafter] = NGramDrafter,
+        forces: bool = True,
         weight_format: str = "unknown",
         compute_path: str = "unknown",
         clock: Callable[[], float] = time.monotonic,
@@ -113,9 +116,7 @@ class Engine:
         self._grammars: GrammarCompiler | None = None
         self._grammars_lock = threading.Lock()
         self._clock = clock
-        self._selection = Selection(
-            lambda: self.grammars.masks, forces=config.speculation == "auto", clock=clock
-        )
+        self._selection = Selection(lambda: self.grammars.masks, forces=forces, clock=clock)
         self._scheduler: Scheduler[Sequence] = Scheduler(config, model.blocks)
         self._changed = threading.Condition()
         self._closed: str | None = None

@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from inference.engine.blocks import BLOCK
-from inference.engine.checkpoint import checkpoint_dtype, read_model
+from inference.engine.checkpoint import checkpoint_dtype
+from inference.engine.compute.model import LanguageModel
+from inference.engine.compute.packed.store import PackedWeights
 from inference.engine.compute.path import ComputePath, choose_path
-from inference.engine.compute.prepare import prepare
+from inference.engine.compute.prepare import WrongLogits, complete
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
-from inference.engine.errors import ModelUnavailable
 from inference.engine.fingerprint import fingerprint, sources_digest
-from inference.engine.memory import weight_bytes
+from inference.engine.model_weights import ReadyWeights, from_checkpoint, from_packed, readable
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.sampler import draw
 from inference.engine.tokenizer import HuggingFaceTokenizer
@@ -31,8 +32,14 @@ logger = logging.getLogger(__name__)
 _WARM_UP_TOKENS = 40
 
 
-def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
+def load_engine(
+    folder: Path, *, name: str, config: EngineConfig, packed_weights: Path | None = None
+) -> Engine:
     """Load the model of `folder`, start its engine and let it generate once; the log reports the progress.
+
+    Args:
+        packed_weights: the folder that keeps the weights as the engine computes with them, for the next start
+            and for other processes; None keeps none.
 
     Raises:
         ModelUnavailable: the files cannot be read, the engine cannot run this kind of model, or it cannot on
@@ -41,10 +48,11 @@ def load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     # In a thread that ends, because a thread that has computed keeps its OpenMP threads. If these and the
     # engine's outnumber the CPUs, OpenMP lets all of them sleep between operators (steps took 21 ms, not 12).
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as thread:
-        return thread.submit(_load_engine, folder, name=name, config=config).result()
+        loading = thread.submit(_load_engine, folder, name=name, config=config, packed_weights=packed_weights)
+        return loading.result()
 
 
-def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
+def _load_engine(folder: Path, *, name: str, config: EngineConfig, packed_weights: Path | None) -> Engine:
     began = time.monotonic()
     threads = config.threads or usable_cpus()
     torch.set_num_threads(threads)
@@ -53,29 +61,23 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
     logger.info("Loading %s (%.0f MB) ...", name, size)
     transformers_logging.disable_progress_bar()
     leave_report_to_check_weights()
-    try:
+    with readable(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         dtype = _weight_dtype(folder, config, path)
-        model = read_model(folder, dtype=dtype)
-    except ModelUnavailable:
-        raise
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
-    eos_ids = _eos_ids(model)
     stored = config.dtype if config.dtype in ("int8", "int4") else _name(dtype)
-    memory = weight_bytes(model, path.weight_format) / 1e6
-    logger.info("Preparing the weights ...")
-    language_model = prepare(model, name=name, config=config, path=path)
+    weights, language_model = _prepared(
+        folder, name=name, config=config, dtype=dtype, path=path, packed_weights=packed_weights
+    )
     engine = Engine(
         language_model,
         HuggingFaceTokenizer(tokenizer, rows=language_model.vocabulary_size),
-        # Where a row's logits depend on the rows beside it, a guess could change the text.
+        # Where a row's logits depend on the rows beside it, other tokens in a step could change the text.
         config if language_model.reproducible else replace(config, speculation="off"),
-        eos_ids=eos_ids,
+        forces=language_model.reproducible,
+        eos_ids=weights.eos_ids,
         draw=path.kernels.draw if path.kernels else draw,
         # One that promises the same text, which such a model does not give.
-        fingerprint=fingerprint(folder, _arithmetic(path, language_model.cache.dtype))
+        fingerprint=fingerprint(folder, [*_arithmetic(path), _name(language_model.cache.dtype)])
         if language_model.reproducible
         else None,
         weight_format=path.weight_format.name,
@@ -92,13 +94,40 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig) -> Engine:
         path.description,
         threads,
         engine.context_length,
-        memory,
+        weights.size / 1e6,
         stored,
         BLOCK * language_model.blocks.count,
         _name(language_model.cache.dtype),
         "yes" if language_model.reproducible else "no",
     )
     return engine
+
+
+def _prepared(
+    folder: Path,
+    *,
+    name: str,
+    config: EngineConfig,
+    dtype: torch.dtype,
+    path: ComputePath,
+    packed_weights: Path | None,
+) -> tuple[ReadyWeights, LanguageModel]:
+    """The model and its weights, from `packed_weights` if they are there and give the right logits."""
+    logger.info("Preparing the weights ...")
+    if packed_weights is not None and path.layers.native:
+        store = PackedWeights(packed_weights)
+        # A copy of a checkpoint may differ where the fingerprint does not look, but hardly in its times too.
+        times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
+        key = fingerprint(folder, [*_arithmetic(path), config.dtype, _name(dtype), *times])
+        weights = from_packed(store, key, folder, dtype=dtype, path=path)
+        try:
+            if weights is not None:
+                return weights, complete(weights.hooked, name=name, config=config, path=path)
+        except WrongLogits as error:
+            store.discard(key)
+            logger.warning("The packed weights are not used and will be packed again: %s", error)
+    weights = from_checkpoint(folder, dtype=dtype, path=path)
+    return weights, complete(weights.hooked, name=name, config=config, path=path)
 
 
 def _weight_dtype(folder: Path, config: EngineConfig, path: ComputePath) -> torch.dtype:
@@ -120,16 +149,8 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _eos_ids(model: PreTrainedModel) -> set[int]:
-    """The tokens that end a text, as transformers' `generate` determines them."""
-    declared = model.generation_config.eos_token_id if model.generation_config else None
-    if declared is None:
-        declared = model.config.get_text_config().eos_token_id
-    return set(declared) if isinstance(declared, list) else {declared} - {None}
-
-
-def _arithmetic(path: ComputePath, kv_cache_dtype: torch.dtype) -> list[str]:
-    """What decides the bits of a result beside the model's files.
+def _arithmetic(path: ComputePath) -> list[str]:
+    """What decides the bits of a result beside the model's files and the type of the KV cache.
 
     The type that weights are stored in is none of it: narrow weights of a checkpoint give the same bits as
     the same weights in float32, so both have one fingerprint.
@@ -138,7 +159,6 @@ def _arithmetic(path: ComputePath, kv_cache_dtype: torch.dtype) -> list[str]:
         path.description,
         # The native kernels compute the same on any number of threads; PyTorch's operators need not.
         "" if path.layers.native else str(torch.get_num_threads()),
-        str(kv_cache_dtype),
         torch.backends.cpu.get_cpu_capability(),
         *(module.__version__ for module in (torch, transformers, np)),
         sources_digest(Path(__file__).parent),

@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.formats.weight_format import WeightFormat
+from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, WeightDtype
 from inference.engine.errors import ModelUnavailable
 
@@ -74,10 +75,19 @@ def _whole_blocks(tokens: int, context_length: int) -> int:
 
 
 def _smaller_format(dtype: WeightDtype) -> list[str]:
-    """The setting that makes the weights smallest, if they can be smaller."""
+    """The setting that makes the weights smallest on this CPU, if they can be smaller."""
     size = FORMATS[dtype].bytes_per_weight
     formats = sorted(FORMATS.items(), key=lambda item: item[1].bytes_per_weight)
-    return [f"LLM_DTYPE={name}" for name, one in formats if one.bytes_per_weight < size][:1]
+    smaller = [name for name, one in formats if one.bytes_per_weight < size]
+    return [f"LLM_DTYPE={name}" for name in smaller if _computed_here(name)][:1]
+
+
+def _computed_here(dtype: WeightDtype) -> bool:
+    try:
+        cpu_path(dtype)
+    except ModelUnavailable:
+        return False
+    return True
 
 
 def weight_bytes(model: nn.Module, weight_format: WeightFormat) -> int:
@@ -97,7 +107,8 @@ def weight_bytes(model: nn.Module, weight_format: WeightFormat) -> int:
 def ram_budget(processes: int) -> Budget:
     """What each of `processes` processes may use of this machine's memory."""
     limit = memory_limit() // processes
-    return Budget(limit=limit, left=int(limit * (1 - _HEADROOM)) - anonymous_memory())
+    used = anonymous_memory() + shared_memory() // processes
+    return Budget(limit=limit, left=int(limit * (1 - _HEADROOM)) - used)
 
 
 def gpu_budget(device: torch.device, processes: int) -> Budget:
@@ -133,6 +144,11 @@ def memory_limit() -> int:
 def anonymous_memory() -> int:
     """Resident bytes of this process that no file backs, so the system cannot drop them."""
     return _meminfo("RssAnon", Path("/proc/self/status"))
+
+
+def shared_memory() -> int:
+    """Resident bytes that this process shares with others and no file on a disk backs: the packed weights."""
+    return _meminfo("RssShmem", Path("/proc/self/status"))
 
 
 def return_freed_memory() -> None:

@@ -151,12 +151,12 @@ class PrefixCache:
 
     def names_until(self, text: Text, end: int) -> list[bytes]:
         """The names of the blocks that a text fills when its tokens before `end` are computed."""
-        last = 0 if self._sharing == "off" else min(end, text.lasting) // BLOCK
+        last = min(end, text.lasting) // BLOCK if self._shares(text) else 0
         return self._named(text, last)[text.computed // BLOCK :]
 
     def keep(self, text: Text) -> None:
         """Let a text's full blocks be found; where there is one already, the text uses that."""
-        if text.blocks is None or self._sharing == "off":
+        if text.blocks is None or not self._shares(text):
             return
         full = index = min(text.computed, text.lasting) // BLOCK
         while index and text.blocks[index - 1] not in self._names:
@@ -186,7 +186,10 @@ class PrefixCache:
         text.skip_to(tokens)
 
     def _findable_names(self, text: Text) -> list[bytes]:
-        return self._named(text, 0 if self._sharing == "off" else text.findable // BLOCK)
+        return self._named(text, text.findable // BLOCK if self._shares(text) else 0)
+
+    def _shares(self, text: Text) -> bool:
+        return self._sharing != "off" and text.request.kept
 
     def _named(self, text: Text, count: int) -> list[bytes]:
         """The names of the first `count` blocks of a text."""

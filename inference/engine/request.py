@@ -78,6 +78,7 @@ class GenerationRequest:
         prompt_logprobs: the same of each token of the prompt.
         streamed: the client gets the text as it comes; otherwise once it is whole.
         token_ids: the ids of the new tokens are part of the answer.
+        kept: its tokens may be found in a prefix cache afterwards.
         owner: who asks; owners share a backend evenly.
         timeout_s: seconds after its submission at which the request is ended; None sets no limit.
     """
@@ -94,6 +95,7 @@ class GenerationRequest:
     prompt_logprobs: int | None = None
     streamed: bool = True
     token_ids: bool = False
+    kept: bool = True
     owner: str = ""
     timeout_s: float | None = None
 

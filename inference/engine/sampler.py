@@ -29,7 +29,8 @@ class Draw(Protocol):
             number: the random number, at least 0 and below 1.
 
         Returns:
-            The index of the logit that was drawn; None if the highest is not a finite number.
+            The index of the logit that was drawn, never one of minus infinity; None if the highest is not a
+            finite number.
         """
         ...
 
@@ -41,7 +42,9 @@ def draw(logits: Array, params: SamplingParams, number: float) -> int | None:
     candidates = distribution(logits, params)
     cumulative = candidates.probabilities.cumsum()
     index = int(cumulative.searchsorted(number * cumulative[-1], side="right"))
-    return int(candidates.tokens[min(index, len(cumulative) - 1)])
+    if index == len(cumulative):  # rounding
+        index = int(candidates.probabilities.nonzero()[0][-1])
+    return int(candidates.tokens[index])
 
 
 class Sampler:
@@ -72,14 +75,19 @@ class Sampler:
             logits: float32, `[vocabulary]`, after the last token; not modified.
             history: all tokens so far, including the prompt's.
             forbidden: tokens that must not come next.
-            allowed: the only tokens that may come next, in ascending order; None allows all.
+            allowed: which tokens may come next, `[vocabulary]`, at least one; None allows all.
 
         Raises:
             GenerationFailed: the highest logit is not a finite number.
         """
         logits = self._penalties.apply(logits, history, forbidden=forbidden)
-        if allowed is not None:
-            logits = logits[allowed]  # the others have no probability at all
+        ids: Array | None = None
+        if allowed is not None and 2 * np.count_nonzero(allowed) < len(allowed):
+            ids = allowed.nonzero()[0]
+            logits = logits[ids]  # the others have no probability at all
+        elif allowed is not None:
+            logits = logits.copy()  # faster than to gather nearly all of them
+            logits[~allowed] = -np.inf
         if self.params.do_sample:
             index = self._draw(logits, self.params, self._random.random())
         else:
@@ -87,7 +95,7 @@ class Sampler:
             index = highest if np.isfinite(logits[highest]) else None
         if index is None:
             raise GenerationFailed("The model produced logits that are not finite numbers.")
-        return index if allowed is None else int(allowed[index])
+        return index if ids is None else int(ids[index])
 
     def skip(self) -> None:
         """Draw what `choose` would for a token that has no alternative."""

@@ -4,8 +4,28 @@ The logging configuration imports this module, so it must not import Django.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from llmservice.http.trace_context import TraceContext
+
+AttributeValue = str | int | float | bool | Sequence[str]
+
+
+class RecordedSpan(Protocol):
+    """The span of a request, which is open until the request has been answered."""
+
+    def describe(self, name: str, attributes: Mapping[str, AttributeValue]) -> None:
+        """Name the span, and add attributes."""
+        ...
+
+    def stage(
+        self, name: str, began_at: float, ended_at: float, attributes: Mapping[str, AttributeValue]
+    ) -> None:
+        """Add a part of the request, with its times in seconds of `time.monotonic`."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -21,6 +41,8 @@ class RequestRecord:
         outcome: how its generation ended.
         cached_tokens: those of its prompt that did not have to be computed.
         queued_s, first_token_s, between_tokens_s, generated_s: of its generation.
+        trace: the trace that it belongs to; what it asks of other services belongs to the span there.
+        span: its own span; None while nothing is recorded.
     """
 
     id: str
@@ -41,6 +63,8 @@ class RequestRecord:
     between_tokens_s: float | None = None
     generated_s: float | None = None
     prompt: str | None = None
+    trace: TraceContext | None = None
+    span: RecordedSpan | None = None
 
     @property
     def elapsed_s(self) -> float:

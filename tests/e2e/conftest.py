@@ -65,7 +65,7 @@ class Service:
                     return
             except httpx.TransportError:
                 pass
-            time.sleep(0.25)
+            time.sleep(0.1)
         pytest.fail(f"The service is not ready after {READY_WITHIN_S} s:\n{self.log.read_text()}")
 
     def stop(self) -> int:

@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts import services
 from accounts.key_fields import LIMITS
 from accounts.management import arguments
-from accounts.models import Scope
+from accounts.models import Prompts, Scope
 
 
 class Command(BaseCommand):
@@ -29,6 +29,7 @@ class Command(BaseCommand):
             help="an allowed address or network (CIDR); may be repeated",
         )
         arguments.add_scopes(parser, help="what the key may do; may be repeated; all by default")
+        arguments.add_prompts(parser, "--prompts")
 
     def handle(self, *args: Any, **options: Any) -> None:
         expires_at = options["expires_at"]
@@ -45,6 +46,7 @@ class Command(BaseCommand):
                 limits={name: options[name] for name in LIMITS if name in options},
                 allowed_networks=options["network"],
                 scopes=options["scope"] or Scope.values,
+                prompts=Prompts(options["prompts"] or Prompts.DEFAULT),
                 by=arguments.operator(),
             )
         except services.KeyChangeError as refused:

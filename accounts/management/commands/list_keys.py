@@ -50,6 +50,7 @@ def _row(key: APIKey) -> dict[str, Any]:
         "limits": {name: getattr(key, name) for name in LIMITS},
         "allowed_networks": key.allowed_networks,
         "scopes": key.scopes,
+        "prompts": key.prompts,
     }
 
 

@@ -9,6 +9,7 @@ from inference.engine.compute.formats.weight_format import LinearLayers, WeightF
 from inference.engine.config import Device, WeightDtype
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native import kernels as native
+from inference.engine.native.generation import cpu_name
 from inference.engine.native.kernels import Kernels
 
 
@@ -76,7 +77,7 @@ def cpu_path(dtype: WeightDtype = "auto") -> ComputePath:
         weight_format=weight_format,
         layers=layers,
         kernels=kernels,
-        description=f"on the CPU ({native.cpu_name()}): {computed}",
+        description=f"on the CPU ({cpu_name()}): {computed}",
     )
 
 

@@ -1,6 +1,7 @@
 """From a Hugging Face model to a `LanguageModel`: hooks, checks, weights, the layer program."""
 
 import logging
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
@@ -27,11 +28,26 @@ _HOOKS_TOLERANCE = 1e-3
 """The greatest difference between hooked logits and the model's own, relative to their norm."""
 
 
+class WrongLogits(ModelUnavailable):
+    """With its weights in their final form, a model computes something else than its own code."""
+
+
+@dataclass(frozen=True)
+class HookedModel:
+    """A model with the engine's attention and activations.
+
+    Attributes:
+        expected: the probe's logits by the model's own code, `[2, vocabulary]`.
+        vocabulary_size: token ids that it takes and has logits for, from 0.
+    """
+
+    model: PreTrainedModel
+    expected: torch.Tensor
+    vocabulary_size: int
+
+
 def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: ComputePath) -> LanguageModel:
     """Make a model ready to serve. It is changed in place.
-
-    The KV cache is allocated once, after the weights have their final form: what they leave of the memory
-    decides its size.
 
     Args:
         model: any Hugging Face causal LM, in float32; the weights of its linear layers and of its input
@@ -44,18 +60,44 @@ def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: Co
         ModelUnavailable: hooked, or with these weights, this architecture would not compute what its own code
             does; or the device has too little memory.
     """
-    vocabulary, context = vocabulary_size(model), context_length(model.config)
+    hooked = check_hooks(model, path)
+    if path.layers.build:
+        replace_linears(model, path.layers.build)
+    return complete(hooked, name=name, config=config, path=path)
+
+
+def check_hooks(model: PreTrainedModel, path: ComputePath) -> HookedModel:
+    """Hook a model in place, and compare its logits with those of its own code.
+
+    Raises:
+        ModelUnavailable: they differ, or this architecture cannot be hooked.
+    """
+    vocabulary = vocabulary_size(model)
     _move(model.eval(), path.device)
     probe = Probe(model, path)
     with widened_linears(model):
         expected = _hook(model, path, probe)
-    if path.layers.build:
-        replace_linears(model, path.layers.build)
-        _check_format(path, probe, expected)
+    return HookedModel(model, expected, vocabulary)
+
+
+def complete(hooked: HookedModel, *, name: str, config: EngineConfig, path: ComputePath) -> LanguageModel:
+    """Make a hooked model, whose weights have their final form, ready to serve.
+
+    The KV cache is allocated once, here: what the weights leave of the memory decides its size.
+
+    Raises:
+        ModelUnavailable: as `prepare` does.
+    """
+    model, context = hooked.model, context_length(hooked.model.config)
+    if path.layers.native:
+        # As the engine does later: PyTorch's threads would wait for each other longer than they compute.
+        torch.set_num_threads(1)
     dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format)
     probe = Probe(model, path, dtype=dtype)
     if path.kernels and path.layers.native:
         _record_layers(model, path, path.kernels, probe)
+    if path.layers.build:
+        _check_format(path, Probe(model, path), hooked.expected)
     reproducible = probe.rows_are_independent()
     if not reproducible:
         logger.warning(
@@ -68,11 +110,18 @@ def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: Co
         model,
         name=name,
         context_length=context,
-        vocabulary_size=vocabulary,
+        vocabulary_size=hooked.vocabulary_size,
         cache=KVCache(blocks=blocks, dtype=dtype, device=path.device),
         path=path,
         reproducible=reproducible,
     )
+
+
+def hook(model: PreTrainedModel, path: ComputePath) -> None:
+    """Replace attention and activations in place, without a check."""
+    model.set_attn_implementation(attention.NAME)
+    if path.layers.build:
+        replace_activations(model, path.kernels)
 
 
 def _move(model: PreTrainedModel, device: torch.device) -> None:
@@ -89,9 +138,7 @@ def _hook(model: PreTrainedModel, path: ComputePath, probe: Probe) -> torch.Tens
     kind = model.config.model_type
     try:
         expected = probe.own_logits()
-        model.set_attn_implementation(attention.NAME)
-        if path.layers.build:
-            replace_activations(model, path.kernels)
+        hook(model, path)
         computed = probe.logits()
     except Exception as error:
         raise ModelUnavailable(f"Models of the kind {kind} cannot be served: {error!r}") from error
@@ -107,7 +154,7 @@ def _check_format(path: ComputePath, probe: Probe, expected: torch.Tensor) -> No
     """Check that the model still computes `expected`, as closely as its weight format allows."""
     weight_format = path.weight_format
     if not _near(probe.logits(), expected, weight_format.tolerance):
-        raise ModelUnavailable(
+        raise WrongLogits(
             f"This model cannot be served with {weight_format.name} weights by {path.layers.library}: its "
             "logits are too far from those of its own code. Set another LLM_DTYPE."
         )

@@ -25,6 +25,30 @@ class CallsCheck:
         Raises:
             NoFittingText: it takes too long to find out.
         """
+        content, calls = self._read(text, calls_begun=calls_begun)
+        if calls:
+            return self._are_complete(calls, text.removeprefix(content)) and all(
+                name in self._checks and self._checks[name].fits(arguments) for name, arguments in calls
+            )
+        if calls_begun or self._calls.required:
+            return False
+        return self._text_check is None or self._text_check.fits(content)
+
+    def json_at_end(self, text: str, *, calls_begun: bool) -> str | None:
+        """The JSON that the beginning of an answer ends with: the arguments of its last call, or its text.
+
+        None if neither has begun, or its text need not be JSON.
+
+        Args:
+            calls_begun: as for `fits`.
+        """
+        content, calls = self._read(text, calls_begun=calls_begun)
+        if calls:
+            return calls[-1][1]
+        return None if calls_begun or self._text_check is None else content
+
+    def _read(self, text: str, *, calls_begun: bool) -> tuple[str, list[tuple[str, str]]]:
+        """The text before calls, and the name and the arguments of each call."""
         reader = self._calls.reader()
         if calls_begun:
             reader.begin_calls()
@@ -39,13 +63,7 @@ class CallsCheck:
                 case Arguments(text=piece):
                     name, arguments = calls[-1]
                     calls[-1] = name, arguments + piece
-        if calls:
-            return self._are_complete(calls, text.removeprefix(content)) and all(
-                name in self._checks and self._checks[name].fits(arguments) for name, arguments in calls
-            )
-        if calls_begun or self._calls.required:
-            return False
-        return self._text_check is None or self._text_check.fits(content)
+        return content, calls
 
     def _are_complete(self, calls: list[tuple[str, str]], text: str) -> bool:
         return "".join(written_calls(self._calls.tool_format, calls)) == text

@@ -29,6 +29,9 @@ _DRAFTS = {
     "https://json-schema.org/draft/2019-09/schema": 2019,
 }
 _NEWEST = 2020
+NEWEST_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+SUPPORTED_DRAFTS = (*(name for name, draft in _DRAFTS.items() if draft != _UNSUPPORTED_DRAFT), NEWEST_DRAFT)
+"""The values of `$schema` that are known."""
 _MOST_NESTED = 100
 
 

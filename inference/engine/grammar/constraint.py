@@ -9,7 +9,8 @@ from llguidance import LLExecutor, LLMatcher
 from inference.engine.errors import GenerationFailed
 from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
-from inference.engine.grammar.tokens import Ids, Mask, TokenTable
+from inference.engine.grammar.finite import in_string, number_at_end
+from inference.engine.grammar.tokens import Allowed, Mask, TokenTable
 
 _LONGEST_TOKEN_S = 0.25
 """Following one token takes microseconds. Where it takes this long, the next one may take for ever."""
@@ -50,6 +51,7 @@ class Constraint:
         self._check = check
         self._control_id = control_id
         self._calls_begun = False
+        self._text = bytearray()
         self._mask: Mask | None = None
 
     @property
@@ -57,8 +59,8 @@ class Constraint:
         """Whether the text must end here."""
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
-    def allowed(self, *, may_end: bool) -> Ids:
-        """The tokens that may come next, in ascending order; none if the text must end here.
+    def allowed(self, *, may_end: bool) -> Allowed:
+        """Which tokens may come next, `[vocabulary]`; none if the text must end here.
 
         Args:
             may_end: the request allows its text to end here, where the grammar does.
@@ -72,13 +74,12 @@ class Constraint:
         allowed, ends = self._table.read(self._mask, control_id=self._control_id)
         self._refuse_errors()
         self.may_end = ends and may_end
-        if not allowed.any():
-            if not ends:
-                raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
-            return allowed.nonzero()[0]
-        if self.may_end:
+        allowed[self._overflowing()] = False
+        if self.may_end and allowed.any():
             allowed[self._end_ids] = True
-        return allowed.nonzero()[0]
+        elif not ends and not allowed.any():
+            raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
+        return allowed
 
     @property
     def has_mask(self) -> bool:
@@ -111,7 +112,9 @@ class Constraint:
         self._refuse_errors()
         if time.monotonic() - began > _LONGEST_TOKEN_S:
             raise GenerationFailed("The grammar is too complex to follow this text any further.")
-        if token_id == self._control_id:
+        if token_id != self._control_id:
+            self._text += self._table.tokens[token_id]
+        else:
             self._calls_begun = True
             if self.acceptor is not None:
                 self.acceptor.refuse_ends()
@@ -134,9 +137,26 @@ class Constraint:
         """Begin another text."""
         self._mask = None
         self._calls_begun = False
+        self._text = bytearray()
         self._matcher.reset()
         if self.acceptor is not None:
             self.acceptor.restart()
+
+    def _overflowing(self) -> list[int]:
+        """The tokens that would make a number in JSON larger than any that a client can read."""
+        if self._check is None:
+            return []
+        overflows = self._table.overflows
+        number = number_at_end(self._text)
+        tokens = [*overflows.alone, *(overflows.after(number) if number else ())]
+        return tokens if tokens and self._continues_json(number) else []
+
+    def _continues_json(self, number: str) -> bool:
+        """Whether the text so far ends within JSON, outside its strings, with this number or none."""
+        json_text: str | None = self._text.decode(errors="replace")
+        if isinstance(self._check, CallsCheck):
+            json_text = self._check.json_at_end(json_text or "", calls_begun=self._calls_begun)
+        return json_text is not None and json_text.endswith(number) and not in_string(json_text)
 
     def _refuse_errors(self) -> None:
         if self._matcher.is_error():
@@ -183,6 +203,9 @@ class Masks:
 
     def compute(self, constraints: Sequence[Constraint]) -> None:
         """Compute the mask of each one's next token."""
+        if len(constraints) == 1:  # waking a thread takes longer than most masks
+            constraints[0].compute_mask(self._table.new_masks(1)[0])
+            return
         if len(constraints) > len(self._masks):
             self._masks = self._table.new_masks(len(constraints))
         masks = self._masks

@@ -1,4 +1,4 @@
-"""The tokens of a model, as llguidance needs them, and its masks as token ids."""
+"""The tokens of a model, as llguidance needs them, and its masks."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,8 +7,10 @@ import numpy as np
 from llguidance import LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
+from inference.engine.grammar.finite import Overflows
+
 Mask = NDArray[np.int32]
-Ids = NDArray[np.int64]
+Allowed = NDArray[np.bool_]
 
 
 class TokenTable:
@@ -23,6 +25,7 @@ class TokenTable:
 
     Attributes:
         words: how many 32-bit words a mask has.
+        overflows: which tokens make a number too large.
     """
 
     def __init__(self, tokens: Sequence[bytes], special_ids: Iterable[int]) -> None:
@@ -30,6 +33,7 @@ class TokenTable:
         self.special_ids = tuple(sorted(set(special_ids)))
         self.words = (len(self.tokens) + 1 + 31) // 32
         wrapper: Any = _Wrapper(self.tokens, self.special_ids)
+        self.overflows = Overflows(self.tokens)
         self.llguidance = LLTokenizer(wrapper)
         self._has_text = np.array([bool(token) for token in self.tokens])
         self._has_text[list(self.special_ids)] = False
@@ -38,7 +42,7 @@ class TokenTable:
         """Room for so many masks, `[count, words]`."""
         return np.zeros((count, self.words), dtype=np.int32)
 
-    def read(self, mask: Mask, *, control_id: int | None = None) -> tuple[NDArray[np.bool_], bool]:
+    def read(self, mask: Mask, *, control_id: int | None = None) -> tuple[Allowed, bool]:
         """Which tokens may come next, `[vocabulary]`, and whether the text may end.
 
         Args:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator, SchemaError
-from jsonschema.validators import validator_for
 from llguidance import LLMatcher, LLTokenizer
 
 from inference.engine.grammar import llguidance_grammar
@@ -22,6 +20,7 @@ from inference.engine.grammar.relaxed_schema import Relaxed, relax
 from inference.engine.grammar.satisfiable import check_satisfiable
 from inference.engine.grammar.source import Grammar, schema_of
 from inference.engine.grammar.tokens import TokenTable, parser_limits
+from inference.engine.grammar.well_formed import check_well_formed
 
 _TRIAL_TOKENS = {True: 12, False: 96}
 """Tokens of the text that is tried out, of JSON and of others. Grammars in Lark's syntax can be ambiguous,
@@ -54,25 +53,20 @@ def translate(grammar: Grammar, table: TokenTable, *, nesting: int, states: int)
         return _of_schema(schema, table, nesting=nesting, states=states)
 
     control_id: int | None = None
+    matcher: LLMatcher | None = None
     if grammar.is_json:
         node = node_of(json.loads(grammar.source))
-        translation = Translation(llguidance_grammar.of_rules(f"start: {node.text}"), node.checked)
+        translation, matcher = Translation(node.grammar, node.checked), node.matcher
     elif grammar.kind == "calls":
         calls = Calls.parse(grammar.source)
         control_id = calls.tool_format.control_id
         translation = _of_calls(calls, node_of)
     else:
         translation = _of_text(grammar)
-    matcher = compile_matcher(translation.grammar, table, states=states)
+    matcher = matcher or compile_matcher(translation.grammar, table, states=states)
     if matcher.is_error():
         raise SchemaRefused("$", _reason(matcher.get_error(), grammar.source))
-    _try_out(
-        translation.grammar,
-        table,
-        states=states,
-        tokens=_TRIAL_TOKENS[grammar.is_json],
-        control_id=control_id,
-    )
+    _try_out(matcher, table, tokens=_TRIAL_TOKENS[grammar.is_json], control_id=control_id)
     return translation
 
 
@@ -83,10 +77,20 @@ def compile_matcher(text: str, table: TokenTable, *, states: int) -> LLMatcher:
 
 @dataclass(frozen=True)
 class _Node:
-    """What stands for a JSON Schema in a rule; `checked` as in `Translation`."""
+    """What stands for a JSON Schema in a rule; `checked` as in `Translation`.
+
+    Attributes:
+        matcher: of the schema alone, if it has been compiled.
+    """
 
     text: str
     checked: bool
+    matcher: LLMatcher | None = None
+
+    @property
+    def grammar(self) -> str:
+        """The grammar of the schema alone."""
+        return llguidance_grammar.of_rules(f"start: {self.text}")
 
 
 def _of_text(grammar: Grammar) -> Translation:
@@ -129,7 +133,7 @@ def _may_begin(node: str, beginnings: Sequence[str]) -> bool:
 
 
 def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> _Node:
-    _check_well_formed(schema)
+    check_well_formed(schema)
     checked_schema = CheckedSchema(schema, nesting=nesting)
     count_properties, one_of_is_any_of = True, False
     while True:
@@ -144,22 +148,13 @@ def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> 
         error = matcher.get_error()
         if not error:
             checked = relaxed.checked or one_of_is_any_of or not count_properties
-            return _Node(node, checked)
+            return _Node(node, checked, matcher)
         if "oneOf constraints" in error and not one_of_is_any_of:
             one_of_is_any_of = True
         elif "min/maxProperties" in error and count_properties:
             count_properties = False
         else:
             raise _located(relaxed, error, table, states=states)
-
-
-def _check_well_formed(schema: Any) -> None:
-    try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
-    except SchemaError as error:
-        raise SchemaRefused(error.json_path, _first_line(error.message)) from error
-    except RecursionError as error:
-        raise SchemaRefused("$", "it is nested too deeply") from error
 
 
 def _located(relaxed: Relaxed, error: str, table: TokenTable, *, states: int) -> SchemaRefused:
@@ -208,9 +203,8 @@ def _first_line(text: str) -> str:
     return (text.strip().splitlines() or ["it is invalid"])[0][:300]
 
 
-def _try_out(text: str, table: TokenTable, *, states: int, tokens: int, control_id: int | None) -> None:
+def _try_out(matcher: LLMatcher, table: TokenTable, *, tokens: int, control_id: int | None) -> None:
     """Follow a text of tokens drawn at random, so that what takes too long does so here."""
-    matcher = compile_matcher(text, table, states=states)
     mask = table.new_masks(1)
     draw = random.Random(0)  # noqa: S311
     for position in range(tokens):

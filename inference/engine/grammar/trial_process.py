@@ -1,13 +1,16 @@
 """The process that tries grammars out: `python -m inference.engine.grammar.trial_process`.
 
 It reads the tokens once and forks for each grammar. Each fork has a limit of time and of memory, set in the
-kernel: llguidance cannot be interrupted, and some grammars keep it busy for hours.
+kernel: llguidance cannot be interrupted, and some grammars keep it busy for hours. The fork of the next
+grammar is made before that comes, and has compiled one of its own: most of what a fork costs is the memory
+that it writes to for the first time.
 
 Its standard input is a socket. A first message holds the tokens; each further byte comes with the descriptor
 of a socket, from which a fork reads one grammar and to which it answers in one line. Of a fork that the
 kernel has ended, this process says why.
 """
 
+import gc
 import json
 import os
 import resource
@@ -16,11 +19,13 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from inference.engine.grammar.checked_schema import NEWEST_DRAFT, SUPPORTED_DRAFTS
 from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
@@ -46,23 +51,70 @@ def main() -> None:
         start = json.loads(_exactly(messages, length))
     table = TokenTable([bytes.fromhex(token) for token in start["tokens"]], start["special_ids"])
     forks = _Forks(control, table)
+    _warm_up(table, SUPPORTED_DRAFTS)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would write to all that it shares with this process
     control.sendall(b"+")
     forks.serve()
+
+
+def _warm_up(table: TokenTable, drafts: Iterable[str]) -> None:
+    """Compile a schema of each draft, so that what is loaded or computed once has been."""
+    parts = {"a": {"type": "array", "items": {"enum": ["b", 1]}}, "c": {"type": "string", "pattern": "^d+$"}}
+    for draft in drafts:
+        schema = {"$schema": draft, "type": "object", "properties": parts, "additionalProperties": False}
+        translate(Grammar.of_schema(schema, field=""), table, nesting=8, states=1000)
+
+
+@dataclass
+class _Fork:
+    """A process for one grammar.
+
+    Attributes:
+        control: takes the descriptor of the socket from which the grammar is read, and then gives a byte.
+        connection: that socket, once there is a grammar.
+    """
+
+    control: socket.socket
+    connection: socket.socket | None = None
+
+    def give(self, connection: socket.socket) -> None:
+        self.connection = connection
+        with suppress(OSError):  # it has ended
+            socket.send_fds(self.control, [b"."], [connection.fileno()])
+
+    def bury(self, status: int) -> None:
+        """Say why it has ended, if that has to do with a grammar."""
+        try:
+            began = self.control.recv(1, socket.MSG_DONTWAIT)
+        except OSError:
+            began = b""
+        if began and self.connection is not None and os.WIFSIGNALED(status):
+            with suppress(OSError):
+                ended = _ENDED_BY.get(os.WTERMSIG(status), "complexity")
+                self.connection.sendall(_line({"ended": ended}))
+        self.close()
+
+    def close(self) -> None:
+        self.control.close()
+        if self.connection is not None:
+            self.connection.close()
 
 
 class _Forks:
     def __init__(self, control: socket.socket, table: TokenTable) -> None:
         self._control = control
         self._table = table
-        self._connections: dict[int, socket.socket] = {}
+        self._forks: dict[int, _Fork] = {}
         self._ended, waker = socket.socketpair()
         waker.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(waker.detach())
 
     def serve(self) -> None:
-        """Fork for each grammar, until the other side closes the socket."""
+        """Give each grammar to a fork, until the other side closes the socket."""
         while True:
+            self._waiting()
             ready, _, _ = select.select([self._control, self._ended], [], [])
             if self._ended in ready:
                 self._ended.recv(4096)
@@ -71,27 +123,41 @@ class _Forks:
                 signalled, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
                 if not signalled:
                     return
-                self._fork(socket.socket(fileno=descriptors[0]))
+                self._waiting().give(socket.socket(fileno=descriptors[0]))
 
-    def _fork(self, connection: socket.socket) -> None:
+    def _waiting(self) -> _Fork:
+        """The fork of the next grammar."""
+        waiting = next((fork for fork in self._forks.values() if fork.connection is None), None)
+        return waiting or self._new()
+
+    def _new(self) -> _Fork:
+        ours, theirs = socket.socketpair()
         process_id = os.fork()
         if process_id:
-            self._connections[process_id] = connection
-            return
+            theirs.close()
+            self._forks[process_id] = _Fork(ours)
+            return self._forks[process_id]
         signal.set_wakeup_fd(-1)
         # Another fork's connection is closed once that fork and the process above have closed it.
-        for other in (self._control, *self._connections.values()):
+        for other in (self._control, ours):
             other.close()
-        _serve(connection, self._table)
+        for fork in self._forks.values():
+            fork.close()
+        gc.disable()  # it ends soon
+        with suppress(Exception):  # what fails here fails again, and is told, when there is someone to tell
+            _warm_up(self._table, [NEWEST_DRAFT])
+        signalled, descriptors, _, _ = socket.recv_fds(theirs, 1, 1)
+        if signalled:
+            theirs.send(b"+")
+            _serve(socket.socket(fileno=descriptors[0]), self._table)
+        os._exit(0)
 
     def _bury(self) -> None:
-        while self._connections:
+        while self._forks:
             process_id, status = os.waitpid(-1, os.WNOHANG)
             if not process_id:
                 return
-            with self._connections.pop(process_id) as connection, suppress(OSError):
-                if os.WIFSIGNALED(status):
-                    connection.sendall(_line({"ended": _ENDED_BY.get(os.WTERMSIG(status), "complexity")}))
+            self._forks.pop(process_id).bury(status)
 
 
 def _serve(connection: socket.socket, table: TokenTable) -> NoReturn:

@@ -23,10 +23,10 @@ struct LinearCall {
     int64_t rows, depth, width, threads;
 };
 
-// out = x * (weights * scales)^T + bias, in 8 bits. Each group of `group_size` inputs of a row (16, 32, 48 or 64) is
+// out = x * (weights * scales)^T + bias, in 8 bits. Each group of `group_size` inputs of a row (16, 32 or 64) is
 // quantised by its own largest value.
 struct Int8LinearCall {
-    const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs
+    const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs; whole 64 inputs
     const float* scales;     // [panels * 16]
     const float* bias;       // [panels * 16]
     const float* x;          // [rows][depth]
@@ -230,6 +230,10 @@ void linear(const LinearCall* call);
 #if defined(__AVX512VNNI__) || defined(__aarch64__)
 #define HAS_INT8 1
 void int8_linear(const Int8LinearCall* call);
+#endif
+#if defined(__AVX512VNNI__)
+// The same by tiles alone, for groups of 64; without AMX, in plain C++ that tests compare with.
+void int8_linear_on_tiles(const Int8LinearCall* call);
 #endif
 #if defined(__AVX2__) || defined(__aarch64__)
 #define HAS_INT4 1

@@ -1,10 +1,11 @@
 """The binary interface between Python and the kernels, as `abi.h` has it, which says what each field is.
 
-The library reports its own layout; `kernels.py` compares it with `layout` and refuses one that differs.
+The library reports its own layout; `kernels.py` refuses one that differs.
 """
 
 import ctypes
 from enum import IntEnum
+from itertools import zip_longest
 from typing import Any, Self
 
 DIMENSIONS = 4
@@ -271,3 +272,13 @@ def _described(structure: Any) -> str:
     fields = [(name, getattr(structure, name)) for name, *_ in structure._fields_]
     laid_out = [f"{name}:{field.offset}:{field.size}" for name, field in fields]
     return " ".join([structure.__name__, str(ctypes.sizeof(structure)), *laid_out])
+
+
+def difference(library: ctypes.CDLL) -> str | None:
+    """The first structure of which the library has another layout than `abi.py`, or None."""
+    library.abi_layout.restype = ctypes.c_char_p
+    reported = library.abi_layout().decode().splitlines()
+    for theirs, ours in zip_longest(reported, layout(), fillvalue="nothing"):
+        if theirs != ours:
+            return f"has the layout {theirs!r} where abi.py has {ours!r}"
+    return None

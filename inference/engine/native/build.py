@@ -26,7 +26,12 @@ GENERATIONS: dict[str, list[str]] = {"any": []}
 if platform.machine().lower() in {"aarch64", "arm64"}:
     GENERATIONS |= {"arm_dotprod": ["-march=armv8.2-a+dotprod"]}
 if platform.machine().lower() in {"x86_64", "amd64"}:
-    GENERATIONS |= {"avx2": ["-march=x86-64-v3"], "avx512": _WIDE, "avx512_vnni": [*_WIDE, "-mavx512vnni"]}
+    GENERATIONS |= {
+        "avx2": ["-march=x86-64-v3"],
+        "avx512": _WIDE,
+        "avx512_vnni": [*_WIDE, "-mavx512vnni"],
+        "amx": [*_WIDE, "-mavx512vnni", "-mamx-tile", "-mamx-int8"],
+    }
 
 
 def build() -> list[Path]:

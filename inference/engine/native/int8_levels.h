@@ -3,12 +3,14 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 
 namespace {
 
 constexpr int kQuad = 4;        // inputs that one instruction multiplies and adds
 constexpr int kMostGroup = 64;  // inputs of a quantisation group
+constexpr int kShift = 128;     // of the weights, which leaves them no signs
 constexpr float kMostLevel = 127.0f;
 
 // For a quantisation group whose largest absolute input is `largest`: inputs times `factor` are levels, and levels
@@ -23,6 +25,12 @@ struct Levels {
         factor = kMostLevel / largest;
         scale = finite ? largest / kMostLevel : std::numeric_limits<float>::quiet_NaN();
     }
+};
+
+// A quantisation group: the scale of its levels, and minus what the weights' shift adds to a sum of its products.
+struct Group {
+    float scale;
+    int32_t correction;
 };
 
 }  // namespace

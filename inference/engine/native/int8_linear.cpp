@@ -4,10 +4,13 @@
 // costs only its group precision, not the whole row. The products of a group are summed in 32 bits, which is exact in
 // any order; the groups are summed in float32, in their order.
 
-#include <vector>
+#include <cmath>
+#include <cstring>
 
 #include "abi.h"
+#include "cache_lines.h"
 #if defined(__AVX512VNNI__)
+#include "int8_tiles.h"
 #include "int8_vnni.h"
 #elif defined(__aarch64__)
 #include "int8_neon.h"
@@ -30,6 +33,12 @@ struct Prefetch {
     }
 };
 
+constexpr int kChunk = 64;  // inputs of a row that are kept together, as a tile register takes them
+constexpr int kQuadsInChunk = kChunk / kQuad;
+#if defined(__AMX_INT8__)
+constexpr int kLeastTileRows = 5;  // fewer are as fast without tiles
+#endif
+
 struct Layer {
     // With few rows and several panels, both the sums and the totals of a tile fit the registers, and every input that
     // is read is multiplied with about as many weights as every weight with inputs.
@@ -41,15 +50,16 @@ struct Layer {
     const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs
     const float* scales;     // [panels * 16]
     const float* bias;       // [panels * 16]
-    int64_t quads;           // depth / 4, rounded up
+    int64_t quads;           // of all groups
     int64_t width;
     int64_t group_size;  // inputs of a quantisation group: 16, 32, 48 or 64
 
     // R rows, quantised.
     struct Inputs {
-        const int32_t* quads;        // [depth / 4][R] of four inputs
-        const float* scales;         // [groups][R]
-        const int32_t* corrections;  // [groups][R]: minus what the weights' shift adds to the group's sum
+        const int8_t* levels;      // [chunks][R][64]
+        const float* scales;       // [R][scales_stride]
+        const float* corrections;  // [R]: minus what the weights' shift adds to a row's totals
+        int64_t scales_stride;
         Prefetch prefetch;
     };
 
@@ -63,7 +73,7 @@ struct Layer {
         UNROLLED
         for (int r = 0; r < R; ++r) {
             UNROLLED
-            for (int v = 0; v < V; ++v) totals[r][v] = Totals{};
+            for (int v = 0; v < V; ++v) totals[r][v] = first_totals(x.corrections[r]);
         }
         for (int64_t first = 0, group = 0; first < quads; first += group_size / kQuad, ++group) {
             x.prefetch.fetch(group);
@@ -71,10 +81,11 @@ struct Layer {
             UNROLLED
             for (int r = 0; r < R; ++r) {
                 UNROLLED
-                for (int v = 0; v < V; ++v) sums[r][v] = first_sums(x.corrections[group * R + r]);
+                for (int v = 0; v < V; ++v) sums[r][v] = Sums{};
             }
-            const int64_t end = std::min(quads, first + group_size / kQuad);
-            for (int64_t k = first; k < end; ++k) {
+            const int64_t end = first + group_size / kQuad;
+            const int8_t* levels = x.levels + first / kQuadsInChunk * R * kChunk + first % kQuadsInChunk * kQuad;
+            for (int64_t k = first; k < end; ++k, levels += kQuad) {
                 Bytes weight[V];
                 const int64_t ahead = rows_ahead<R, P>(k, quads, more) * kPanel * kQuad;
                 UNROLLED
@@ -86,7 +97,9 @@ struct Layer {
                 }
                 UNROLLED
                 for (int r = 0; r < R; ++r) {
-                    const Bytes input = for_each_channel(x.quads[k * R + r]);
+                    int32_t quad;
+                    std::memcpy(&quad, levels + r * kChunk, sizeof quad);
+                    const Bytes input = for_each_channel(quad);
                     UNROLLED
                     for (int v = 0; v < V; ++v) add_products(sums[r][v], weight[v], input);
                 }
@@ -94,7 +107,7 @@ struct Layer {
             UNROLLED
             for (int r = 0; r < R; ++r) {
                 UNROLLED
-                for (int v = 0; v < V; ++v) add_group(totals[r][v], sums[r][v], x.scales[group * R + r]);
+                for (int v = 0; v < V; ++v) add_group(totals[r][v], sums[r][v], x.scales[r * x.scales_stride + group]);
             }
         }
         UNROLLED
@@ -107,36 +120,64 @@ struct Layer {
     }
 };
 
-}  // namespace
+// The inputs of a step, quantised for row tiles: rows lie together that are multiplied together.
+class Quantised {
+  public:
+    Quantised(const Int8LinearCall& call, int64_t rows)
+        : call_(call), chunks_((call.depth + kChunk - 1) / kChunk), groups_(chunks_ * kChunk / call.group_size) {
+        // A row's scales are whole cache lines, which no other thread writes.
+        scales_stride_ = (groups_ + kLineFloats - 1) / kLineFloats * kLineFloats;
+        thread_local Lines<int8_t> levels;
+        thread_local Lines<float> scales, corrections;
+        levels_ = levels.of(rows * chunks_ * kChunk);
+        scales_ = scales.of(rows * scales_stride_);
+        corrections_ = corrections.of(rows);
+    }
 
-extern "C" void int8_linear(const Int8LinearCall* call) {
-    thread_local std::vector<int32_t> quads_buffer, corrections_buffer;
-    thread_local std::vector<float> scales_buffer;
-    const int64_t rows = call->rows, depth = call->depth, group_size = call->group_size;
-    const Layer layer{call->weights, call->scales, call->bias, (depth + kQuad - 1) / kQuad, call->width, group_size};
-    const RowTiles tiles(rows, Layer::kMostRows, Layer::kManyRows);
-    const int64_t groups = (depth + group_size - 1) / group_size;
-    quads_buffer.resize(std::max<size_t>(quads_buffer.size(), rows * layer.quads));
-    corrections_buffer.resize(std::max<size_t>(corrections_buffer.size(), rows * groups));
-    scales_buffer.resize(std::max<size_t>(scales_buffer.size(), rows * groups));
-    int32_t *const quads = quads_buffer.data(), *const corrections = corrections_buffer.data();
-    float* const scales = scales_buffer.data();
-    // Divided by groups and not by rows, because two threads must not write to the same cache lines.
-    for_each_part(groups, rows * depth, call->threads, [&](Range part) {
-        for (int64_t tile = 0; tile < tiles.count; ++tile) {
-            const int64_t first = tiles.first(tile), size = tiles.size(tile);
-            for (int64_t group = part.first; group < part.last; ++group) {
-                for (int64_t r = 0; r < size; ++r) {
-                    const int64_t index = first * groups + group * size + r;
-                    int32_t* to = quads + first * layer.quads + group * (group_size / kQuad) * size + r;
-                    quantise(call->x + (first + r) * depth, group * group_size, depth, group_size, to, size,
-                             scales + index, corrections + index);
-                }
-            }
+    int64_t chunks() const { return chunks_; }
+    int64_t groups() const { return groups_; }
+    int64_t scales_stride() const { return scales_stride_; }
+    const int8_t* levels(int64_t row) const { return levels_ + row * chunks_ * kChunk; }
+    const float* scales(int64_t row) const { return scales_ + row * scales_stride_; }
+    const float* corrections(int64_t row) const { return corrections_ + row; }
+
+    // Fills in row `row`, the `place`-th of the `size` rows of its tile.
+    void fill(int64_t row, int64_t place, int64_t size) const {
+        int8_t* to = levels_ + ((row - place) * chunks_ + place) * kChunk;
+        float* scales = scales_ + row * scales_stride_;
+        const int64_t group_size = call_.group_size;
+        float correction = 0.0f;
+        for (int64_t group = 0, k = 0; group < groups_; ++group, k += group_size) {
+            const Group quantised = quantise(call_.x + row * call_.depth, k, call_.depth, group_size,
+                                             to + k / kChunk * size * kChunk + k % kChunk);
+            scales[group] = quantised.scale;
+            correction = std::fma(quantised.scale, static_cast<float>(quantised.correction), correction);
+        }
+        corrections_[row] = correction;
+    }
+
+  private:
+    static constexpr int64_t kLineFloats = 16;
+
+    const Int8LinearCall& call_;
+    int64_t chunks_, groups_, scales_stride_;
+    int8_t* levels_;
+    float *scales_, *corrections_;
+};
+
+void multiply_vectors(const Int8LinearCall& call) {
+    const Quantised quantised(call, call.rows);
+    const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
+    const Layer layer{call.weights, call.scales,    call.bias, quantised.chunks() * kQuadsInChunk,
+                      call.width,   call.group_size};
+    for_each_part(tiles.count, call.rows * call.depth, call.threads, [&](Range part) {
+        for (int64_t tile = part.first; tile < part.last; ++tile) {
+            const int64_t size = tiles.size(tile);
+            for (int64_t r = 0; r < size; ++r) quantised.fill(tiles.first(tile) + r, r, size);
         }
     });
-    const int64_t panel_lines = layer.quads * kPanel * kQuad / Prefetch::kLine;
-    multiply(layer, tiles, call->threads, call->out, [&](int64_t tile, Range next) {
+    const int64_t panel_lines = layer.quads * kPanel * kQuad / Prefetch::kLine, groups = quantised.groups();
+    multiply(layer, tiles, call.threads, call.out, [&](int64_t tile, Range next) {
         Prefetch prefetch{layer.weights, 0};
         if (tiles.count > 1) {
             const int64_t lines = (next.last - next.first) * panel_lines, fetches = tiles.count * groups;
@@ -144,9 +185,49 @@ extern "C" void int8_linear(const Int8LinearCall* call) {
             prefetch.from += (next.first * panel_lines + tile * groups * prefetch.lines) * Prefetch::kLine;
         }
         const int64_t first = tiles.first(tile);
-        return Layer::Inputs{quads + first * layer.quads, scales + first * groups, corrections + first * groups,
-                             prefetch};
+        return Layer::Inputs{quantised.levels(first), quantised.scales(first), quantised.corrections(first),
+                             quantised.scales_stride(), prefetch};
     });
 }
+
+#if defined(__AVX512VNNI__)
+// The rows are multiplied in blocks whose levels stay in a core's own cache.
+void multiply_tiles(const Int8LinearCall& whole) {
+    constexpr int64_t kBlockLevels = 1 << 19;
+    const int64_t most = std::max<int64_t>(4, kBlockLevels / (whole.depth * tiles::kRows)) * tiles::kRows;
+    for (int64_t first = 0; first < whole.rows; first += most) {
+        Int8LinearCall call = whole;
+        call.rows = std::min(most, whole.rows - first);
+        call.x += first * whole.depth;
+        call.out += first * whole.width;
+        const Quantised quantised(call, call.rows);
+        for_each_part(call.rows, call.rows * call.depth, call.threads, [&](Range part) {
+            for (int64_t row = part.first; row < part.last; ++row) {
+                const int64_t place = row % tiles::kRows;
+                quantised.fill(row, place, std::min<int64_t>(tiles::kRows, call.rows - (row - place)));
+            }
+        });
+        const TiledLayer layer{call.weights, call.scales, call.bias, quantised.groups(), call.width};
+        layer.multiply(call.rows, call.threads, call.out, [&](int64_t tile) {
+            const int64_t row = tile * tiles::kRows;
+            return TiledLayer::Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
+                                      quantised.scales_stride()};
+        });
+    }
+}
+#endif
+
+}  // namespace
+
+extern "C" void int8_linear(const Int8LinearCall* call) {
+#if defined(__AMX_INT8__)
+    if (call->rows >= kLeastTileRows && call->group_size == kChunk) return multiply_tiles(*call);
+#endif
+    multiply_vectors(*call);
+}
+
+#if defined(__AVX512VNNI__)
+extern "C" void int8_linear_on_tiles(const Int8LinearCall* call) { multiply_tiles(*call); }
+#endif
 
 #endif

@@ -16,7 +16,7 @@ typedef float32x4_t Totals;
 // The instructions multiply signed bytes, so the weights' shift is undone here and needs no correction.
 inline Bytes load(const uint8_t* weights) { return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(128))); }
 
-inline Sums first_sums(int32_t) { return vdupq_n_s32(0); }
+inline Totals first_totals(float correction) { return vdupq_n_f32(correction); }
 
 inline Bytes for_each_channel(int32_t inputs) { return vreinterpretq_s8_s32(vdupq_n_s32(inputs)); }
 
@@ -48,20 +48,18 @@ struct Channels {
     }
 };
 
-inline void quantise(const float* row, int64_t k, int64_t depth, int64_t group_size, int32_t* quads, int64_t stride,
-                     float* scale, int32_t* correction) {
+inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t group_size, int8_t* to) {
     float inputs[kMostGroup] = {};
-    std::copy_n(row + k, std::min(group_size, depth - k), inputs);
+    std::copy_n(row + k, std::clamp<int64_t>(depth - k, 0, group_size), inputs);
     float32x4_t largest = vdupq_n_f32(0.0f);  // vmaxq_f32 propagates NaN
     for (int64_t i = 0; i < group_size; i += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(inputs + i)));
     const Levels levels(vmaxvq_f32(largest));
-    for (int64_t i = 0; i < std::min(group_size, depth - k); i += kQuad) {
+    for (int64_t i = 0; i < group_size; i += kQuad) {
         const int16x4_t rounded = vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(inputs + i), levels.factor)));
         const int8x8_t bytes = vmovn_s16(vcombine_s16(rounded, rounded));
-        quads[i / kQuad * stride] = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
+        vst1_lane_s32(reinterpret_cast<int32_t*>(to + i), vreinterpret_s32_s8(bytes), 0);
     }
-    *scale = levels.scale;
-    *correction = 0;
+    return {levels.scale, 0};
 }
 
 }  // namespace

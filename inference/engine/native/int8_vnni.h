@@ -23,7 +23,7 @@ inline Bytes load(const uint8_t* weights) {
 
 inline Bytes for_each_channel(int32_t inputs) { return _mm512_set1_epi32(inputs); }
 
-inline Sums first_sums(int32_t correction) { return _mm512_set1_epi32(correction); }
+inline Totals first_totals(float correction) { return _mm512_set1_ps(correction); }
 
 // As _mm512_dpbusd_epi32, which takes unsigned weights. GCC 12 surrounds the intrinsic with moves between registers
 // that took half of the time.
@@ -56,9 +56,8 @@ inline __m512 load(const float* row, int64_t k, int64_t depth) {
     return _mm512_maskz_loadu_ps(left >= 16 ? 0xffff : static_cast<__mmask16>((1 << left) - 1), row + k);
 }
 
-// Quantises the group of a row that begins at input `k`: its quads, `stride` apart, its scale and its correction.
-inline void quantise(const float* row, int64_t k, int64_t depth, int64_t group_size, int32_t* quads, int64_t stride,
-                     float* scale, int32_t* correction) {
+// Quantises the `group_size` inputs of a row from input `k` on, of which there are `depth`; zeros follow those.
+inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t group_size, int8_t* to) {
     // The bits of non-negative floats compare as integers in the same order, with NaN above all others.
     __m512i largest = _mm512_setzero_si512();
     __m512 inputs[kMostGroup / 16];
@@ -75,16 +74,10 @@ inline void quantise(const float* row, int64_t k, int64_t depth, int64_t group_s
     for (int i = 0; i < group_size / 16; ++i) {
         const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(inputs[i], factor));
         sum = _mm512_add_epi32(sum, rounded);
-        alignas(16) int32_t packed[16 / kQuad];
-        _mm_store_si128(reinterpret_cast<__m128i*>(packed), _mm512_cvtepi32_epi8(rounded));
-        for (int j = 0; j < 16 / kQuad; ++j) {
-            const int64_t input = i * 16 + j * kQuad;
-            if (k + input < depth) quads[input / kQuad * stride] = packed[j];
-        }
+        _mm_store_si128(reinterpret_cast<__m128i*>(to + i * 16), _mm512_cvtepi32_epi8(rounded));
     }
-    *scale = levels.scale;
-    // With an input that is not finite the result is NaN whatever the sum, which could overflow.
-    *correction = levels.finite ? -128 * _mm512_reduce_add_epi32(sum) : 0;
+    // With an input that is not finite the result is NaN whatever the sum.
+    return {levels.scale, levels.finite ? -kShift * _mm512_reduce_add_epi32(sum) : 0};
 }
 
 }  // namespace

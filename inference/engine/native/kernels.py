@@ -5,10 +5,8 @@ Without the kernels, for example because set-up found no compiler, PyTorch's slo
 
 import ctypes
 import logging
-import platform
 from collections.abc import Callable
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from inference.engine.native.abi import (
     Cache,
     Instruction,
     Int4LinearCall,
-    Int4PackCall,
     Int8LinearCall,
     LinearCall,
     NewRows,
@@ -29,10 +26,12 @@ from inference.engine.native.abi import (
     Step,
     Strides,
     WeightType,
-    layout,
+    difference,
 )
-from inference.engine.native.build import GENERATIONS, built
+from inference.engine.native.build import built
 from inference.engine.native.draw import native_draw
+from inference.engine.native.generation import generation
+from inference.engine.native.int4_pack import native_int4_pack
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +50,7 @@ class Kernels:
         listener: is called with each operation, its tensors and its numbers, by their names in `abi.py`.
             `run` does not call it.
         draw: draws a token from a row of logits, a NumPy array.
+        int4_pack: quantises weights for `int4_linear`.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -63,12 +63,12 @@ class Kernels:
         self._int4_linear = (
             _bound(library.int4_linear, Int4LinearCall) if hasattr(library, "int4_linear") else None
         )
-        self._int4_pack = _bound(library.int4_pack, Int4PackCall)
         self._activations = {
             name: _bound(getattr(library, name), ActivationCall) for name in ("gelu_tanh", "silu")
         }
         self._attention = _bound(library.attention, AttentionCall)
         self.draw = native_draw(library)
+        self.int4_pack = native_int4_pack(library)
         self._run = library.run_program
         self._run.argtypes = [ctypes.POINTER(Instruction), ctypes.c_int64, ctypes.POINTER(Step)]
         self._run.restype = None
@@ -185,11 +185,11 @@ class Kernels:
 
         Args:
             weights: uint8, 128 more than the weights, in panels that hold four inputs of a channel together,
-                `[ceil(width / 16), ceil(depth / 4), 16, 4]`.
+                `[ceil(width / 16), ceil(depth / 64) * 16, 16, 4]`.
             scales, bias: `[panels * 16]`.
             x: `[*, depth]`.
             out: `[*, width]`.
-            group_size: inputs of a quantisation group: 16, 32, 48 or 64.
+            group_size: inputs of a quantisation group: 16, 32 or 64.
         """
         assert self._int8_linear is not None  # noqa: S101
         if self.listener:
@@ -244,27 +244,6 @@ class Kernels:
             )
         )
 
-    def int4_pack(
-        self, weight: torch.Tensor, weights: torch.Tensor, group_scales: torch.Tensor, scales: torch.Tensor
-    ) -> None:
-        """Quantise `weight`, `[channels, depth]`, for `int4_linear`.
-
-        Args:
-            weights: uint8 `[ceil(channels / 16), ceil(depth / 32), 4, 16, 4]`, two levels a byte.
-            group_scales: int8 `[ceil(channels / 16), ceil(depth / 32), 16]`.
-            scales: `[panels * 16]`.
-        """
-        channels, depth = weight.shape
-        addresses = {"from": weight, "weights": weights, "group_scales": group_scales, "scales": scales}
-        self._int4_pack(
-            Int4PackCall(
-                **{name: tensor.data_ptr() for name, tensor in addresses.items()},
-                channels=channels,
-                depth=depth,
-                threads=self.threads,
-            )
-        )
-
     def activation(self, name: str, x: torch.Tensor, out: torch.Tensor) -> None:
         """Element by element, x and out `[*, width]`.
 
@@ -290,25 +269,9 @@ class Kernels:
         self._run(instructions, len(instructions), step)
 
 
-_ARM_DOT_PRODUCTS = 1 << 20
-"""Linux's HWCAP_ASIMDDP."""
-
-_GENERATIONS = {
-    "arm_dotprod": "64-bit ARM with dot products",
-    "avx512_vnni": "AVX-512 with VNNI",
-    "avx512": "AVX-512",
-    "avx2": "AVX2",
-}
-
-
-def cpu_name() -> str:
-    """The generation of this CPU, for the log."""
-    return _GENERATIONS.get(_generation(), platform.machine())
-
-
 def load() -> Kernels | None:
     """The kernels, if they were built from these sources and this machine can run them."""
-    library = built(_generation())
+    library = built(generation())
     return None if library is None else _open(library)
 
 
@@ -317,24 +280,14 @@ def _open(path: Path) -> Kernels | None:
     """The kernels of a library; None, with a warning, if it cannot be loaded or has another layout."""
     try:
         library = ctypes.CDLL(str(path))
-        difference = _difference(library)
+        differing = difference(library)
     except (OSError, AttributeError) as error:
         reason = f"cannot be loaded ({error}): delete it, then run python -m inference.engine.native"
     else:
-        if difference is None:
+        if differing is None:
             return Kernels(library)
-        reason = f"{difference}: make abi.h and abi.py agree, then run python -m inference.engine.native"
+        reason = f"{differing}: make abi.h and abi.py agree, then run python -m inference.engine.native"
     logger.warning("The native kernels are not used, so the engine is slower: %s %s.", path, reason)
-    return None
-
-
-def _difference(library: ctypes.CDLL) -> str | None:
-    """The first structure of which the library has another layout than `abi.py`, or None."""
-    library.abi_layout.restype = ctypes.c_char_p
-    reported = library.abi_layout().decode().splitlines()
-    for theirs, ours in zip_longest(reported, layout(), fillvalue="nothing"):
-        if theirs != ours:
-            return f"has the layout {theirs!r} where abi.py has {ours!r}"
     return None
 
 
@@ -345,22 +298,3 @@ def _bound(function: Any, call: Any) -> Any:
 
 def _strides(tensor: torch.Tensor) -> Strides:
     return Strides(row=tensor.stride(2), head=tensor.stride(1))
-
-
-def _generation() -> str:
-    """The generation of this CPU, as `build.GENERATIONS` names it."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    if capability == "AVX512" and torch.cpu._is_vnni_supported():
-        return "avx512_vnni"
-    if "arm_dotprod" in GENERATIONS and _hardware() & _ARM_DOT_PRODUCTS:
-        return "arm_dotprod"
-    return {"AVX512": "avx512", "AVX2": "avx2"}.get(capability, "any")
-
-
-def _hardware() -> int:
-    """The CPU's capabilities that Linux reports (AT_HWCAP); 0 on other systems."""
-    tell = getattr(ctypes.CDLL(None), "getauxval", None)
-    if tell is None:
-        return 0
-    tell.argtypes, tell.restype = [ctypes.c_ulong], ctypes.c_ulong
-    return int(tell(16))

@@ -86,9 +86,7 @@ class Attempts:
         request = job.prepared.request
         job.reader = reader = AnswerReader(self._dialect, chat=isinstance(request.prompt, Chat))
         complete = False
-        async with self._client.stream(
-            f"v1/{job.call.path}", job.call.body, request_id=job.request_id
-        ) as pieces:
+        async with self._client.stream(f"v1/{job.call.path}", job.call.body, headers=job.headers) as pieces:
             try:
                 async for chunk in chunks(pieces):
                     if chunk is None:

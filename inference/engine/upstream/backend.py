@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import httpx2
@@ -37,7 +37,7 @@ class UpstreamBackend:
     `start` comes first, then `connect`; before it has succeeded, nothing else may be called but `stop`.
 
     Args:
-        request_id: the id of the request that the calling thread answers, which travels on.
+        headers: what the engine is told of the request that the calling thread answers.
         transport: replaces the network in tests.
     """
 
@@ -47,13 +47,13 @@ class UpstreamBackend:
         self,
         config: UpstreamConfig,
         *,
-        request_id: Callable[[], str | None] = lambda: None,
+        headers: Callable[[], Mapping[str, str]] = dict,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.fingerprint: str | None = None
         self.tool_format: ToolFormat | None = UPSTREAM_CALLS
         self._config = config
-        self._request_id = request_id
+        self._headers = headers
         self._transport = transport
         self._breaker = Breaker(failures=config.failures, pause_s=config.pause_s, clock=time.monotonic)
         self._loop = asyncio.new_event_loop()
@@ -190,7 +190,7 @@ class UpstreamBackend:
             Unavailable: nothing is accepted, or no request is sent to the engine now.
         """
         self._check_breaker()
-        job = Job(prepared=prepared, call=self._call(prepared.request), request_id=self._request_id())
+        job = Job(prepared=prepared, call=self._call(prepared.request), headers=self._headers())
         return self._requests.submit(job)
 
     def drain(self) -> None:

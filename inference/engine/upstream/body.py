@@ -1,6 +1,7 @@
 """A request in the upstream engine's terms: an explicit list of fields, and a refusal of all others."""
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ def call_of(request: GenerationRequest, dialect: Dialect, *, model: str, salt_ke
     if sampling.logit_bias:
         body["logit_bias"] = {str(token_id): bias for token_id, bias in sampling.logit_bias}
     if dialect.cache_salt:
-        body["cache_salt"] = salt_of(request.owner, salt_key)
+        body["cache_salt"] = salt_of(request.owner, salt_key) if request.kept else secrets.token_hex()
     calls = calls_of(request.grammar)
     grammar = request.grammar if calls is None else calls.text
     if grammar is not None:

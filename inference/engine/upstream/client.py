@@ -68,15 +68,14 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, body: Mapping[str, Any], *, request_id: str | None
+        self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str]
     ) -> AsyncGenerator[AsyncIterator[bytes], None]:
         """The bytes of a streamed answer as they come; leaving the block closes the connection.
 
         Raises:
             UpstreamFailure: it is answered in another way, or takes longer than it may.
         """
-        headers = {"Accept": _EVENT_STREAM} | ({"X-Request-ID": request_id} if request_id else {})
-        async with self._answer("POST", path, body, headers) as response:
+        async with self._answer("POST", path, body, {**headers, "Accept": _EVENT_STREAM}) as response:
             if not response.headers.get("Content-Type", "").startswith(_EVENT_STREAM):
                 raise UpstreamFailure(Failure(GenerationFailed(UNREADABLE), broken=True))
             pieces = self._pieces(response)

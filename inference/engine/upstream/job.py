@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from inference.engine.errors import EngineError
@@ -31,6 +31,7 @@ class Job:
     """A request, from its submission to its end; all but its making happens in the event loop.
 
     Attributes:
+        headers: what the engine is told of the request that it belongs to.
         admitted: done when it may run; failed when it has lost its place.
         admitted_at: when it was; None before.
         reader: of the attempt that runs, or ran last.
@@ -40,7 +41,7 @@ class Job:
 
     prepared: PreparedRequest
     call: Call
-    request_id: str | None
+    headers: Mapping[str, str]
     generation: UpstreamGeneration = field(init=False)
     admitted: asyncio.Future[None] = field(init=False)
     admitted_at: float | None = None

@@ -1,5 +1,6 @@
 import errno
 import logging
+import os
 import socket
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from django.db import Error, connection
 
 from inference import runtime
 from inference.engine.errors import ModelUnavailable
+from llmservice import tracing
 from llmservice.database import check_connection, explain
 from llmservice.management import schema
 from llmservice.management.refusal import CannotServe
@@ -36,6 +38,7 @@ class Command(BaseCommand):
         try:
             check_port(settings.HOST, settings.PORT)
             check_temporary_folder()
+            check_tracing()
             if not before_setup:
                 check_settings()
                 check_database()
@@ -72,6 +75,12 @@ def check_temporary_folder() -> None:
             "No temporary folder can be written to: set TMPDIR to a folder that this user can write to, and "
             "check that its disk is not full."
         ) from error
+
+
+def check_tracing() -> None:
+    """Raises CannotServe if traces are wanted and cannot be recorded."""
+    if reason := tracing.missing(os.environ):
+        raise CannotServe(reason)
 
 
 def check_settings() -> None:

@@ -46,7 +46,7 @@ class WeightFormat:
         layers: the fastest way to compute it on this CPU with these kernels, if any; raises
             `ModelUnavailable` if there is none.
         on_gpu: PyTorch's own operators compute it too, on any device.
-        bytes_per_weight: memory that a weight takes at the most, its share of the scales left out.
+        bytes_per_weight: memory that a weight takes on average, its share of the scales left out.
         kv_cache_dtype: how keys and values are stored unless the operator chooses.
         tolerance: the greatest difference between logits and those of the model's own code in float32,
             relative to their norm. A model that exceeds it is not served.

@@ -1,0 +1,84 @@
+"""Whether a JSON Schema is one by its draft's own schema.
+
+`jsonschema` takes ten times as long to find out as `Evaluation`, so it is only asked what is wrong.
+"""
+
+from functools import cache
+from typing import Any
+
+import jsonschema_specifications
+from jsonschema import Draft202012Validator, SchemaError
+from jsonschema.validators import validator_for
+
+from inference.engine.grammar.checked_schema import CheckedSchema
+from inference.engine.grammar.evaluation import Evaluation, TooLong
+from inference.engine.grammar.paths import SchemaRefused
+
+_LIMIT_S = 1.0
+_TO_ROOT = frozenset({"$dynamicRef", "$recursiveRef"})
+
+
+def check_well_formed(schema: Any) -> None:
+    """Refuse what is no JSON Schema.
+
+    Raises:
+        SchemaRefused: it is none; the message names the place.
+    """
+    draft = validator_for(schema, default=Draft202012Validator)
+    if _fits(schema, draft):
+        return
+    try:
+        draft.check_schema(schema)
+    except SchemaError as error:
+        reason = (error.message.strip().splitlines() or ["it is invalid"])[0][:300]
+        raise SchemaRefused(error.json_path, reason) from error
+    except RecursionError as error:
+        raise SchemaRefused("$", "it is nested too deeply") from error
+
+
+def _fits(schema: Any, draft: Any) -> bool:
+    """Whether it certainly is a schema."""
+    try:
+        checked = _schema_of_schemas(draft)
+        return Evaluation(checked, limit_s=_LIMIT_S).fits(checked.root, schema)
+    except (RecursionError, SchemaRefused, TooLong):
+        return False
+
+
+@cache
+def _schema_of_schemas(draft: Any) -> CheckedSchema:
+    return CheckedSchema(_joined(dict(draft.META_SCHEMA)))
+
+
+def _joined(root: dict[str, Any]) -> dict[str, Any]:
+    """A draft's schema as one document: newer drafts have a document for each of their vocabularies.
+
+    `$dynamicRef` and `$recursiveRef` point to the whole of them, which here is the root.
+    """
+    parts = [part["$ref"] for part in root.pop("allOf", ()) if "$ref" in part]
+    registry = jsonschema_specifications.REGISTRY
+    for reference in parts:
+        part = registry.resolver(root["$id"]).lookup(reference).contents
+        for name in ("properties", "$defs"):
+            root[name] = {**part.get(name, {}), **root.get(name, {})}
+    return dict(_simplified(root))
+
+
+def _simplified(value: Any) -> Any:
+    """With references to the root, and of the formats the one that `jsonschema` judges by itself."""
+    if isinstance(value, list):
+        return [_simplified(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    simplified = {}
+    for name, one in value.items():
+        # What is no text is the schema of a keyword of this name.
+        if not isinstance(one, str):
+            simplified[name] = _simplified(one)
+        elif name in _TO_ROOT:
+            simplified["$ref"] = "#"
+        elif name == "$ref":
+            simplified[name] = one[one.index("#") :]  # another part's definitions are the root's here
+        elif name != "$dynamicAnchor" and (name != "format" or one == "regex"):
+            simplified[name] = one
+    return simplified

@@ -1,0 +1,125 @@
+"""A model with its weights in their final form: from the checkpoint, or from the file of an earlier start."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from inference.engine.checkpoint import read_model
+from inference.engine.compute.linear import replace_linears
+from inference.engine.compute.packed.model_record import ModelWriter, NotKeepable, restored_model
+from inference.engine.compute.packed.store import PackedWeights
+from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
+from inference.engine.compute.path import ComputePath
+from inference.engine.compute.prepare import HookedModel, check_hooks, hook
+from inference.engine.errors import ModelUnavailable
+from inference.engine.memory import return_freed_memory, weight_bytes
+
+
+@dataclass(frozen=True)
+class ReadyWeights:
+    """A model whose linear layers have the weight format's form.
+
+    Attributes:
+        eos_ids: tokens that end a text.
+        size: bytes that the weights take.
+    """
+
+    hooked: HookedModel
+    eos_ids: set[int]
+    size: int
+
+
+def from_checkpoint(folder: Path, *, dtype: torch.dtype, path: ComputePath) -> ReadyWeights:
+    """Read, hook and pack the model of `folder`.
+
+    Args:
+        dtype: in which to read the weights of linear layers and the input embedding.
+
+    Raises:
+        ModelUnavailable: the files cannot be read, or the model cannot be hooked.
+    """
+    with readable(folder):
+        model = read_model(folder, dtype=dtype)
+    eos_ids, size = _eos_ids(model), weight_bytes(model, path.weight_format)
+    hooked = check_hooks(model, path)
+    if path.layers.build:
+        replace_linears(model, path.layers.build)
+    return ReadyWeights(hooked, eos_ids, size)
+
+
+def from_packed(
+    store: PackedWeights, key: str, folder: Path, *, dtype: torch.dtype, path: ComputePath
+) -> ReadyWeights | None:
+    """The same from the store, which reads and packs the checkpoint at the first start; None if it cannot.
+
+    The model's own code is not computed again: its logits are in the file, and the packed weights are
+    compared with them at each start.
+
+    Args:
+        key: of all that decides the packed weights.
+
+    Raises:
+        ModelUnavailable: as `from_checkpoint` does.
+    """
+    build = path.layers.build
+    if build is None:
+        return None
+
+    def pack(writer: TensorWriter) -> dict[str, Any]:
+        with readable(folder):
+            model = read_model(folder, dtype=dtype)
+        kept = {"eos_ids": sorted(_eos_ids(model)), "size": weight_bytes(model, path.weight_format)}
+        hooked = check_hooks(model, path)
+        streaming = ModelWriter(writer)
+        replace_linears(model, streaming.streaming(build))
+        return kept | {
+            "vocabulary_size": hooked.vocabulary_size,
+            "expected": writer.add(hooked.expected),
+            "model": streaming.describe(model),
+        }
+
+    # What is read is about as large as what is packed, or larger.
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    packed = store.open(key, pack, size=size)
+    return_freed_memory()
+    if packed is None:
+        return None
+    kept = packed.description
+    try:
+        with readable(folder):
+            model = restored_model(
+                folder, kept["model"], packed.memory, hook=partial(hook, path=path), kernels=path.kernels
+            )
+    except NotKeepable:
+        store.discard(key)
+        return None
+    expected = tensor_at(packed.memory, kept["expected"]).clone()
+    return ReadyWeights(
+        HookedModel(model, expected, kept["vocabulary_size"]), set(kept["eos_ids"]), kept["size"]
+    )
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Report what goes wrong within as files that cannot be read (`ModelUnavailable`)."""
+    try:
+        yield
+    except (ModelUnavailable, NotKeepable):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"The model in {folder} cannot be read: {reason}") from error
+
+
+def _eos_ids(model: PreTrainedModel) -> set[int]:
+    """The tokens that end a text, as transformers' `generate` determines them."""
+    declared = model.generation_config.eos_token_id if model.generation_config else None
+    if declared is None:
+        declared = model.config.get_text_config().eos_token_id
+    return set(declared) if isinstance(declared, list) else {declared} - {None}

@@ -1,0 +1,1 @@
+"""What the service is made of, and the tools that look after it."""

@@ -1,0 +1,293 @@
+"""Weights that a start keeps: the next one uses them, with the same bits, and none fails because of them."""
+
+import logging
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from inference.engine import checkpoint, model_weights
+from inference.engine.compute.formats import FORMATS
+from inference.engine.compute.packed import shared_memory, tensor_file
+from inference.engine.compute.packed.store import PackedWeights
+from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
+from inference.engine.config import EngineConfig, WeightDtype
+from inference.engine.loader import load_engine
+from inference.engine.native import kernels
+from inference.engine.request import GenerationRequest, SamplingParams
+from tests.models import SHAPES, byte_tokenizer, path_or_skip, save_tiny_model, tiny_of_kind
+
+Result = tuple[list[Any], str | None]
+
+pytestmark = pytest.mark.skipif(kernels.load() is None, reason="only the native kernels' weights are kept")
+
+
+def results(folder: Path, kept: Path | None, dtype: WeightDtype = "float32") -> Result:
+    """What an engine generates, with the bits of its log-probabilities, and its fingerprint."""
+    config = EngineConfig(kv_cache_tokens=256, threads=1, dtype=dtype)
+    engine = load_engine(folder, name="tiny", config=config, packed_weights=kept)
+    try:
+        request = GenerationRequest(
+            prompt=tuple(range(1, 40)), max_new_tokens=8, sampling=SamplingParams(), logprobs=3
+        )
+        generated = engine.submit(engine.prepare(request)).result()
+        return [generated.text, *map(repr, generated.logprobs)], engine.fingerprint
+    finally:
+        engine.stop()
+
+
+@contextmanager
+def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("the checkpoint was read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model_weights, "read_model", refused)
+        yield
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "model")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    return tmp_path / "var" / "weights"
+
+
+def the_file(kept: Path) -> Path:
+    (file,) = kept.glob("*.weights")
+    return file
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("shape", ["gpt2", "llama"])
+def test_the_next_start_reads_no_checkpoint_and_gives_the_same_bits(
+    shape: str, dtype: WeightDtype, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not path_or_skip(dtype).layers.native:
+        pytest.skip("computed without the native kernels here")
+    folder = save_tiny_model(tmp_path / "model", shape=shape, dtype=dtype)
+    plain = results(folder, None, dtype)
+    assert results(folder, kept, dtype) == plain
+    with no_checkpoint(monkeypatch):
+        assert results(folder, kept, dtype) == plain
+
+
+def test_narrow_weights_are_kept_narrow(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_tiny_model(tmp_path / "model", shape="llama")
+    nn.Module.to(SHAPES["llama"](), torch.bfloat16).save_pretrained(folder)
+    plain = results(folder, None, "auto")
+    results(folder, kept, "float32")
+    wide = the_file(kept)
+    assert results(folder, kept, "auto") == plain
+    (narrow,) = set(kept.glob("*.weights")) - {wide}
+    assert narrow.stat().st_size < wide.stat().st_size
+    with no_checkpoint(monkeypatch):
+        assert results(folder, kept, "auto") == plain
+
+
+@pytest.mark.parametrize("damage", ["changed", "truncated", "emptied", "description", "replaced"])
+def test_a_damaged_file_is_written_again(
+    damage: str, model: Path, kept: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = results(model, kept)
+    file = the_file(kept)
+    # A living process would have its weights in memory, and its successor would not read the file.
+    file.with_suffix(".shared").unlink()
+    content = bytearray(file.read_bytes())
+    if damage == "changed":
+        content[100_000] ^= 1
+    elif damage == "description":
+        content[-200] ^= 1
+    changed = {"truncated": bytes(content[:-4096]), "emptied": b"", "replaced": os.urandom(5000)}
+    file.write_bytes(changed.get(damage, bytes(content)))
+    assert results(model, kept) == plain
+    assert "packed again" in caplog.text
+    with no_checkpoint(monkeypatch):
+        assert results(model, kept) == plain
+
+
+def test_weights_that_give_other_logits_are_not_used(
+    model: Path, kept: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = results(model, kept)
+    file = the_file(kept)
+    file.with_suffix(".shared").unlink()
+    content = bytearray(file.read_bytes())
+    content[4096:65536] = bytes(65536 - 4096)
+    file.write_bytes(content)
+    with monkeypatch.context() as patched:
+        patched.setattr(tensor_file, "_checksums", lambda _: [])
+        text = file.read_bytes()
+        _forge(file, text)
+        assert results(model, kept) == plain
+    assert "will be packed again" in caplog.text
+    assert not file.exists()
+
+
+def _forge(file: Path, content: bytes) -> None:
+    """Write the file again without checksums, so that no change of its weights is noticed."""
+    old = tensor_file.TensorFile(file)
+    memory = torch.frombuffer(bytearray(content[: old.size]), dtype=torch.uint8)
+    with file.open("w+b") as opened:
+        writer = TensorWriter(opened)
+        writer.add(memory)
+        writer.finish(old.description)
+
+
+def test_another_checkpoint_in_the_same_folder_is_packed_anew(model: Path, kept: Path) -> None:
+    before = results(model, kept)
+    save_tiny_model(model, context_length=96)
+    SHAPES["gpt2"](seed=1).save_pretrained(model)
+    after = results(model, kept)
+    assert after == results(model, None)
+    assert after != before
+
+
+def test_at_most_two_files_are_kept_those_used_last(kept: Path) -> None:
+    packed = PackedWeights(kept)
+    for key in ("a", "b", "a", "c"):
+        packed.open(key, lambda writer: {"x": writer.add(torch.ones(3))}, size=1)
+        for age, file in enumerate(sorted(kept.glob("*.weights"), key=lambda file: -file.stat().st_mtime)):
+            os.utime(file, (1e9 - age, 1e9 - age))
+    (kept / "d.part").touch()
+    assert {file.name for file in kept.glob("*.weights")} == {"a.weights", "c.weights"}
+    packed.open("e", lambda writer: {"x": writer.add(torch.ones(3))}, size=1)
+    assert {file.name for file in kept.glob("*.weights")} == {"c.weights", "e.weights"}
+    assert not (kept / "d.part").exists()
+
+
+@pytest.mark.parametrize("obstacle", ["a file in place of the folder", "little space", "space that runs out"])
+def test_a_start_that_cannot_write_says_so_once_and_serves(
+    obstacle: str, model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = results(model, None)
+    kept.parent.mkdir()
+    if obstacle == "a file in place of the folder":
+        kept.touch()
+    elif obstacle == "little space":
+        usage = type("Usage", (), {"free": 0})
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if obstacle == "space that runs out":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+    try:
+        assert results(model, kept) == plain
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caplog.text.count("Packed weights are not kept") == 1
+    assert obstacle.startswith("a file") or not list(kept.glob("*.*"))
+
+
+def test_a_model_that_a_file_cannot_hold_is_served_without_one(
+    model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    read = checkpoint.read_model
+
+    def with_a_tensor(folder: Path, *, dtype: torch.dtype) -> Any:
+        model = read(folder, dtype=dtype)
+        vars(model)["extra"] = torch.ones(1)
+        return model
+
+    plain = results(model, None)
+    monkeypatch.setattr(model_weights, "read_model", with_a_tensor)
+    assert results(model, kept) == plain
+    assert "neither parameter nor buffer" in caplog.text
+    assert not list(kept.glob("*.weights"))
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gpt_neox", "opt"])
+def test_further_kinds_of_models_are_kept(
+    kind: str, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_of_kind(kind).save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    plain = results(tmp_path / "model", kept)
+    with no_checkpoint(monkeypatch):
+        assert results(tmp_path / "model", kept) == plain
+
+
+def test_without_huge_pages_each_process_has_memory_of_its_own(
+    model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise shared_memory.NoHugePages("there are none")
+
+    plain = results(model, None)
+    monkeypatch.setattr(shared_memory, "create", none)
+    assert results(model, kept) == plain
+    with no_checkpoint(monkeypatch):
+        assert results(model, kept) == plain
+
+
+def test_of_starts_at_once_one_packs_and_the_others_wait_for_it(kept: Path) -> None:
+    packs = []
+
+    def pack(writer: TensorWriter) -> dict[str, Any]:
+        packs.append(threading.get_ident())
+        time.sleep(0.3)  # so that the others come meanwhile
+        return {"x": writer.add(torch.arange(1000))}
+
+    opened: list[torch.Tensor] = []
+
+    def start() -> None:
+        packed = PackedWeights(kept).open("key", pack, size=1)
+        assert packed is not None
+        opened.append(tensor_at(packed.memory, packed.description["x"]))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(packs) == 1
+    assert [torch.equal(x, torch.arange(1000)) for x in opened] == [True] * 4
+
+
+def test_a_start_takes_over_from_one_that_was_killed_while_it_packed(kept: Path) -> None:
+    script = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from inference.engine.compute.packed.store import PackedWeights\n"
+        "PackedWeights(Path(sys.argv[1])).open('key', lambda writer: os._exit(9), size=1)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(kept)], check=False)
+    assert killed.returncode == 9
+    packed = PackedWeights(kept).open("key", lambda writer: {"x": writer.add(torch.ones(2))}, size=1)
+    assert packed is not None
+    assert not list(kept.glob("*.part"))
+
+
+def test_processes_share_the_memory_of_the_weights(kept: Path) -> None:
+    one = PackedWeights(kept).open("key", lambda writer: {"x": writer.add(torch.arange(9))}, size=1)
+    assert one is not None
+    if not (kept / "key.shared").exists():
+        pytest.skip("this system has no huge pages for shared memory")
+    script = (
+        "import sys\nfrom pathlib import Path\n"
+        "from inference.engine.compute.packed import shared_memory\n"
+        "from inference.engine.compute.packed.store import PackedWeights\n"
+        "shared_memory.create = None\n"
+        "print(PackedWeights(Path(sys.argv[1])).open('key', None, size=1).memory[:72].tolist())\n"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", script, str(kept)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.strip() == str(one.memory[:72].tolist())
+    # It has ended since, and is no longer among those that have the memory.
+    PackedWeights(kept).open("key", lambda writer: {}, size=1)
+    owners = {line.split()[0] for line in (kept / "key.shared").read_text().splitlines()}
+    assert owners == {str(os.getpid())}

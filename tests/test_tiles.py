@@ -1,0 +1,99 @@
+"""Tile registers give the bits of vector instructions, in plain C++ and with AMX where this CPU has it."""
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.engine.native import build, generation
+from inference.engine.native.abi import Int8LinearCall
+
+Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, int], torch.Tensor]
+_GROUP = 64
+
+
+def _bound(generation: str, function: str) -> Multiply:
+    path = build.built(generation)
+    if path is None:
+        pytest.skip(f"the kernels for {generation} were not built")
+    kernel = getattr(ctypes.CDLL(str(path)), function)
+    kernel.argtypes, kernel.restype = [ctypes.POINTER(Int8LinearCall)], None
+
+    def multiply(
+        weights: torch.Tensor,
+        scales: torch.Tensor,
+        bias: torch.Tensor,
+        x: torch.Tensor,
+        width: int,
+        threads: int,
+    ) -> torch.Tensor:
+        out = torch.full((len(x), width), torch.nan)
+        kernel(
+            Int8LinearCall(
+                *(tensor.data_ptr() for tensor in (weights, scales, bias, x, out)),
+                rows=len(x),
+                depth=x.shape[1],
+                width=width,
+                group_size=_GROUP,
+                threads=threads,
+            )
+        )
+        return out
+
+    return multiply
+
+
+@pytest.fixture(params=["avx512_vnni", "amx"], scope="module")
+def on_tiles(request: pytest.FixtureRequest) -> Multiply:
+    """The 8-bit layer on tiles: those of plain C++, and those of the CPU."""
+    if generation.generation() not in ("amx", request.param):
+        pytest.skip(f"this CPU cannot run the kernels for {request.param}")
+    return _bound(request.param, "int8_linear_on_tiles")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 40),
+    depth=st.integers(1, 200),
+    width=st.integers(1, 100),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_tiles_give_the_bits_of_vectors(
+    on_tiles: Multiply, rows: int, depth: int, width: int, threads: int, seed: int
+) -> None:
+    vectors = _bound("avx512_vnni", "int8_linear")
+    generator = torch.Generator().manual_seed(seed)
+    panels, quads = -(-width // 16), -(-depth // _GROUP) * 16
+    weights = torch.randint(0, 256, (panels, quads, 16, 4), dtype=torch.uint8, generator=generator)
+    scales, bias = torch.rand(2, panels * 16, generator=generator)
+    x = torch.randn(rows, depth, generator=generator)
+    x[torch.rand(x.shape, generator=generator) < 0.02] *= 1000
+    x[torch.rand(x.shape, generator=generator) < 0.001] = torch.nan
+    x[torch.rand(x.shape, generator=generator) < 0.001] = torch.inf
+    expected = vectors(weights, scales, bias, x, width, 1)
+    torch.testing.assert_close(
+        on_tiles(weights, scales, bias, x, width, threads), expected, rtol=0, atol=0, equal_nan=True
+    )
+
+
+def test_a_system_that_refuses_tiles_is_named_and_vectors_multiply(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: False)
+    monkeypatch.setattr(generation, "built", Path)
+    generation._has_tiles.cache_clear()
+    try:
+        assert generation.cpu_name() == "AVX-512 with VNNI"
+        assert generation.cpu_name() == "AVX-512 with VNNI"
+    finally:
+        generation._has_tiles.cache_clear()
+    (line,) = caplog.messages
+    assert "AMX" in line
