@@ -13,6 +13,7 @@ from inference.engine.compute.probe import Probe
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.loader import load_engine
+from inference.engine.native import generation
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from tests.models import SHAPES, compute_on, prepared, save_tiny_model
@@ -64,7 +65,7 @@ def test_cuda_that_is_asked_for_and_missing_is_reported() -> None:
 
 def test_the_description_of_a_cpu_path_names_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
-    monkeypatch.setattr(native, "_generation", lambda: "avx2")
+    monkeypatch.setattr(generation, "generation", lambda: "avx2")
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["fbgemm"])
     attention = "attention by PyTorch's operators (the native kernels are not built)"
     assert cpu_path().description == f"on the CPU (AVX2): float32 layers by PyTorch's oneDNN, {attention}"

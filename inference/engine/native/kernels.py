@@ -57,12 +57,8 @@ class Kernels:
         self.threads = usable_cpus()
         self.listener: Listener | None = None
         self._linear = _bound(library.linear, LinearCall)
-        self._int8_linear = (
-            _bound(library.int8_linear, Int8LinearCall) if hasattr(library, "int8_linear") else None
-        )
-        self._int4_linear = (
-            _bound(library.int4_linear, Int4LinearCall) if hasattr(library, "int4_linear") else None
-        )
+        self._int8_linear = _bound(getattr(library, "int8_linear", None), Int8LinearCall)
+        self._int4_linear = _bound(getattr(library, "int4_linear", None), Int4LinearCall)
         self._activations = {
             name: _bound(getattr(library, name), ActivationCall) for name in ("gelu_tanh", "silu")
         }
@@ -292,7 +288,8 @@ def _open(path: Path) -> Kernels | None:
 
 
 def _bound(function: Any, call: Any) -> Any:
-    function.argtypes, function.restype = [ctypes.POINTER(call)], None
+    if function is not None:
+        function.argtypes, function.restype = [ctypes.POINTER(call)], None
     return function
 
 
