@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -131,6 +132,21 @@ def test_each_text_of_a_request_has_its_stages(client: Client, engine: Engine, c
     assert [attributes(stage)["llmservice.text"] for stage in stages if stage.name == "decode"] == [0, 1]
     assert attributes(request)["gen_ai.request.choice.count"] == 2
     assert attributes(request)["gen_ai.response.time_to_first_chunk"] >= 0
+
+
+def test_a_collector_that_does_not_answer_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "SENT_WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        tracing.start(os.environ)
+        record = RequestRecord(id="1", method="GET", path="/v1/models", address="127.0.0.1")
+        tracing.begin(record)
+        tracing.end(record)
+        stopping = threading.Thread(target=tracing.stop, daemon=True)
+        stopping.start()
+        stopping.join(5)  # the exporter's own limit is 10 s
+        assert not stopping.is_alive()
 
 
 @pytest.mark.django_db
