@@ -121,11 +121,13 @@ class PackedWeights:
             shared = shared_memory.create(name, file.size, file.read_into)
         except (shared_memory.NoHugePages, PermissionError) as reason:
             logger.info("Each process has the weights in memory of its own: %s.", reason)
-            private = huge_pages(file.size)
-            file.read_into(private)
-            return private
-        self._publish(key, [shared.address])
-        return shared.content
+        else:
+            self._publish(key, [shared.address])
+            return shared.content
+        # Only here, because the exception holds the shared memory.
+        private = huge_pages(file.size)
+        file.read_into(private)
+        return private
 
     def _addresses(self, key: str) -> list[tuple[int, int]]:
         try:
@@ -135,7 +137,8 @@ class PackedWeights:
             return []
 
     def _publish(self, key: str, addresses: list[tuple[int, int]]) -> None:
-        living = [address for address in addresses if Path("/proc/{}/fd/{}".format(*address)).exists()]
+        # `os.path.exists` answers also where another user's process has the number of one that has ended.
+        living = [address for address in addresses if os.path.exists("/proc/{}/fd/{}".format(*address))]
         lines = ["{} {}\n".format(*address) for address in living]
         self._file(key).with_suffix(".shared").write_text("".join(lines))
 
