@@ -137,8 +137,7 @@ class PackedWeights:
             return []
 
     def _publish(self, key: str, addresses: list[tuple[int, int]]) -> None:
-        # `os.path.exists` answers also where another user's process has the number of one that has ended.
-        living = [address for address in addresses if os.path.exists("/proc/{}/fd/{}".format(*address))]
+        living = [address for address in addresses if _is_open(*address)]
         lines = ["{} {}\n".format(*address) for address in living]
         self._file(key).with_suffix(".shared").write_text("".join(lines))
 
@@ -171,3 +170,11 @@ class PackedWeights:
                         raise TimeoutError("another process holds the lock there") from None
                     time.sleep(_POLL_S)
             yield
+
+
+def _is_open(process: int, descriptor: int) -> bool:
+    """Whether a process of this user has the descriptor: another user's may have the number of one that ended."""
+    try:
+        return Path(f"/proc/{process}/fd/{descriptor}").exists()
+    except PermissionError:
+        return False
