@@ -135,6 +135,7 @@ def test_each_text_of_a_request_has_its_stages(client: Client, engine: Engine, c
 
 
 def test_a_collector_that_does_not_answer_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opentelemetry.sdk")
     monkeypatch.setattr(tracing, "SENT_WITHIN_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -173,7 +173,7 @@ class PackedWeights:
 
 
 def _is_open(process: int, descriptor: int) -> bool:
-    """Whether a process of this user has the descriptor: another user's may have the number of one that ended."""
+    """Whether a process of this user has it: another user's may have the number of one that has ended."""
     try:
         return Path(f"/proc/{process}/fd/{descriptor}").exists()
     except PermissionError:
