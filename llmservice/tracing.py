@@ -54,12 +54,20 @@ def missing(environ: Mapping[str, str]) -> str:
     protocol = next((text for name in PROTOCOLS if (text := environ.get(name))), "http/protobuf")
     if protocol != "http/protobuf":
         return f"OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, not {protocol!r}."
-    if importlib.util.find_spec("opentelemetry") is None:
+    if not _installed():
         return (
             "OpenTelemetry is not installed, and the variables OTEL_… ask for traces: run `pip install -r "
             "requirements/tracing.txt`, or unset them."
         )
     return ""
+
+
+def _installed() -> bool:
+    """Whether what sends spans is installed: other packages may have brought a part of OpenTelemetry."""
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def start(environ: MutableMapping[str, str]) -> None:

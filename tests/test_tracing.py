@@ -3,10 +3,13 @@
 import importlib.util
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,3 +229,17 @@ def test_a_start_that_cannot_record_what_is_wanted_says_what_to_do(monkeypatch: 
     assert "not 'zipkin'" in tracing.missing({"OTEL_TRACES_EXPORTER": "zipkin"})
     grpc = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     assert "http/protobuf" in tracing.missing(grpc)
+
+
+def test_a_part_of_opentelemetry_is_not_enough(tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry").mkdir()
+    (tmp_path / "opentelemetry" / "__init__.py").touch()
+    script = "from llmservice import tracing; print(tracing.missing({'OTEL_TRACES_EXPORTER': 'otlp'}))"
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert "requirements/tracing.txt" in told.stdout
