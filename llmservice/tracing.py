@@ -6,6 +6,7 @@ request only keeps the trace id that its client has sent.
 
 import importlib.util
 import logging
+import threading
 import time
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ EXPORTERS = ("otlp", "console")
 UNTRACED_ROUTES = frozenset(
     {"/health", "/ready", "/metrics", "/static/", "/favicon.ico", "/admin/now/figures"}
 )
-FLUSHED_WITHIN_MS = 3000
+SENT_WITHIN_S = 3.0
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +54,20 @@ def missing(environ: Mapping[str, str]) -> str:
     protocol = next((text for name in PROTOCOLS if (text := environ.get(name))), "http/protobuf")
     if protocol != "http/protobuf":
         return f"OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, not {protocol!r}."
-    if importlib.util.find_spec("opentelemetry") is None:
+    if not _installed():
         return (
             "OpenTelemetry is not installed, and the variables OTEL_… ask for traces: run `pip install -r "
             "requirements/tracing.txt`, or unset them."
         )
     return ""
+
+
+def _installed() -> bool:
+    """Whether what sends spans is installed: other packages may have brought a part of OpenTelemetry."""
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def start(environ: MutableMapping[str, str]) -> None:
@@ -78,7 +87,7 @@ def start(environ: MutableMapping[str, str]) -> None:
     ours = {"service.version": __version__}
     if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
         ours["service.name"] = "llmservice"
-    _provider = TracerProvider(resource=resource.merge(Resource(ours)))
+    _provider = TracerProvider(resource=resource.merge(Resource(ours)), shutdown_on_exit=False)
     if wanted == "console":
         _provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
     else:
@@ -92,9 +101,12 @@ def stop() -> None:
     """Send what has been recorded, within a few seconds."""
     global _provider, _tracer
     stopped, _provider, _tracer = _provider, None, None
-    if stopped is not None:
-        stopped.force_flush(FLUSHED_WITHIN_MS)
-        stopped.shutdown()
+    if stopped is None:
+        return
+    # Not awaited to its end: where no collector answers, the exporter tries for its whole time limit.
+    sending = threading.Thread(target=stopped.shutdown, name="traces", daemon=True)
+    sending.start()
+    sending.join(SENT_WITHIN_S)
 
 
 def begin(record: RequestRecord) -> None:

@@ -67,6 +67,13 @@ def test_a_whole_number_may_be_written_as_a_fraction(grammars: GrammarCompiler, 
     grammars.compile(schema(value))
 
 
+def test_the_memory_of_a_grammar_counts_though_its_fork_has_compiled_before(
+    grammars: GrammarCompiler,
+) -> None:
+    _, size = grammars._trial.translate(schema({"const": 1}))
+    assert size > 2**20
+
+
 @pytest.mark.parametrize(
     ("value", "place", "reason"),
     [

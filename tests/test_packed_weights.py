@@ -234,6 +234,26 @@ def test_without_huge_pages_each_process_has_memory_of_its_own(
         assert results(model, kept) == plain
 
 
+def test_memory_without_huge_pages_is_not_filled_first(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled: list[int] = []
+    monkeypatch.setattr(shared_memory, "_huge_bytes", lambda address: 0)
+    with pytest.raises(shared_memory.NoHugePages):
+        shared_memory.create("none", 1, lambda memory: filled.append(len(memory)))
+    assert not filled
+
+
+def test_another_users_process_with_the_number_of_one_that_has_ended_is_no_owner(kept: Path) -> None:
+    store = PackedWeights(kept)
+    one = store.open("key", lambda writer: {"x": writer.add(torch.arange(9))}, size=1)
+    assert one is not None
+    if not (kept / "key.shared").exists():
+        pytest.skip("this system has no huge pages for shared memory")
+    with (kept / "key.shared").open("a") as addresses:
+        addresses.write("1 1000000\n")
+    assert store.open("key", lambda writer: {}, size=1) is not None
+    assert "1 1000000" not in (kept / "key.shared").read_text()
+
+
 def test_of_starts_at_once_one_packs_and_the_others_wait_for_it(kept: Path) -> None:
     packs = []
 

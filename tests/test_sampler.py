@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,6 +175,15 @@ def test_logits_that_are_not_finite_fail(number: float, place: int, drawing: Dra
     scores[place] = number
     with pytest.raises(GenerationFailed):
         Sampler(SamplingParams(), prompt_tokens=0, draw=drawing).choose(scores, HISTORY)
+
+
+@pytest.mark.parametrize("limits", [{}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.5}], ids=str)
+def test_the_lowest_temperatures_draw_one_of_the_highest_logits(
+    limits: dict[str, Any], drawing: Draw
+) -> None:
+    params = SamplingParams(temperature=1e-40, **{"top_k": 0, **limits})
+    scores = np.array([1.0, 7.0, 2.0, 7.0, 6.0], dtype=np.float32)
+    assert [drawing(scores, params, number) for number in (0.0, 0.4, 0.6, 0.99)] == [1, 1, 3, 3]
 
 
 def test_the_logits_are_not_modified(drawing: Draw) -> None:

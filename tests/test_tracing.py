@@ -2,10 +2,14 @@
 
 import importlib.util
 import os
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +137,22 @@ def test_each_text_of_a_request_has_its_stages(client: Client, engine: Engine, c
     assert attributes(request)["gen_ai.response.time_to_first_chunk"] >= 0
 
 
+def test_a_collector_that_does_not_answer_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    monkeypatch.setattr(tracing, "SENT_WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        tracing.start(os.environ)
+        record = RequestRecord(id="1", method="GET", path="/v1/models", address="127.0.0.1")
+        tracing.begin(record)
+        tracing.end(record)
+        stopping = threading.Thread(target=tracing.stop, daemon=True)
+        stopping.start()
+        stopping.join(5)  # the exporter's own limit is 10 s
+        assert not stopping.is_alive()
+
+
 @pytest.mark.django_db
 def test_a_refused_request_says_why_and_probes_are_left_out(
     client: Client, engine: Engine, collector: Collector
@@ -209,3 +229,17 @@ def test_a_start_that_cannot_record_what_is_wanted_says_what_to_do(monkeypatch: 
     assert "not 'zipkin'" in tracing.missing({"OTEL_TRACES_EXPORTER": "zipkin"})
     grpc = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     assert "http/protobuf" in tracing.missing(grpc)
+
+
+def test_a_part_of_opentelemetry_is_not_enough(tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry").mkdir()
+    (tmp_path / "opentelemetry" / "__init__.py").touch()
+    script = "from llmservice import tracing; print(tracing.missing({'OTEL_TRACES_EXPORTER': 'otlp'}))"
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert "requirements/tracing.txt" in told.stdout

@@ -125,6 +125,7 @@ def _prepared(
                 return weights, complete(weights.hooked, name=name, config=config, path=path)
         except WrongLogits as error:
             store.discard(key)
+            weights = None  # its memory is needed for those of the checkpoint
             logger.warning("The packed weights are not used and will be packed again: %s", error)
     weights = from_checkpoint(folder, dtype=dtype, path=path)
     return weights, complete(weights.hooked, name=name, config=config, path=path)

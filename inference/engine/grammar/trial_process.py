@@ -144,12 +144,13 @@ class _Forks:
         for fork in self._forks.values():
             fork.close()
         gc.disable()  # it ends soon
+        before = _peak_bytes()  # what the warm-up frees, the grammar takes: it counts as the grammar's
         with suppress(Exception):  # what fails here fails again, and is told, when there is someone to tell
             _warm_up(self._table, [NEWEST_DRAFT])
         signalled, descriptors, _, _ = socket.recv_fds(theirs, 1, 1)
         if signalled:
             theirs.send(b"+")
-            _serve(socket.socket(fileno=descriptors[0]), self._table)
+            _serve(socket.socket(fileno=descriptors[0]), self._table, before)
         os._exit(0)
 
     def _bury(self) -> None:
@@ -160,12 +161,12 @@ class _Forks:
             self._forks.pop(process_id).bury(status)
 
 
-def _serve(connection: socket.socket, table: TokenTable) -> NoReturn:
+def _serve(connection: socket.socket, table: TokenTable, before: int) -> NoReturn:
     with suppress(OSError), connection, connection.makefile("rwb") as messages:
         asked = json.loads(messages.readline())
         _limit(cpu_s=asked["cpu_s"], wall_s=asked["wall_s"], megabytes=asked["megabytes"])
         try:
-            answer = _answer(asked, table)
+            answer = _answer(asked, table, before)
         except MemoryError:
             answer = {"ended": "memory"}
         except BaseException as error:
@@ -187,9 +188,8 @@ def _limit(*, cpu_s: float, wall_s: float, megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(asked: dict[str, Any], table: TokenTable) -> dict[str, Any]:
+def _answer(asked: dict[str, Any], table: TokenTable, before: int) -> dict[str, Any]:
     grammar = Grammar(**asked["grammar"])
-    before = _peak_bytes()
     try:
         translation = translate(grammar, table, nesting=asked["nesting"], states=asked["states"])
     except SchemaRefused as refused:

@@ -198,7 +198,9 @@ extern "C" int64_t draw(const DrawCall* call) {
     const int64_t count = call->count;
     const float highest = find_maxima(logits, count, scratch.maxima);
     if (!(std::abs(highest) <= std::numeric_limits<float>::max())) return -1;
-    const float factor = static_cast<float>(1.0 / call->temperature);
+    // Finite, so that the highest logit has a weight of 1 at any temperature.
+    const double most = std::numeric_limits<float>::max();
+    const float factor = static_cast<float>(std::min(1.0 / call->temperature, most));
     std::vector<float>& weights = scratch.weights;
     const bool some = call->top_k > 0 && call->top_k < count;
     if (some) {

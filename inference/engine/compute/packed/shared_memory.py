@@ -59,6 +59,7 @@ def create(name: str, size: int, fill: Callable[[torch.Tensor], None]) -> Shared
         os.ftruncate(descriptor, whole)
         writable = _map(descriptor, whole, mmap.PROT_READ | mmap.PROT_WRITE)
         _merge_pages(descriptor, writable)
+        _check_pages(writable)  # before it takes memory and time that are in vain
         fill(writable)
         # The seal against writing is refused while a writable mapping exists.
         del writable
@@ -92,9 +93,7 @@ def _opened(descriptor: int, size: int) -> SharedMemory:
     kept = os.dup(descriptor)
     content = _map(kept, size, mmap.PROT_READ, freed=lambda: os.close(kept))
     _advise(content, _MADV_POPULATE_READ)
-    huge = _huge_bytes(content.data_ptr())
-    if huge < _MOSTLY * size:
-        raise NoHugePages(f"{huge / 1e6:.0f} of {size / 1e6:.0f} MB have huge pages")
+    _check_pages(content)
     return SharedMemory(content, (os.getpid(), kept))
 
 
@@ -104,6 +103,12 @@ def _merge_pages(descriptor: int, memory: torch.Tensor) -> None:
     for offset in range(0, len(memory), _HUGE_PAGE):
         os.pwrite(descriptor, b"\0", offset)
     _advise(memory, _MADV_COLLAPSE)
+
+
+def _check_pages(memory: torch.Tensor) -> None:
+    huge, size = _huge_bytes(memory.data_ptr()), len(memory)
+    if huge < _MOSTLY * size:
+        raise NoHugePages(f"{huge / 1e6:.0f} of {size / 1e6:.0f} MB have huge pages")
 
 
 def _advise(memory: torch.Tensor, advice: int) -> None:

@@ -121,11 +121,13 @@ class PackedWeights:
             shared = shared_memory.create(name, file.size, file.read_into)
         except (shared_memory.NoHugePages, PermissionError) as reason:
             logger.info("Each process has the weights in memory of its own: %s.", reason)
-            private = huge_pages(file.size)
-            file.read_into(private)
-            return private
-        self._publish(key, [shared.address])
-        return shared.content
+        else:
+            self._publish(key, [shared.address])
+            return shared.content
+        # Only here, because the exception holds the shared memory.
+        private = huge_pages(file.size)
+        file.read_into(private)
+        return private
 
     def _addresses(self, key: str) -> list[tuple[int, int]]:
         try:
@@ -135,7 +137,7 @@ class PackedWeights:
             return []
 
     def _publish(self, key: str, addresses: list[tuple[int, int]]) -> None:
-        living = [address for address in addresses if Path("/proc/{}/fd/{}".format(*address)).exists()]
+        living = [address for address in addresses if _is_open(*address)]
         lines = ["{} {}\n".format(*address) for address in living]
         self._file(key).with_suffix(".shared").write_text("".join(lines))
 
@@ -168,3 +170,11 @@ class PackedWeights:
                         raise TimeoutError("another process holds the lock there") from None
                     time.sleep(_POLL_S)
             yield
+
+
+def _is_open(process: int, descriptor: int) -> bool:
+    """Whether a process of this user has it: another user's may have the number of one that has ended."""
+    try:
+        return Path(f"/proc/{process}/fd/{descriptor}").exists()
+    except PermissionError:
+        return False
