@@ -11,7 +11,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from inference.engine.compute.formats.panels import PANEL, in_panels, whole_panels
+from inference.engine.compute.formats.panel_linear import PanelLinear
+from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import ROWS_HINT, LinearLayers, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native.kernels import Kernels
@@ -21,7 +22,7 @@ LEAST_ROWS = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2
 layers of GPT-2 medium took 59 ms for 2 rows and 43 ms for 6."""
 
 
-class NativeLinear(nn.Module):
+class NativeLinear(PanelLinear):
     """A linear layer `[*, in] -> [*, out]` that keeps its weights in the native kernel's layout only.
 
     Args:
@@ -33,20 +34,15 @@ class NativeLinear(nn.Module):
     def __init__(
         self, kernels: Kernels, memory: WeightMemory, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
-        super().__init__()
-        self.out_features, self.in_features = weight.shape
-        self._kernels = kernels
-        self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
+        super().__init__(kernels, weight, bias)
         self._weight = memory.empty((len(self._bias) // PANEL, self.in_features, PANEL), weight.dtype)
         whole = self.out_features // PANEL  # a padded panel is written separately, because padding copies
         self._weight[:whole] = in_panels(weight[: whole * PANEL])
         if whole < len(self._weight):
             self._weight[whole:] = in_panels(weight[whole * PANEL :])
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
-        self._kernels.linear(self._weight, self._bias, hidden.contiguous(), out)
-        return out
+    def _multiply(self, x: torch.Tensor, out: torch.Tensor) -> None:
+        self._kernels.linear(self._weight, self._bias, x, out)
 
 
 class PackedLinear(nn.Module):

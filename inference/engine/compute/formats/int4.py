@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from inference.engine.compute.formats.int8 import NativeInt8Linear
-from inference.engine.compute.formats.panels import PANEL, whole_panels
+from inference.engine.compute.formats.panel_linear import PanelLinear
+from inference.engine.compute.formats.panels import PANEL
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.errors import ModelUnavailable
@@ -35,7 +36,7 @@ _NUMBERS_AT_ONCE = 1 << 22
 """Weights that are quantised at a time: the kernel needs them dense."""
 
 
-class NativeInt4Linear(nn.Module):
+class NativeInt4Linear(PanelLinear):
     """A linear layer `[*, in] -> [*, out]` of the native kernel. It needs `kernels.has_int4`.
 
     Args:
@@ -47,10 +48,7 @@ class NativeInt4Linear(nn.Module):
     def __init__(
         self, kernels: Kernels, memory: WeightMemory, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
-        super().__init__()
-        self.out_features, self.in_features = weight.shape
-        self._kernels = kernels
-        self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
+        super().__init__(kernels, weight, bias)
         self._scales = torch.empty_like(self._bias)
         panels, groups = len(self._bias) // PANEL, -(-self.in_features // _GROUP)
         self._weight = memory.empty((panels, groups, _LINES, PANEL * _QUAD), torch.uint8)
@@ -66,12 +64,8 @@ class NativeInt4Linear(nn.Module):
                 kernels.threads,
             )
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
-        self._kernels.int4_linear(
-            self._weight, self._group_scales, self._scales, self._bias, hidden.contiguous(), out
-        )
-        return out
+    def _multiply(self, x: torch.Tensor, out: torch.Tensor) -> None:
+        self._kernels.int4_linear(self._weight, self._group_scales, self._scales, self._bias, x, out)
 
 
 def _build(

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from inference.engine.compute.formats.panels import PANEL, in_panels, whole_panels
+from inference.engine.compute.formats.panel_linear import PanelLinear
+from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import ROWS_HINT, LinearLayers, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.errors import ModelUnavailable
@@ -30,7 +31,7 @@ _CHANNELS_AT_ONCE = 256 * PANEL
 """Output channels that are quantised at a time: for a whole LM head it would take several times its size."""
 
 
-class NativeInt8Linear(nn.Module):
+class NativeInt8Linear(PanelLinear):
     """A linear layer `[*, in] -> [*, out]` of the native kernel. It needs `kernels.has_int8`.
 
     Args:
@@ -42,10 +43,7 @@ class NativeInt8Linear(nn.Module):
     def __init__(
         self, kernels: Kernels, memory: WeightMemory, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
-        super().__init__()
-        self.out_features, self.in_features = weight.shape
-        self._kernels = kernels
-        self._bias = whole_panels(torch.zeros(self.out_features) if bias is None else bias.detach())
+        super().__init__(kernels, weight, bias)
         self._scales = torch.zeros_like(self._bias)
         missing = -self.in_features % _GROUP
         dots = (self.in_features + missing) // _DOT_INPUTS
@@ -58,12 +56,8 @@ class NativeInt8Linear(nn.Module):
             panels = in_panels(padded.unflatten(1, (-1, _DOT_INPUTS)))
             self._weight[first // PANEL :][: len(panels)] = panels
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        out = hidden.new_empty((*hidden.shape[:-1], self.out_features))
-        self._kernels.int8_linear(
-            self._weight, self._scales, self._bias, hidden.contiguous(), out, group_size=_GROUP
-        )
-        return out
+    def _multiply(self, x: torch.Tensor, out: torch.Tensor) -> None:
+        self._kernels.int8_linear(self._weight, self._scales, self._bias, x, out, group_size=_GROUP)
 
 
 class Int8Linear(nn.Module):
