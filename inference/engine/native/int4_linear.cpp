@@ -6,10 +6,11 @@
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "abi.h"
+#include "cache_lines.h"
+#include "int8_levels.h"
 #include "panels.h"
 
 #if defined(HAS_INT4)
@@ -22,16 +23,15 @@
 
 namespace {
 
-constexpr int kQuad = 4;
 constexpr int64_t kUnpackedBytes = kInt4Quads * kPanel * kQuad;  // of a group of a panel
 
 // A group of a row: four inputs in each quad, the scale of their levels, and minus what the weights' shift adds.
-struct Group {
+struct QuantisedGroup {
     int32_t quads[kInt4Quads];
     float scale;
     int32_t correction;
 
-    explicit Group(const float* x, int64_t count) {
+    explicit QuantisedGroup(const float* x, int64_t count) {
         float inputs[kInt4Group] = {};
         std::copy_n(x, count, inputs);
         // The bits of non-negative floats compare as integers in the same order, with NaN above all others.
@@ -41,17 +41,14 @@ struct Group {
         for (int i = 0; i < kInt4Group; ++i) highest = std::max(highest, bits[i] & 0x7fffffff);
         float largest;
         std::memcpy(&largest, &highest, sizeof largest);
-        // With an input that is not finite the results are NaN whatever the levels.
-        const bool finite = highest < 0x7f800000;
-        largest = finite ? std::max(largest, 1e-30f) : 1.0f;
-        const float factor = finite ? 127.0f / largest : 0.0f;
-        scale = finite ? largest / 127.0f : std::numeric_limits<float>::quiet_NaN();
+        const Levels of_group(largest);
+        scale = of_group.scale;
         alignas(64) int8_t levels[kInt4Group] = {};
         int32_t sum = 0;
-        if (finite) {
+        if (of_group.finite) {  // otherwise the results are NaN whatever the levels
 #pragma omp simd reduction(+ : sum)
             for (int i = 0; i < kInt4Group; ++i) {
-                const int32_t level = static_cast<int32_t>(std::nearbyint(inputs[i] * factor));
+                const int32_t level = static_cast<int32_t>(std::nearbyint(inputs[i] * of_group.factor));
                 levels[i] = static_cast<int8_t>(level);
                 sum += level;
             }
@@ -198,8 +195,8 @@ struct Quantised {
                 for (int64_t g = part.first; g < part.last; ++g) {
                     for (int64_t r = 0; r < size; ++r) {
                         const int64_t k = g * kInt4Group, index = (first * groups + g * size) + r;
-                        const Group group(call.x + (first + r) * call.depth + k,
-                                          std::min<int64_t>(kInt4Group, call.depth - k));
+                        const QuantisedGroup group(call.x + (first + r) * call.depth + k,
+                                                   std::min<int64_t>(kInt4Group, call.depth - k));
                         int32_t* to = all_quads + (first * groups + g * size) * kInt4Quads + r;
                         for (int i = 0; i < kInt4Quads; ++i) to[i * size] = group.quads[i];
                         all_scales[index] = group.scale;
@@ -224,9 +221,8 @@ void multiply_many(const Int4LinearCall& call, const Quantised& inputs, const Ro
     const int64_t panels = (call.width + kPanel - 1) / kPanel;
     const Parts parts((panels + together - 1) / together, call.threads);
     pool::for_each(parts.size(), call.threads, [&](int64_t part) {
-        thread_local std::vector<uint8_t> buffer;
-        buffer.resize(std::max<size_t>(buffer.size(), together * groups * kUnpackedBytes + kInt4LineBytes));
-        uint8_t* const unpacked = buffer.data() + (-reinterpret_cast<uintptr_t>(buffer.data())) % kInt4LineBytes;
+        thread_local Lines<uint8_t> buffer;
+        uint8_t* const unpacked = buffer.of(together * groups * kUnpackedBytes);
         const Unpack unpack;
         const int64_t last = std::min(panels, parts[part].last * together);
         for (int64_t panel = parts[part].first * together; panel < last; panel += together) {

@@ -52,7 +52,7 @@ struct Layer {
     const float* bias;       // [panels * 16]
     int64_t quads;           // of all groups
     int64_t width;
-    int64_t group_size;  // inputs of a quantisation group: 16, 32, 48 or 64
+    int64_t group_size;  // inputs of a quantisation group: 16, 32 or 64
 
     // R rows, quantised.
     struct Inputs {
