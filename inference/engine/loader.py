@@ -65,8 +65,10 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, packed_weight
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         dtype = _weight_dtype(folder, config, path)
     stored = config.dtype if config.dtype in ("int8", "int4") else _name(dtype)
+    arithmetic = _arithmetic(path)
+    store = None if packed_weights is None else PackedWeights(packed_weights)
     weights, language_model = _prepared(
-        folder, name=name, config=config, dtype=dtype, path=path, packed_weights=packed_weights
+        folder, name=name, config=config, dtype=dtype, path=path, arithmetic=arithmetic, store=store
     )
     engine = Engine(
         language_model,
@@ -77,7 +79,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, packed_weight
         eos_ids=weights.eos_ids,
         draw=path.kernels.draw if path.kernels else draw,
         # One that promises the same text, which such a model does not give.
-        fingerprint=fingerprint(folder, [*_arithmetic(path), _name(language_model.cache.dtype)])
+        fingerprint=fingerprint(folder, [*arithmetic, _name(language_model.cache.dtype)])
         if language_model.reproducible
         else None,
         weight_format=path.weight_format.name,
@@ -110,15 +112,15 @@ def _prepared(
     config: EngineConfig,
     dtype: torch.dtype,
     path: ComputePath,
-    packed_weights: Path | None,
+    arithmetic: list[str],
+    store: PackedWeights | None,
 ) -> tuple[ReadyWeights, LanguageModel]:
-    """The model and its weights, from `packed_weights` if they are there and give the right logits."""
+    """The model and its weights, from the store if they are there and give the right logits."""
     logger.info("Preparing the weights ...")
-    if packed_weights is not None and path.layers.native:
-        store = PackedWeights(packed_weights)
+    if store is not None and path.layers.native:
         # A copy of a checkpoint may differ where the fingerprint does not look, but hardly in its times too.
         times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
-        key = fingerprint(folder, [*_arithmetic(path), config.dtype, _name(dtype), *times])
+        key = fingerprint(folder, [*arithmetic, config.dtype, _name(dtype), *times])
         weights = from_packed(store, key, folder, dtype=dtype, path=path)
         try:
             if weights is not None:
