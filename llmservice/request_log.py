@@ -24,6 +24,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 LONGEST_PATH = 256
 # A page loads a dozen of them, or one of them every few seconds.
 QUIET_ROUTES = frozenset({settings.STATIC_URL, "/favicon.ico", "/admin/now/figures"})
+# Probes and scrapes come every few seconds, and say nothing about a request.
+UNTRACED_ROUTES = QUIET_ROUTES | {"/health", "/ready", "/metrics"}
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +70,8 @@ def _write(**signal: Any) -> None:
     elapsed_s = record.elapsed_s
     metrics.count_request(record, elapsed_s)
     failures.note(record)
-    tracing.end(record)
+    if record.route not in UNTRACED_ROUTES:
+        tracing.end(record)
     level = logging.DEBUG if record.route in QUIET_ROUTES and record.status < 400 else logging.INFO
     line = f'{record.address} "{record.method} {record.path}" {record.status} {elapsed_s * 1000:.0f} ms'
     details = {

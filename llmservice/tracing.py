@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 EXPORTERS = ("otlp", "console")
-# Probes and scrapes come every few seconds, and say nothing about a request.
-UNTRACED_ROUTES = frozenset(
-    {"/health", "/ready", "/metrics", "/static/", "/favicon.ico", "/admin/now/figures"}
-)
 SENT_WITHIN_S = 3.0
 
 logger = logging.getLogger(__name__)
@@ -141,7 +137,7 @@ def begin(record: RequestRecord) -> None:
 
 def end(record: RequestRecord) -> None:
     """Close the span of a request that has been answered."""
-    if isinstance(record.span, RequestSpan) and record.route not in UNTRACED_ROUTES:
+    if isinstance(record.span, RequestSpan):
         record.span.end(record)
 
 
