@@ -80,8 +80,8 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data llmservic
     && install --directory --owner llmservice --group llmservice --mode 700 /data /models
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=kernels /build/kernels /opt/kernels
-COPY --from=project /app /app
 COPY --from=materials /sbom.json /app/sbom.json
+COPY --from=project /app /app
 
 WORKDIR /app
 USER llmservice
