@@ -38,7 +38,7 @@ COPY requirements/cpu.txt requirements/lock/service.txt requirements/lock/base.t
      /build/requirements/
 RUN [ "$BACKEND" = upstream ] \
     || python -m pip --python /opt/venv/bin/python install --retries 2 --no-deps -r /build/requirements/cpu.txt
-RUN python -m pip --python /opt/venv/bin/python install --require-hashes \
+RUN python -m pip --python /opt/venv/bin/python install --no-deps --require-hashes \
     -r /build/requirements/$([ "$BACKEND" = upstream ] && echo service || echo base).txt \
     $([ -z "$TRACING" ] || echo -r /build/requirements/tracing.txt)
 COPY docker/trim.sh docker/warm.py /build/docker/
@@ -63,7 +63,7 @@ FROM packages AS materials
 
 ARG SOURCE_DATE_EPOCH
 COPY requirements/lock/supply-chain.txt /build/requirements/
-RUN python -m venv /opt/tools && /opt/tools/bin/pip install --require-hashes -r /build/requirements/supply-chain.txt \
+RUN python -m venv /opt/tools && /opt/tools/bin/pip install --no-deps --require-hashes -r /build/requirements/supply-chain.txt \
     && /opt/tools/bin/cyclonedx-py environment --output-reproducible --output-format JSON --output-file /sbom.json \
        /opt/venv/bin/python \
     && touch --date "@$SOURCE_DATE_EPOCH" /sbom.json

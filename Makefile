@@ -152,7 +152,7 @@ licences: $(VENV)/.dev
 $(TOOLS)/.ready: $(VENV)/.venv requirements/lock/supply-chain.txt
 	$(call say,'Installing the tools for the supply chain ...')
 	@rm -rf $(@D) && mkdir -p $(dir $(@D)) && $(PYTHON) -m venv $(@D)
-	@$(PEER_PIP) install --require-hashes -r requirements/lock/supply-chain.txt | $(PROGRESS)
+	@$(PEER_PIP) install --no-deps --require-hashes -r requirements/lock/supply-chain.txt | $(PROGRESS)
 	@touch $@
 
 # --- The virtual environment. A stamp is newer than the requirements that it installed.
@@ -167,7 +167,7 @@ $(VENV)/.venv:
 $(VENV)/.run: $(VENV)/.venv $(addprefix requirements/,cpu.txt lock/base.txt lock/quickstart.txt)
 	$(call say,'Installing the packages (the first time: some minutes, about 400 MB) ...')
 	@$(PIP) install --retries 1 --no-deps -r requirements/cpu.txt | $(PROGRESS)
-	@$(PIP) install --require-hashes -r requirements/lock/base.txt -r requirements/lock/quickstart.txt | $(PROGRESS)
+	@$(PIP) install --no-deps --require-hashes -r requirements/lock/base.txt -r requirements/lock/quickstart.txt | $(PROGRESS)
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.run $(wildcard inference/engine/native/*.cpp inference/engine/native/*.h)
@@ -176,12 +176,12 @@ $(VENV)/.native: $(VENV)/.run $(wildcard inference/engine/native/*.cpp inference
 
 $(VENV)/.dev: $(VENV)/.bench requirements/lock/dev.txt
 	$(call say,'Installing the packages for tests and checks ...')
-	@$(PIP) install --require-hashes -r requirements/lock/dev.txt | $(PROGRESS)
+	@$(PIP) install --no-deps --require-hashes -r requirements/lock/dev.txt | $(PROGRESS)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.run requirements/lock/bench.txt
 	$(call say,'Installing the packages for benchmarks ...')
-	@$(PIP) install --require-hashes -r requirements/lock/bench.txt | $(PROGRESS)
+	@$(PIP) install --no-deps --require-hashes -r requirements/lock/bench.txt | $(PROGRESS)
 	@touch $@
 
 # Peers with a virtual environment of their own, because they need other versions than the service.
@@ -208,7 +208,7 @@ var/clients/venv/.ready: $(VENV)/.dev requirements/lock/clients.txt
 	$(call say,'Installing the clients (some minutes, about 700 MB) ...')
 	@rm -rf $(@D) && mkdir -p var/clients/node && $(PYTHON) -m venv $(@D)
 	@$(PYTHON) $(SITE_PACKAGES) > "$$($(@D)/bin/python $(SITE_PACKAGES))/service.pth"
-	@$(PEER_PIP) install --require-hashes -r requirements/lock/clients.txt | $(PROGRESS)
+	@$(PEER_PIP) install --no-deps --require-hashes -r requirements/lock/clients.txt | $(PROGRESS)
 	@if command -v npm > /dev/null; then \
 		npm install --silent --no-audit --no-fund --prefix var/clients/node $(OPENAI_NODE); \
 	else echo 'npm is not installed: the client for Node.js is left out.'; fi
@@ -224,5 +224,5 @@ var/upstream/venv/.ready: $(VENV)/.dev requirements/lock/upstream-vllm.txt
 var/upstream/ray/.ready: $(VENV)/.dev requirements/lock/ray.txt
 	$(call say,'Installing Ray Serve (about 300 MB) ...')
 	@rm -rf $(@D) && mkdir -p var/upstream && $(PYTHON) -m venv $(@D)
-	@$(PEER_PIP) install --require-hashes -r requirements/lock/ray.txt | $(PROGRESS)
+	@$(PEER_PIP) install --no-deps --require-hashes -r requirements/lock/ray.txt | $(PROGRESS)
 	@touch $@

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,19 @@ def test_lock_files_have_the_versions_of_the_constraints(name: str) -> None:
     assert {one: locked[one] for one in locked.keys() & constraints.keys()} == {
         one: constraints[one] for one in locked.keys() & constraints.keys()
     }
+
+
+@pytest.mark.parametrize("file", ["Makefile", "Dockerfile"])
+def test_pip_resolves_nothing_when_it_installs_a_lock_file(file: str) -> None:
+    """pip 23 takes an extra's newest release and refuses it then, because its hash is not in the lock file."""
+    commands = [line for line in (BASE_DIR / file).read_text().splitlines() if "--require-hashes" in line]
+    assert commands
+    assert [command for command in commands if "--no-deps" not in command] == []
+
+
+def test_the_installed_packages_have_everything_that_they_require() -> None:
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_page_of_licences_names_every_package_of_the_service() -> None:
