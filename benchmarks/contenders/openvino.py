@@ -10,6 +10,8 @@ from benchmarks.workload import NotHere, Timing, Workload, check_requests
 
 _MAX_RUNNING = 64
 _CACHE_GB = 2
+_GROUP = 128
+"""Inputs that share a scale in 4 bits, its default."""
 _WEIGHT_BITS = {"int8": 8, "int4": 4}
 
 
@@ -112,9 +114,11 @@ def _export(folder: Path, exported: Path, *, bits: int | None) -> None:
     import openvino
     from openvino_tokenizers import convert_tokenizer
     from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     quantization = OVWeightQuantizationConfig(bits=bits) if bits else None
+    if bits == 4 and AutoConfig.from_pretrained(folder).hidden_size % _GROUP:
+        quantization = OVWeightQuantizationConfig(bits=4, group_size=_GROUP // 2)
     model = OVModelForCausalLM.from_pretrained(
         folder,
         export=True,
