@@ -90,7 +90,10 @@ class Scorer(Protocol):
     """A contender that can also judge a text."""
 
     def surprises(self, texts: list[list[int]]) -> list[float]:
-        """-ln p of every token but the first of each text, as the model foresees it."""
+        """-ln p of every token but the first of each text, as the model foresees it.
+
+        It may be unable to run a workload afterwards.
+        """
         ...
 
 

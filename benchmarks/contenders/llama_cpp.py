@@ -36,12 +36,8 @@ class LlamaCpp:
         )
         if not self._model:
             raise NotHere(f"llama.cpp cannot read {weights}.")
-        options = self._lib.llama_context_default_params()
-        options.n_ctx = _CONTEXT_TOKENS
-        options.n_batch = _STEP_TOKENS
-        options.n_seq_max = _MAX_RUNNING
-        options.n_threads = options.n_threads_batch = threads
-        self._context = self._lib.llama_init_from_model(self._model, options)
+        self._threads = threads
+        self._context = self._new_context(sequences=_MAX_RUNNING)
         self._batch = self._lib.llama_batch_init(_STEP_TOKENS, 0, 1)
 
     def run(self, workload: Workload) -> Timing:
@@ -75,6 +71,9 @@ class LlamaCpp:
 
         lib = self._lib
         found: list[float] = []
+        # A context shares its tokens out among its sequences.
+        lib.llama_free(self._context)
+        self._context = self._new_context(sequences=1)
         for text in texts:
             lib.llama_memory_clear(lib.llama_get_memory(self._context), True)
             rows = self._decode([(token, position, 0, True) for position, token in enumerate(text)])
@@ -88,6 +87,14 @@ class LlamaCpp:
             )
             found += surprises_of(logits, text)
         return found
+
+    def _new_context(self, *, sequences: int) -> Any:
+        options = self._lib.llama_context_default_params()
+        options.n_ctx = _CONTEXT_TOKENS
+        options.n_batch = _STEP_TOKENS
+        options.n_seq_max = sequences
+        options.n_threads = options.n_threads_batch = self._threads
+        return self._lib.llama_init_from_model(self._model, options)
 
     def _decode(self, rows: list[tuple[int, int, int, bool]]) -> list[int]:
         """Compute rows of token, position, sequence and whether its logits are wanted; returns these rows."""
