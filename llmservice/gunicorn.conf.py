@@ -77,7 +77,7 @@ def when_ready(server: Arbiter) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Start to load the worker's model, and drain the worker on SIGTERM."""
-    from accounts.limits import settler
+    from accounts.limits import settler, tally
     from inference import runtime
     from llmservice import database_limits, database_watch, metrics, tracing
 
@@ -85,6 +85,7 @@ def post_worker_init(worker: Worker) -> None:
     database_limits.apply()
     database_watch.start()
     settler.start(environment.var_dir / "settlements")
+    tally.start()
     # A model that cannot be loaded ends the service: it would fail in another worker as well.
     runtime.start(on_failure=lambda: os._exit(Arbiter.WORKER_BOOT_ERROR))
     readiness.ask(lambda: runtime.status().state is runtime.State.READY)

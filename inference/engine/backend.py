@@ -68,6 +68,15 @@ class Backend(Protocol):
         """Why it cannot generate for the moment, for people to read; empty if it can."""
         ...
 
+    def check_room(self, owner: str) -> None:
+        """Check whether there is room for a request of the owner, before anything is done for it.
+
+        Raises:
+            Overloaded: the queue is full.
+            Unavailable: the backend accepts no requests now.
+        """
+        ...
+
     def prepare(self, request: GenerationRequest) -> PreparedRequest:
         """Check a request and count its prompt; costs nothing else.
 

@@ -120,6 +120,11 @@ class UpstreamBackend:
         """The tokens that have come; steps are the engine's."""
         return Work(completion_tokens=self._requests.completion_tokens)
 
+    def check_room(self, owner: str) -> None:
+        """Raises Overloaded or Unavailable: a request of the owner would be refused now."""
+        self._check_breaker()
+        self._requests.check_room(owner)
+
     def prepare(self, request: GenerationRequest) -> PreparedRequest:
         """Check that the request can be passed on, and count its prompt or estimate it.
 
