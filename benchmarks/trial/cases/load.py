@@ -12,7 +12,9 @@ from benchmarks.trial.place import Failed, Place, trial
 TIMES = 20
 REFUSED_WITHIN_S = 0.1
 NORMAL_WITHIN_S = 5.0
-BODY = {"prompt": "The old ship", "max_new_tokens": 48}
+LONG_TIMES = 4.5
+LONG_REPEATS = 1150
+BODY: dict[str, object] = {"prompt": "The old ship", "max_new_tokens": 48}
 
 
 @trial
@@ -31,6 +33,41 @@ def overload(place: Place) -> None:
         _judge_answers(place, seen, began_at)
         place.check(normal_s < NORMAL_WITHIN_S, f"as fast as before {normal_s:.1f} s after the last answer")
         place.check(after < 1.1 * before, f"memory {before / 1e6:.0f} MB, then {after / 1e6:.0f} MB")
+
+
+@trial
+def long_prompts(place: Place) -> None:
+    """16 prompts that fill the context, at once: none ends at its time limit; the rest is refused soon."""
+    with place.service() as server:
+        [alone] = _at_once([_long_prompt("alone")], server)
+    place.check(alone.status == 200, f"{alone.tokens} tokens alone in {alone.took_s:.1f} s")
+    timeout_s = LONG_TIMES * alone.took_s
+    place.note(f"a time limit of {timeout_s:.0f} s")
+    with place.service(LLM_REQUEST_TIMEOUT_S=f"{timeout_s:.0f}") as server:
+        # The second time, the service knows how fast it is.
+        for round_, soon_s in (("first", alone.took_s / 2), ("second", 2.0)):
+            seen = _at_once([_long_prompt(f"{round_} {number}") for number in range(16)], server)
+            served, refused = ([one for one in seen if one.status == status] for status in (200, 503))
+            others = len(seen) - len(served) - len(refused)
+            slowest = max((one.took_s for one in refused), default=0.0)
+            place.check(
+                bool(served) and not others and slowest < soon_s,
+                f"{round_} time: {len(served)} answered in "
+                f"{max((one.took_s for one in served), default=0.0):.1f} s, {len(refused)} refused in "
+                f"{slowest:.2f} s, {others} others",
+            )
+
+
+def _long_prompt(start: str) -> dict[str, object]:
+    """About as long as the quick-start model's context; each start makes another text."""
+    return {"prompt": f"{start}: " + "the old ship came back one day " * LONG_REPEATS, "max_new_tokens": 16}
+
+
+def _at_once(bodies: list[dict[str, object]], server: Server) -> list[Arrival]:
+    async def all_of_them() -> list[Arrival]:
+        return await asyncio.gather(*(ask(server.url, server.key, body) for body in bodies))
+
+    return asyncio.run(all_of_them())
 
 
 def _judge_answers(place: Place, seen: list[Arrival], began_at: float) -> None:
@@ -63,13 +100,10 @@ def _ask(server: Server) -> Arrival:
 def _capacity(server: Server, *, clients: int = 16, rounds: int = 3) -> float:
     """How many requests a second are answered, with as many clients as run at once."""
 
-    async def all_at_once() -> list[Arrival]:
-        return await asyncio.gather(*(ask(server.url, server.key, BODY) for _ in range(clients)))
-
     rates = []
     for _ in range(rounds):
         began = time.monotonic()
-        if any(one.status != 200 for one in asyncio.run(all_at_once())):
+        if any(one.status != 200 for one in _at_once([BODY] * clients, server)):
             raise Failed("16 requests at once were not all answered")
         rates.append(clients / (time.monotonic() - began))
     return max(rates)
