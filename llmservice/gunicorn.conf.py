@@ -81,8 +81,8 @@ def post_worker_init(worker: Worker) -> None:
     from inference import runtime
     from llmservice import database_limits, database_watch, metrics, tracing
 
-    # The engine's thread and those of requests take turns. With Python's 5 ms, a request that takes 3 ms waits
-    # for hundreds of them when many come at once.
+    # The engine's thread and those of requests take turns. With Python's 5 ms, a request that takes 3 ms
+    # waits for hundreds of them when many come at once.
     sys.setswitchinterval(0.001)
     tracing.start(os.environ)
     database_limits.apply()

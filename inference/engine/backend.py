@@ -1,5 +1,6 @@
 """What generates text for the API: the engine in this process, or a server with the same interface."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from inference.engine.generation import Generation
@@ -46,6 +47,10 @@ class Backend(Protocol):
     @property
     def work(self) -> Work:
         """What it has computed since it started."""
+        ...
+
+    def take_first_byte_s(self) -> Sequence[float]:
+        """Until the answers of an upstream engine began, since the last call; nothing of another backend."""
         ...
 
     @property

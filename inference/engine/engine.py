@@ -179,6 +179,10 @@ class Engine:
         with self._changed:
             return self._scheduler.load
 
+    def take_first_byte_s(self) -> tuple[float, ...]:
+        """None: no other engine is asked."""
+        return ()
+
     def start(self) -> None:
         """Start the engine's thread."""
         self._thread.start()

@@ -33,8 +33,8 @@ class Amount:
 class StepTimes:
     """The time of a step, of a token in it and of a position, fitted to the steps so far.
 
-    It is the least squares fit without negative times, by coordinate descent. A step improves it by one round,
-    which takes microseconds, and by more if it did not take as long as expected.
+    It is the least squares fit without negative times, by coordinate descent. A step improves it by one
+    round, which takes microseconds, and by more if it did not take as long as expected.
     """
 
     def __init__(self) -> None:

@@ -118,9 +118,7 @@ class UpstreamRequests:
         with self._lock:
             self._closed = reason
             jobs = list(self._jobs)
-        if self._probing is not None:
-            self._probing.cancel()
-        tasks = [job.task for job in jobs if job.task is not None]
+        tasks = [task for task in (self._probing, *(job.task for job in jobs)) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
