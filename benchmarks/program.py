@@ -35,15 +35,18 @@ http {{
 
 
 @contextmanager
-def nginx(nodes: Sequence[str], folder: Path, *, retries: str = "") -> Iterator[str]:
+def nginx(
+    nodes: Sequence[str], folder: Path, *, retries: str = "", failures: str = "max_fails=1 fail_timeout=10s"
+) -> Iterator[str]:
     """The URL of nginx in front of the nodes at these URLs.
 
     Args:
         retries: directives that say which requests are sent to another node.
+        failures: when a node that has failed is left alone, and for how long.
     """
     folder.mkdir()
     port = free_port()
-    servers = " ".join(f"server {url.removeprefix('http://')} max_fails=1 fail_timeout=10s;" for url in nodes)
+    servers = " ".join(f"server {url.removeprefix('http://')} {failures};" for url in nodes)
     configuration = folder / "nginx.conf"
     configuration.write_text(_NGINX.format(folder=folder, servers=servers, port=port, retries=retries))
     command = [str(shutil.which("nginx")), "-c", str(configuration)]

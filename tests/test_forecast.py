@@ -140,6 +140,6 @@ def test_prompts_that_share_their_beginning_are_counted_once(clock: Clock) -> No
     engine = Engine(Slow(clock), Letters(), EngineConfig(max_running=2), clock=clock)
     submit(engine)
     run(engine)
-    asked = [submit(engine, seconds=16.0) for _ in range(8)]
+    asked = [submit(engine, seconds=20.0) for _ in range(8)]
     run(engine)
     assert set(outcomes(asked)) == {Completion}

@@ -52,7 +52,9 @@ def test_what_the_database_does_not_take_is_written_later(
 
     with monkeypatch.context() as patched:
         patched.setattr(ledger, "account", fails)
-        patched.setattr("accounts.limits.tally.connection.close", lambda: None)  # a test's transaction is on it
+        patched.setattr(
+            "accounts.limits.tally.connection.close", lambda: None
+        )  # a test's transaction is on it
         tally.count(key.pk, Outcome.OVERLOADED)
     assert overloaded() == {}
     tally.count(key.pk, Outcome.OVERLOADED)

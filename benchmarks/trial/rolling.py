@@ -21,7 +21,9 @@ from benchmarks.trial.place import Failed
 
 CLIENTS = 6
 # A service that ends answers 503 before anything is generated, or closes an idle connection.
-RETRIES = "proxy_next_upstream error timeout http_503 non_idempotent;"
+RETRIES = "proxy_next_upstream error timeout http_503 non_idempotent; proxy_connect_timeout 2s;"
+# One that was left alone for a while would be missing when the other ends.
+FAILURES = "max_fails=0"
 SETTLED_WITHIN_S = 30.0
 
 
@@ -41,7 +43,7 @@ def restart(*, server: str, model: Path, folder: Path, seconds: float) -> str:
             stack.callback(node.end)
             node.start()
         urls = [node.url for node in nodes]
-        front = stack.enter_context(nginx(urls, folder / "nginx", retries=RETRIES))
+        front = stack.enter_context(nginx(urls, folder / "nginx", retries=RETRIES, failures=FAILURES))
         clients, ending, threads = _clients(front, nodes[0].key)
         time.sleep(seconds / 4)
         took = []

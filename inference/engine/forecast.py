@@ -17,6 +17,8 @@ from inference.engine.step_times import Amount, StepTimes
 
 _FIRST_LENGTH = 64.0
 """How many tokens a text is taken to get, before any has ended."""
+_MARGIN = 1.2
+"""Other programs may take a part of the machine that they did not have before."""
 
 
 class Expected(Text, Protocol):
@@ -85,7 +87,9 @@ class Forecast:
             # While texts get tokens, each step computes few tokens of prompts.
             beside = config.prefill_tokens_shared * steps
             steps += max(0.0, prompts.tokens + prompt.tokens - beside) / config.prefill_tokens
-            ends_at = now + self._times.seconds(prompts + prompt + texts + text + Amount(steps=steps))
+            ends_at = now + _MARGIN * self._times.seconds(
+                prompts + prompt + texts + text + Amount(steps=steps)
+            )
             late_s = 0.0 if sequence.deadline is None else ends_at - sequence.deadline
             if late_s > 0 and not first and _is_untouched(sequence.generation):
                 yield sequence, late_s
