@@ -20,7 +20,8 @@ BODY: dict[str, object] = {"prompt": "The old ship", "max_new_tokens": 48}
 @trial
 def overload(place: Place) -> None:
     """20 times the load: what is accepted ends in time, the rest is refused in 100 ms, soon all is well."""
-    with place.service() as server:
+    # So that memory no longer grows with what the prefix cache keeps.
+    with place.service(LLM_KV_CACHE_TOKENS="4096") as server:
         alone_s = statistics.median(_ask(server).took_s for _ in range(5))
         per_second = _capacity(server)
         place.note(f"{per_second:.1f} requests/s can be answered")
@@ -33,6 +34,9 @@ def overload(place: Place) -> None:
         _judge_answers(place, seen, began_at)
         place.check(normal_s < NORMAL_WITHIN_S, f"as fast as before {normal_s:.1f} s after the last answer")
         place.check(after < 1.1 * before, f"memory {before / 1e6:.0f} MB, then {after / 1e6:.0f} MB")
+        times = sorted(one.took_s for one in seen if one.status == 503)
+        p50, p99 = times[len(times) // 2], times[int(0.99 * len(times))]
+        place.check(p99 < REFUSED_WITHIN_S, f"refused in p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms")
 
 
 @trial
@@ -88,9 +92,6 @@ def _judge_answers(place: Place, seen: list[Arrival], began_at: float) -> None:
         if one.began_at > began_at + 2
     ]
     place.note(f"Retry-After against the time until those before have ended: {_spread(honest)}")
-    times = sorted(one.took_s for one in refused)
-    p50, p99 = times[len(times) // 2], times[int(0.99 * len(times))]
-    place.check(p99 < REFUSED_WITHIN_S, f"refused in p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms")
 
 
 def _ask(server: Server) -> Arrival:
