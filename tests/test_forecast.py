@@ -30,6 +30,11 @@ class Slow(Counting):
         return super().forward(segments)
 
 
+@pytest.fixture(autouse=True)
+def few_tokens_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.engine.step_times.KNOWN_AFTER", 1)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock(now=100.0)

@@ -21,8 +21,11 @@ def chunk(number: int) -> Amount:
     return Amount(steps=1, tokens=512, positions=(end**2 - start**2) / 2)
 
 
-def test_nothing_is_known_before_the_first_step() -> None:
-    assert StepTimes().seconds(WHOLE) == 0
+def test_a_slow_first_step_tells_nothing() -> None:
+    times = StepTimes()
+    assert times.seconds(WHOLE) == 0
+    times.observe(chunk(0), 100 * real(chunk(0)))
+    assert times.seconds(WHOLE) == 0
 
 
 def test_a_quarter_of_a_long_prompt_tells_of_the_rest_although_the_machine_is_busy() -> None:

@@ -6,6 +6,8 @@ _KEPT = 0.99
 """What one more step leaves of the weight of those before it: the machine may be shared."""
 _STEPS, _TOKENS, _POSITIONS = range(3)
 _ROUNDS = 40
+KNOWN_AFTER = 1024
+"""Tokens. A first step is slow, since its memory is new, and would make a long prompt look hopeless."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +43,26 @@ class StepTimes:
         self._products = [[0.0] * 3 for _ in range(3)]
         self._sums = [0.0] * 3
         self._times = [0.0] * 3
+        self._tokens = 0.0
 
     def observe(self, amount: Amount, seconds: float) -> None:
         """Learn from a step that computed this."""
         values = _values(amount)
+        self._tokens += amount.tokens
         for i, value in enumerate(values):
             self._sums[i] = _KEPT * self._sums[i] + value * seconds
             row = self._products[i]
             for j, other in enumerate(values):
                 row[j] = _KEPT * row[j] + value * other
-        surprising = abs(self.seconds(amount) - seconds) > 0.1 * seconds
+        surprising = abs(self._fitted(amount) - seconds) > 0.1 * seconds
         for _ in range(_ROUNDS if surprising else 1):
             self._improve()
 
     def seconds(self, amount: Amount) -> float:
-        """How long this is likely to take; 0 before the first step."""
+        """How long this is likely to take; 0 before `KNOWN_AFTER` tokens have been computed."""
+        return self._fitted(amount) if self._tokens >= KNOWN_AFTER else 0.0
+
+    def _fitted(self, amount: Amount) -> float:
         return sum(value * time for value, time in zip(_values(amount), self._times, strict=True))
 
     def _improve(self) -> None:
