@@ -38,6 +38,8 @@ class Status:
 _lock = threading.Lock()
 _status = Status(State.LOADING, LOADING)
 _backend: "Backend | None" = None
+_ending = threading.Event()
+"""Set once the process ends, so a load that waits for another process need not wait."""
 
 
 def check_model() -> None:
@@ -101,6 +103,7 @@ def start(*, on_failure: Callable[[], None] = lambda: None) -> None:
     Args:
         on_failure: called in that thread if the model cannot be served, after the reason has been logged.
     """
+    _ending.clear()
     _replace(Status(State.LOADING, LOADING), None)
     load = _connect if settings.LLM_BACKEND == "upstream" else _load
     threading.Thread(target=load, args=(on_failure,), name="load", daemon=True).start()
@@ -113,6 +116,7 @@ def install(ready: "Backend") -> None:
 
 def drain() -> None:
     """Refuse new requests from now on; those already submitted are finished."""
+    _ending.set()
     draining = Status(State.DRAINING, "The service is shutting down and accepts no new requests.")
     if not _replace(draining, _backend, only_from=State.READY):
         _replace(draining, None, only_from=State.LOADING)
@@ -122,6 +126,7 @@ def drain() -> None:
 
 def stop() -> None:
     """Stop the backend; unfinished requests fail with `Interrupted`."""
+    _ending.set()
     _replace(Status(State.STOPPED, "The service has stopped."), _backend)
     if _backend is not None:
         _backend.stop()
@@ -160,6 +165,7 @@ def _load(on_failure: Callable[[], None]) -> None:
             name=model_source.public_name(name),
             config=config,
             packed_weights=settings.PACKED_WEIGHTS_DIR,
+            ending=_ending,
         )
     except ModelUnavailable as error:
         _fail(str(error), on_failure)

@@ -1,5 +1,6 @@
 """The worker's one engine, from loading to its end."""
 
+import fcntl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,3 +170,19 @@ def test_a_load_that_fails_because_the_process_ends_is_not_a_failure_of_the_mode
     assert not failed.is_set()
     assert runtime.status().state is State.DRAINING
     assert "cannot schedule" not in caplog.text
+
+
+def test_a_worker_told_to_end_does_not_wait_for_another_that_packs_the_weights(
+    settings: LazySettings, tmp_path: Path
+) -> None:
+    settings.LLM_MODEL = str(save_tiny_model(tmp_path / "my-tiny"))
+    settings.LLM_THREADS = 1
+    settings.PACKED_WEIGHTS_DIR = tmp_path / "weights"
+    settings.PACKED_WEIGHTS_DIR.mkdir()
+    with (settings.PACKED_WEIGHTS_DIR / "lock").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        runtime.start()
+        [loading] = [thread for thread in threading.enumerate() if thread.name == "load"]
+        runtime.drain()
+        loading.join(WAIT_S)
+        assert not loading.is_alive()

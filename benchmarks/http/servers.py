@@ -70,15 +70,22 @@ class Server:
 
 @contextmanager
 def llmservice(
-    folder: Path, var_dir: Path, *, threads: int, command: Sequence[str] = GUNICORN, **settings: str
+    folder: Path,
+    var_dir: Path,
+    *,
+    threads: int,
+    command: Sequence[str] = GUNICORN,
+    python: str = sys.executable,
+    **settings: str,
 ) -> Iterator[Server]:
     """The project's real service on a fresh database, without the environment's settings.
 
     Args:
         command: Python's arguments that start it once the database exists.
+        python: the interpreter, which has the service's packages.
     """
     environ = _with_database(var_dir, LLM_MODEL=str(folder), LLM_THREADS=str(threads), **settings)
-    command_line = [sys.executable, *command]
+    command_line = [python, *command]
     with _running("llmservice", command_line, environ, var_dir / "llmservice.log") as server:
         yield server
 

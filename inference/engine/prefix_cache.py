@@ -119,7 +119,7 @@ class PrefixCache:
     def admit(self, text: Text, count: int) -> bool:
         """Give a text this many blocks, found ones first; False, and no change, where fewer are free."""
         found: list[int] = []
-        for name in self._findable_names(text):
+        for name in self.findable_names(text):
             if name not in self._blocks:
                 break
             found.append(self._blocks[name])
@@ -136,7 +136,7 @@ class PrefixCache:
     def find_more(self, text: Text) -> None:
         """Exchange the blocks that a text would compute next for those that others have computed."""
         assert text.blocks is not None  # noqa: S101
-        names = self._findable_names(text)
+        names = self.findable_names(text)
         start = index = text.computed // BLOCK
         while index < len(names) and names[index] in self._blocks:
             self._exchange(text.blocks, index, self._blocks[names[index]])
@@ -144,9 +144,17 @@ class PrefixCache:
         if index > start:
             self._skip(text, BLOCK * index)
 
+    def findable_names(self, text: Text) -> list[bytes]:
+        """The names of a text's blocks that need not be computed where they are found."""
+        return self._named(text, text.findable // BLOCK if self._shares(text) else 0)
+
+    def has(self, name: bytes) -> bool:
+        """Whether a block of this name can be found."""
+        return name in self._blocks
+
     def next_name(self, text: Text) -> bytes | None:
         """The name of the block that a text computes next; None if it could not be found."""
-        names, index = self._findable_names(text), text.computed // BLOCK
+        names, index = self.findable_names(text), text.computed // BLOCK
         return names[index] if index < len(names) else None
 
     def names_until(self, text: Text, end: int) -> list[bytes]:
@@ -184,9 +192,6 @@ class PrefixCache:
         self._hits += text.computed < BLOCK
         self._found_tokens += tokens - text.computed
         text.skip_to(tokens)
-
-    def _findable_names(self, text: Text) -> list[bytes]:
-        return self._named(text, text.findable // BLOCK if self._shares(text) else 0)
 
     def _shares(self, text: Text) -> bool:
         return self._sharing != "off" and text.request.kept
