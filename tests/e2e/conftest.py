@@ -27,6 +27,8 @@ from tests.models import save_tiny_model
 
 SERVICE_URL = os.environ.get("TEST_SERVICE_URL")
 READY_WITHIN_S = 180
+# Kept from run to run: packing the quick-start model takes as long as the rest of a start.
+QUICKSTART_WEIGHTS = BASE_DIR / "var" / "test-weights"
 # Settings that decide what the database is, or what it contains at the start.
 DECIDES_THE_DATABASE = {"DATABASE_URL", "API_KEY", "API_KEY_PEPPER", "SECRET_KEY", "VAR_DIR"}
 ENDED_WITHIN_S = 140
@@ -89,6 +91,12 @@ def service_environ(var_dir: Path, **settings: str) -> dict[str, str]:
     ours = {field.name.upper() for field in fields(Environment)} | {"DJANGO_SETTINGS_MODULE"}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return {**inherited, "VAR_DIR": str(var_dir), "PORT": str(free_port()), **settings}
+
+
+def share_weights(var_dir: Path, folder: Path) -> None:
+    """Have the service with this `VAR_DIR` keep its packed weights in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (var_dir / "weights").symlink_to(folder)
 
 
 def python(*arguments: str) -> list[str]:
@@ -158,8 +166,8 @@ def service(
             yield composed
         return
     environ = service_environ(var_dir, LLM_MODEL=str(quickstart_model))
-    manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-    manage(environ, "bootstrap", "--skip-checks")
+    share_weights(var_dir, QUICKSTART_WEIGHTS)
+    manage(environ, "serve", "--only-prepare")
     failed = request.session.testsfailed
     with running(environ, var_dir / "log") as started:
         started.wait_ready()
@@ -191,8 +199,16 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory, migrated_folder: P
     return var_dir
 
 
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the services that serve a tiny model keep its packed weights."""
+    return tmp_path_factory.mktemp("weights")
+
+
 @pytest.fixture
-def start_service(tmp_path: Path, tiny_model: Path, prepared_folder: Path) -> Iterator[StartService]:
+def start_service(
+    tmp_path: Path, tiny_model: Path, tiny_weights: Path, prepared_folder: Path
+) -> Iterator[StartService]:
     """Starts further services, each with a database of its own, and ends them after the test.
 
     They serve `tiny_model`. A test whose texts have to take a while sets LLM_MODEL to the quick-start model.
@@ -212,9 +228,10 @@ def start_service(tmp_path: Path, tiny_model: Path, prepared_folder: Path) -> It
                 shutil.copytree(prepared_folder, var_dir)
             else:
                 var_dir.mkdir()
+            serves_tiny_model = environ["LLM_MODEL"] == str(tiny_model)
+            share_weights(var_dir, tiny_weights if serves_tiny_model else QUICKSTART_WEIGHTS)
             if migrated and not as_prepared:
-                manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-                manage(environ, "bootstrap", "--skip-checks")
+                manage(environ, "serve", "--only-prepare")
             return stack.enter_context(running(environ, var_dir / "log"))
 
         yield start
