@@ -82,6 +82,14 @@ def quickstart_model() -> Path:
 
 
 @pytest.fixture(scope="session")
+def quickstart_weights() -> Path:
+    """The folder of its packed weights; kept as well, since packing takes as long as the rest of a start."""
+    folder = BASE_DIR / "var" / "test-weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def postgres_url() -> str:
     """The URL of the PostgreSQL server that the tests may use; without one they are skipped, but not in CI.
 

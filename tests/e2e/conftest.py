@@ -27,8 +27,6 @@ from tests.models import save_tiny_model
 
 SERVICE_URL = os.environ.get("TEST_SERVICE_URL")
 READY_WITHIN_S = 180
-# Kept from run to run: packing the quick-start model takes as long as the rest of a start.
-QUICKSTART_WEIGHTS = BASE_DIR / "var" / "test-weights"
 # Settings that decide what the database is, or what it contains at the start.
 DECIDES_THE_DATABASE = {"DATABASE_URL", "API_KEY", "API_KEY_PEPPER", "SECRET_KEY", "VAR_DIR"}
 ENDED_WITHIN_S = 140
@@ -95,7 +93,6 @@ def service_environ(var_dir: Path, **settings: str) -> dict[str, str]:
 
 def share_weights(var_dir: Path, folder: Path) -> None:
     """Have the service with this `VAR_DIR` keep its packed weights in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     (var_dir / "weights").symlink_to(folder)
 
 
@@ -155,7 +152,10 @@ def _started(command: list[str], environ: Mapping[str, str], log: Path, url: str
 
 @pytest.fixture(scope="session")
 def service(
-    tmp_path_factory: pytest.TempPathFactory, quickstart_model: Path, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory,
+    quickstart_model: Path,
+    quickstart_weights: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Service]:
     """The service as `make run` starts it, ready, with the default key; one for all tests."""
     var_dir = tmp_path_factory.mktemp("service")
@@ -166,7 +166,7 @@ def service(
             yield composed
         return
     environ = service_environ(var_dir, LLM_MODEL=str(quickstart_model))
-    share_weights(var_dir, QUICKSTART_WEIGHTS)
+    share_weights(var_dir, quickstart_weights)
     manage(environ, "serve", "--only-prepare")
     failed = request.session.testsfailed
     with running(environ, var_dir / "log") as started:
@@ -207,7 +207,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_service(
-    tmp_path: Path, tiny_model: Path, tiny_weights: Path, prepared_folder: Path
+    tmp_path: Path, tiny_model: Path, tiny_weights: Path, quickstart_weights: Path, prepared_folder: Path
 ) -> Iterator[StartService]:
     """Starts further services, each with a database of its own, and ends them after the test.
 
@@ -229,7 +229,7 @@ def start_service(
             else:
                 var_dir.mkdir()
             serves_tiny_model = environ["LLM_MODEL"] == str(tiny_model)
-            share_weights(var_dir, tiny_weights if serves_tiny_model else QUICKSTART_WEIGHTS)
+            share_weights(var_dir, tiny_weights if serves_tiny_model else quickstart_weights)
             if migrated and not as_prepared:
                 manage(environ, "serve", "--only-prepare")
             return stack.enter_context(running(environ, var_dir / "log"))
