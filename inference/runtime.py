@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from inference.collector import keep_loaded, paused_collector
 from inference.engine.errors import ModelUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -152,9 +153,10 @@ def _connect(on_failure: Callable[[], None]) -> None:
 
 def _load(on_failure: Callable[[], None]) -> None:
     # Imported here: torch takes seconds, and the process can answer meanwhile.
-    from inference import model_source
-    from inference.engine.config import EngineConfig
-    from inference.engine.loader import load_engine
+    with paused_collector():
+        from inference import model_source
+        from inference.engine.config import EngineConfig
+        from inference.engine.loader import load_engine
 
     values = {field: getattr(settings, name) for field, name in settings.ENGINE_SETTINGS.items()}
     config = EngineConfig(**values)
@@ -172,6 +174,7 @@ def _load(on_failure: Callable[[], None]) -> None:
     except Exception as error:
         _fail(f"The model {name} could not be loaded; the log says why.", on_failure, unexpected=error)
     else:
+        keep_loaded()
         if not _replace(Status(State.READY), loaded, only_from=State.LOADING):
             loaded.stop()  # the worker was told to end meanwhile
 

@@ -118,14 +118,10 @@ def _with_database(var_dir: Path, **settings: str) -> dict[str, str]:
         "PORT": str(free_port()),
         **settings,
     }
-    for command in ("migrate", "bootstrap"):
-        subprocess.run(
-            [sys.executable, "manage.py", command, "--skip-checks"],
-            cwd=BASE_DIR,
-            env=environ,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+    prepare = [sys.executable, "manage.py", "serve", "--only-prepare"]
+    done = subprocess.run(prepare, cwd=BASE_DIR, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"The database could not be created:\n{done.stderr}")
     return environ
 
 
