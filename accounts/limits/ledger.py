@@ -141,7 +141,7 @@ def account(
     """Count a request, the tokens that it used, and how long it took if that was measured.
 
     Args:
-        count: of so many requests, which used the tokens together.
+        count: of this many requests, which used the tokens together.
     """
     counted = {
         outcome.value: count,
