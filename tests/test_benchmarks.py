@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import memory, plot, prefill, step_profile, throughput
-from benchmarks.contenders import OPTIONAL, entries
+from benchmarks.contenders import OPTIONAL, entries, service
 from benchmarks.gpt2_medium import VOCABULARY_SIZE, invented_vocabulary
 from benchmarks.http.load import percentiles
 from benchmarks.limit import ModelSize
@@ -15,7 +15,7 @@ from benchmarks.machine import Power
 from benchmarks.throughput_table import Load, Round, table
 from benchmarks.workload import Timing, Workload
 from inference.engine.compute.path import choose_path
-from inference.engine.config import EngineConfig, WeightDtype
+from inference.engine.config import WeightDtype
 from tests.models import END_OF_TEXT, byte_tokenizer, path_or_skip, save_tiny_model
 
 GPT2_MEDIUM = {"n_embd": 1024, "n_layer": 24, "n_head": 16, "vocab_size": VOCABULARY_SIZE}
@@ -57,7 +57,7 @@ def test_throughput_reports_the_path_of_each_contender_and_a_load_that_one_canno
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "throughput.json"
-    most = EngineConfig().max_running
+    most = service._MAX_RUNNING
     options = ["--only", "service", "--requests", "1", str(most + 1), "--contexts", "4", "--rounds", "1"]
     options += ["--precisions", "auto", "float32"]
     throughput.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
