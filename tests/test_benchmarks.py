@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import memory, plot, prefill, step_profile, throughput
+from benchmarks import attention, memory, plot, prefill, step_profile, throughput
 from benchmarks.contenders import OPTIONAL, entries, service
 from benchmarks.gpt2_medium import VOCABULARY_SIZE, invented_vocabulary
 from benchmarks.http.load import percentiles
@@ -17,6 +17,7 @@ from benchmarks.workload import Timing, Workload
 from inference.engine.compute.path import choose_path
 from inference.engine.config import WeightDtype
 from tests.models import END_OF_TEXT, byte_tokenizer, path_or_skip, save_tiny_model
+from tests.native_sources import needs_compiler
 
 GPT2_MEDIUM = {"n_embd": 1024, "n_layer": 24, "n_head": 16, "vocab_size": VOCABULARY_SIZE}
 
@@ -113,6 +114,13 @@ def test_prefill_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     figures = json.loads(out.read_text())["float32"]
     assert figures["prefill_s"][0] > 0
     assert figures["longest_gap_steps"][0] > 0
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_attention_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    attention.main(["--prompt", "20", "--requests", "2", "--context", "20", "--rounds", "1"])
+    assert "2 at context 20, float16" in capsys.readouterr().out
 
 
 @pytest.mark.slow
