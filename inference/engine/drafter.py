@@ -36,9 +36,9 @@ class Drafter(Protocol):
 class NGramDrafter:
     """Proposes what followed the last 1 to 4 tokens where they stood before, in the answer and in the prompt.
 
-    How many tokens are the same, and where, is the evidence: records in a list repeat the answer, and names that
-    are copied the prompt. An index of all n-grams tells where each was last, so a token costs the same however
-    long the text is.
+    How many tokens are the same, and where, is the evidence: records in a list repeat the answer, and names
+    that are copied the prompt. An index of all n-grams tells where each was last, so a token costs the same
+    however long the text is.
     """
 
     def __init__(self) -> None:
