@@ -86,7 +86,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--precisions",
         nargs="*",
-        choices=["auto", "float32", "int8", "int4"],
+        choices=["auto", "float32", "bfloat16", "int8", "int4"],
         default=["float32", "int8"],
         help="measure these only; auto is this engine in the checkpoint's type",
     )

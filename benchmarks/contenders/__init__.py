@@ -16,7 +16,7 @@ class Entry:
 
     Attributes:
         module: in this package.
-        precision: `float32` or `int8`; of this project's engine also `int4`, and `auto`, the
+        precision: `float32` or `int8`; of this project's engine also `bfloat16`, `int4`, and `auto`, the
             checkpoint's own type.
         environment: the virtual environment it runs in; None is the service's own.
     """
@@ -46,11 +46,13 @@ DEFAULT = (
     Entry(module="ct2", precision="int8"),
     Entry(module="service", precision="auto"),
     Entry(module="service", precision="float32"),
+    Entry(module="service", precision="bfloat16"),
     Entry(module="service", precision="int8"),
     Entry(module="service", precision="int4"),
 )
 SERVED = tuple(
-    Entry(module="served", precision=precision) for precision in ("auto", "float32", "int8", "int4")
+    Entry(module="served", precision=precision)
+    for precision in ("auto", "float32", "bfloat16", "int8", "int4")
 )
 OPTIONAL = {
     "openvino": BENCH_DIR / "venv-openvino",
