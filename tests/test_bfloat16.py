@@ -80,9 +80,7 @@ def _computed(
     layer = NativeBFloat16Linear(kernels, WeightMemory(), weight, bias)
     out = torch.full((len(x), len(weight)), torch.nan)
     addresses = (tensor.data_ptr() for tensor in (layer._weight, layer._bias, x, out))
-    kernel(
-        BFloat16LinearCall(*addresses, rows=len(x), depth=x.shape[1], width=len(weight), threads=threads)
-    )
+    kernel(BFloat16LinearCall(*addresses, rows=len(x), depth=x.shape[1], width=len(weight), threads=threads))
     return out
 
 

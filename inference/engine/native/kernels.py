@@ -195,8 +195,7 @@ class Kernels:
             group_size: inputs of a quantisation group: 16, 32 or 64.
         """
         tensors = {"weights": weights, "scales": scales, "bias": bias, "x": x, "out": out}
-        numbers = {"group_size": group_size}
-        self._multiply("int8_linear", self._int8_linear, Int8LinearCall, tensors, numbers)
+        self._multiply("int8_linear", self._int8_linear, Int8LinearCall, tensors, {"group_size": group_size})
 
     def int4_linear(
         self,
@@ -225,13 +224,13 @@ class Kernels:
         function: Any,
         call: Any,
         tensors: dict[str, torch.Tensor],
-        numbers: dict[str, int] | None = None,
+        numbers: dict[str, float] | None = None,
     ) -> None:
         """Call the kernel of a linear layer, which this CPU has."""
         assert function is not None  # noqa: S101
         numbers = numbers or {}
         if self.listener:
-            self.listener(operation, tensors, dict(numbers))
+            self.listener(operation, tensors, numbers)
         depth = tensors["x"].shape[-1]
         function(
             call(
