@@ -1,4 +1,4 @@
-"""bfloat16 layers: the instructions' own arithmetic bit for bit, near float32, and as independent of the batch."""
+"""bfloat16 layers: the instructions' arithmetic exactly, near float32, and as independent of the batch."""
 
 import ctypes
 from collections.abc import Callable

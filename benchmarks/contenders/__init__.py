@@ -16,8 +16,8 @@ class Entry:
 
     Attributes:
         module: in this package.
-        precision: `float32`, `bfloat16`, `int8`, `int4` or the contender's own name of one. `auto` is what the
-            contender takes if nobody asks for a precision; this engine takes the checkpoint's own type.
+        precision: `float32`, `bfloat16`, `int8`, `int4` or the contender's own name of one. `auto` is what
+            the contender takes if nobody asks for a precision; this engine takes the checkpoint's own type.
         environment: the virtual environment it runs in; None is the service's own.
     """
 

@@ -36,7 +36,7 @@ from inference.engine.native.int4_pack import native_int4_pack
 
 logger = logging.getLogger(__name__)
 
-_WEIGHT_TYPES = {getattr(torch, kind.name.lower()): kind for kind in WeightType}
+_WEIGHT_TYPES: dict[torch.dtype, float] = {getattr(torch, kind.name.lower()): kind for kind in WeightType}
 
 Listener = Callable[[str, dict[str, torch.Tensor], dict[str, float]], None]
 
@@ -214,8 +214,8 @@ class Kernels:
             x: `[*, depth]`.
             out: `[*, width]`.
         """
-        tensors = {"weights": weights, "group_scales": group_scales, "scales": scales, "bias": bias}
-        tensors |= {"x": x, "out": out}
+        tensors = {"weights": weights, "group_scales": group_scales, "scales": scales}
+        tensors |= {"bias": bias, "x": x, "out": out}
         self._multiply("int4_linear", self._int4_linear, Int4LinearCall, tensors)
 
     def _multiply(
@@ -226,7 +226,6 @@ class Kernels:
         tensors: dict[str, torch.Tensor],
         numbers: dict[str, float] | None = None,
     ) -> None:
-        """Call the kernel of a linear layer, which this CPU has."""
         assert function is not None  # noqa: S101
         numbers = numbers or {}
         if self.listener:

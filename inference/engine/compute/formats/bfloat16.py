@@ -1,8 +1,9 @@
-"""Linear layers in bfloat16: products twice as fast as float32's, and results that do not depend on the batch.
+"""Linear layers in bfloat16: twice as many products at a time as in float32, and results that do not depend
+on the batch.
 
-Weights are rounded to bfloat16 once, which changes nothing of a bfloat16 checkpoint, and inputs at every call;
-sums are in float32. CPUs have instructions for that, for vectors (AVX512-BF16) or for tiles (AMX), which add in
-different orders. A CPU uses one of them for any number of rows.
+Weights are rounded to bfloat16 once, which changes nothing of a bfloat16 checkpoint, and inputs at every
+call; sums are in float32. CPUs have instructions for that, for vectors (AVX512-BF16) or for tiles (AMX),
+which add in different orders. A CPU uses one of them for any number of rows.
 """
 
 from functools import partial
@@ -57,8 +58,8 @@ def _layers(kernels: Kernels | None) -> LinearLayers:
         build = partial(NativeBFloat16Linear, kernels, WeightMemory())
         return LinearLayers(library="the native kernels", build=build, native=True, takes_narrow=True)
     raise ModelUnavailable(
-        "Arithmetic in bfloat16 needs the native kernels and a CPU with AVX512-BF16 or AMX: build them with a "
-        "C++ compiler (python -m inference.engine.native), or set LLM_DTYPE=auto, which computes in float32."
+        "Arithmetic in bfloat16 needs the native kernels and a CPU with AVX512-BF16 or AMX: build them with "
+        "a C++ compiler (python -m inference.engine.native), or set LLM_DTYPE=auto to compute in float32."
     )
 
 
