@@ -69,6 +69,6 @@ BFLOAT16 = WeightFormat(
     on_gpu=False,
     bytes_per_weight=2.0,
     kv_cache_dtype=torch.float16,
-    tolerance=0.1,
+    tolerance=0.1,  # measured: 0.005 with SmolLM2-135M; noise has 1.4
     program_tolerance=0.02,  # as in int8: the last bits of a norm decide how inputs are rounded
 )
