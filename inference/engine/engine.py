@@ -54,7 +54,7 @@ class ForwardPass(Protocol):
         ...
 
     def use_threads(self, threads: int) -> None:
-        """Compute on so many threads, in the calling thread from now on."""
+        """Compute on this many threads, in the calling thread from now on."""
         ...
 
     def forward(self, segments: list[Segment]) -> Any:

@@ -1,4 +1,4 @@
-"""Which of many requests run and which wait: at most so many at once, fair between owners.
+"""Which of many requests run and which wait: at most this many at once, fair between owners.
 
 Not thread-safe. The scheduler uses it for the requests of this engine, which need room in the KV cache as
 well, and the upstream backend for those of another.

@@ -19,7 +19,7 @@ from inference.engine.load import PrefixWork
 from inference.engine.request import GenerationRequest
 
 _NAME_BYTES = 32
-"""Two texts with the same name are out of the question, so their tokens are not compared."""
+"""Long enough to assume that no two texts have the same digest, so their tokens are not compared."""
 
 
 class Text(Protocol):
@@ -54,7 +54,7 @@ class Text(Protocol):
         ...
 
     def skip_to(self, tokens: int) -> None:
-        """Take so many of its first tokens as computed."""
+        """Treat this many of its first tokens as computed."""
         ...
 
 
@@ -99,7 +99,7 @@ class PrefixCache:
         return PrefixWork(hits=self._hits, tokens=self._found_tokens, evictions=self._evictions)
 
     def take(self, count: int = 1) -> list[int] | None:
-        """Take so many blocks, each with one user; None, and no change, where fewer are free."""
+        """Take this many blocks, each with one user; None, and no change, where fewer are free."""
         if count > self.free:
             return None
         while self._pool.free < count:
@@ -117,7 +117,7 @@ class PrefixCache:
                 self._idle[block] = None
 
     def admit(self, text: Text, count: int) -> bool:
-        """Give a text so many blocks, found ones first; False, and no change, where fewer are free."""
+        """Give a text this many blocks, found ones first; False, and no change, where fewer are free."""
         found: list[int] = []
         for name in self._findable_names(text):
             if name not in self._blocks:

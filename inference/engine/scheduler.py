@@ -107,7 +107,7 @@ class Scheduler(Generic[S]):
     def admit(self, *, now: float) -> None:
         """Move waiting requests to the running set, as far as its size and the KV cache allow.
 
-        A request needs the blocks of its tokens so far and one more. If so many are not free, it waits for
+        A request needs the blocks of its tokens so far and one more. If that many are not free, it waits for
         them, and no other overtakes it.
         """
         while len(self.running) < self._config.max_running:

@@ -39,7 +39,7 @@ class TokenTable:
         self._has_text[list(self.special_ids)] = False
 
     def new_masks(self, count: int) -> Mask:
-        """Room for so many masks, `[count, words]`."""
+        """Room for this many masks, `[count, words]`."""
         return np.zeros((count, self.words), dtype=np.int32)
 
     def read(self, mask: Mask, *, control_id: int | None = None) -> tuple[Allowed, bool]:
