@@ -65,3 +65,19 @@ def test_no_steps_make_a_time_negative_or_infinite(steps: list[tuple[Amount, flo
     for amount, seconds in steps:
         times.observe(amount, seconds)
     assert 0 <= times.seconds(asked) < 1e12
+
+
+def test_texts_alone_tell_nothing_of_prompts() -> None:
+    times = StepTimes()
+    for position in range(5, 1500):
+        step = Amount(steps=1, tokens=1, positions=position)
+        times.observe(step, real(step))
+    assert times.seconds(WHOLE) <= real(WHOLE)
+
+
+def test_a_step_during_which_the_machine_was_halted_hardly_counts() -> None:
+    times = StepTimes()
+    for number in range(16):
+        times.observe(chunk(number), real(chunk(number)))
+    times.observe(chunk(0), 600.0)
+    assert times.seconds(WHOLE) < 5 * real(WHOLE)

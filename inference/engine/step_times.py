@@ -8,6 +8,11 @@ _STEPS, _TOKENS, _POSITIONS = range(3)
 _ROUNDS = 40
 KNOWN_AFTER = 1024
 """Tokens. A first step is slow, since its memory is new, and would make a long prompt look hopeless."""
+_WIDE = 16
+"""Tokens of a step that tells about prompts. One with a single token tells only the sum of a step's time and a
+token's."""
+_LONGEST = 10.0
+"""Times as long as expected. A step that took longer was halted, as with its machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,10 @@ class StepTimes:
     def observe(self, amount: Amount, seconds: float) -> None:
         """Learn from a step that computed this."""
         values = _values(amount)
-        self._tokens += amount.tokens
+        if (expected := self.seconds(amount)) > 0:
+            seconds = min(seconds, _LONGEST * expected)
+        if amount.tokens >= _WIDE:
+            self._tokens += amount.tokens
         for i, value in enumerate(values):
             self._sums[i] = _KEPT * self._sums[i] + value * seconds
             row = self._products[i]
@@ -59,7 +67,7 @@ class StepTimes:
             self._improve()
 
     def seconds(self, amount: Amount) -> float:
-        """How long this is likely to take; 0 before `KNOWN_AFTER` tokens have been computed."""
+        """How long this is likely to take; 0 before `KNOWN_AFTER` tokens of prompts have been."""
         return self._fitted(amount) if self._tokens >= KNOWN_AFTER else 0.0
 
     def _fitted(self, amount: Amount) -> float:
