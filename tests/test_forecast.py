@@ -124,6 +124,18 @@ def test_a_request_alone_is_tried_whatever_the_forecast_says(engine: Engine) -> 
     assert not submit(engine, seconds=1.0).done
 
 
+def test_after_an_idle_time_the_forecast_refuses_nobody(engine: Engine, clock: Clock) -> None:
+    """A request for two texts would be refused for ever, although the machine is fast again."""
+    submit(engine, seconds=6.0)
+    run(engine)
+    submit(engine, seconds=6.0).cancel()
+    with pytest.raises(Overloaded):
+        submit(engine, seconds=6.0)
+    run(engine)
+    clock.now += 30
+    assert not any(submit(engine, seconds=6.0).done for _ in range(2))
+
+
 def test_a_request_without_a_limit_waits(engine: Engine) -> None:
     submit(engine)
     run(engine)

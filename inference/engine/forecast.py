@@ -6,6 +6,7 @@ client learns at once what it would learn at the deadline, and the time goes to 
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
+from math import inf
 from typing import Protocol, TypeVar
 
 from inference.engine.blocks import BLOCK
@@ -19,6 +20,9 @@ _FIRST_LENGTH = 64.0
 """How many tokens a text is taken to get, before any has ended."""
 _MARGIN = 1.2
 """Other programs may take a part of the machine that they did not have before."""
+_FRESH_S = 10.0
+"""How long the last step tells how fast the machine is. Were an idle engine's forecast believed, requests for
+several texts could be refused for ever: nothing would be computed that corrects it."""
 
 
 class Expected(Text, Protocol):
@@ -51,11 +55,13 @@ class Forecast:
         self._prefixes = prefixes
         self._times = StepTimes()
         self._mean_length = _FIRST_LENGTH
+        self._computed_at = -inf
 
-    def computed(self, segments: Sequence[Segment], *, seconds: float) -> None:
+    def computed(self, segments: Sequence[Segment], *, seconds: float, now: float) -> None:
         """A step has computed these segments."""
         amounts = (_amount(s.start, s.start + len(s.token_ids)) for s in segments)
         self._times.observe(sum(amounts, Amount(steps=1)), seconds)
+        self._computed_at = now
 
     def ended(self, sequence: Expected) -> None:
         """A text has ended."""
@@ -65,11 +71,14 @@ class Forecast:
     def late(self, order: Iterable[S], *, now: float) -> Iterator[tuple[S, float]]:
         """Those of which nothing is computed and that will miss their deadline, and by how many seconds.
 
-        The first is never late, so something is always computed, however wrong the forecast is.
+        The first is never late, and none is after an idle time, so something is always computed, however wrong
+        the forecast is.
 
         Args:
             order: all sequences, in the order in which they will be computed.
         """
+        if now - self._computed_at > _FRESH_S:
+            return
         config = self._config
         shared: set[bytes] = set()
         prompts = texts = Amount()

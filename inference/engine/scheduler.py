@@ -189,7 +189,7 @@ class Scheduler(Generic[S]):
     def retire(self, *, now: float) -> None:
         """Let what has been computed be found, and take finished requests out of the running set."""
         if self._step:
-            self._forecast.computed(self._step, seconds=now - self._step_began_at)
+            self._forecast.computed(self._step, seconds=now - self._step_began_at, now=now)
             self._step = []
         for sequence in self.running:
             self.prefixes.keep(sequence)
