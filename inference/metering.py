@@ -32,13 +32,24 @@ def prepared(request: GenerationRequest, *, key: APIKey, backend: Backend) -> Pr
     A grammar may take seconds to compile, so a key without a request left is refused before.
 
     Raises:
+        Overloaded, Unavailable: the backend has no room for it.
         EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat, InvalidGrammar: it can never be
             generated.
         LimitExceeded: the key has no request left.
     """
+    _check_room(key=key, backend=backend)
     if request.grammar is not None:
         unreserved.check(key)
     return backend.prepare(request)
+
+
+def _check_room(*, key: APIKey, backend: Backend) -> None:
+    """Refuse at once what the backend has no room for: most requests, when there are too many."""
+    try:
+        backend.check_room(str(key.pk))
+    except (Overloaded, Unavailable):
+        tally.count(key.pk, Outcome.OVERLOADED)
+        raise
 
 
 class Metered:
@@ -57,6 +68,7 @@ class Metered:
     Raises:
         EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat, InvalidGrammar: a request can never
             be generated; nothing is counted.
+        Overloaded, Unavailable: the backend has no room for a request that is not prepared yet.
         LimitExceeded: one has a grammar, and the key has no request left.
 
     Attributes:
@@ -76,18 +88,9 @@ class Metered:
         self._backend = backend
         self._choices = choices
         self._kept = key.prompts != Prompts.NEVER
-        self._check_room()
         self._prompts = [self._prompt(request) for request in requests]
         self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
-
-    def _check_room(self) -> None:
-        """Refuse at once what the backend has no room for: most requests, when there are too many."""
-        try:
-            self._backend.check_room(str(self._key.pk))
-        except (Overloaded, Unavailable):
-            tally.count(self._key.pk, Outcome.OVERLOADED)
-            raise
 
     def _prompt(self, request: GenerationRequest | PreparedRequest) -> PreparedRequest:
         capped = Limits.of(self._key).capped

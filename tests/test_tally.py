@@ -12,6 +12,7 @@ from accounts.models import APIKey, DailyUsage, Outcome, Reservation
 from inference.engine.engine import Engine
 from inference.engine.errors import Overloaded
 from inference.metering import Metered
+from tests.metering import request
 from tests.models import tiny_engine
 from tests.waiting import wait_for
 
@@ -36,12 +37,12 @@ def test_a_refusal_reserves_nothing_takes_no_request_of_the_minute_and_counts(ke
     engine.__class__ = Full
     for _ in range(3):
         with pytest.raises(Overloaded):
-            Metered(key=key, backend=engine, requests=[])
+            Metered(key=key, backend=engine, requests=[request()])
     assert overloaded() == {key.pk: 3}
     assert not Reservation.objects.exists()
     services.create_key(name="other")
     with pytest.raises(Overloaded):  # not LimitExceeded
-        Metered(key=key, backend=engine, requests=[])
+        Metered(key=key, backend=engine, requests=[request()])
 
 
 def test_what_the_database_does_not_take_is_written_later(
@@ -57,6 +58,20 @@ def test_what_the_database_does_not_take_is_written_later(
         )  # a test's transaction is on it
         tally.count(key.pk, Outcome.OVERLOADED)
     assert overloaded() == {}
+    tally.count(key.pk, Outcome.OVERLOADED)
+    assert overloaded() == {key.pk: 2}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_the_database_lacks_does_not_keep_the_others_from_being_counted(
+    key: APIKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(tally, "_thread", "writes later")
+        for counted in (key.pk + 1, key.pk):
+            tally.count(counted, Outcome.OVERLOADED)
+    tally.write()
+    assert overloaded() == {key.pk: 1}
     tally.count(key.pk, Outcome.OVERLOADED)
     assert overloaded() == {key.pk: 2}
 

@@ -8,15 +8,17 @@ import atexit
 import logging
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection, transaction
 from django.utils import timezone
 
 from accounts.limits import endpoint, ledger
 from accounts.limits.policy import day_of
 from accounts.models import Outcome
 from llmservice.database import return_to_pool
+from llmservice.database_file import close_if_replaced
 from llmservice.http import request_record
 
 _WRITTEN_EVERY_S = 1.0
@@ -42,19 +44,29 @@ def count(key_id: int, outcome: Outcome) -> None:
 def write() -> None:
     """Write what has been counted. What the database does not take now is kept for the next time."""
     with _lock:
-        counted = _counts.copy()
+        counted = sorted(_counts.items())
         _counts.clear()
-    if not counted:
-        return
+    if counted:
+        _write(counted)
+
+
+def _write(counted: Sequence[tuple[_Counted, int]]) -> None:
     try:
         with transaction.atomic():
-            for (key_id, day, at, outcome), count in sorted(counted.items()):
+            for (key_id, day, at, outcome), count in counted:
                 ledger.account(key_id, day, at, outcome, count=count)
+    except (IntegrityError, DataError) as error:
+        # It would fail again each time, for instance if the database was restored and lacks the key.
+        if len(counted) == 1:
+            logger.error("These refused requests cannot be counted: %s: %s", counted, error)
+            return
+        for one in counted:
+            _write([one])
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Refused requests were not counted yet: %s", error)
         connection.close()
         with _lock:
-            _counts.update(counted)
+            _counts.update(dict(counted))
 
 
 def start() -> None:
@@ -84,6 +96,7 @@ def _run() -> None:
 
 def _write_surely() -> None:
     try:
+        close_if_replaced(connection)
         write()
     except Exception:
         logger.exception("Counting refused requests failed.")
