@@ -63,7 +63,7 @@ def written(engine: Engine, held: Constraint, token_ids: list[int], *, stop: str
     tokenizer = HuggingFaceTokenizer(byte_tokenizer(), rows=257)
     text = Detokenizer(tokenizer, (), (stop,), may_end=acceptor.may_end)
     for token_id in token_ids:
-        assert held.allowed(may_end=True)[token_id]
+        assert token_id in held.allowed(may_end=True)
         held.accept(token_id)
         text.append(token_id)
         if text.stopped:

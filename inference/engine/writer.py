@@ -147,7 +147,7 @@ class Writer:
         if self.constraint is None:
             return self._sampler.choose(row, self.token_ids, forbidden=self._forbidden())
         allowed = self.constraint.allowed(may_end=self.generated >= self._request.min_tokens)
-        return self._sampler.choose(row, self.token_ids, allowed=allowed) if allowed.any() else None
+        return self._sampler.choose(row, self.token_ids, allowed=allowed) if allowed else None
 
     def _end(self) -> FinishReason | None:
         """Why the text ends after its last token, which is not an end token; None if it does not."""

@@ -209,9 +209,9 @@ def _try_out(matcher: LLMatcher, table: TokenTable, *, tokens: int, control_id: 
     draw = random.Random(0)  # noqa: S311
     for position in range(tokens):
         matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-        allowed, may_end = table.read(mask[0], control_id=control_id)
-        ids = allowed.nonzero()[0]
-        if not len(ids) and (matcher.is_stopped() or may_end) and (position or may_end):
+        [read] = table.read(mask, [control_id])
+        ids = read.tokens.ids
+        if not len(ids) and (matcher.is_stopped() or read.ends) and (position or read.ends):
             return
         if not len(ids):
             limit = position or "too" in matcher.get_error()

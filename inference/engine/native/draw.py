@@ -8,6 +8,7 @@ import numpy as np
 from inference.engine.native.abi import DrawCall
 from inference.engine.request import SamplingParams
 from inference.engine.sampler import Draw
+from inference.engine.token_set import TokenSet
 from inference.engine.top_k import Array
 
 
@@ -16,11 +17,14 @@ def native_draw(library: ctypes.CDLL) -> Draw:
     function: Any = library.draw
     function.argtypes, function.restype = [ctypes.POINTER(DrawCall)], ctypes.c_int64
 
-    def draw(logits: Array, params: SamplingParams, number: float) -> int | None:
+    def draw(
+        logits: Array, params: SamplingParams, number: float, allowed: TokenSet | None = None
+    ) -> int | None:
         dense = np.ascontiguousarray(logits, dtype=np.float32)
         index: int = function(
             DrawCall(
                 logits=dense.ctypes.data,
+                allowed=None if allowed is None else allowed.words.ctypes.data,
                 count=len(dense),
                 top_k=params.top_k,
                 temperature=params.temperature,
