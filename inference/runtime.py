@@ -1,6 +1,7 @@
 """The worker's one backend: loaded while the web server already answers, used by the views."""
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,13 @@ from inference.engine.errors import ModelUnavailable, Unavailable
 
 if TYPE_CHECKING:
     from inference.engine.backend import Backend
+    from inference.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_LOCK_S = 0.0005
+"""How long one thread runs Python while others wait to. The engine's thread waits a few times in each step; with
+Python's own 5 ms, each wait could take as long as the step of a small model."""
 
 LOADING = "The model is loading; try again shortly."
 
@@ -151,6 +157,7 @@ def _load(on_failure: Callable[[], None]) -> None:
     from inference.engine.config import EngineConfig
     from inference.engine.loader import load_engine
 
+    sys.setswitchinterval(_LONGEST_LOCK_S)
     values = {field: getattr(settings, name) for field, name in settings.ENGINE_SETTINGS.items()}
     config = EngineConfig(**values)
     name = settings.LLM_MODEL
@@ -168,6 +175,18 @@ def _load(on_failure: Callable[[], None]) -> None:
     else:
         if not _replace(Status(State.READY), loaded, only_from=State.LOADING):
             loaded.stop()  # the worker was told to end meanwhile
+            return
+        _prepare_grammars(loaded)
+
+
+def _prepare_grammars(loaded: "Engine") -> None:
+    """Have the first request with a schema find what compiles it, which takes seconds to start."""
+    try:
+        loaded.grammars.start()
+    except Unavailable as error:
+        logger.warning("The first grammar will have to wait: %s", error)
+    if status().state is State.STOPPED:
+        loaded.grammars.stop()
 
 
 def _fail(reason: str, on_failure: Callable[[], None], *, unexpected: Exception | None = None) -> None:

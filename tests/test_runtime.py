@@ -1,7 +1,9 @@
 """The worker's one engine, from loading to its end."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ import torch
 from django.conf import LazySettings
 
 from inference import runtime
+from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable, Unavailable
+from inference.engine.grammar.source import Grammar
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.runtime import State
 from tests.models import byte_tokenizer, save_tiny_model, tiny_engine, tiny_of_kind
@@ -44,6 +48,7 @@ def test_it_loads_the_model_of_the_settings_beside_the_caller(settings: LazySett
         with pytest.raises(Unavailable, match="loading"):
             runtime.backend()
     wait_for(State.READY)
+    assert sys.getswitchinterval() < 0.001  # of what a step waits for a request's thread
     assert runtime.backend().model_name == "my-tiny"
     assert runtime.backend().submit(runtime.backend().prepare(request())).result().completion_tokens > 0
 
@@ -169,3 +174,24 @@ def test_a_load_that_fails_because_the_process_ends_is_not_a_failure_of_the_mode
     assert not failed.is_set()
     assert runtime.status().state is State.DRAINING
     assert "cannot schedule" not in caplog.text
+
+
+def test_what_compiles_grammars_is_there_before_the_first_of_them(
+    settings: LazySettings, tmp_path: Path
+) -> None:
+    settings.LLM_MODEL = str(save_tiny_model(tmp_path / "tiny"))
+    settings.LLM_THREADS = 1
+    runtime.start()
+    wait_for(State.READY)
+    loading = next((thread for thread in threading.enumerate() if thread.name == "load"), None)
+    if loading is not None:
+        loading.join(WAIT_S)
+    engine = runtime.backend()
+    assert isinstance(engine, Engine)
+    process = engine.grammars._trial._process
+    assert process is not None
+    assert process.poll() is None
+    engine.prepare(replace(request(), grammar=Grammar("regex", "[ab]", "regex")))
+    assert engine.grammars._trial._process is process
+    runtime.stop()
+    assert process.poll() is not None

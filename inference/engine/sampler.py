@@ -42,9 +42,7 @@ class Draw(Protocol):
         ...
 
 
-def draw(
-    logits: Array, params: SamplingParams, number: float, allowed: TokenSet | None = None
-) -> int | None:
+def draw(logits: Array, params: SamplingParams, number: float, allowed: TokenSet | None = None) -> int | None:
     """Draw a token with NumPy alone."""
     if allowed is not None:
         ids = allowed.ids

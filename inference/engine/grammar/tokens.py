@@ -83,7 +83,7 @@ class TokenTable:
             if control_id is not None:
                 word, bit = divmod(control_id, 32)
                 words[row, word] |= every[row, word] & np.uint32(1 << bit)
-        counts = np.bitwise_count(words).sum(axis=1).tolist()
+        counts = np.bitwise_count(words).sum(axis=1, dtype=np.uint32).tolist()
         used = words[:, : -(-len(self.tokens) // 32)]
         return [
             Mask(TokenSet(row, len(self.tokens)), count, bool(end))

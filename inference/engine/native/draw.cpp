@@ -216,13 +216,11 @@ void gather_allowed(const DrawCall& call, Scratch& scratch) {
 
 // Fills `scratch.allowed` with all logits, those that may not be drawn as minus infinity.
 void copy_allowed(const DrawCall& call, Scratch& scratch) {
-    scratch.allowed.resize(call.count);
-    for (int64_t first = 0; first < call.count; first += kBits) {
-        const uint32_t bits = call.allowed[first / kBits];
-        const int64_t last = std::min(call.count, first + kBits);
-        for (int64_t i = first; i < last; ++i) {
-            const bool may = bits >> (i - first) & 1;
-            scratch.allowed[i] = may ? call.logits[i] : -std::numeric_limits<float>::infinity();
+    scratch.allowed.assign(call.logits, call.logits + call.count);
+    for (int64_t word = 0; word * kBits < call.count; ++word) {
+        for (uint32_t bits = ~call.allowed[word]; bits; bits &= bits - 1) {
+            const int64_t i = word * kBits + std::countr_zero(bits);
+            if (i < call.count) scratch.allowed[i] = -std::numeric_limits<float>::infinity();
         }
     }
 }

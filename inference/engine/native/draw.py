@@ -14,7 +14,8 @@ from inference.engine.top_k import Array
 
 def native_draw(library: ctypes.CDLL) -> Draw:
     """The draw of a library of kernels."""
-    function: Any = library.draw
+    # It keeps Python's lock: a draw takes microseconds, and another thread may keep a lock that is given away.
+    function: Any = ctypes.PyDLL(library._name, handle=library._handle).draw
     function.argtypes, function.restype = [ctypes.POINTER(DrawCall)], ctypes.c_int64
 
     def draw(
