@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LONGEST_LOCK_S = 0.0005
-"""How long one thread runs Python while others wait to. The engine's thread waits a few times in each step; with
-Python's own 5 ms, each wait could take as long as the step of a small model."""
+"""How long one thread runs Python while others wait to. The engine's thread waits a few times in each step;
+with Python's own 5 ms, each wait could take as long as the step of a small model."""
 
 LOADING = "The model is loading; try again shortly."
 

@@ -9,7 +9,7 @@ Words = NDArray[np.uint32]
 
 
 class TokenSet:
-    """A set of tokens, a bit each: a choice reads the bits of 50,000 tokens many times faster than as many bytes.
+    """A set of tokens, a bit each: as bytes, those of a large vocabulary take longer to read than to compute.
 
     Attributes:
         words: token `i` is bit `i % 32` of word `i // 32`; bits behind the last token are 0.

@@ -30,7 +30,7 @@ _ROOT = Path(__file__).parents[3]
 
 
 class Trial:
-    """A process that tries grammars out, started with the first of them at the latest. Safe to use from any thread."""
+    """A process that tries grammars out, started before or with the first. Safe to use from any thread."""
 
     def __init__(self, table: TokenTable, config: EngineConfig) -> None:
         self._table = table

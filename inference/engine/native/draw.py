@@ -14,7 +14,7 @@ from inference.engine.top_k import Array
 
 def native_draw(library: ctypes.CDLL) -> Draw:
     """The draw of a library of kernels."""
-    # It keeps Python's lock: a draw takes microseconds, and another thread may keep a lock that is given away.
+    # It keeps Python's lock: a draw takes microseconds, to get the lock back may take longer.
     function: Any = ctypes.PyDLL(library._name, handle=library._handle).draw
     function.argtypes, function.restype = [ctypes.POINTER(DrawCall)], ctypes.c_int64
 
