@@ -49,7 +49,7 @@ help:
 	@echo 'make audit       look for known vulnerabilities of the locked packages'
 	@echo 'make sbom        write the bill of materials of .venv (CycloneDX) to var/sbom.json'
 	@echo 'make licences    write docs/licences.md anew'
-	@echo 'make bench       compare the speed with other engines; PEERS=openvino adds one, ARGS="--rounds 1" is passed on'
+	@echo 'make bench       compare the speed with other engines; PEERS="openvino vllm" adds some, ARGS="--rounds 1" is passed on'
 
 run: $(VENV)/.run $(VENV)/.native
 	@$(MANAGE) preflight --before-setup
@@ -106,7 +106,10 @@ format: $(VENV)/.dev
 	@$(PYTHON) -m ruff format .
 	@$(CLANG_FORMAT) -i $(CXX_SOURCES)
 
-bench: $(VENV)/.bench $(VENV)/.native $(patsubst %,var/bench/venv-%/.ready,$(PEERS))
+bench: $(VENV)/.bench $(VENV)/.native
+	@for peer in $(PEERS); do \
+		$(MAKE) var/bench/venv-$$peer/.ready || echo "$$peer could not be installed: it is left out."; \
+	done
 	@$(PYTHON) -m benchmarks.throughput $(if $(PEERS),--peers $(PEERS)) $(ARGS)
 
 trial: $(VENV)/.run $(VENV)/.native
@@ -199,6 +202,10 @@ var/bench/venv-llama_cpp/.ready: $(VENV)/.venv requirements/bench-llama_cpp.txt
 	@mkdir -p var/bench && $(PYTHON) -m venv $(@D)
 	@$(PEER_PIP) install -r requirements/bench-llama_cpp.txt | $(PROGRESS)
 	@touch $@
+
+# vLLM is that of `make upstream`.
+var/bench/venv-vllm/.ready: var/upstream/venv/.ready
+	@mkdir -p var/bench && ln -sfn ../upstream/venv $(@D)
 
 # The clients see the packages of .venv, so that the large ones are there once; what they install has precedence.
 SITE_PACKAGES = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'

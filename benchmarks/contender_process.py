@@ -64,16 +64,19 @@ class ContenderProcess:
             CannotRun: it cannot run this workload.
             NotHere: its process ended; its log says why.
         """
-        assert self.process.stdin is not None  # noqa: S101
-        try:
-            self.process.stdin.write(json.dumps(asdict(workload)) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError as error:
-            raise self._ended() from error
-        answer = self._answer()
+        answer = self._ask(asdict(workload))
         if "cannot_run" in answer:
             raise CannotRun(answer["cannot_run"])
         return Timing(**answer)
+
+    def surprises(self, texts: list[list[int]]) -> list[float]:
+        """-ln p of every token but the first of each text, in turn.
+
+        Raises:
+            NotHere: its process ended; its log says why.
+        """
+        found: list[float] = self._ask({"texts": texts})["surprises"]
+        return found
 
     def close(self) -> None:
         self.process.kill()
@@ -86,6 +89,15 @@ class ContenderProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None  # noqa: S101
+        try:
+            self.process.stdin.write(json.dumps(message) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise self._ended() from error
+        return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None  # noqa: S101

@@ -1,15 +1,15 @@
 """Quality in 8 and 4 bits: how much worse the model foresees real text than in float32.
 
 `python -m benchmarks.perplexity`: the perplexity of a text, e to the mean of -ln p of its tokens, in float32
-and in each way that the engine multiplies in 8 or 4 bits, also in those that it takes on other CPUs. The
-text is cut into windows; each stands alone, and every token of it but the first is foreseen from those
-before it.
+and in each way that the engine multiplies in 8 or 4 bits, also in those that it takes on other CPUs, and in
+every precision of the `--peers`. The text is cut into windows; each stands alone, and every token of it but
+the first is foreseen from those before it.
 """
 
 import argparse
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,11 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from benchmarks.contender_process import ContenderProcess
+from benchmarks.contenders import Entry, entries
+from benchmarks.gpt2_medium import BENCH_DIR
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
+from benchmarks.workload import NotHere
 from inference.engine.blocks import blocks_of
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import cpu_path
@@ -32,6 +36,8 @@ from inference.engine.segment import Segment
 from inference.quickstart import ensure_model
 
 _VAR_DIR = Path(__file__).resolve().parent.parent / "var"
+SCORERS = ("openvino", "llama_cpp")
+"""Optional peers that can judge a text."""
 _TOPICS = (
     *("compound", "specialnames", "types", "string-methods", "formatstrings", "typesseq"),
     *("debugger", "typesmapping"),
@@ -184,6 +190,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=24576, help="of the text, at the most")
     parser.add_argument("--window", type=int, default=1024, help="tokens that are computed together")
     parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--peers", nargs="*", default=[], choices=SCORERS, help="other engines")
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "perplexity.json")
     given = parser.parse_args(argv)
     transformers_logging.disable_progress_bar()
@@ -197,7 +204,8 @@ def main(argv: list[str] | None = None) -> None:
     tokens = sum(len(window) for window in texts)
     about = f"{folder.name}, {tokens} tokens of {text.name}, in windows of {window}"
     progress(about, last=True)
-    measured = measure(folder, texts, window=window, threads=given.threads)
+    peers = [entry for entry in entries(given.peers) if entry.module in given.peers]
+    measured = measure(folder, texts, window=window, threads=given.threads, peers=peers)
     save(
         given.out,
         about={
@@ -220,8 +228,28 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{about}:\n\n{markdown(['precision', 'perplexity', ': float32'], rows)}")
 
 
-def measure(folder: Path, texts: list[list[int]], *, window: int, threads: int) -> dict[str, Quality]:
-    """Float32 and each way of 8 or 4 bits that can be measured here, by name."""
+def by_peer(entry: Entry, folder: Path, texts: list[list[int]], *, threads: int) -> list[float]:
+    """As another engine foresees the texts.
+
+    Raises:
+        NotHere: it does not run here.
+    """
+    # The peers' conversions of the model lie beside it.
+    beside = BENCH_DIR / folder.name
+    if not beside.exists():
+        BENCH_DIR.mkdir(parents=True, exist_ok=True)
+        beside.symlink_to(folder.resolve())
+    with ContenderProcess(entry, beside, threads=threads) as peer:
+        progress(f"{entry.name}: loading ...")
+        peer.wait_ready()
+        progress(f"{entry.name}: {peer.path}", last=True)
+        return peer.surprises(texts)
+
+
+def measure(
+    folder: Path, texts: list[list[int]], *, window: int, threads: int, peers: Sequence[Entry] = ()
+) -> dict[str, Quality]:
+    """Float32, each way of 8 or 4 bits that can be measured here, and the peers, by name."""
 
     def found_by(name: str, dtype: WeightDtype) -> list[float]:
         progress(f"{name}: loading ...")
@@ -237,6 +265,13 @@ def measure(folder: Path, texts: list[list[int]], *, window: int, threads: int) 
         with machine.pretended():
             found = found_by(machine.name, machine.dtype)
         measured[machine.name] = Quality.of(found, float32=float32)
+    for entry in peers:
+        try:
+            found = by_peer(entry, folder, texts, threads=threads)
+        except NotHere as error:
+            progress(f"{entry.name} is left out: {error}", last=True)
+        else:
+            measured[entry.name] = Quality.of(found, float32=float32)
     return measured
 
 

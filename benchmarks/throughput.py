@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.contender_process import ContenderProcess
-from benchmarks.contenders import NAMES, OPTIONAL, Entry, entries
+from benchmarks.contenders import NAMES, OPTIONAL, OWN_TYPE, PRECISIONS, Entry, entries
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.limit import ModelSize
 from benchmarks.machine import Meter
@@ -86,9 +86,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--precisions",
         nargs="*",
-        choices=["auto", "float32", "int8", "int4"],
-        default=["float32", "int8"],
-        help="measure these only; auto is this engine in the checkpoint's type",
+        choices=list(PRECISIONS),
+        help="measure these only (all, if not given, but this engine's auto: the checkpoint's own type)",
     )
     parser.add_argument("--requests", nargs="*", type=int, default=[1, 4, 16])
     parser.add_argument("--contexts", nargs="*", type=int, default=[8, 200])
@@ -111,7 +110,8 @@ def main(argv: list[str] | None = None) -> None:
     chosen = [
         entry
         for entry in entries(given.peers)
-        if entry.precision in given.precisions and (given.only is None or entry.module in given.only)
+        if (entry.precision in given.precisions if given.precisions else entry != OWN_TYPE)
+        and (given.only is None or entry.module in given.only)
     ]
     rounds: list[Round] = []
     with ExitStack() as stack:

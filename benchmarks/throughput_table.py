@@ -9,6 +9,15 @@ from benchmarks.limit import ModelSize
 from benchmarks.machine import Power
 from benchmarks.results import markdown, with_spread
 
+COMPARED = {
+    "float32": ("float32",),
+    "bfloat16": ("auto",),
+    "int8": ("int8",),
+    "int4": ("int4", "q4_0", "q4_K_M"),
+}
+"""The precisions of the peers that each of this engine's is compared with. A peer's `auto` is bfloat16 where
+the CPU has instructions for it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
@@ -57,14 +66,14 @@ def table(rounds: list[Round], loads: list[Load], size: ModelSize) -> str:
     flops = statistics.median(r.power.flops_per_s for r in rounds) / 1e9
     limit = f"limit, float32 ({bandwidth:.0f} GB/s, {flops:.0f} GFLOP/s)"
     rows.append([limit, *(with_spread(_limit(r, load, size) for r in rounds) for load in loads)])
-    for precision in ("float32", "int8"):
+    for precision, of_peers in COMPARED.items():
         ours = f"{NAMES[OURS]} {precision}"
         if ours not in names:
             continue
         rows += [
             [f"{ours} : {peer}", *(_ratio(rounds, load, ours, peer) for load in loads)]
             for peer in names
-            if peer.endswith(precision) and peer != ours
+            if peer.rpartition(" ")[2] in of_peers and not peer.startswith(NAMES[OURS])
         ]
         own_type = f"{NAMES[OURS]} auto"
         if precision == "float32" and own_type in names:
@@ -78,7 +87,26 @@ def table(rounds: list[Round], loads: list[Load], size: ModelSize) -> str:
             ]
             rows.append([f"{ours} : limit", *shares])
     head = [f"tokens/s, median of {len(rounds)}", *(str(load) for load in loads)]
-    return markdown(head, rows)
+    return f"{markdown(head, rows)}\n\n{_prompts(rounds, loads, names)}"
+
+
+def _prompts(rounds: list[Round], loads: list[Load], names: list[str]) -> str:
+    """Tokens of the prompts per second, until every request has its first token."""
+    rows = [
+        [
+            name,
+            *(
+                with_spread(
+                    load.requests * load.context / r.prefill_s[name][load]
+                    for r in rounds
+                    if _has(r, name, load)
+                )
+                for load in loads
+            ),
+        ]
+        for name in names
+    ]
+    return markdown([f"prompt tokens/s, median of {len(rounds)}", *(str(load) for load in loads)], rows)
 
 
 def _limit(of: Round, load: Load, size: ModelSize) -> float:

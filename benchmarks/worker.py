@@ -1,6 +1,7 @@
 """One contender in a process of its own: `python -m benchmarks.worker MODULE PRECISION FOLDER THREADS`.
 
-Reads workloads as lines of JSON and answers each with a line of JSON. Needs only the contender's packages.
+Reads workloads, or texts to judge, as lines of JSON and answers each with a line of JSON. Needs only the
+contender's packages.
 """
 
 import importlib
@@ -9,9 +10,9 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from benchmarks.workload import CannotRun, Contender, NotHere, Workload
+from benchmarks.workload import CannotRun, Contender, NotHere, Scorer, Workload
 
 
 def main() -> None:
@@ -37,8 +38,12 @@ def main() -> None:
         raise
     answer({"versions": contender.versions, "path": contender.path})
     for line in sys.stdin:
+        asked = json.loads(line)
+        if "texts" in asked:
+            answer({"surprises": cast("Scorer", contender).surprises(asked["texts"])})
+            continue
         try:
-            timing = contender.run(Workload(**json.loads(line)))
+            timing = contender.run(Workload(**asked))
         except CannotRun as error:
             answer({"cannot_run": str(error)})
         else:

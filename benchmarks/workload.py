@@ -86,6 +86,17 @@ class Contender(Protocol):
         ...
 
 
+class Scorer(Protocol):
+    """A contender that can also judge a text."""
+
+    def surprises(self, texts: list[list[int]]) -> list[float]:
+        """-ln p of every token but the first of each text, as the model foresees it.
+
+        It may be unable to run a workload afterwards.
+        """
+        ...
+
+
 def check_requests(workload: Workload, most: int) -> None:
     """Refuse more requests than run side by side.
 

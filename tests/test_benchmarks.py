@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import memory, plot, prefill, step_profile, throughput
-from benchmarks.contenders import OPTIONAL, entries
+from benchmarks import contenders, memory, plot, prefill, step_profile, throughput
+from benchmarks.contenders import entries
 from benchmarks.gpt2_medium import VOCABULARY_SIZE, invented_vocabulary
 from benchmarks.http.load import percentiles
 from benchmarks.limit import ModelSize
@@ -69,10 +69,11 @@ def test_throughput_reports_the_path_of_each_contender_and_a_load_that_one_canno
     assert f"llmservice float32: {path}" in captured.err
     assert "llmservice auto : llmservice float32" in captured.out
     assert f"llmservice float32 cannot run {most + 1} at context 4" in captured.err
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in captured.out.splitlines()]
-    (figures,) = [row[1:] for row in rows if row[0] == "llmservice float32"]
-    assert float(figures[0]) > 0
-    assert figures[1] == "-"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in captured.out.splitlines() if line]
+    generated, prompts = [row[1:] for row in rows if row[0] == "llmservice float32"]
+    for figures in (generated, prompts):
+        assert float(figures[0]) > 0
+        assert figures[1] == "-"
 
 
 @pytest.mark.slow
@@ -95,7 +96,7 @@ def test_ctranslate2_is_a_peer(tiny_model: Path, tmp_path: Path, capsys: pytest.
 def test_a_peer_that_is_not_installed_is_left_out_with_a_word(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(OPTIONAL, "openvino", tmp_path / "no-venv")
+    monkeypatch.setattr(contenders, "BENCH_DIR", tmp_path / "no-venv")
     options = ["--only", "stock", "openvino", "--peers", "openvino", "--requests", "1", "--contexts", "4"]
     out = tmp_path / "throughput.json"
     throughput.main(["--model", str(tiny_model), "--rounds", "1", "--out", str(out), *options])
@@ -194,15 +195,16 @@ def test_a_ratio_is_of_the_same_round(gpt2_medium_size: ModelSize) -> None:
         Round(
             power=Power(bytes_per_s=30e9, flops_per_s=100e9),
             rates={"transformers float32": {load: rate}, "llmservice float32": {load: 2 * rate}},
-            prefill_s={},
+            prefill_s={"transformers float32": {load: 0.5}, "llmservice float32": {load: 0.25}},
         )
         for rate in (4.0, 10.0, 5.0)
     ]
     lines = table(rounds, [load], gpt2_medium_size).splitlines()
     (ratio,) = [line for line in lines if line.startswith("| llmservice float32 : transformers")]
     assert "2 ±0%" in ratio
-    (stock,) = [line for line in lines if line.startswith("| transformers float32")]
+    stock, prompts = [line for line in lines if line.startswith("| transformers float32")]
     assert "5 ±60%" in stock
+    assert "16 ±0%" in prompts
 
 
 def test_percentiles() -> None:

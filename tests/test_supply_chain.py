@@ -54,7 +54,7 @@ def test_lock_files_have_the_versions_of_the_constraints(name: str) -> None:
 
 @pytest.mark.parametrize("file", ["Makefile", "Dockerfile"])
 def test_pip_resolves_nothing_when_it_installs_a_lock_file(file: str) -> None:
-    """pip 23 takes an extra's newest release and refuses it then, because its hash is not in the lock file."""
+    """pip 23 takes an extra's newest release and then refuses it, because the lock file has no hash of it."""
     commands = [line for line in (BASE_DIR / file).read_text().splitlines() if "--require-hashes" in line]
     assert commands
     assert [command for command in commands if "--no-deps" not in command] == []

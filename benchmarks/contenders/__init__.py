@@ -16,8 +16,8 @@ class Entry:
 
     Attributes:
         module: in this package.
-        precision: `float32` or `int8`; of this project's engine also `int4`, and `auto`, the
-            checkpoint's own type.
+        precision: `float32`, `int8`, `int4` or the contender's own name of one. `auto` is what the
+            contender takes if nobody asks for a precision; this engine takes the checkpoint's own type.
         environment: the virtual environment it runs in; None is the service's own.
     """
 
@@ -35,16 +35,18 @@ NAMES = {
     "ct2": "CTranslate2",
     "openvino": "OpenVINO GenAI",
     "llama_cpp": "llama.cpp",
+    "vllm": "vLLM",
     "service": "llmservice",
     "served": "llmservice",
 }
 
 OURS = "service"
+OWN_TYPE = Entry(module=OURS, precision="auto")
 DEFAULT = (
     Entry(module="stock", precision="float32"),
     Entry(module="ct2", precision="float32"),
     Entry(module="ct2", precision="int8"),
-    Entry(module="service", precision="auto"),
+    OWN_TYPE,
     Entry(module="service", precision="float32"),
     Entry(module="service", precision="int8"),
     Entry(module="service", precision="int4"),
@@ -53,18 +55,25 @@ SERVED = tuple(
     Entry(module="served", precision=precision) for precision in ("auto", "float32", "int8", "int4")
 )
 OPTIONAL = {
-    "openvino": BENCH_DIR / "venv-openvino",
-    "llama_cpp": BENCH_DIR / "venv-llama_cpp",
+    "openvino": ("auto", "float32", "int8", "int4"),
+    "llama_cpp": ("float32", "int8", "q4_0", "q4_K_M"),
+    "vllm": ("auto",),
 }
-"""Peers that `--peers` adds, and the virtual environment of each."""
+"""Peers that `--peers` adds, and the precisions of each."""
+
+PRECISIONS = tuple(
+    dict.fromkeys(
+        [entry.precision for entry in DEFAULT] + [one for peer in OPTIONAL.values() for one in peer]
+    )
+)
 
 
 def entries(peers: list[str]) -> list[Entry]:
     """The contenders of a run; this project's engine comes last."""
     optional = [
-        Entry(module=peer, precision=precision, environment=OPTIONAL[peer])
+        Entry(module=peer, precision=precision, environment=BENCH_DIR / f"venv-{peer}")
         for peer in peers
-        for precision in ("float32", "int8")
+        for precision in OPTIONAL[peer]
     ]
     ours = [entry for entry in DEFAULT if entry.module == OURS]
     return [*(entry for entry in DEFAULT if entry.module != OURS), *optional, *ours]

@@ -1,23 +1,23 @@
-"""llama.cpp, with the same weights written once as GGUF (float32, or q8_0 for int8)."""
+"""llama.cpp, with the same weights written once as GGUF: float32, q8_0 for int8, and two kinds of 4 bits."""
 
+import ctypes
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contenders.gguf_weights import write_float32
+from benchmarks.surprises import surprises_of
 from benchmarks.workload import CannotRun, NotHere, Timing, Workload, check_requests
 
-_MAX_RUNNING = 16
+_MAX_RUNNING = 64
 _CONTEXT_TOKENS = 16384
-_STEP_TOKENS = 4096
-# Names of a layer's parts in Hugging Face's GPT-2 and in GGUF.
-_LAYER_PARTS = {
-    "ln_1": "attn_norm",
-    "attn.c_attn": "attn_qkv",
-    "attn.c_proj": "attn_output",
-    "ln_2": "ffn_norm",
-    "mlp.c_fc": "ffn_up",
-    "mlp.c_proj": "ffn_down",
+_STEP_TOKENS = 16384
+_FILE_TYPES = {
+    "int8": "LLAMA_FTYPE_MOSTLY_Q8_0",
+    "q4_0": "LLAMA_FTYPE_MOSTLY_Q4_0",
+    "q4_K_M": "LLAMA_FTYPE_MOSTLY_Q4_K_M",
 }
 
 
@@ -36,12 +36,8 @@ class LlamaCpp:
         )
         if not self._model:
             raise NotHere(f"llama.cpp cannot read {weights}.")
-        options = self._lib.llama_context_default_params()
-        options.n_ctx = _CONTEXT_TOKENS
-        options.n_batch = _STEP_TOKENS
-        options.n_seq_max = _MAX_RUNNING
-        options.n_threads = options.n_threads_batch = threads
-        self._context = self._lib.llama_init_from_model(self._model, options)
+        self._threads = threads
+        self._context = self._new_context(sequences=_MAX_RUNNING)
         self._batch = self._lib.llama_batch_init(_STEP_TOKENS, 0, 1)
 
     def run(self, workload: Workload) -> Timing:
@@ -69,6 +65,36 @@ class LlamaCpp:
             ends.append(time.perf_counter())
         lib.llama_sampler_free(sampler)
         return Timing.of_steps(workload, began=began, ends=ends)
+
+    def surprises(self, texts: list[list[int]]) -> list[float]:
+        import numpy
+
+        lib = self._lib
+        found: list[float] = []
+        # A context shares its tokens out among its sequences.
+        lib.llama_free(self._context)
+        self._context = self._new_context(sequences=1)
+        for text in texts:
+            lib.llama_memory_clear(lib.llama_get_memory(self._context), True)
+            rows = self._decode([(token, position, 0, True) for position, token in enumerate(text)])
+            logits = numpy.stack(
+                [
+                    numpy.ctypeslib.as_array(
+                        lib.llama_get_logits_ith(self._context, row), (self._vocabulary,)
+                    )
+                    for row in rows
+                ]
+            )
+            found += surprises_of(logits, text)
+        return found
+
+    def _new_context(self, *, sequences: int) -> Any:
+        options = self._lib.llama_context_default_params()
+        options.n_ctx = _CONTEXT_TOKENS
+        options.n_batch = _STEP_TOKENS
+        options.n_seq_max = sequences
+        options.n_threads = options.n_threads_batch = self._threads
+        return self._lib.llama_init_from_model(self._model, options)
 
     def _decode(self, rows: list[tuple[int, int, int, bool]]) -> list[int]:
         """Compute rows of token, position, sequence and whether its logits are wanted; returns these rows."""
@@ -103,54 +129,30 @@ def load(folder: Path, *, precision: str, threads: int) -> LlamaCpp:
     except ImportError as error:
         raise NotHere("llama.cpp is not installed: `make bench PEERS=llama_cpp` installs it.") from error
     config = json.loads((folder / "config.json").read_text())
+    exact = _once(folder, "float32", lambda path: write_float32(folder, path))
+    weights = exact
+    if precision != "float32":
+        weights = _once(folder, precision, lambda path: _quantize(exact, path, precision))
+    return LlamaCpp(weights, config["vocab_size"], threads)
+
+
+def _once(folder: Path, precision: str, write: Callable[[Path], None]) -> Path:
+    """The file of this precision, written if there is none."""
     written = folder.with_name(f"{folder.name}-{precision}.gguf")
     if not written.exists():
         unfinished = written.with_suffix(".part")
-        write_gguf(folder, unfinished, config, int8=precision == "int8")
+        write(unfinished)
         unfinished.rename(written)
-    return LlamaCpp(written, config["vocab_size"], threads)
+    return written
 
 
-def write_gguf(folder: Path, path: Path, config: dict[str, Any], *, int8: bool) -> None:
-    """Write a GPT-2's weights without its vocabulary: only token ids go in and out."""
-    import gguf
-    from safetensors.numpy import load_file
+def _quantize(exact: Path, path: Path, precision: str) -> None:
+    """By llama.cpp's own quantizer, which keeps some layers in more bits."""
+    import llama_cpp
 
-    writer = gguf.GGUFWriter(path, "gpt2")
-    writer.add_context_length(config["n_positions"])
-    writer.add_embedding_length(config["n_embd"])
-    writer.add_block_count(config["n_layer"])
-    writer.add_feed_forward_length(config.get("n_inner") or 4 * config["n_embd"])
-    writer.add_head_count(config["n_head"])
-    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_tokenizer_model("no_vocab")
-    weights = load_file(folder / "model.safetensors")
-    for name, target in _names(config["n_layer"]).items():
-        tensor = weights[f"transformer.{name}"]
-        matrix = tensor.ndim == 2 and not name.startswith(("wte", "wpe"))
-        if matrix:
-            tensor = tensor.T.copy()  # Conv1D stores the transpose
-        if int8 and (matrix or name.startswith("wte")):
-            kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(target, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(target, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def _names(layers: int) -> dict[str, str]:
-    names = {
-        "wte.weight": "token_embd.weight",
-        "wpe.weight": "position_embd.weight",
-        "ln_f.weight": "output_norm.weight",
-        "ln_f.bias": "output_norm.bias",
-    }
-    for layer in range(layers):
-        for part, target in _LAYER_PARTS.items():
-            for kind in ("weight", "bias"):
-                names[f"h.{layer}.{part}.{kind}"] = f"blk.{layer}.{target}.{kind}"
-    return names
+    lib: Any = llama_cpp.llama_cpp
+    options = lib.llama_model_quantize_default_params()
+    options.ftype = getattr(lib, _FILE_TYPES[precision])
+    status = lib.llama_model_quantize(str(exact).encode(), str(path).encode(), ctypes.byref(options))
+    if status:
+        raise NotHere(f"llama_model_quantize failed with status {status}.")

@@ -1,6 +1,7 @@
 """The model of a folder, read with its weights in float32 or in the checkpoint's own type."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,23 @@ def checkpoint_dtype(folder: Path) -> torch.dtype:
 
     Vectors do not count: norms are often in float32 beside narrow matrices.
     """
-    kinds = {kind for file in folder.glob("*.safetensors") for kind in _matrix_types(file)}
+    kinds = {kind for kind, shape in _tensors(folder) if len(shape) > 1}
     return _NARROW.get(kinds.pop(), torch.float32) if len(kinds) == 1 else torch.float32
 
 
-def _matrix_types(file: Path) -> Iterator[str]:
-    """The type of each tensor of two dimensions or more in a safetensors file, as its header names it."""
-    with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    for name, tensor in header.items():
-        if name != "__metadata__" and len(tensor["shape"]) > 1:
-            yield tensor["dtype"]
+def bytes_when_read(folder: Path, dtype: torch.dtype) -> int:
+    """The size of the tensors of `folder` as `read_model` reads them: those of two dimensions in `dtype`."""
+    return sum(
+        math.prod(shape) * (dtype if len(shape) > 1 else torch.float32).itemsize
+        for _, shape in _tensors(folder)
+    )
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """The type of each tensor, as the header of its safetensors file names it, and its shape."""
+    for file in folder.glob("*.safetensors"):
+        with file.open("rb") as opened:
+            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                yield tensor["dtype"], tensor["shape"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from inference.engine.checkpoint import read_model
+from inference.engine.checkpoint import bytes_when_read, read_model
 from inference.engine.compute.linear import replace_linears
 from inference.engine.compute.packed.model_record import ModelWriter, NotKeepable, restored_model
 from inference.engine.compute.packed.store import PackedWeights
@@ -84,9 +84,8 @@ def from_packed(
             "model": streaming.describe(model),
         }
 
-    # What is read is about as large as what is packed, or larger.
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    packed = store.open(key, pack, size=size)
+    # What is packed is about as large as what is read, or smaller.
+    packed = store.open(key, pack, size=bytes_when_read(folder, dtype))
     return_freed_memory()
     if packed is None:
         return None
