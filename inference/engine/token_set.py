@@ -12,7 +12,8 @@ class TokenSet:
     """A set of tokens, a bit each: as bytes, those of a large vocabulary take longer to read than to compute.
 
     Attributes:
-        words: token `i` is bit `i % 32` of word `i // 32`; bits behind the last token are 0.
+        words: token `i` is bit `i % 32` of word `i // 32`; there is at least one bit more than tokens, and
+            those behind the last token are 0.
         vocabulary_size: how many tokens there are.
     """
 
@@ -25,7 +26,7 @@ class TokenSet:
     @classmethod
     def of(cls, token_ids: Iterable[int], *, vocabulary_size: int) -> "TokenSet":
         """The set of these tokens."""
-        bits = np.zeros(32 * -(-vocabulary_size // 32), dtype=np.bool_)
+        bits = np.zeros(32 * (vocabulary_size // 32 + 1), dtype=np.bool_)
         bits[list(token_ids)] = True
         return cls(np.packbits(bits, bitorder="little").view(np.uint32), vocabulary_size)
 

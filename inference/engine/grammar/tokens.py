@@ -56,10 +56,7 @@ class TokenTable:
         self.overflows = Overflows(self.tokens)
         self.llguidance = LLTokenizer(wrapper)
         with_text = {token_id for token_id, token in enumerate(self.tokens) if token}
-        self._words = len(self.tokens) // 32 + 1  # of a mask, which has a bit more for the end
-        self._with_text = np.zeros(self._words, dtype=np.uint32)
-        words = self.token_set(with_text.difference(self.special_ids)).words
-        self._with_text[: len(words)] = words
+        self._with_text = self.token_set(with_text.difference(self.special_ids)).words
 
     def token_set(self, token_ids: Iterable[int]) -> TokenSet:
         """A set of this model's tokens."""
@@ -67,7 +64,7 @@ class TokenTable:
 
     def new_masks(self, count: int) -> RawMasks:
         """Room for so many masks."""
-        return np.zeros((count, self._words), dtype=np.int32)
+        return np.zeros((count, len(self._with_text)), dtype=np.int32)
 
     def read(self, masks: RawMasks, control_ids: Sequence[int | None]) -> list[Mask]:
         """What may come next by each mask.
@@ -77,17 +74,15 @@ class TokenTable:
         """
         every = masks.view(np.uint32)
         words = every & self._with_text
-        word, bit = divmod(len(self.tokens), 32)
-        ends = (every[:, word] >> np.uint32(bit) & np.uint32(1)).tolist()
         for row, control_id in enumerate(control_ids):
             if control_id is not None:
                 word, bit = divmod(control_id, 32)
                 words[row, word] |= every[row, word] & np.uint32(1 << bit)
         counts = np.bitwise_count(words).sum(axis=1, dtype=np.uint32).tolist()
-        used = words[:, : -(-len(self.tokens) // 32)]
+        word, bit = divmod(len(self.tokens), 32)
         return [
-            Mask(TokenSet(row, len(self.tokens)), count, bool(end))
-            for row, count, end in zip(used, counts, ends, strict=True)
+            Mask(TokenSet(row, len(self.tokens)), count, ends=bool(end >> bit & 1))
+            for row, count, end in zip(words, counts, every[:, word].tolist(), strict=True)
         ]
 
 
