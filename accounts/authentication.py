@@ -10,11 +10,12 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import codes, secret_use, services, tokens
+from accounts import codes, secret_use, tokens
 from accounts.events import address_of
 from accounts.limits import attempts
 from accounts.limits.attempts import Purpose
 from accounts.models import APIKey, APIKeySecret, KeyState
+from accounts.secret_lookup import find_secret
 from llmservice.http import networks, request_record
 from llmservice.http.codes import Code
 
@@ -51,7 +52,7 @@ class APIKeyAuthentication(BaseAuthentication):
         plaintext = self._plaintext(request)
         if plaintext is None:
             raise KeyRefused(codes.KEY_MISSING, self._missing_text(request))
-        secret = services.find_secret(plaintext)
+        secret = find_secret(plaintext)
         address = address_of(request)
         if secret is None:
             # Text that cannot be a secret is no guess: it needs no query and is not counted.
@@ -99,7 +100,7 @@ def _bearer(request: Request) -> str | None:
 
 def is_accepted(plaintext: str) -> bool:
     """Whether a request with this secret would be accepted now; does not count as a use."""
-    secret = services.find_secret(plaintext)
+    secret = find_secret(plaintext)
     return secret is not None and refusal(secret, timezone.now()) is None
 
 

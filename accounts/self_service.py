@@ -14,6 +14,7 @@ from accounts.limits import admission, attempts
 from accounts.limits.attempts import Purpose
 from accounts.limits.policy import Limits, day_of
 from accounts.models import APIKeySecret, Outcome, Scope
+from accounts.secret_lookup import find_secret
 from accounts.serializers import (
     KeySerializer,
     NewSecretSerializer,
@@ -242,7 +243,7 @@ class RevokeView(OwnMethodsView):
         serializer.is_valid(raise_exception=True)
         address = address_of(request)
         attempts.count(Purpose.REVOCATION, address)
-        secret = services.find_secret(serializer.validated_data["secret"])
+        secret = find_secret(serializer.validated_data["secret"])
         if secret is not None:
             by = Actor.holder(secret, address=address)
             services.revoke_secret(secret=secret, reason="reported as leaked", by=by)

@@ -228,16 +228,6 @@ def revoke(*, key: APIKey, reason: str = "", by: Actor = SYSTEM) -> None:
         record(EventKind.REVOKED, key=key, by=by, at=now, reason=reason)
 
 
-def find_secret(plaintext: str) -> APIKeySecret | None:
-    """Return the secret with this plaintext, with its key, in any state; None if there is none."""
-    if not tokens.is_acceptable(plaintext):
-        return None
-    try:
-        return APIKeySecret.objects.select_related("key").get(digest=tokens.digest(plaintext))
-    except APIKeySecret.DoesNotExist:
-        return None
-
-
 @contextmanager
 def _refused_if_invalid() -> Iterator[None]:
     try:

@@ -24,6 +24,13 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--model", type=Path, help="folder of a GPT-2; created if not given")
     parser.add_argument("--only", nargs="*", default=["served"], choices=list(NAMES), help="contenders")
+    parser.add_argument(
+        "--precisions",
+        nargs="*",
+        choices=["auto", "float32", "int8", "int4"],
+        default=["auto", "float32", "int8", "int4"],
+        help="measure these only; auto is this engine in the checkpoint's type",
+    )
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--contexts", nargs="*", type=int, default=[8, 200])
     parser.add_argument("--threads", type=int, default=usable_cpus())
@@ -33,7 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     measured: dict[str, dict[str, int]] = {}
     paths: dict[str, str] = {}
     known = [*entries([peer for peer in OPTIONAL if peer in given.only]), *SERVED]
-    for entry in [entry for entry in known if entry.module in given.only]:
+    for entry in known:
+        if entry.module not in given.only or entry.precision not in given.precisions:
+            continue
         progress(f"{entry.name} ...")
         try:
             with ContenderProcess(entry, folder, threads=given.threads) as process:

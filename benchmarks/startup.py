@@ -1,18 +1,22 @@
 """Time from the start of the process to `/ready`, and the whole service's memory until then and afterwards.
 
 `python -m benchmarks.startup`: the real gunicorn on an existing database. The first start, which fills the
-page cache and writes the packed weights, is not counted.
+page cache and writes the packed weights, is not counted. With `--upstream`: the container's command in front
+of another engine, which answers at once; `--python` may name one that has only the packages of that role.
 """
 
 import argparse
+import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.contenders.service import config
 from benchmarks.gpt2_medium import ensure_gpt2_medium
-from benchmarks.http.servers import llmservice
+from benchmarks.http.servers import SERVE, Server, llmservice
 from benchmarks.process_memory import PeakMemory, cpu_seconds, family
 from benchmarks.results import RESULTS_DIR, markdown, progress, save, with_spread
+from benchmarks.stub_engine import stub_engine
 from benchmarks.workload import NotHere
 from inference.engine.config import usable_cpus
 
@@ -24,10 +28,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="folder of a model; GPT-2 medium's shape if not given")
     parser.add_argument("--precision", nargs="*", default=["float32", "int8"])
     parser.add_argument("--packed-weights", default="on", choices=["on", "off"], help="LLM_PACKED_WEIGHTS")
+    parser.add_argument("--upstream", action="store_true", help="measure a service in front of an engine")
+    parser.add_argument("--python", default=sys.executable, help="of the service with --upstream")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "startup.json")
     given = parser.parse_args(argv)
+    if given.upstream:
+        starts = upstream_starts(given.rounds, python=given.python)
+        print(table({"in front of an engine": starts}))
+        return
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
     measured: dict[str, list[dict[str, float]]] = {}
     paths: dict[str, str] = {}
@@ -48,6 +58,11 @@ def main(argv: list[str] | None = None) -> None:
                     progress(f"llmservice {precision}: {path}", last=True)
                     paths[precision] = path
     save(given.out, about={"threads": given.threads, "paths": paths}, measured={"starts": measured})
+    print(table(measured))
+
+
+def table(measured: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """The figures of all starts by what has started, for people to read."""
     rows = [
         [
             precision,
@@ -60,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         for precision, starts in measured.items()
     ]
     head = ["service", "s to /ready", "CPU s until then", "GB, peak until then", "GB, ready", "peak : ready"]
-    print(markdown(head, rows))
+    return markdown(head, rows)
 
 
 def start_once(folder: Path, var_dir: Path, *, threads: int, **settings: str) -> tuple[dict[str, float], str]:
@@ -69,14 +84,35 @@ def start_once(folder: Path, var_dir: Path, *, threads: int, **settings: str) ->
         llmservice(folder, var_dir, threads=threads, **settings) as server,
         PeakMemory(server.process.pid) as memory,
     ):
-        ready_s = server.wait_ready()
-        figures = {
-            "ready_s": ready_s,
-            "cpu_s": sum(map(cpu_seconds, family(server.process.pid))),
-            "peak_bytes": memory.peak_bytes,
-            "ready_bytes": memory.now_bytes(),
-        }
-        return figures, server.compute_path()
+        return figures_of(server, memory), server.compute_path()
+
+
+def upstream_starts(rounds: int, *, python: str) -> list[dict[str, float]]:
+    """Starts of the service in front of an engine, by `manage.py serve`; the first is not counted."""
+    starts = []
+    with tempfile.TemporaryDirectory() as scratch, stub_engine() as url:
+        settings = {"LLM_BACKEND": "upstream", "LLM_UPSTREAM_URL": url}
+        for number in range(1 + rounds):
+            progress(f"start {number} of {rounds} ...")
+            with (
+                llmservice(
+                    Path("none"), Path(scratch), threads=1, command=SERVE, python=python, **settings
+                ) as server,
+                PeakMemory(server.process.pid) as memory,
+            ):
+                starts.append(figures_of(server, memory))
+    return starts[1:]
+
+
+def figures_of(server: Server, memory: PeakMemory) -> dict[str, float]:
+    """Wait until the service is ready; returns the figures of its start."""
+    ready_s = server.wait_ready()
+    return {
+        "ready_s": ready_s,
+        "cpu_s": sum(map(cpu_seconds, family(server.process.pid))),
+        "peak_bytes": memory.peak_bytes,
+        "ready_bytes": memory.now_bytes(),
+    }
 
 
 if __name__ == "__main__":

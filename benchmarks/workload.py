@@ -81,7 +81,7 @@ class Contender(Protocol):
         """Generate, and time it.
 
         Raises:
-            CannotRun: it cannot run so many requests, or so many tokens, side by side.
+            CannotRun: it cannot run this many requests, or this many tokens, side by side.
         """
         ...
 

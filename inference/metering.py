@@ -9,14 +9,14 @@ from typing import Self
 
 from django.conf import settings
 
-from accounts.limits import endpoint, unreserved
+from accounts.limits import endpoint, tally, unreserved
 from accounts.limits.admission import Admission, admit
 from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
 from accounts.models import APIKey, Outcome, Prompts
 from inference import generation_spans
 from inference.engine.backend import Backend
-from inference.engine.errors import EngineError
+from inference.engine.errors import EngineError, Overloaded, Unavailable
 from inference.engine.generation import Completion, Event, Generation, merged_events
 from inference.engine.request import GenerationRequest, PreparedRequest
 from llmservice.database import return_to_pool
@@ -76,9 +76,18 @@ class Metered:
         self._backend = backend
         self._choices = choices
         self._kept = key.prompts != Prompts.NEVER
+        self._check_room()
         self._prompts = [self._prompt(request) for request in requests]
         self._prepared = [prompt.choice(i) for prompt in self._prompts for i in range(choices)]
         self._admission: Admission | None = None
+
+    def _check_room(self) -> None:
+        """Refuse at once what the backend has no room for: most requests, when there are too many."""
+        try:
+            self._backend.check_room(str(self._key.pk))
+        except (Overloaded, Unavailable):
+            tally.count(self._key.pk, Outcome.OVERLOADED)
+            raise
 
     def _prompt(self, request: GenerationRequest | PreparedRequest) -> PreparedRequest:
         capped = Limits.of(self._key).capped

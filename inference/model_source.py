@@ -1,31 +1,13 @@
 """Finds the files of the model: in a folder, or on the Hugging Face hub and in its cache.
 
-It needs no torch, so that a start without a model fails at once.
+It needs no torch, so that a start without a model fails at once. The client of the hub is imported only for
+a model that is not a folder: half of what a check of a folder takes.
 """
 
-import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
 
 from inference import model_files
 from inference.engine.errors import ModelUnavailable
-
-CHECK_TIMEOUT_S = 10.0
-PROGRESS_EVERY_S = 5.0
-WEIGHTS = ("*.safetensors", "*.bin")
-_TEXTS = ["*.json", "*.txt", "*.model", "*.jinja"]
-
-logger = logging.getLogger(__name__)
 
 
 def unavailable(name: str, why: str) -> ModelUnavailable:
@@ -45,24 +27,13 @@ def check(name: str) -> None:
     if _is_folder(name):
         _check_folder(name, Path(name).expanduser())
         return
-    if _cached(name) is not None:
-        return
-    outcome: list[Exception | None] = []
+    from inference import model_hub
 
-    def ask() -> None:
+    if _cached(name) is None:
         try:
-            HfApi().model_info(name, timeout=CHECK_TIMEOUT_S / 2)
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    # In a thread, because the client's timeout does not cover a name server that does not answer.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(CHECK_TIMEOUT_S)
-    error = outcome[0] if outcome else TimeoutError()
-    if error is not None:
-        raise unavailable(name, _why(error)) from error
+            model_hub.check(name)
+        except model_hub.NotOnHub as reason:
+            raise unavailable(name, str(reason)) from reason
 
 
 def fetch(name: str) -> Path:
@@ -75,40 +46,22 @@ def fetch(name: str) -> Path:
         folder = Path(name).expanduser()
         _check_folder(name, folder)
         return folder
+    from inference import model_hub
+
     cached = _cached(name)
     if cached is not None:
         return cached
     try:
-        siblings = HfApi().model_info(name, files_metadata=True).siblings or []
-        sizes = {Path(s.rfilename): s.size or 0 for s in siblings if "/" not in s.rfilename}
-        weights = next((kind for kind in WEIGHTS if any(file.match(kind) for file in sizes)), WEIGHTS[0])
-        wanted = [weights, *_TEXTS]
-        total = sum(size for file, size in sizes.items() if any(file.match(kind) for kind in wanted))
-        with _progress(name, total):
-            folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
-    except Exception as error:
-        raise unavailable(name, _why(error)) from error
+        folder = model_hub.download(name)
+    except model_hub.NotOnHub as reason:
+        raise unavailable(name, str(reason)) from reason
     _check_folder(name, folder)
     return folder
 
 
-@contextmanager
-def _progress(name: str, total: int) -> Iterator[None]:
-    """Log how many of the `total` bytes are in the cache during a download."""
-    blobs = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
-
-    def tell() -> None:
-        while not done.wait(PROGRESS_EVERY_S):
-            there = sum(file.stat().st_size for file in blobs.glob("*") if file.exists())
-            logger.info("Downloading %s: %.0f of %.0f MB ...", name, there / 1e6, total / 1e6)
-
-    done = threading.Event()
-    logger.info("Downloading %s (%.0f MB) to %s ...", name, total / 1e6, blobs.parent)
-    threading.Thread(target=tell, name="progress", daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
+def public_name(name: str) -> str:
+    """The model's name for clients: of a folder only its own name, not its path."""
+    return Path(name).expanduser().resolve().name if _is_folder(name) else name
 
 
 def _is_folder(name: str) -> bool:
@@ -124,31 +77,15 @@ def _check_folder(name: str, folder: Path) -> None:
 
 def _cached(name: str) -> Path | None:
     """The model's folder in the cache, None if incomplete; ModelUnavailable if it is damaged."""
+    from inference import model_hub
+
+    folder = model_hub.cached(name)
+    if folder is None:
+        return None
     try:
-        folder = Path(snapshot_download(name, local_files_only=True))
         model_files.check(folder)
-    except (LocalEntryNotFoundError, HFValidationError, model_files.Incomplete, ValueError):
+    except (model_files.Incomplete, ValueError):
         return None
     except model_files.ModelFilesError as error:
         raise unavailable(name, str(error)) from error
     return folder
-
-
-def _why(error: Exception) -> str:
-    match error:
-        case HFValidationError():
-            return "it is neither a folder nor the name of a model"
-        case GatedRepoError():
-            return "its owner must grant you access (then set HF_TOKEN)"
-        case RepositoryNotFoundError():
-            return "the hub has no such model, or access requires HF_TOKEN"
-        case TimeoutError():
-            return f"the Hugging Face hub did not answer within {CHECK_TIMEOUT_S:.0f} s"
-        case _:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            return f"it is not in the cache and the Hugging Face hub cannot be reached ({reason})"
-
-
-def public_name(name: str) -> str:
-    """The model's name for clients: of a folder only its own name, not its path."""
-    return Path(name).expanduser().resolve().name if _is_folder(name) else name

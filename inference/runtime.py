@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from inference.collector import keep_loaded, paused_collector
 from inference.engine.errors import ModelUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Status:
 _lock = threading.Lock()
 _status = Status(State.LOADING, LOADING)
 _backend: "Backend | None" = None
+_ending = threading.Event()
+"""Set once the process ends, so a load that waits for another process need not wait."""
 
 
 def check_model() -> None:
@@ -107,6 +110,7 @@ def start(*, on_failure: Callable[[], None] = lambda: None) -> None:
     Args:
         on_failure: called in that thread if the model cannot be served, after the reason has been logged.
     """
+    _ending.clear()
     _replace(Status(State.LOADING, LOADING), None)
     load = _connect if settings.LLM_BACKEND == "upstream" else _load
     threading.Thread(target=load, args=(on_failure,), name="load", daemon=True).start()
@@ -119,6 +123,7 @@ def install(ready: "Backend") -> None:
 
 def drain() -> None:
     """Refuse new requests from now on; those already submitted are finished."""
+    _ending.set()
     draining = Status(State.DRAINING, "The service is shutting down and accepts no new requests.")
     if not _replace(draining, _backend, only_from=State.READY):
         _replace(draining, None, only_from=State.LOADING)
@@ -128,6 +133,7 @@ def drain() -> None:
 
 def stop() -> None:
     """Stop the backend; unfinished requests fail with `Interrupted`."""
+    _ending.set()
     _replace(Status(State.STOPPED, "The service has stopped."), _backend)
     if _backend is not None:
         _backend.stop()
@@ -153,9 +159,10 @@ def _connect(on_failure: Callable[[], None]) -> None:
 
 def _load(on_failure: Callable[[], None]) -> None:
     # Imported here: torch takes seconds, and the process can answer meanwhile.
-    from inference import model_source
-    from inference.engine.config import EngineConfig
-    from inference.engine.loader import load_engine
+    with paused_collector():
+        from inference import model_source
+        from inference.engine.config import EngineConfig
+        from inference.engine.loader import load_engine
 
     sys.setswitchinterval(_LONGEST_LOCK_S)
     values = {field: getattr(settings, name) for field, name in settings.ENGINE_SETTINGS.items()}
@@ -167,12 +174,14 @@ def _load(on_failure: Callable[[], None]) -> None:
             name=model_source.public_name(name),
             config=config,
             packed_weights=settings.PACKED_WEIGHTS_DIR,
+            ending=_ending,
         )
     except ModelUnavailable as error:
         _fail(str(error), on_failure)
     except Exception as error:
         _fail(f"The model {name} could not be loaded; the log says why.", on_failure, unexpected=error)
     else:
+        keep_loaded()
         if not _replace(Status(State.READY), loaded, only_from=State.LOADING):
             loaded.stop()  # the worker was told to end meanwhile
             return

@@ -57,7 +57,7 @@ class RollingArbiter(Arbiter):  # type: ignore[misc]
             return
         ready = [worker for worker in current if WORKERS.is_ready(worker.age)]
         outdated = [worker for worker in workers if worker not in current and worker.age not in self._ending]
-        # First those that still load, of a reload during a reload: they serve nobody.
+        # Workers still loading from an earlier reload go first: they serve no requests.
         outdated.sort(key=lambda worker: WORKERS.is_ready(worker.age))
         wanted = self.num_workers if self._successor_first else self.num_workers - 1
         if self._successor_first or len(ready) == len(current):
@@ -80,7 +80,7 @@ class RollingArbiter(Arbiter):  # type: ignore[misc]
                 before[pid].tmp.close()
                 self.cfg.child_exit(self, before[pid])
             self._outdated_up_to = 0
-            self.log.error("The reload has failed, for the reason above: the old workers serve on.")
+            self.log.error("The reload has failed, for the reason above: the old workers keep serving.")
 
     def _reload_may_fail(self) -> bool:
         """Whether workers are being replaced, and some of those that are left can generate."""

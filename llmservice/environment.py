@@ -2,7 +2,7 @@
 
 A setting is declared here once; everything else follows. `Environment.read(os.environ)` parses the variables,
 `llmservice.settings` publishes the values to Django, `EngineConfig` takes those that name one of its fields,
-and `docs/settings.md` and the list in `docker-compose.yml` are held against these declarations by tests.
+and `docs/settings.md` and the list in `docker-compose.yml` are checked against these declarations by tests.
 """
 
 # ruff: noqa: RUF009 (`setting` makes a dataclass field)

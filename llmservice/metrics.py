@@ -27,7 +27,7 @@ from rest_framework.request import Request
 from accounts.limits import settler
 from inference import runtime
 from inference.engine.backend import Backend
-from inference.engine.load import Work
+from inference.engine.load import RESULTS, Work
 from llmservice import __version__
 from llmservice.http import networks
 from llmservice.http.request_record import RequestRecord
@@ -86,6 +86,18 @@ prefix_evictions = Counter(
     "llmservice_prefix_cache_evictions",
     "Blocks given up by the prefix cache because their memory was needed.",
 )
+upstream_attempts = Counter(
+    "llmservice_upstream_attempts", "Attempts at the upstream engine that have ended, by result.", ["result"]
+)
+upstream_retries = Counter(
+    "llmservice_upstream_retries",
+    "Attempts at the upstream engine that were not the first for their request.",
+)
+upstream_first_byte_seconds = Histogram(
+    "llmservice_upstream_first_byte_seconds",
+    "Time from an attempt at the upstream engine to the begin of its answer.",
+    buckets=SECONDS,
+)
 
 
 def _gauge(name: str, help: str) -> Gauge:
@@ -98,6 +110,9 @@ running = _gauge("running_requests", "Requests that are being generated.")
 kv_tokens_used = _gauge("kv_cache_used_tokens", "Tokens for which space in the KV cache is in use.")
 settlements_waiting = _gauge("settlements_waiting", "Accounts of ended requests that wait for the database.")
 kv_tokens = _gauge("kv_cache_tokens", "Tokens that fit into the KV cache.")
+upstream_cut_off = _gauge(
+    "upstream_cut_off", "Workers that send no request to the upstream engine for now, because it fails."
+)
 info = Gauge(
     "llmservice_info",
     "What serves here; always 1.",
@@ -140,7 +155,7 @@ def observe_engine() -> None:
     # A worker that drains finishes its requests: its gauges go down with them.
     backend = runtime.loaded()
     if backend is None:
-        for gauge in (queued, running, kv_tokens_used, kv_tokens):
+        for gauge in (queued, running, kv_tokens_used, kv_tokens, upstream_cut_off):
             gauge.set(0)
         return
     load = backend.load
@@ -150,6 +165,7 @@ def observe_engine() -> None:
     running.set(load.running)
     kv_tokens_used.set(load.kv_tokens_used)
     kv_tokens.set(load.kv_tokens)
+    upstream_cut_off.set(bool(backend.fault))
 
 
 def _count_work(backend: Backend) -> None:
@@ -165,6 +181,12 @@ def _count_work(backend: Backend) -> None:
         prefix_hits.inc(max(0, work.prefixes.hits - _counted.prefixes.hits))
         prefix_tokens.inc(max(0, work.prefixes.tokens - _counted.prefixes.tokens))
         prefix_evictions.inc(max(0, work.prefixes.evictions - _counted.prefixes.evictions))
+        for result in RESULTS:
+            before = _counted.upstream.attempts.get(result, 0)
+            upstream_attempts.labels(result).inc(max(0, work.upstream.attempts.get(result, 0) - before))
+        upstream_retries.inc(max(0, work.upstream.retries - _counted.upstream.retries))
+        for seconds in backend.take_first_byte_s():
+            upstream_first_byte_seconds.observe(seconds)
         _counted = work
         throughput.COMPLETION.observe(work.completion_tokens)
 

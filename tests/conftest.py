@@ -26,6 +26,9 @@ IN_CI = os.environ.get("CI") == "true"
 E2E = BASE_DIR / "tests" / "e2e"
 SHARED_SERVICE = "service"
 
+# Until all tests are collected: it would find nothing.
+gc.disable()
+
 # PyTorch's threads wait for each other by spinning. The service shortens this wait as well: several test
 # processes share the cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
@@ -53,6 +56,7 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector away from what has been imported, which took a quarter of a test's time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _end_to_end(item: pytest.Item) -> bool:
@@ -75,6 +79,14 @@ def _turn(item: pytest.Item) -> int:
 def quickstart_model() -> Path:
     """The folder of the quick-start model; kept with the repository, since it takes a minute to make."""
     return ensure_model(BASE_DIR / "var", print)
+
+
+@pytest.fixture(scope="session")
+def quickstart_weights() -> Path:
+    """The folder of its packed weights; kept as well, since packing takes as long as the rest of a start."""
+    folder = BASE_DIR / "var" / "test-weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ RULES_OF_THE_MODEL = {
 
 
 ONE_IN = int(os.environ.get("FUZZ_ONE_IN", "1"))
-"""Of the requests that the document excludes, which are many and much alike, one in so many is sent."""
+"""Of the requests that the document excludes, which are many and much alike, one in this many is sent."""
 
 TEXT_FORMATS = ("response_format", "text", "structured_outputs")
 

@@ -44,7 +44,7 @@ def byte_tokenizer(special: str = END_OF_TEXT) -> PreTrainedTokenizerFast:
 
 
 def compute_on(threads: int) -> None:
-    """Have PyTorch and the native kernels compute on so many threads."""
+    """Have PyTorch and the native kernels compute on this many threads."""
     torch.set_num_threads(threads)
     kernels = native.load()
     if kernels:

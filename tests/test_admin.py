@@ -12,6 +12,7 @@ from pytest_django import Settings
 from accounts import services
 from accounts.events import Actor
 from accounts.models import APIKey, APIKeySecret, EventKind, KeyEvent, KeyState
+from accounts.secret_lookup import find_secret
 from tests.admin_pages import LIST, change, create, shown_secret, text, url
 
 HOUR = timedelta(hours=1)
@@ -34,7 +35,7 @@ def test_a_new_secret_is_shown_once_in_the_answer_itself(admin_client: Client, a
     response = create(admin_client, owner="Ada", note="For the help centre")
     assert response.status_code == 200
     assert "no-store" in response["Cache-Control"]
-    secret = services.find_secret(shown_secret(response))
+    secret = find_secret(shown_secret(response))
     assert secret is not None
     assert (secret.key.name, secret.key.owner, secret.key.note) == ("search", "Ada", "For the help centre")
     assert secret.key.created_by == admin_user

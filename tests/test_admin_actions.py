@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import secret_use, services, tokens
 from accounts.models import APIKey, APIKeySecret, EventKind, KeyEvent, KeyState
+from accounts.secret_lookup import find_secret
 from tests.admin_pages import REASON, act, change, create, rotate, shown_secret, text, url
 
 HOUR = timedelta(hours=1)
@@ -42,7 +43,7 @@ def test_rotation_shows_the_new_secret_once_and_the_old_one_has_a_grace_period(
     assert response.status_code == 200
     assert response.redirect_chain == []
     assert "no-store" in response["Cache-Control"]
-    second = services.find_secret(shown_secret(response))
+    second = find_secret(shown_secret(response))
     assert second is not None
     assert second.key == first.key
     old = APIKeySecret.objects.get(pk=first.secret.pk)
@@ -147,8 +148,8 @@ def test_the_grace_period_can_be_ended_early(admin_client: Client) -> None:
     page = text(act(admin_client, "end_grace", first.key))
     assert "Ended the grace period of the API key" in page
     assert url("end_grace", first.key) not in page
-    old = services.find_secret(first.plaintext)
-    new = services.find_secret(second)
+    old = find_secret(first.plaintext)
+    new = find_secret(second)
     assert old is not None
     assert new is not None
     assert (old.is_live, new.is_live) == (False, True)

@@ -119,7 +119,7 @@ def test_prefill_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "memory.json"
-    options = ["--requests", "2", "--contexts", "16"]
+    options = ["--precisions", "float32", "--requests", "2", "--contexts", "16"]
     memory.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
     figures = json.loads(out.read_text())["bytes"]["llmservice float32"]
     assert figures["peak_loading"] > 0

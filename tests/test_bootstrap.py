@@ -11,6 +11,7 @@ from pytest_django import Settings
 from accounts import services
 from accounts.bootstrap import BootstrapError, Bootstrapped, Superuser, bootstrap
 from accounts.models import APIKey
+from accounts.secret_lookup import find_secret
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +40,7 @@ def test_the_first_key_is_created_once() -> None:
     assert second.key is None
     assert first.key_works
     assert second.key_works
-    assert services.find_secret(KEY) is not None
+    assert find_secret(KEY) is not None
 
 
 def test_a_key_is_never_added_to_a_database_that_holds_one() -> None:
@@ -49,7 +50,7 @@ def test_a_key_is_never_added_to_a_database_that_holds_one() -> None:
 
     assert done.key is None
     assert not done.key_works
-    assert services.find_secret("another-key") is None
+    assert find_secret("another-key") is None
 
 
 def test_a_revoked_key_in_the_environment_does_not_work() -> None:

@@ -50,8 +50,13 @@ def test_greedy_text_is_that_of_generate(shape: str) -> None:
     engine.stop()
 
 
-def test_greedy_text_of_the_quick_start_model_is_that_of_generate(quickstart_model: Path) -> None:
-    engine = load_engine(quickstart_model, name="quickstart", config=EngineConfig(kv_cache_tokens=2048))
+def test_greedy_text_of_the_quick_start_model_is_that_of_generate(
+    quickstart_model: Path, quickstart_weights: Path
+) -> None:
+    config = EngineConfig(kv_cache_tokens=2048)
+    engine = load_engine(
+        quickstart_model, name="quickstart", config=config, packed_weights=quickstart_weights
+    )
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
     tokenizer = HuggingFaceTokenizer(AutoTokenizer.from_pretrained(quickstart_model), rows=stock.vocab_size)
     stops = set()

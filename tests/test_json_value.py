@@ -39,7 +39,7 @@ def post(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callab
 
 
 def nested(depth: int) -> str:
-    """An object of so many objects within each other."""
+    """An object of this many objects within each other."""
     return '{"type":"object","a":' * (depth - 1) + '{"type":"object"}' + "}" * (depth - 1)
 
 

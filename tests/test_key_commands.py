@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts import services, tokens
 from accounts.limits import admission
 from accounts.models import APIKey, DailyUsage, KeyEvent, KeyState, Outcome, Scope
+from accounts.secret_lookup import find_secret
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +27,7 @@ def run(*args: str) -> tuple[str, str]:
 
 def test_create_key_prints_only_the_secret_to_stdout() -> None:
     stdout, stderr = run("create_key", "search", "--owner", "Ada")
-    secret = services.find_secret(stdout.removesuffix("\n"))
+    secret = find_secret(stdout.removesuffix("\n"))
     assert secret is not None
     assert (secret.key.name, secret.key.owner) == ("search", "Ada")
     assert "search" in stderr
@@ -79,13 +80,13 @@ def test_a_name_in_use_is_refused() -> None:
 def test_rotate_key_prints_only_the_new_secret_and_the_old_one_has_a_grace_period() -> None:
     first = services.create_key(name="search")
     stdout, stderr = run("rotate_key", "search", "--grace", "1h", "--reason", "yearly")
-    second = services.find_secret(stdout.strip())
+    second = find_secret(stdout.strip())
     assert second is not None
     assert second.expires_at is None
-    assert services.find_secret(first.plaintext).is_live  # type: ignore[union-attr]
+    assert find_secret(first.plaintext).is_live  # type: ignore[union-attr]
     assert KeyEvent.objects.latest("pk").details == {"grace_s": 3600, "reason": "yearly"}
     run("rotate_key", str(first.key.pk), "--grace", "0")
-    assert not services.find_secret(stdout.strip()).is_live  # type: ignore[union-attr]
+    assert not find_secret(stdout.strip()).is_live  # type: ignore[union-attr]
     assert stdout.strip() not in stderr
 
 
@@ -196,8 +197,8 @@ def test_a_grace_period_is_ended() -> None:
     first = services.create_key(name="search")
     second = run("rotate_key", "search")[0].strip()
     run("end_grace", "search", "--reason", "all clients have switched")
-    assert not services.find_secret(first.plaintext).is_live  # type: ignore[union-attr]
-    assert services.find_secret(second).is_live  # type: ignore[union-attr]
+    assert not find_secret(first.plaintext).is_live  # type: ignore[union-attr]
+    assert find_secret(second).is_live  # type: ignore[union-attr]
     event = KeyEvent.objects.latest("pk")
     assert (event.kind, event.details) == ("grace_ended", {"reason": "all clients have switched"})
     with pytest.raises(CommandError, match="no secret in a grace period"):

@@ -11,7 +11,7 @@ from accounts.latency import BOUNDS_MS, LONGEST_MS, Latency, Measure
 
 
 def summed(times: list[int]) -> list[int]:
-    """The columns of the measure after so many requests, in their order."""
+    """The columns of the measure after this many requests, in their order."""
     columns: Counter[str] = Counter()
     for ms in times:
         columns.update(Measure.TOTAL.counted(ms))

@@ -130,8 +130,13 @@ def test_a_token_is_written_as_a_string_as_openai_does(token: bytes, text: str) 
     assert TokenLogprob(0, token, -1.0).text == text
 
 
-def test_the_quick_start_models_are_those_of_transformers(quickstart_model: Path) -> None:
-    engine = load_engine(quickstart_model, name="quickstart", config=EngineConfig(kv_cache_tokens=2048))
+def test_the_quick_start_models_are_those_of_transformers(
+    quickstart_model: Path, quickstart_weights: Path
+) -> None:
+    config = EngineConfig(kv_cache_tokens=2048)
+    engine = load_engine(
+        quickstart_model, name="quickstart", config=config, packed_weights=quickstart_weights
+    )
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
     asked = GenerationRequest(
         prompt=PROMPT, sampling=GREEDY, max_new_tokens=20, logprobs=20, prompt_logprobs=20, ignore_eos=True

@@ -1,10 +1,12 @@
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 
-from inference import model_source
+from inference import model_hub, model_source
 from inference.engine.errors import ModelUnavailable
 from tests.models import save_tiny_model
 
@@ -60,7 +62,7 @@ def test_an_unreachable_hub_is_reported_in_one_sentence(
 
 
 def test_a_hub_that_never_answers_does_not_block_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_source, "CHECK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(model_hub, "CHECK_TIMEOUT_S", 0.05)
     never = threading.Event()
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: never.wait(60))
     with pytest.raises(ModelUnavailable, match="did not answer"):
@@ -72,7 +74,7 @@ def test_a_model_on_the_hub_passes_the_check_without_a_download(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: object())
-    monkeypatch.setattr(model_source, "snapshot_download", not_cached)
+    monkeypatch.setattr(model_hub, "snapshot_download", not_cached)
     model_source.check("openai-community/gpt2-medium")
     assert model_source.public_name("openai-community/gpt2-medium") == "openai-community/gpt2-medium"
 
@@ -88,7 +90,17 @@ def test_the_hub_is_not_asked_for_a_damaged_model_in_the_cache(
     folder = save_tiny_model(tmp_path)
     (folder / "model.safetensors").write_bytes(b"")
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("asked the hub"))
-    monkeypatch.setattr(model_source, "snapshot_download", lambda *_, **__: str(folder))
+    monkeypatch.setattr(model_hub, "snapshot_download", lambda *_, **__: str(folder))
     for look in (model_source.check, model_source.fetch):
         with pytest.raises(ModelUnavailable, match=r"model\.safetensors is truncated"):
             look("openai-community/gpt2-medium")
+
+
+def test_a_folder_needs_no_client_of_the_hub(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path)
+    program = (
+        "import sys; from inference import model_source; model_source.check(sys.argv[1]); "
+        "print({'huggingface_hub', 'torch'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True)
+    assert done.stdout == "set()\n"

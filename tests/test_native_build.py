@@ -26,7 +26,7 @@ def test_no_compiler_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_one_image_serves_every_generation_of_cpus(folder: Path) -> None:
+def test_one_image_serves_every_generation_of_cpus() -> None:
     built = {library.name.split("-")[1] for library in build.build()}
     expected = {"any"}
     if platform.machine() == "x86_64":

@@ -159,7 +159,7 @@ def test_a_database_that_is_away_is_503(client: Client, db: None, monkeypatch: p
     def away(plaintext: str) -> None:
         raise OperationalError(SECRET)
 
-    monkeypatch.setattr("accounts.services.find_secret", away)
+    monkeypatch.setattr("accounts.authentication.find_secret", away)
     response = client.post(
         "/generate", {"prompt": "a"}, content_type="application/json", headers={"X-API-Key": "mysecurekey123"}
     )

@@ -1,5 +1,6 @@
 """The worker's one engine, from loading to its end."""
 
+import fcntl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -195,3 +196,19 @@ def test_what_compiles_grammars_is_there_before_the_first_of_them(
     assert engine.grammars._trial._process is process
     runtime.stop()
     assert process.poll() is not None
+
+
+def test_a_worker_told_to_end_does_not_wait_for_another_that_packs_the_weights(
+    settings: LazySettings, tmp_path: Path
+) -> None:
+    settings.LLM_MODEL = str(save_tiny_model(tmp_path / "my-tiny"))
+    settings.LLM_THREADS = 1
+    settings.PACKED_WEIGHTS_DIR = tmp_path / "weights"
+    settings.PACKED_WEIGHTS_DIR.mkdir()
+    with (settings.PACKED_WEIGHTS_DIR / "lock").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        runtime.start()
+        [loading] = [thread for thread in threading.enumerate() if thread.name == "load"]
+        runtime.drain()
+        loading.join(WAIT_S)
+        assert not loading.is_alive()

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts import secret_use, services, tokens
 from accounts.models import APIKey, APIKeySecret, KeyState
+from accounts.secret_lookup import find_secret
 
 HOUR = timedelta(hours=1)
 
@@ -210,7 +211,7 @@ def test_of_concurrent_rotations_one_succeeds(grace: timedelta) -> None:
     issued = [result for result in results if isinstance(result, services.IssuedSecret)]
     refused = [result for result in results if isinstance(result, services.KeyChangeError)]
     assert (len(issued), len(refused)) == (1, 3)
-    found = services.find_secret(issued[0].plaintext)
+    found = find_secret(issued[0].plaintext)
     assert found is not None
     assert found.is_live
     assert APIKeySecret.objects.count() == 2

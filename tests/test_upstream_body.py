@@ -1,5 +1,6 @@
 """What is sent to engines of each kind, and how calls of tools come back."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -49,6 +50,55 @@ def test_neutral_values_pass_everywhere_and_are_explicit_where_an_engine_has_the
     for ours, theirs in dialect.fields.items():
         assert theirs in body, ours
     assert json.loads(json.dumps(body)) == body
+
+
+OTHERS: dict[str, Any] = {
+    "max_new_tokens": 7,
+    "min_tokens": 3,
+    "stop": ("x",),
+    "stop_token_ids": (5,),
+    "ignore_eos": True,
+    "grammar": SCHEMA,
+    "logprobs": 2,
+    "prompt_logprobs": 2,
+    "kept": False,
+    "owner": "8",
+    "do_sample": False,
+    "temperature": 0.3,
+    "top_k": 9,
+    "top_p": 0.4,
+    "min_p": 0.1,
+    "repetition_penalty": 1.5,
+    "presence_penalty": 0.5,
+    "frequency_penalty": 0.5,
+    "logit_bias": ((3, 1.0),),
+    "seed": 11,
+}
+"""Another value of every field that an engine has to know of."""
+OURS = {"prompt", "sampling", "token_ids", "streamed", "timeout_s"}
+"""The prompt and token ids have tests of their own; the others are settled on this side."""
+FIELDS = {one.name for one in [*dataclasses.fields(GenerationRequest), *dataclasses.fields(SamplingParams)]}
+
+
+def test_every_field_of_a_request_is_passed_on_or_refused() -> None:
+    assert OTHERS.keys() | OURS == FIELDS
+    of_sampling = {one.name for one in dataclasses.fields(SamplingParams)}
+    plain = call(VLLM)
+    for name, value in OTHERS.items():
+        if name == "owner":
+            request = GenerationRequest(prompt="Hi", sampling=SamplingParams(top_k=0), owner=value)
+            assert call_of(request, VLLM, model="far", salt_key=b"key").body != plain[1]
+            continue
+        given = (
+            {"sampling": SamplingParams(**{"top_k": 0, name: value})}
+            if name in of_sampling
+            else {name: value}
+        )
+        try:
+            changed = call(VLLM, **given)
+        except UpstreamRefused as refused:
+            changed = (refused.field or "", {})
+        assert changed != plain, name
 
 
 def test_greedy_is_temperature_zero_and_its_unused_fields_do_not_matter() -> None:

@@ -73,7 +73,7 @@ def admit(
     endpoint: str = UNKNOWN_ENDPOINT,
     now: datetime | None = None,
 ) -> Admission:
-    """Let a request in that may use so many tokens (prompt and answer), and reserve them.
+    """Let a request in that may use this many tokens (prompt and answer), and reserve them.
 
     Args:
         endpoint: where it counts in the usage.

@@ -136,10 +136,15 @@ def account(
     completion_tokens: int = 0,
     first_token_ms: int | None = None,
     total_ms: int | None = None,
+    count: int = 1,
 ) -> None:
-    """Count a request, the tokens that it used, and how long it took if that was measured."""
+    """Count a request, the tokens that it used, and how long it took if that was measured.
+
+    Args:
+        count: of this many requests, which used the tokens together.
+    """
     counted = {
-        outcome.value: 1,
+        outcome.value: count,
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         **Measure.FIRST_TOKEN.counted(first_token_ms),

@@ -40,7 +40,7 @@ def count(key: APIKey, outcome: Outcome, *, now: datetime | None = None) -> None
 def check(key: APIKey) -> None:
     """Refuse a request before work is spent on it, if its key has no request left now.
 
-    It takes nothing and no lock: who is let through is counted, and may still be refused, once that is done.
+    It takes nothing and no lock: a request that passes is counted afterwards, and may still be refused then.
 
     Raises:
         LimitExceeded: the key has no request left; it counts as refused.

@@ -70,15 +70,22 @@ class Server:
 
 @contextmanager
 def llmservice(
-    folder: Path, var_dir: Path, *, threads: int, command: Sequence[str] = GUNICORN, **settings: str
+    folder: Path,
+    var_dir: Path,
+    *,
+    threads: int,
+    command: Sequence[str] = GUNICORN,
+    python: str = sys.executable,
+    **settings: str,
 ) -> Iterator[Server]:
     """The project's real service on a fresh database, without the environment's settings.
 
     Args:
         command: Python's arguments that start it once the database exists.
+        python: the interpreter, which has the service's packages.
     """
     environ = _with_database(var_dir, LLM_MODEL=str(folder), LLM_THREADS=str(threads), **settings)
-    command_line = [sys.executable, *command]
+    command_line = [python, *command]
     with _running("llmservice", command_line, environ, var_dir / "llmservice.log") as server:
         yield server
 
@@ -111,14 +118,10 @@ def _with_database(var_dir: Path, **settings: str) -> dict[str, str]:
         "PORT": str(free_port()),
         **settings,
     }
-    for command in ("migrate", "bootstrap"):
-        subprocess.run(
-            [sys.executable, "manage.py", command, "--skip-checks"],
-            cwd=BASE_DIR,
-            env=environ,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+    prepare = [sys.executable, "manage.py", "serve", "--only-prepare"]
+    done = subprocess.run(prepare, cwd=BASE_DIR, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"The database could not be created:\n{done.stderr}")
     return environ
 
 

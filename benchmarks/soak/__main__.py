@@ -79,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
             "DATABASE_URL": wire.url,
             "WEB_CONCURRENCY": "2",
             "LLM_REQUEST_TIMEOUT_S": f"{_TIMEOUT_S}",
+            # Filled within seconds: memory grows until it is.
+            "LLM_KV_CACHE_TOKENS": "4096",
         }
         settings |= dict(setting.split("=", 1) for setting in given.set)
         with llmservice(model, Path(scratch), threads=1, **settings) as server:

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=200, help="of each request that is timed")
     parser.add_argument("--rounds", type=int, default=3, help="of the throughput, without and with a schema")
-    parser.add_argument("--schemas", type=int, help="only the first so many")
+    parser.add_argument("--schemas", type=int, help="only this many, from the first on")
     options = parser.parse_args(argv)
     lines = options.file.read_text().splitlines()[: options.schemas]
     schemas = [json.loads(line)["schema"] for line in lines]

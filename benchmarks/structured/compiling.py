@@ -30,7 +30,7 @@ class Gaps:
 
 
 def longest_gaps(service: Service, schemas: Iterable[Any], *, tokens: int) -> Gaps:
-    """Measure them on a stream of so many tokens."""
+    """Measure them on a stream of this many tokens."""
     objects = [schema for schema in schemas if isinstance(schema, dict)]
     step_s = statistics.median(service.gaps_s(tokens=tokens))
     for schema in objects:

@@ -49,7 +49,7 @@ class Service:
             return list(pool.map(lambda schema: self._outcome(schema, max_tokens), schemas))
 
     def tokens_per_s(self, *, held: bool, tokens: int) -> float:
-        """Of 16 requests at once, each of so many tokens: held to a schema, or free."""
+        """Of 16 requests at once, each of this many tokens: held to a schema, or free."""
         schema = _ENDLESS if held else None
         self.ask(schema, max_tokens=1, seed=0)  # compiles it
         began = time.perf_counter()

@@ -10,7 +10,7 @@ from benchmarks.http.servers import Server, llmservice
 
 
 class Failed(Exception):
-    """What the trial was to show is not so; the message says what was seen instead."""
+    """The trial's expectation did not hold; the message says what was seen instead."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ def trial(function: Trial) -> Trial:
 
 
 def allow_descriptors(count: int) -> None:
-    """Let this process open as many files.
+    """Let this process open that many files.
 
     Raises:
         Failed: the system does not allow it.

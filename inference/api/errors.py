@@ -33,7 +33,7 @@ UPSTREAM_REFUSED = Code(
     "upstream_refused", 422, "The engine behind the service does not take a field, or its value."
 )
 NO_FITTING_TEXT = Code("no_fitting_text", 422, "None of the texts drawn fits the schema.")
-OVERLOADED = Code("overloaded", 503, "The queue is full.")
+OVERLOADED = Code("overloaded", 503, "The queue is full, or the text would not be complete in time.")
 UNAVAILABLE = Code("unavailable", 503, "The model is loading, or the service is shutting down.")
 INTERRUPTED = Code("interrupted", 503, "The service stopped before the text was complete.")
 TIME_LIMIT = Code("time_limit", 504, "The text was not complete within `LLM_REQUEST_TIMEOUT_S`.")

@@ -1,5 +1,6 @@
 """What generates text for the API: the engine in this process, or a server with the same interface."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from inference.engine.generation import Generation
@@ -48,6 +49,10 @@ class Backend(Protocol):
         """What it has computed since it started."""
         ...
 
+    def take_first_byte_s(self) -> Sequence[float]:
+        """Until the answers of an upstream engine began, since the last call; nothing of another backend."""
+        ...
+
     @property
     def weight_format(self) -> str:
         """The name of the format of the model's weights."""
@@ -66,6 +71,15 @@ class Backend(Protocol):
     @property
     def fault(self) -> str:
         """Why it cannot generate for the moment, for people to read; empty if it can."""
+        ...
+
+    def check_room(self, owner: str) -> None:
+        """Check whether there is room for a request of the owner, before anything is done for it.
+
+        Raises:
+            Overloaded: the queue is full.
+            Unavailable: the backend accepts no requests now.
+        """
         ...
 
     def prepare(self, request: GenerationRequest) -> PreparedRequest:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 BLOCK = 16
-"""Tokens of a block: attention computes the scores of so many keys side by side."""
+"""Tokens of a block: attention computes the scores of this many keys side by side."""
 
 
 def blocks_of(tokens: int) -> int:
-    """How many blocks hold so many tokens."""
+    """How many blocks hold this many tokens."""
     return -(-tokens // BLOCK)
 
 
@@ -35,7 +35,7 @@ class BlockPool:
         return self._users[block]
 
     def take(self, count: int = 1) -> list[int] | None:
-        """Take so many blocks, each with one user; None, and no change, where fewer are free."""
+        """Take this many blocks, each with one user; None, and no change, where fewer are free."""
         if count > len(self._free):
             return None
         taken = [self._free.pop() for _ in range(count)]

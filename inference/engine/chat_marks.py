@@ -42,7 +42,7 @@ def marks_for(characters: Iterable[str], messages: Any) -> Marks:
     """A mark for each character, none of which occurs in the messages.
 
     Raises:
-        NoMarksLeft: there are not so many.
+        NoMarksLeft: there are not that many.
     """
     wanted = sorted({ord(character) for character in characters if not character.isspace()})
     taken = {ord(character) for text in _strings(messages) for character in text if ord(character) > 0xFFFF}

@@ -37,7 +37,7 @@ class Detokenizer:
         prompt_ids: what the new tokens continue.
         stop: strings that end the text. One that is a special token's text is also found as that token,
             although special tokens have no text of their own.
-        min_tokens: the text of the first so many tokens is not searched for stop strings.
+        min_tokens: stop strings are searched for after this many tokens.
         may_end: whether a stop string may end the text here; asked about ever longer texts.
 
     Attributes:

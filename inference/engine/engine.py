@@ -9,11 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Protocol
 
 import numpy as np
 
-from inference.engine.blocks import BLOCK, BlockPool
+from inference.engine.blocks import BLOCK
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.drafter import Drafter, NGramDrafter
 from inference.engine.errors import (
@@ -24,6 +23,7 @@ from inference.engine.errors import (
     Interrupted,
     Unavailable,
 )
+from inference.engine.forward_pass import ForwardPass
 from inference.engine.generation import Generation
 from inference.engine.grammar.compiler import GrammarCompiler
 from inference.engine.load import Load, Work
@@ -40,26 +40,6 @@ from inference.engine.top_k import Array
 logger = logging.getLogger(__name__)
 
 Plan = list[tuple[Sequence, Segment]]
-
-
-class ForwardPass(Protocol):
-    """The model, as the engine's loop needs it; `compute.model.LanguageModel` is one."""
-
-    name: str
-    context_length: int
-
-    @property
-    def blocks(self) -> BlockPool:
-        """The blocks of its KV cache."""
-        ...
-
-    def use_threads(self, threads: int) -> None:
-        """Compute on so many threads, in the calling thread from now on."""
-        ...
-
-    def forward(self, segments: list[Segment]) -> Any:
-        """Compute the segments in one pass; returns logits, `[sum of segment.logits, vocabulary]`."""
-        ...
 
 
 class Engine:
@@ -164,6 +144,12 @@ class Engine:
         """The exact bytes of a token, a special one's too; none for an id that is no token."""
         return self._tokenizer.token_bytes(token_id)
 
+    def check_room(self, owner: str) -> None:
+        """Raises Overloaded or Unavailable: a request of the owner would be refused now."""
+        with self._changed:
+            self._check_open()
+            self._scheduler.check_room(owner)
+
     def submit(self, prepared: PreparedRequest) -> Generation:
         """Start a request that `prepare` has checked.
 
@@ -182,8 +168,7 @@ class Engine:
             drafter=self._drafter,
         )
         with self._changed:
-            if self._closed is not None:
-                raise Unavailable(self._closed)
+            self._check_open()
             self._scheduler.add(sequence, now=now)
             self._changed.notify_all()
         return generation
@@ -193,6 +178,10 @@ class Engine:
         """How busy the engine is now."""
         with self._changed:
             return self._scheduler.load
+
+    def take_first_byte_s(self) -> tuple[float, ...]:
+        """None: no other engine is asked."""
+        return ()
 
     def start(self) -> None:
         """Start the engine's thread."""
@@ -285,6 +274,10 @@ class Engine:
             with self._changed:
                 for sequence in self._scheduler.all():
                     self._fail(sequence, Interrupted(self._closed))
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise Unavailable(self._closed)
 
     def _close(self, reason: str) -> None:
         with self._changed:

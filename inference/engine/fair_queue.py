@@ -1,4 +1,4 @@
-"""Which of many requests run and which wait: at most so many at once, fair between owners.
+"""Which of many requests run and which wait: at most this many at once, fair between owners.
 
 Not thread-safe. The scheduler uses it for the requests of this engine, which need room in the KV cache as
 well, and the upstream backend for those of another.
@@ -50,6 +50,11 @@ class FairQueue(Generic[T]):
         return self._running.total()
 
     @property
+    def is_full(self) -> bool:
+        """Whether a further request is refused, or takes the place of another."""
+        return self.queued >= self._max_queued + self._max_running - self.running
+
+    @property
     def waiting(self) -> Iterator[T]:
         """Those that wait."""
         return (item for queue in self._waiting.values() for _, item in queue)
@@ -73,15 +78,20 @@ class FairQueue(Generic[T]):
         Raises:
             Overloaded: the queue is full, and no owner has more waiting than this one would have.
         """
-        dropped = None
-        if self.queued >= self._max_queued + self._max_running - self.running:
-            own = len(self._waiting.get(owner, ()))
-            longest = max(self._waiting, key=lambda name: len(self._waiting[name]), default=owner)
-            if len(self._waiting.get(longest, ())) <= own + 1:
-                raise Overloaded(retry_after_s=self.retry_after_s())
-            dropped = self._pop(longest, newest=True)
+        self.check_room(owner)
+        dropped = self._pop(self._longest(owner), newest=True) if self.is_full else None
         self._waiting.setdefault(owner, deque()).append((next(self._arrivals), item))
         return dropped
+
+    def check_room(self, owner: str) -> None:
+        """Check whether a request of the owner finds a place, its own or that of another.
+
+        Raises:
+            Overloaded: the queue is full, and no owner has more waiting than this one would have.
+        """
+        own = len(self._waiting.get(owner, ()))
+        if self.is_full and len(self._waiting.get(self._longest(owner), ())) <= own + 1:
+            raise Overloaded(retry_after_s=self.retry_after_s())
 
     def take(self) -> T | None:
         """The request that runs next, which counts as running from now on; None if none may or none waits."""
@@ -129,6 +139,10 @@ class FairQueue(Generic[T]):
         """In how many whole seconds the requests of now are likely to have ended."""
         rounds = (self.queued + self.running) / self._max_running
         return min(LONGEST_RETRY_S, max(1, ceil(rounds * self._mean_service_s)))
+
+    def _longest(self, owner: str) -> str:
+        """The owner with the most waiting; `owner` if none waits."""
+        return max(self._waiting, key=lambda name: len(self._waiting[name]), default=owner)
 
     def _pop(self, owner: str, *, newest: bool = False) -> T:
         queue = self._waiting[owner]

@@ -10,7 +10,7 @@ _BLOCKS_OF_A_REGION = 4
 """Of a tensor, or of one of the `_REGIONS` of a file whose tensors are not known."""
 _REGIONS = 64
 _READ_WHOLE = 64 * 1024 * 1024
-"""A file of at most so many bytes is read whole."""
+"""A file of at most this many bytes is read whole."""
 
 
 def fingerprint(folder: Path, arithmetic: Iterable[str]) -> str:

@@ -187,7 +187,7 @@ class Generation:
         self.started_at = now
 
     def skip_to(self, prompt_tokens: int) -> None:
-        """Backend: so many tokens of the prompt need not be computed."""
+        """Backend: this many tokens of the prompt need not be computed."""
         skipped = max(0, prompt_tokens - self.computed_prompt_tokens)
         self.cached_prompt_tokens += skipped
         self.computed_prompt_tokens += skipped
@@ -204,7 +204,7 @@ class Generation:
             listener()
 
     def recount(self, *, prompt_tokens: int, completion_tokens: int) -> None:
-        """Backend: another server has computed and counted so many tokens until now."""
+        """Backend: another server has computed and counted this many tokens until now."""
         self.prompt_tokens = self.computed_prompt_tokens = prompt_tokens
         self.completion_tokens = completion_tokens
 

@@ -1,7 +1,7 @@
 """How busy a backend is, and what it has computed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,23 @@ class PrefixWork:
     evictions: int = 0
 
 
+RESULTS = ("answered", "failed", "overloaded", "refused", "silent", "unavailable")
+"""How an attempt at an upstream engine can end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamWork:
+    """What has been attempted at an upstream engine since the start.
+
+    Attributes:
+        attempts: how many have ended, by their result.
+        retries: how many of them were not the first for their request.
+    """
+
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    retries: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What has been computed since the start.
@@ -59,6 +76,7 @@ class Work:
         accepted: of those, the ones that did follow, each without a step of its own.
         preemptions: how often a request had to give its blocks of the KV cache up to another.
         prefixes: what the prefix cache has done.
+        upstream: what has been attempted at another engine, if that generates.
     """
 
     steps: int = 0
@@ -68,3 +86,4 @@ class Work:
     accepted: int = 0
     preemptions: int = 0
     prefixes: PrefixWork = PrefixWork()
+    upstream: UpstreamWork = UpstreamWork()

@@ -1,6 +1,7 @@
 """From a folder of model files to a running, warmed-up engine."""
 
 import logging
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -33,26 +34,34 @@ _WARM_UP_TOKENS = 40
 
 
 def load_engine(
-    folder: Path, *, name: str, config: EngineConfig, packed_weights: Path | None = None
+    folder: Path,
+    *,
+    name: str,
+    config: EngineConfig,
+    packed_weights: Path | None = None,
+    ending: threading.Event | None = None,
 ) -> Engine:
     """Load the model of `folder`, start its engine and let it generate once; the log reports the progress.
 
     Args:
         packed_weights: the folder that keeps the weights as the engine computes with them, for the next start
             and for other processes; None keeps none.
+        ending: set once nobody needs the engine any more.
 
     Raises:
+        Interrupted: nobody needs it any more.
         ModelUnavailable: the files cannot be read, the engine cannot run this kind of model, or it cannot on
             the device that `config` asks for.
     """
     # In a thread that ends, because a thread that has computed keeps its OpenMP threads. If these and the
     # engine's outnumber the CPUs, OpenMP lets all of them sleep between operators (steps took 21 ms, not 12).
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as thread:
-        loading = thread.submit(_load_engine, folder, name=name, config=config, packed_weights=packed_weights)
+        store = None if packed_weights is None else PackedWeights(packed_weights, ending=ending)
+        loading = thread.submit(_load_engine, folder, name=name, config=config, store=store)
         return loading.result()
 
 
-def _load_engine(folder: Path, *, name: str, config: EngineConfig, packed_weights: Path | None) -> Engine:
+def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: PackedWeights | None) -> Engine:
     began = time.monotonic()
     threads = config.threads or usable_cpus()
     torch.set_num_threads(threads)
@@ -66,7 +75,6 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, packed_weight
         dtype = _weight_dtype(folder, config, path)
     stored = config.dtype if config.dtype in ("int8", "int4") else _name(dtype)
     arithmetic = _arithmetic(path)
-    store = None if packed_weights is None else PackedWeights(packed_weights)
     weights, language_model = _prepared(
         folder, name=name, config=config, dtype=dtype, path=path, arithmetic=arithmetic, store=store
     )

@@ -19,7 +19,7 @@ from inference.engine.load import PrefixWork
 from inference.engine.request import GenerationRequest
 
 _NAME_BYTES = 32
-"""Two texts with the same name are out of the question, so their tokens are not compared."""
+"""Long enough to assume that no two texts have the same digest, so their tokens are not compared."""
 
 
 class Text(Protocol):
@@ -54,7 +54,7 @@ class Text(Protocol):
         ...
 
     def skip_to(self, tokens: int) -> None:
-        """Take so many of its first tokens as computed."""
+        """Treat this many of its first tokens as computed."""
         ...
 
 
@@ -99,7 +99,7 @@ class PrefixCache:
         return PrefixWork(hits=self._hits, tokens=self._found_tokens, evictions=self._evictions)
 
     def take(self, count: int = 1) -> list[int] | None:
-        """Take so many blocks, each with one user; None, and no change, where fewer are free."""
+        """Take this many blocks, each with one user; None, and no change, where fewer are free."""
         if count > self.free:
             return None
         while self._pool.free < count:
@@ -117,9 +117,9 @@ class PrefixCache:
                 self._idle[block] = None
 
     def admit(self, text: Text, count: int) -> bool:
-        """Give a text so many blocks, found ones first; False, and no change, where fewer are free."""
+        """Give a text this many blocks, found ones first; False, and no change, where fewer are free."""
         found: list[int] = []
-        for name in self._findable_names(text):
+        for name in self.findable_names(text):
             if name not in self._blocks:
                 break
             found.append(self._blocks[name])
@@ -136,7 +136,7 @@ class PrefixCache:
     def find_more(self, text: Text) -> None:
         """Exchange the blocks that a text would compute next for those that others have computed."""
         assert text.blocks is not None  # noqa: S101
-        names = self._findable_names(text)
+        names = self.findable_names(text)
         start = index = text.computed // BLOCK
         while index < len(names) and names[index] in self._blocks:
             self._exchange(text.blocks, index, self._blocks[names[index]])
@@ -144,9 +144,17 @@ class PrefixCache:
         if index > start:
             self._skip(text, BLOCK * index)
 
+    def findable_names(self, text: Text) -> list[bytes]:
+        """The names of a text's blocks that need not be computed where they are found."""
+        return self._named(text, text.findable // BLOCK if self._shares(text) else 0)
+
+    def has(self, name: bytes) -> bool:
+        """Whether a block of this name can be found."""
+        return name in self._blocks
+
     def next_name(self, text: Text) -> bytes | None:
         """The name of the block that a text computes next; None if it could not be found."""
-        names, index = self._findable_names(text), text.computed // BLOCK
+        names, index = self.findable_names(text), text.computed // BLOCK
         return names[index] if index < len(names) else None
 
     def names_until(self, text: Text, end: int) -> list[bytes]:
@@ -184,9 +192,6 @@ class PrefixCache:
         self._hits += text.computed < BLOCK
         self._found_tokens += tokens - text.computed
         text.skip_to(tokens)
-
-    def _findable_names(self, text: Text) -> list[bytes]:
-        return self._named(text, text.findable // BLOCK if self._shares(text) else 0)
 
     def _shares(self, text: Text) -> bool:
         return self._sharing != "off" and text.request.kept

@@ -68,13 +68,13 @@ class GenerationRequest:
 
     Attributes:
         max_new_tokens: the most tokens to generate; with 0 the request ends after its prompt.
-        min_tokens: nothing ends the text before it has so many tokens.
+        min_tokens: nothing ends the text before it has this many tokens.
         stop: strings that end the text; the one found is not part of it.
-        stop_token_ids: tokens that end the text, beside the model's own; the one found is not part of it.
+        stop_token_ids: further tokens that end the text; the one found is not part of it.
         ignore_eos: the model's own end tokens do not end the text.
         grammar: what the text fits. Nothing ends it where it does not fit yet, and it ends where nothing may
             follow, whatever the other fields say.
-        logprobs: report each new token's log-probability and so many alternatives; None reports none.
+        logprobs: report each new token's log-probability and this many alternatives; None reports none.
         prompt_logprobs: the same of each token of the prompt.
         streamed: the client gets the text as it comes; otherwise once it is whole.
         token_ids: the ids of the new tokens are part of the answer.

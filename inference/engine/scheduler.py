@@ -5,13 +5,16 @@ Not thread-safe: the engine calls it under its lock. It knows neither the model 
 
 from bisect import insort
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 from inference.engine.blocks import BLOCK, BlockPool, blocks_of
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, Overloaded
-from inference.engine.fair_queue import FairQueue
+from inference.engine.fair_queue import LONGEST_RETRY_S, FairQueue
+from inference.engine.forecast import Forecast
 from inference.engine.generation import Generation
 from inference.engine.load import Load, OwnerLoad
 from inference.engine.prefix_cache import PrefixCache, Text
@@ -21,12 +24,14 @@ from inference.engine.speculation import drafts_for_each
 _PROMPT_LOGITS = 64
 """Prompt tokens of a step after which logits are asked for. Each row takes 4 bytes for every token of the
 vocabulary: 0.6 MB with 150,000."""
+_FORECAST_EVERY_S = 1.0
 
 
 class Schedulable(Text, Protocol):
     """What the scheduler needs of a sequence."""
 
     finished: bool
+    deadline: float | None
 
     @property
     def generation(self) -> Generation: ...
@@ -75,6 +80,10 @@ class Scheduler(Generic[S]):
         self._config = config
         self._queue: FairQueue[S] = FairQueue(max_running=config.max_running, max_queued=config.max_queued)
         self._preempted: list[S] = []
+        self._forecast = Forecast(config, self.prefixes)
+        self._forecast_at = 0.0
+        self._step: list[Segment] = []
+        self._step_began_at = 0.0
 
     @property
     def load(self) -> Load:
@@ -92,14 +101,24 @@ class Scheduler(Generic[S]):
             },
         )
 
+    def check_room(self, owner: str) -> None:
+        """Raises Overloaded: the queue has no place for a request of the owner."""
+        self._queue.check_room(owner)
+
     def add(self, sequence: S, *, now: float) -> None:
         """Put a request in the queue.
 
         Requests that the next step can admit do not count as waiting.
 
         Raises:
-            Overloaded: the queue is full, and no owner has more waiting than this one would have.
+            Overloaded: the queue is full, and no owner has more waiting than this one would have; or the text
+                would not be complete in time.
         """
+        # The forecast takes about a millisecond, and a full queue refuses most.
+        if not self._queue.is_full:
+            for late, late_s in self._forecast.late(self._order(sequence), now=now):
+                if late is sequence:
+                    raise _come_later(late_s)
         dropped = self._queue.add(sequence, owner=sequence.request.owner)
         if dropped is not None:
             dropped.fail(Overloaded(retry_after_s=self._queue.retry_after_s()), now=now)
@@ -107,9 +126,13 @@ class Scheduler(Generic[S]):
     def admit(self, *, now: float) -> None:
         """Move waiting requests to the running set, as far as its size and the KV cache allow.
 
-        A request needs the blocks of its tokens so far and one more. If so many are not free, it waits for
+        A request needs the blocks of its tokens so far and one more. If that many are not free, it waits for
         them, and no other overtakes it.
         """
+        if now >= self._forecast_at:
+            self._forecast_at = now + _FORECAST_EVERY_S
+            self._end_late(now=now)
+        self._step_began_at = now
         while len(self.running) < self._config.max_running:
             # Of each owner, those preempted come first.
             first = self._queue.first
@@ -160,14 +183,19 @@ class Scheduler(Generic[S]):
                 left -= len(segment.token_ids)
                 logits_left -= segment.logits if scored else 0
                 plan.append((sequence, segment))
+        self._step = [segment for _, segment in plan]
         return plan
 
     def retire(self, *, now: float) -> None:
         """Let what has been computed be found, and take finished requests out of the running set."""
+        if self._step:
+            self._forecast.computed(self._step, seconds=now - self._step_began_at)
+            self._step = []
         for sequence in self.running:
             self.prefixes.keep(sequence)
         for sequence in [sequence for sequence in self.running if sequence.finished]:
             self.running.remove(sequence)
+            self._forecast.ended(sequence)
             if sequence.blocks is not None:
                 self.prefixes.release(sequence.blocks)
             started_at = sequence.generation.started_at
@@ -183,6 +211,24 @@ class Scheduler(Generic[S]):
         self._preempted = [sequence for sequence in self._preempted if not sequence.finished]
         for sequence in [sequence for sequence in self._queue.waiting if sequence.finished]:
             self._queue.remove(sequence, owner=sequence.request.owner)
+
+    def _order(self, *new: S) -> Iterator[S]:
+        """All requests in the order in which they are likely to be computed."""
+        yield from sorted(self.running, key=lambda sequence: sequence.prefilling)
+        before = Counter({owner: one.running for owner, one in self._queue.owners.items()})
+        waiting = []
+        for sequence in [*self._preempted, *self._queue.waiting, *new]:
+            owner = sequence.request.owner
+            waiting.append((before[owner], sequence.generation.submitted_at, sequence))
+            before[owner] += 1
+        yield from (sequence for *_, sequence in sorted(waiting, key=lambda entry: entry[:2]))
+
+    def _end_late(self, *, now: float) -> None:
+        """End those of which nothing is computed and that would miss their deadlines."""
+        for sequence, late_s in list(self._forecast.late(self._order(), now=now)):
+            sequence.fail(_come_later(late_s), now=now)
+        self.retire(now=now)
+        self.drop_finished()
 
     def _grow(self) -> None:
         """Give every running sequence the blocks that its tokens fill, as far as there are any."""
@@ -210,3 +256,7 @@ class Scheduler(Generic[S]):
         insort(self._preempted, newest, key=lambda sequence: sequence.generation.submitted_at)
         self._queue.pause(newest.request.owner)
         self.preemptions += 1
+
+
+def _come_later(late_s: float) -> Overloaded:
+    return Overloaded(retry_after_s=min(LONGEST_RETRY_S, ceil(late_s)))

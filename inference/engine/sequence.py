@@ -105,7 +105,7 @@ class Sequence:
         return 0 if self.scores_prompt else self.lasting
 
     def skip_to(self, tokens: int) -> None:
-        """Take so many of its first tokens as computed: the prefix cache has found them."""
+        """Treat this many of its first tokens as computed: the prefix cache has found them."""
         self._computed = tokens
         self.generation.skip_to(min(tokens, self._prompt_tokens))
 

@@ -19,7 +19,7 @@ _TRIED_EVERY = 12
 
 
 def drafts_for_each(rows: int) -> int:
-    """How many tokens each text may draft in a step that computes so many rows without any."""
+    """How many tokens each text may draft in a step that computes this many rows without any."""
     return max(0, min(MOST_DRAFTED, (_CHEAP_ROWS - rows) // rows)) if rows else 0
 
 

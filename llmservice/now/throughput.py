@@ -15,7 +15,7 @@ class Throughput:
         self._lock = threading.Lock()
 
     def observe(self, total: int, *, now: float | None = None) -> None:
-        """The total is this now, on the clock of `time.monotonic`; a smaller one than before starts anew."""
+        """The total is this now (`time.monotonic`); a smaller one than before restarts the window."""
         now = time.monotonic() if now is None else now
         with self._lock:
             if self._samples and total < self._samples[-1][1]:

@@ -11,7 +11,7 @@ from llmservice.server.outgoing import Outgoing
 
 HEAD_S = 10.0
 BODY_S = 10.0
-# A body has BODY_S, and a second more for each of so many bytes that have arrived.
+# A body has BODY_S, and a second more for each of this many bytes that have arrived.
 BODY_BYTES_PER_S = 8192
 # How long a client has to close after its answer. Closing at once would destroy what it has not yet read.
 LINGER_S = 2.0

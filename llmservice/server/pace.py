@@ -2,7 +2,7 @@
 
 # Longest pause of a client that reads its answer.
 STALL_S = 30.0
-# A client that reads has STALL_S for what waits for it, and a second more for each of so many bytes taken.
+# A client that reads has STALL_S for what waits for it, and a second more for each of this many bytes taken.
 LEAST_BYTES_PER_S = 8192
 
 
@@ -18,7 +18,7 @@ class Pace:
         self._taken = 0
 
     def take(self, count: int, *, now: float) -> None:
-        """The client has taken so many bytes."""
+        """The client has taken this many bytes."""
         self._taken += count
         self._taken_at = now
 

@@ -91,6 +91,11 @@ def service_environ(var_dir: Path, **settings: str) -> dict[str, str]:
     return {**inherited, "VAR_DIR": str(var_dir), "PORT": str(free_port()), **settings}
 
 
+def share_weights(var_dir: Path, folder: Path) -> None:
+    """Have the service with this `VAR_DIR` keep its packed weights in `folder`."""
+    (var_dir / "weights").symlink_to(folder)
+
+
 def python(*arguments: str) -> list[str]:
     """The command that runs the service's Python with these arguments, here or in the composition."""
     if SERVICE_URL is None:
@@ -147,7 +152,10 @@ def _started(command: list[str], environ: Mapping[str, str], log: Path, url: str
 
 @pytest.fixture(scope="session")
 def service(
-    tmp_path_factory: pytest.TempPathFactory, quickstart_model: Path, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory,
+    quickstart_model: Path,
+    quickstart_weights: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Service]:
     """The service as `make run` starts it, ready, with the default key; one for all tests."""
     var_dir = tmp_path_factory.mktemp("service")
@@ -158,8 +166,8 @@ def service(
             yield composed
         return
     environ = service_environ(var_dir, LLM_MODEL=str(quickstart_model))
-    manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-    manage(environ, "bootstrap", "--skip-checks")
+    share_weights(var_dir, quickstart_weights)
+    manage(environ, "serve", "--only-prepare")
     failed = request.session.testsfailed
     with running(environ, var_dir / "log") as started:
         started.wait_ready()
@@ -191,8 +199,16 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory, migrated_folder: P
     return var_dir
 
 
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the services that serve a tiny model keep its packed weights."""
+    return tmp_path_factory.mktemp("weights")
+
+
 @pytest.fixture
-def start_service(tmp_path: Path, tiny_model: Path, prepared_folder: Path) -> Iterator[StartService]:
+def start_service(
+    tmp_path: Path, tiny_model: Path, tiny_weights: Path, quickstart_weights: Path, prepared_folder: Path
+) -> Iterator[StartService]:
     """Starts further services, each with a database of its own, and ends them after the test.
 
     They serve `tiny_model`. A test whose texts have to take a while sets LLM_MODEL to the quick-start model.
@@ -212,9 +228,10 @@ def start_service(tmp_path: Path, tiny_model: Path, prepared_folder: Path) -> It
                 shutil.copytree(prepared_folder, var_dir)
             else:
                 var_dir.mkdir()
+            serves_tiny_model = environ["LLM_MODEL"] == str(tiny_model)
+            share_weights(var_dir, tiny_weights if serves_tiny_model else quickstart_weights)
             if migrated and not as_prepared:
-                manage(environ, "migrate", "--verbosity=0", "--skip-checks")
-                manage(environ, "bootstrap", "--skip-checks")
+                manage(environ, "serve", "--only-prepare")
             return stack.enter_context(running(environ, var_dir / "log"))
 
         yield start

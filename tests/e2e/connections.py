@@ -77,7 +77,7 @@ def post_generate(service: Service, **fields: object) -> bytes:
 
 
 def allow_descriptors(count: int) -> None:
-    """Let this process open as many files."""
+    """Let this process open that many files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))

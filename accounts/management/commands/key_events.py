@@ -18,7 +18,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("key", nargs="?", help="name or number of one key; all keys by default")
         parser.add_argument(
-            "--most", type=arguments.count, default=MOST, help=f"list so many events; {MOST} by default"
+            "--most", type=arguments.count, default=MOST, help=f"list this many events; {MOST} by default"
         )
         parser.add_argument("--format", choices=["table", "json"], default="table")
 

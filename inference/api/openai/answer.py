@@ -73,7 +73,7 @@ class Texts(Protocol):
 
 
 def usage(metered: Metered, *, completion_tokens: int | None = None) -> dict[str, Any]:
-    """What a client is told of its tokens so far, or once it has received so many generated ones."""
+    """What a client is told of its tokens so far, or once it has received this many generated ones."""
     told = metered.usage if completion_tokens is None else metered.usage_after(completion_tokens)
     return {**told, "prompt_tokens_details": {"cached_tokens": metered.cached_tokens}}
 

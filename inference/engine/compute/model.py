@@ -50,7 +50,7 @@ class LanguageModel:
         return self.cache.blocks
 
     def use_threads(self, threads: int) -> None:
-        """Compute on so many threads, in the calling thread from now on."""
+        """Compute on this many threads, in the calling thread from now on."""
         if self.path.kernels:
             self.path.kernels.threads = threads
         # Beside native layers PyTorch has little to do, and its threads would compete with the kernels'.

@@ -47,7 +47,7 @@ class Probe:
 
     @torch.no_grad()  # inference mode would turn some operators into others while layers are recorded
     def pass_of(self, rows: int) -> torch.Tensor:
-        """The logits of a prompt of so many tokens, if the context is long enough: `[1, vocabulary]`."""
+        """The logits of a prompt of this many tokens, if the context is long enough: `[1, vocabulary]`."""
         ids = self._ids[:rows]
         return self._forward([Segment(ids, 0, self._blocks(0))])
 

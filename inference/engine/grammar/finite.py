@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"-?(?P<integer>[0-9]+)(?:\.[0-9]*)?(?P<exponent>[eE][+-]?[
 _EXPONENT = re.compile(r"[eE]\+?[0-9]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _DIGITS = 308
-"""An integer of so many digits is never too large."""
+"""An integer of this many digits is never too large."""
 
 
 def is_finite(number: str) -> bool:

@@ -63,7 +63,7 @@ class TokenTable:
         return TokenSet.of(token_ids, vocabulary_size=len(self.tokens))
 
     def new_masks(self, count: int) -> RawMasks:
-        """Room for so many masks."""
+        """Room for this many masks."""
         return np.zeros((count, len(self._with_text)), dtype=np.int32)
 
     def read(self, masks: RawMasks, control_ids: Sequence[int | None]) -> list[Mask]:

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
@@ -41,34 +43,38 @@ def build() -> list[Path]:
         The libraries of these sources.
     """
     compiler = shutil.which("c++") or shutil.which("g++")
-    folder = _libraries()
-    folder.mkdir(parents=True, exist_ok=True)
-    for generation, options in GENERATIONS.items():
-        if compiler is None or built(generation):
-            continue
-        with tempfile.TemporaryDirectory(dir=folder) as work:
-            compiled = Path(work) / "kernels.so"
-            command = [
-                compiler,
-                *_COMPILE,
-                *_ARITHMETIC,
-                *options,
-                *_further_options(),
-                "-o",
-                str(compiled),
-                *map(str, _sources()),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-            if done.returncode:
-                print(
-                    f"The compiler failed on the kernels for {generation}: {done.stderr.strip()}",
-                    file=sys.stderr,
-                )
-                continue
-            for stale in folder.glob(f"kernels-{generation}-*.so"):
-                stale.unlink()
-            compiled.replace(_library(generation))
+    _libraries().mkdir(parents=True, exist_ok=True)
+    missing = [generation for generation in GENERATIONS if not built(generation)]
+    if compiler is not None and missing:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(partial(_compile, compiler), missing))
     return [library for generation in GENERATIONS if (library := built(generation))]
+
+
+def _compile(compiler: str, generation: str) -> None:
+    folder = _libraries()
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        compiled = Path(work) / "kernels.so"
+        command = [
+            compiler,
+            *_COMPILE,
+            *_ARITHMETIC,
+            *GENERATIONS[generation],
+            *_further_options(),
+            "-o",
+            str(compiled),
+            *map(str, _sources()),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            print(
+                f"The compiler failed on the kernels for {generation}: {done.stderr.strip()}",
+                file=sys.stderr,
+            )
+            return
+        for stale in folder.glob(f"kernels-{generation}-*.so"):
+            stale.unlink()
+        compiled.replace(_library(generation))
 
 
 def built(generation: str) -> Path | None:

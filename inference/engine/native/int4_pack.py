@@ -9,7 +9,7 @@ import torch
 from inference.engine.native.abi import Int4PackCall
 
 Int4Pack = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int], None]
-"""Quantises a weight, `[channels, depth]`, into the three further tensors, on so many threads:
+"""Quantises a weight, `[channels, depth]`, into the three further tensors, on this many threads:
 
 - the levels, two a byte: uint8 `[ceil(channels / 16), ceil(depth / 32), 4, 64]`;
 - the scales of groups, relative to the channel's: int8 `[ceil(channels / 16), ceil(depth / 32), 16]`;

@@ -15,6 +15,7 @@ from inference.engine.upstream.client import UpstreamClient, UpstreamFailure
 from inference.engine.upstream.config import ATTEMPTS, BETWEEN_ATTEMPTS_S
 from inference.engine.upstream.dialect import Dialect
 from inference.engine.upstream.events import chunks
+from inference.engine.upstream.figures import UpstreamFigures
 from inference.engine.upstream.job import Job
 from inference.engine.upstream.reader import AnswerReader
 from inference.engine.upstream.tokens import UpstreamTokens
@@ -29,12 +30,18 @@ class Attempts:
     """Runs requests, in up to `ATTEMPTS` attempts each: another one only while the client has nothing."""
 
     def __init__(
-        self, client: UpstreamClient, tokens: UpstreamTokens, breaker: Breaker, dialect: Dialect
+        self,
+        client: UpstreamClient,
+        tokens: UpstreamTokens,
+        breaker: Breaker,
+        dialect: Dialect,
+        figures: UpstreamFigures,
     ) -> None:
         self._client = client
         self._tokens = tokens
         self._breaker = breaker
         self._dialect = dialect
+        self._figures = figures
 
     async def run(self, job: Job) -> Completion:
         """Publish the events of the text; returns it when it is complete.
@@ -45,6 +52,8 @@ class Attempts:
         for attempt in range(ATTEMPTS):
             if self._breaker.state is not BreakerState.CLOSED:
                 raise Unavailable(self._breaker.reason or UNREACHABLE)
+            if attempt:
+                self._figures.retried()
             began_at = time.monotonic()
             try:
                 reader = await self._attempt(job)
@@ -52,7 +61,9 @@ class Attempts:
                 failure, cause = error.failure, error
             else:
                 self._breaker.succeeded()
+                self._figures.answered()
                 return await self._finished(job, reader)
+            self._figures.failed(failure)
             self.judge(failure, began_at=began_at)
             if not failure.again or (job.published and job.prepared.request.streamed):
                 break
@@ -86,7 +97,9 @@ class Attempts:
         request = job.prepared.request
         job.reader = reader = AnswerReader(self._dialect, chat=isinstance(request.prompt, Chat))
         complete = False
+        began_at = time.monotonic()
         async with self._client.stream(f"v1/{job.call.path}", job.call.body, headers=job.headers) as pieces:
+            self._figures.first_byte(time.monotonic() - began_at)
             try:
                 async for chunk in chunks(pieces):
                     if chunk is None:

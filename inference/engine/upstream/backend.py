@@ -19,6 +19,7 @@ from inference.engine.upstream.breaker import Breaker
 from inference.engine.upstream.chat import shown_texts
 from inference.engine.upstream.client import UpstreamClient, UpstreamFailure
 from inference.engine.upstream.config import UpstreamConfig
+from inference.engine.upstream.figures import UpstreamFigures
 from inference.engine.upstream.job import Job
 from inference.engine.upstream.model import UpstreamModel, served_model
 from inference.engine.upstream.requests import UpstreamRequests
@@ -56,6 +57,7 @@ class UpstreamBackend:
         self._headers = headers
         self._transport = transport
         self._breaker = Breaker(failures=config.failures, pause_s=config.pause_s, clock=time.monotonic)
+        self._figures = UpstreamFigures()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="upstream", daemon=True)
         self._model: UpstreamModel
@@ -79,7 +81,7 @@ class UpstreamBackend:
         self._tokens = UpstreamTokens(self._client, dialect, model=self._model.name)
         self._requests = UpstreamRequests(
             self._config,
-            Attempts(self._client, self._tokens, self._breaker, dialect),
+            Attempts(self._client, self._tokens, self._breaker, dialect, self._figures),
             self._breaker,
             loop=self._loop,
             probe=lambda: served_model(self._client, self._config),
@@ -117,8 +119,17 @@ class UpstreamBackend:
 
     @property
     def work(self) -> Work:
-        """The tokens that have come; steps are the engine's."""
-        return Work(completion_tokens=self._requests.completion_tokens)
+        """The tokens that have come, and the attempts; steps are the engine's."""
+        return Work(completion_tokens=self._requests.completion_tokens, upstream=self._figures.work)
+
+    def take_first_byte_s(self) -> list[float]:
+        """Until the answers of the engine have begun: those since the last call."""
+        return self._figures.take_first_byte_s()
+
+    def check_room(self, owner: str) -> None:
+        """Raises Overloaded or Unavailable: a request of the owner would be refused now."""
+        self._check_breaker()
+        self._requests.check_room(owner)
 
     def prepare(self, request: GenerationRequest) -> PreparedRequest:
         """Check that the request can be passed on, and count its prompt or estimate it.

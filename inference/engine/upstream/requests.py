@@ -80,6 +80,12 @@ class UpstreamRequests:
         with self._lock:
             return self._ended_tokens + sum(job.generation.completion_tokens for job in self._jobs)
 
+    def check_room(self, owner: str) -> None:
+        """Raises Overloaded or Unavailable: a job of the owner would be refused now."""
+        with self._lock:
+            self._check_open()
+            self._queue.check_room(owner)
+
     def submit(self, job: Job) -> Generation:
         """Start the job, or let it wait.
 
@@ -93,8 +99,7 @@ class UpstreamRequests:
             on_cancel=lambda: self._soon(self._cancel, job),
         )
         with self._lock:
-            if self._closed is not None:
-                raise Unavailable(self._closed)
+            self._check_open()
             dropped = self._queue.add(job, owner=job.owner)
             lost = Overloaded(retry_after_s=self._queue.retry_after_s())
             self._jobs.add(job)
@@ -113,9 +118,7 @@ class UpstreamRequests:
         with self._lock:
             self._closed = reason
             jobs = list(self._jobs)
-        if self._probing is not None:
-            self._probing.cancel()
-        tasks = [job.task for job in jobs if job.task is not None]
+        tasks = [task for task in (self._probing, *(job.task for job in jobs)) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -127,6 +130,10 @@ class UpstreamRequests:
         """Count a failed call for the breaker, and begin to probe where that opens it."""
         self._attempts.judge(failure, began_at=began_at)
         self._probe_if_open()
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise Unavailable(self._closed)
 
     def _soon(self, function: Callable[..., object], *arguments: object) -> None:
         if not self._loop.is_closed():

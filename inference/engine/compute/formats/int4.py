@@ -27,10 +27,10 @@ _GROUP = 32
 """Inputs whose weights share a scale."""
 
 _HEAD_RATIO = 16
-"""A layer whose outputs are more than so many times its inputs is the LM head."""
+"""A layer whose outputs are more than this many times its inputs is the LM head."""
 
 _LINES, _QUAD = 4, 4
-"""A group of a channel is stored as so many times four bytes of two levels each."""
+"""A group of a channel is stored as this many times four bytes of two levels each."""
 
 _NUMBERS_AT_ONCE = 1 << 22
 """Weights that are quantised at a time: the kernel needs them dense."""

@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from inference.engine.compute.packed import shared_memory
 from inference.engine.compute.packed.model_record import NotKeepable
 from inference.engine.compute.packed.tensor_file import Damaged, TensorFile, TensorWriter
 from inference.engine.compute.weight_memory import huge_pages
+from inference.engine.errors import Interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +41,15 @@ class Packed:
 
 
 class PackedWeights:
-    """Keeps packed weights in `folder`, which belongs to it alone."""
+    """Keeps packed weights in `folder`, which belongs to it alone.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        ending: set once nobody needs the weights any more, so waiting for another process ends.
+    """
+
+    def __init__(self, folder: Path, *, ending: threading.Event | None = None) -> None:
         self._folder = folder
+        self._ending = ending or threading.Event()
 
     def open(self, key: str, pack: Pack, *, size: int) -> Packed | None:
         """The packed weights with this key, packed first if there is no whole file of them.
@@ -55,6 +62,9 @@ class PackedWeights:
 
         Returns:
             None if no file can be written or read, after a line in the log that says why.
+
+        Raises:
+            Interrupted: nobody needs them any more.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +168,7 @@ class PackedWeights:
 
         Raises:
             TimeoutError: another process has held it for ten minutes.
+            Interrupted: nobody needs the weights any more.
         """
         with (self._folder / "lock").open("ab") as file:
             deadline = time.monotonic() + _WAIT_S
@@ -168,7 +179,8 @@ class PackedWeights:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise TimeoutError("another process holds the lock there") from None
-                    time.sleep(_POLL_S)
+                    if self._ending.wait(_POLL_S):
+                        raise Interrupted("The service ends while its model is loading.") from None
             yield
 
 
