@@ -39,10 +39,19 @@ class Meter:
 
     Args:
         buffer_bytes: bytes read at a time; a buffer smaller than the CPU's caches measures the caches.
+        clock: the process's CPU time with one thread leaves out what other programs take.
     """
 
-    def __init__(self, *, threads: int, buffer_bytes: int = _BUFFER_BYTES, side: int = _SIDE) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        buffer_bytes: int = _BUFFER_BYTES,
+        side: int = _SIDE,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._threads = threads
+        self._clock = clock
         in_thread(lambda: self._prepare(buffer_bytes, side))
 
     def _prepare(self, buffer_bytes: int, side: int) -> None:
@@ -73,8 +82,8 @@ class Meter:
             products.append(self._packed_product)
         side = self._rows.shape[0]
         return Power(
-            bytes_per_s=self._buffer.numel() * 4 / _fastest(reads, repeats),
-            flops_per_s=2 * side**3 / _fastest(products, repeats),
+            bytes_per_s=self._buffer.numel() * 4 / self._fastest(reads, repeats),
+            flops_per_s=2 * side**3 / self._fastest(products, repeats),
         )
 
     def _packed_product(self) -> object:
@@ -82,16 +91,15 @@ class Meter:
 
         return torch.ops.mkldnn._linear_pointwise(self._rows, self._packed, None, "none", [], "")
 
-
-def _fastest(kernels: list[Callable[[], object]], repeats: int) -> float:
-    """Seconds of the fastest call."""
-    taken = []
-    for kernel in kernels:
-        for _ in range(repeats):
-            began = time.perf_counter()
-            kernel()
-            taken.append(time.perf_counter() - began)
-    return min(taken)
+    def _fastest(self, kernels: list[Callable[[], object]], repeats: int) -> float:
+        """Seconds of the fastest call."""
+        taken = []
+        for kernel in kernels:
+            for _ in range(repeats):
+                began = self._clock()
+                kernel()
+                taken.append(self._clock() - began)
+        return min(taken)
 
 
 def describe() -> dict[str, object]:

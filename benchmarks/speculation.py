@@ -90,14 +90,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", nargs="?", type=Path, default=Path("var/models/SmolLM2-135M-Instruct"))
     parser.add_argument("--dtype", choices=("float32", "int8", "auto"), default="float32")
+    parser.add_argument("--tasks", nargs="*", choices=list(_TASKS), default=list(_TASKS))
+    parser.add_argument("--threads", type=int, default=0, help="0 takes all CPUs")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    config = EngineConfig(kv_cache_tokens=2048, dtype=options.dtype)
+    config = EngineConfig(kv_cache_tokens=2048, dtype=options.dtype, threads=options.threads)
     engines = [
         load_engine(options.model, name="model", config=replace(config, speculation=mode))
         for mode in ("auto", "off")
     ]
-    for name, task in _TASKS.items():
+    for name in options.tasks:
+        task = _TASKS[name]
         speeds: list[list[float]] = [[], []]
         texts = set()
         for _ in range(options.rounds):

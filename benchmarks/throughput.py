@@ -89,10 +89,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         choices=list(PRECISIONS),
         help="measure these only (all, if not given, but this engine's auto: the checkpoint's own type)",
     )
-    parser.add_argument("--requests", nargs="*", type=int, default=[1, 4, 16])
+    parser.add_argument("--requests", nargs="*", type=int, default=[1, 4, 16, 64])
     parser.add_argument("--contexts", nargs="*", type=int, default=[8, 200])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=9, help="start no round that would end later")
+    parser.add_argument("--minutes", type=float, default=20, help="start no round that would end later")
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--sampled", action="store_true", help="temperature 0.7, top-k 50 instead of greedy")
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "throughput.json")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contenders, memory, plot, prefill, step_profile, throughput
-from benchmarks.contenders import entries
+from benchmarks import attention, contenders, memory, plot, prefill, step_profile, throughput
+from benchmarks.contenders import entries, service
 from benchmarks.gpt2_medium import VOCABULARY_SIZE, invented_vocabulary
 from benchmarks.http.load import percentiles
 from benchmarks.limit import ModelSize
@@ -15,8 +15,9 @@ from benchmarks.machine import Power
 from benchmarks.throughput_table import Load, Round, table
 from benchmarks.workload import Timing, Workload
 from inference.engine.compute.path import choose_path
-from inference.engine.config import EngineConfig, WeightDtype
+from inference.engine.config import WeightDtype
 from tests.models import END_OF_TEXT, byte_tokenizer, path_or_skip, save_tiny_model
+from tests.native_sources import needs_compiler
 
 GPT2_MEDIUM = {"n_embd": 1024, "n_layer": 24, "n_head": 16, "vocab_size": VOCABULARY_SIZE}
 
@@ -57,7 +58,7 @@ def test_throughput_reports_the_path_of_each_contender_and_a_load_that_one_canno
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "throughput.json"
-    most = EngineConfig().max_running
+    most = service._MAX_RUNNING
     options = ["--only", "service", "--requests", "1", str(most + 1), "--contexts", "4", "--rounds", "1"]
     options += ["--precisions", "auto", "float32"]
     throughput.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
@@ -114,6 +115,13 @@ def test_prefill_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     figures = json.loads(out.read_text())["float32"]
     assert figures["prefill_s"][0] > 0
     assert figures["longest_gap_steps"][0] > 0
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_attention_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    attention.main(["--prompt", "20", "--requests", "2", "--context", "20", "--rounds", "1"])
+    assert "2 at context 20, float16" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """Where a stop string may end a text, and what a control token changes."""
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from inference.engine.config import EngineConfig
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.engine import Engine
+from inference.engine.errors import GenerationFailed
 from inference.engine.grammar.calls import Calls
 from inference.engine.grammar.constraint import Constraint
 from inference.engine.grammar.source import Grammar
@@ -96,3 +99,34 @@ def test_calls_of_an_unknown_tool_or_that_are_cut_do_not_fit(engine: Engine) -> 
     for text in ('[{"name": "unknown", "arguments": {}}]', CALL[:-1], CALL[:20], ""):
         assert not held.fits(text)
     assert held.fits(CALL)
+
+
+class Delayed:
+    """A matcher that other programs keep waiting, or that computes for as long."""
+
+    def __init__(self, matcher: Any, pause: Callable[[], None]) -> None:
+        self._matcher = matcher
+        self._pause = pause
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._matcher, name)
+
+    def consume_token(self, token_id: int) -> bool:
+        self._pause()
+        return bool(self._matcher.consume_token(token_id))
+
+
+def compute() -> None:
+    began = time.thread_time()
+    while time.thread_time() < began + 0.3:
+        pass
+
+
+def test_a_token_may_wait_for_the_cpu_and_may_not_take_it_for_long(engine: Engine) -> None:
+    held = constraint(engine, Grammar("regex", "ab", "regex"))
+    matcher, (first, second) = held._matcher, engine.encode("ab")
+    held._matcher = Delayed(matcher, lambda: time.sleep(0.3))  # type: ignore[assignment]
+    held.accept(first)
+    held._matcher = Delayed(matcher, compute)  # type: ignore[assignment]
+    with pytest.raises(GenerationFailed):
+        held.accept(second)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.engine.config import EngineConfig
+from inference.engine.drafter import Guess
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed
 from inference.engine.generation import Completion, Event
@@ -122,17 +123,21 @@ class Guesses:
     def __init__(self) -> None:
         self._text: list[int] = []
 
-    def extend(self, token_ids: Iterable[int]) -> None:
+    def begin(self, token_ids: Iterable[int]) -> None:
         self._text += token_ids
 
-    def propose(self, most: int) -> list[int]:
+    def append(self, token_id: int) -> None:
+        self._text.append(token_id)
+
+    def guesses(self, most: int) -> list[Guess]:
         guesses = [self.random.randrange(257) for _ in range(most)]
         length = len(self._text)
         for text in self.texts:
             if list(text[:length]) == self._text:
                 known = self.random.randrange(most + 1)
                 guesses[:known] = text[length : length + known]
-        return guesses[: self.random.randrange(most + 1)]
+        drafted = guesses[: self.random.randrange(most + 1)]
+        return [Guess(self.random.randrange(3), drafted)] if drafted else []
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import torch
 import transformers
 from transformers import AutoConfig
 
-from benchmarks.workload import NotHere, Timing, Workload, check_requests
+from benchmarks.workload import CannotRun, NotHere, Timing, Workload, check_requests
+from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.path import choose_path
 from inference.engine.config import EngineConfig
@@ -18,6 +19,7 @@ from inference.engine.request import GenerationRequest, SamplingParams
 
 _POLL_S = 0.002
 _ALL_AT_ONCE = 1 << 20
+_MAX_RUNNING = 64
 
 
 class Service:
@@ -40,9 +42,12 @@ class Service:
         """Generate, timed from outside the engine's thread, which does nothing but the service's own work.
 
         Raises:
-            CannotRun: the engine runs fewer requests side by side.
+            CannotRun: the engine runs fewer requests side by side, or has too small a KV cache for them.
         """
         check_requests(workload, self._max_running)
+        needed = workload.requests * BLOCK * blocks_of(workload.prompt_tokens + workload.new_tokens)
+        if needed > (there := self.engine.load.kv_tokens):
+            raise CannotRun(f"its KV cache has {there} tokens, and these requests need {needed}")
         sampling = SamplingParams(do_sample=workload.sampled)
         began = time.perf_counter()
         generations = [
@@ -98,5 +103,7 @@ def load_with(folder: Path, engine_config: EngineConfig) -> Service:
 
 def load(folder: Path, *, precision: str, threads: int) -> Service:
     # All prompts in one step, as in the peers, so that all requests run side by side from the first token.
-    together = {"prefill_tokens": _ALL_AT_ONCE, "prefill_tokens_shared": _ALL_AT_ONCE}
-    return load_with(folder, config(precision=precision, threads=threads, **together))
+    limits = {
+        "max_running": _MAX_RUNNING, "prefill_tokens": _ALL_AT_ONCE, "prefill_tokens_shared": _ALL_AT_ONCE
+    }  # fmt: skip
+    return load_with(folder, config(precision=precision, threads=threads, **limits))

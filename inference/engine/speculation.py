@@ -1,6 +1,7 @@
 """How far to trust a drafter: each row that is computed for nothing costs a part of a step."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
 from math import log
 
 from inference.engine.drafter import Drafter
@@ -10,12 +11,12 @@ MOST_DRAFTED = 8
 _CHEAP_ROWS = 16
 """Reading the weights takes most of a step with fewer rows. With more, each row costs its arithmetic."""
 _FIRST_TRUST = 0.6
-_MEMORY = 0.2
+_MEMORY = 0.15
 """The weight of the newest token in the trust."""
-_LEAST_LIKELY = 0.25
+_LEAST_LIKELY = 0.15
 """A token is drafted if it is at least so likely to be accepted. Its row takes 3 to 9 % of a step's time."""
 _TRIED_EVERY = 12
-"""Steps from one try to the next while the drafter is not trusted."""
+"""Steps with guesses from one try to the next while none of their evidence is trusted."""
 
 
 def drafts_for_each(rows: int) -> int:
@@ -24,33 +25,43 @@ def drafts_for_each(rows: int) -> int:
 
 
 class Speculation:
-    """Drafts for one text, longer or shorter by how the ones before have fared."""
+    """Drafts for one text, by the evidence that has fared best, longer or shorter by how well that was.
 
-    def __init__(self, drafter: Drafter, token_ids: Iterable[int]) -> None:
+    Evidence has a trust of its own: how likely the next token that it tells is to be accepted.
+    """
+
+    def __init__(self, drafter: Drafter, prompt: Iterable[int]) -> None:
         self._drafter = drafter
-        self._drafter.extend(token_ids)
-        self._trust = _FIRST_TRUST
+        self._drafter.begin(prompt)
+        self._trust: defaultdict[Hashable, float] = defaultdict(lambda: _FIRST_TRUST)
+        self._followed: Hashable = None
         self._untried = 0
 
     def append(self, token_id: int) -> None:
         """Learn the text's next token."""
-        self._drafter.extend((token_id,))
+        self._drafter.append(token_id)
 
     def propose(self, most: int) -> list[int]:
         """At most `most` tokens that may come next, in the order of the text."""
-        trusted = int(log(_LEAST_LIKELY) / log(self._trust))
+        guesses = self._drafter.guesses(most) if most > 0 else []
+        if not guesses:
+            return []
+        guess = max(guesses, key=lambda guess: self._trust[guess.evidence])
+        self._followed = guess.evidence
+        trusted = int(log(_LEAST_LIKELY) / log(self._trust[guess.evidence]))
         if not trusted:
             self._untried += 1
             trusted = int(self._untried >= _TRIED_EVERY)
-        return self._drafter.propose(min(most, trusted)) if min(most, trusted) > 0 else []
+        return guess.token_ids[:trusted]
 
     def learn(self, *, drafted: int, accepted: int) -> None:
-        """Learn how many of the tokens drafted were accepted."""
+        """Learn how many of the tokens proposed last were accepted."""
         if not drafted:
             return
         self._untried = 0
+        trust = self._trust[self._followed]
         for _ in range(accepted):
-            self._trust += _MEMORY * (1 - self._trust)
+            trust += _MEMORY * (1 - trust)
         if accepted < drafted:
-            self._trust -= _MEMORY * self._trust
-        self._trust = min(max(self._trust, 0.05), 0.95)
+            trust -= _MEMORY * trust
+        self._trust[self._followed] = min(max(trust, 0.05), 0.95)

@@ -109,7 +109,7 @@ class Constraint:
             GenerationFailed: the grammar is too complex to follow any further.
         """
         self._mask = None
-        began = time.thread_time()  # others' time on a busy machine does not count
+        began = time.thread_time()  # a busy machine takes nothing away from a text
         self._matcher.consume_token(token_id)
         self._refuse_errors()
         if time.thread_time() - began > _LONGEST_TOKEN_S:

@@ -15,8 +15,15 @@ namespace {
 
 constexpr int64_t kTogether = 4 * kMostLines;  // lines whose scores are kept at a time
 
-void keep(float number, float& in) { in = number; }
-void keep(float number, uint16_t& in) { in = narrowed(number); }
+constexpr int64_t kLine = 64 / sizeof(float);  // numbers of a line of the CPU's caches
+constexpr int64_t kChunk = 64;                 // numbers of a key that are stored at a time
+
+void keep(const float* numbers, int64_t count, float* in) {
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) *reinterpret_cast<Unaligned*>(in + i) = widened_vector(numbers + i);
+    for (; i < count; ++i) in[i] = numbers[i];
+}
+void keep(const float* numbers, int64_t count, uint16_t* in) { narrow(numbers, count, in); }
 
 template <typename Number>
 class Attention {
@@ -32,7 +39,7 @@ class Attention {
         const int64_t items = call_.tile_count * heads_;
         // All are stored before any is read: a row also reads what the tiles before its own bring along.
         for_each_part(items, items * kBlock * dim_, call_.threads, [&](Range part) {
-            for (int64_t i = part.first; i < part.last; ++i) store(item(i));
+            for (int64_t i = part.first; i < part.last; ++i) store(item(i), item(std::min(i + 1, part.last - 1)));
         });
         // Small parts, because items differ in length. Within a part, an item's first blocks are fetched early.
         const int64_t size = std::max<int64_t>(1, items / (16 * call_.threads));
@@ -64,28 +71,55 @@ class Attention {
         return static_cast<Number*>(call_.cache.values) + block(item, index) * width_ * kBlock;
     }
 
-    void store(const Item& item) const {
-        const Tile& tile = item.tile;
-        const NewRows& rows = call_.rows;
-        const int64_t place = tile.past % kBlock;
-        Number* to_keys = keys(item, tile.past / kBlock) + place;
-        Number* to_values = values(item, tile.past / kBlock) + place * width_;
-        const float* key = rows.keys + tile.row * rows.key.row + item.head * rows.key.head;
-        const float* value = rows.values + tile.row * rows.value.row + item.head * rows.value.head;
-        // Each number of a key lies in a line of its own: all are fetched at once, not one after the other.
-        for (int64_t d = 0; d < dim_; ++d) __builtin_prefetch(to_keys + d * kBlock, 1);
-        for (int64_t d = 0; d < dim_; ++d) {
-            for (int64_t r = 0; r < tile.rows; ++r) keep(key[r * rows.key.row + d], to_keys[d * kBlock + r]);
+    // What the item's first row brings along.
+    const float* new_query(const Item& item) const {
+        return call_.rows.queries + item.tile.row * call_.rows.query.row + item.head * groups_ * call_.rows.query.head;
+    }
+    const float* new_key(const Item& item) const {
+        return call_.rows.keys + item.tile.row * call_.rows.key.row + item.head * call_.rows.key.head;
+    }
+    const float* new_value(const Item& item) const {
+        return call_.rows.values + item.tile.row * call_.rows.value.row + item.head * call_.rows.value.head;
+    }
+    // Fetches `size` numbers of each of the item's rows early.
+    static void fetch(const Item& item, const float* numbers, int64_t row, int64_t size) {
+        for (int64_t r = 0; r < item.tile.rows; ++r) {
+            for (int64_t i = 0; i < size; i += kLine) __builtin_prefetch(numbers + r * row + i, 0, 2);
         }
-        for (int64_t r = 0; r < tile.rows; ++r) {
-            for (int64_t d = 0; d < call_.shape.value_dim; ++d) {
-                keep(value[r * rows.value.row + d], to_values[r * width_ + d]);
+    }
+    // Where that goes.
+    Number* place_of_key(const Item& item) const {
+        return keys(item, item.tile.past / kBlock) + item.tile.past % kBlock;
+    }
+    Number* place_of_value(const Item& item) const {
+        return values(item, item.tile.past / kBlock) + item.tile.past % kBlock * width_;
+    }
+
+    // `next` is stored after it: where it goes is fetched early, each number of a key lying in a line of its own.
+    void store(const Item& item, const Item& next) const {
+        const Number* soon = place_of_key(next);
+        for (int64_t d = 0; d < dim_; ++d) __builtin_prefetch(soon + d * kBlock, 1);
+        __builtin_prefetch(place_of_value(next), 1);
+        fetch(next, new_key(next), call_.rows.key.row, dim_);
+        fetch(next, new_value(next), call_.rows.value.row, call_.shape.value_dim);
+        const int64_t rows = item.tile.rows, row_of_key = call_.rows.key.row, row_of_value = call_.rows.value.row;
+        const float *key = new_key(item), *value = new_value(item);
+        Number *to_key = place_of_key(item), *to_value = place_of_value(item);
+        // Rows lie so far apart that few of them can be in the first-level cache at once.
+        for (int64_t first = 0; first < dim_; first += kChunk) {
+            const int64_t count = std::min(kChunk, dim_ - first);
+            Number chunk[kBlock][kChunk];
+            for (int64_t r = 0; r < rows; ++r) keep(key + r * row_of_key + first, count, chunk[r]);
+            for (int64_t d = 0; d < count; ++d) {
+                for (int64_t r = 0; r < rows; ++r) to_key[(first + d) * kBlock + r] = chunk[r][d];
             }
         }
+        for (int64_t r = 0; r < rows; ++r) keep(value + r * row_of_value, call_.shape.value_dim, to_value + r * width_);
     }
 
     // `next` is the item that follows on this thread.
     void attend(const Item& item, const Item& next) const {
+        fetch(next, new_query(next), call_.rows.query.row, dim_);
         const int64_t lines = item.tile.rows * groups_;
         for (int64_t first = 0; first < lines; first += kTogether) {
             const Lines now{first, std::min(kTogether, lines - first)};
@@ -96,8 +130,9 @@ class Attention {
     void attend(const Item& item, Lines lines, const Item& next) const {
         thread_local std::vector<float> memory;
         // Each line's `past` and own token; a later line sees as many or more.
-        const auto visible = [&](int64_t line) { return item.tile.past + (lines.first + line) / groups_ + 1; };
-        const int64_t blocks = blocks_of(visible(lines.count - 1));
+        int64_t visible[kTogether];
+        for (int64_t i = 0; i < lines.count; ++i) visible[i] = item.tile.past + (lines.first + i) / groups_ + 1;
+        const int64_t blocks = blocks_of(visible[lines.count - 1]);
         const int64_t next_blocks = blocks_of(next.tile.past + next.tile.rows);
         const int64_t stride = (blocks + 1) * kBlock;  // 16 more, lest all lines meet in a few places of the cache
         const size_t needed = lines.count * (dim_ + width_ + stride + 1);
@@ -117,7 +152,7 @@ class Attention {
             });
         }
         for (int64_t line = 0; line < lines.count; ++line)
-            totals[line] = softmax(scores + line * stride, visible(line));
+            totals[line] = softmax(scores + line * stride, visible[line]);
         std::fill_n(sums, lines.count * width_, 0.0f);
         for (int64_t b = 0; b < blocks; b += kStripe) {
             const Stripe<Number> stripe = stripe_of(
@@ -128,10 +163,10 @@ class Attention {
                 const float* weights = scores + first * stride + begin;
                 float* to = sums + first * width_;
                 // What all of them see, and then what each sees besides: a value that it may not see can be NaN.
-                const int64_t common = std::clamp(visible(first), begin, end) - begin;
+                const int64_t common = std::clamp(visible[first], begin, end) - begin;
                 add(count, weights, stride, stripe, {0, common}, width_, to);
                 for (int64_t line = 1; line < count; ++line) {
-                    const int64_t own = std::clamp(visible(first + line), begin, end) - begin;
+                    const int64_t own = std::clamp(visible[first + line], begin, end) - begin;
                     if (own > common) {
                         add(1, weights + line * stride, stride, stripe, {common, own}, width_, to + line * width_);
                     }

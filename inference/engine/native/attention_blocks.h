@@ -134,29 +134,32 @@ void add_from(const float* weights, int64_t stride, const Stripe<Number>& values
     if constexpr (N > 1) add_from<R, N / 2>(weights, stride, values, tokens, width, from, sums);
 }
 
-// Turns the scores of the `visible` tokens that a line may see into weights; returns their total.
+// Turns the scores of the `visible` tokens that a line may see into weights; returns their total. The rest of their
+// last block is overwritten.
 float softmax(float* scores, int64_t visible) {
     constexpr float kLowest = -std::numeric_limits<float>::infinity();
-    float highest[kBlock], totals[kBlock];
-    std::fill_n(highest, kBlock, kLowest);
-    std::fill_n(totals, kBlock, 0.0f);
-    for (int64_t t = 0; t < visible; t += kBlock) {
-#pragma omp simd
-        for (int i = 0; i < kBlock; ++i) {
-            const float score = i < visible - t ? scores[t + i] : kLowest;
-            highest[i] = score > highest[i] ? score : highest[i];
+    const int64_t end = (visible + kBlock - 1) / kBlock * kBlock;
+    std::fill(scores + visible, scores + end, kLowest);
+    Vector highest[kVectors], totals[kVectors];
+    UNROLLED
+    for (int v = 0; v < kVectors; ++v) highest[v] = broadcast(kLowest), totals[v] = Vector{};
+    for (int64_t t = 0; t < end; t += kBlock) {
+        UNROLLED
+        for (int v = 0; v < kVectors; ++v) highest[v] = greater(widened_vector(scores + t + v * kLanes), highest[v]);
+    }
+    const auto* all = reinterpret_cast<const float*>(highest);
+    const Vector top = broadcast(*std::max_element(all, all + kBlock));
+    // What is not visible weighs e^-87, which changes no total: that of the highest score is 1.
+    for (int64_t t = 0; t < end; t += kBlock) {
+        UNROLLED
+        for (int v = 0; v < kVectors; ++v) {
+            float* here = scores + t + v * kLanes;
+            const Vector weights = exponential(widened_vector(here) - top);
+            *reinterpret_cast<Unaligned*>(here) = weights;
+            totals[v] += weights;
         }
     }
-    const float top = *std::max_element(highest, highest + kBlock);
-    for (int64_t t = 0; t < visible; t += kBlock) {
-#pragma omp simd
-        for (int i = 0; i < kBlock; ++i) {
-            const float weight = exponential(scores[t + i] - top);
-            scores[t + i] = i < visible - t ? weight : 0.0f;
-            totals[i] += scores[t + i];
-        }
-    }
-    return add_up<kBlock>(totals);
+    return add_up<kBlock>(reinterpret_cast<const float*>(totals));
 }
 
 // By the number of lines: score_from and add_from for as many blocks, or numbers, as the registers hold.

@@ -2,8 +2,8 @@
 
 #pragma once
 
+#include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #if defined(__AVX__)
 #include <immintrin.h>
@@ -24,6 +24,7 @@ constexpr int kLanes = 4, kRegisters = 16;
 #endif
 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Integers __attribute__((vector_size(4 * kLanes)));
 typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4)));
 
 inline Vector broadcast(float number) {
@@ -53,6 +54,33 @@ inline Vector fused(Vector a, Vector b, Vector c) {
     asm("" : "+x"(sum));
 #endif
     return sum;
+#endif
+}
+
+// a where it is greater than b, otherwise b: b where one of them is NaN.
+inline float greater(float a, float b) { return a > b ? a : b; }
+inline Vector greater(Vector a, Vector b) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(a, b);
+#elif defined(__AVX__)
+    return _mm256_max_ps(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+
+// To the nearest whole number, ties to even.
+inline float rounded(float number) { return std::nearbyint(number); }
+inline Vector rounded(Vector numbers) {
+#if defined(__AVX512F__)
+    return _mm512_roundscale_ps(numbers, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__AVX__)
+    return _mm256_round_ps(numbers, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__aarch64__)
+    return vrndnq_f32(numbers);
+#else
+    for (int i = 0; i < kLanes; ++i) numbers[i] = std::nearbyint(numbers[i]);
+    return numbers;
 #endif
 }
 
