@@ -1,9 +1,9 @@
-"""Quality in 8 and 4 bits: how much worse the model foresees real text than in float32.
+"""Quality in bfloat16, 8 and 4 bits: how much worse the model foresees real text than in float32.
 
 `python -m benchmarks.perplexity`: the perplexity of a text, e to the mean of -ln p of its tokens, in float32
-and in each way that the engine multiplies in 8 or 4 bits, also in those that it takes on other CPUs, and in
-every precision of the `--peers`. The text is cut into windows; each stands alone, and every token of it but
-the first is foreseen from those before it.
+and in each way that the engine multiplies in bfloat16, 8 or 4 bits, also in those that it takes on other
+CPUs, and in every precision of the `--peers`. The text is cut into windows; each stands alone, and every
+token of it but the first is foreseen from those before it.
 """
 
 import argparse
@@ -88,7 +88,7 @@ class Machine:
         """Why this cannot be measured here; None where it can."""
         if self.kernels:
             kernels = native.load()
-            here = kernels and (kernels.has_int4 if self.dtype == "int4" else kernels.has_int8)
+            here = kernels and getattr(kernels, f"has_{self.dtype}")
             return None if here else "there are no native kernels for it"
         if self.vnni:
             return None if torch.cpu._is_vnni_supported() else "this CPU has no VNNI"
@@ -106,6 +106,7 @@ class Machine:
 
 
 _MACHINES = (
+    Machine(name="bfloat16, native kernels", kernels=True, vnni=True, dtype="bfloat16"),
     Machine(name="int8, native kernels", kernels=True, vnni=True),
     Machine(name="int8, oneDNN (VNNI)", kernels=False, vnni=True),
     Machine(name="int8, fbgemm (no VNNI: inputs in 7 bits)", kernels=False, vnni=False),
@@ -249,7 +250,7 @@ def by_peer(entry: Entry, folder: Path, texts: list[list[int]], *, threads: int)
 def measure(
     folder: Path, texts: list[list[int]], *, window: int, threads: int, peers: Sequence[Entry] = ()
 ) -> dict[str, Quality]:
-    """Float32, each way of 8 or 4 bits that can be measured here, and the peers, by name."""
+    """Float32, each narrower way that can be measured here, and the peers, by name."""
 
     def found_by(name: str, dtype: WeightDtype) -> list[float]:
         progress(f"{name}: loading ...")

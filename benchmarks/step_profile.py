@@ -24,7 +24,7 @@ from inference.engine.native.abi import OPERATIONS, Instruction, Step
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 
-_KERNELS = ("linear", "int8_linear", "int4_linear", "attention", "activation")
+_KERNELS = ("linear", "bfloat16_linear", "int8_linear", "int4_linear", "attention", "activation")
 """Those that are called from Python; of the program of the layers, each instruction is named."""
 _STEPS = 5
 _LINES = 12

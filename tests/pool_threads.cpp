@@ -56,6 +56,23 @@ std::vector<float> linear_layer(int64_t threads) {
     return out;
 }
 
+std::vector<float> bfloat16_layer(void (*multiply)(const BFloat16LinearCall*), int64_t threads) {
+    constexpr int64_t kRows = 40, kDepth = 512, kWidth = 100, kPanels = 7;
+    static const std::vector<uint16_t> weights(kPanels * kDepth * 16, 0x3f80);  // ones
+    static const std::vector<float> bias = numbers(kPanels * 16), x = numbers(kRows * kDepth);
+    std::vector<float> out(kRows * kWidth);
+    const BFloat16LinearCall call{.weights = weights.data(),
+                                  .bias = bias.data(),
+                                  .x = x.data(),
+                                  .out = out.data(),
+                                  .rows = kRows,
+                                  .depth = kDepth,
+                                  .width = kWidth,
+                                  .threads = threads};
+    multiply(&call);
+    return out;
+}
+
 std::vector<float> activations(int64_t threads) {
     static const std::vector<float> x = numbers(64 * 512);
     std::vector<float> out(x.size());
@@ -95,6 +112,9 @@ int main() {
         callers.emplace_back([] {
             every_part_runs_once();
             results_do_not_depend_on_threads(linear_layer);
+            for (const auto multiply : {bfloat16_linear_on_vectors, bfloat16_linear_on_tiles}) {
+                results_do_not_depend_on_threads([&](int64_t threads) { return bfloat16_layer(multiply, threads); });
+            }
             results_do_not_depend_on_threads(activations);
             results_do_not_depend_on_threads(attended);
         });

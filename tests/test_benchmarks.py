@@ -224,5 +224,5 @@ def test_percentiles() -> None:
 
 def test_optional_peers_come_before_the_service_itself() -> None:
     names = [entry.name for entry in entries(["openvino"])]
-    assert names[-3:] == ["llmservice float32", "llmservice int8", "llmservice int4"]
+    assert names[-3:] == ["llmservice bfloat16", "llmservice int8", "llmservice int4"]
     assert "OpenVINO GenAI float32" in names

@@ -19,11 +19,12 @@ def test_each_layer_has_pools_of_its_own_shape() -> None:
     [
         ("auto", "auto", torch.float32),
         ("int8", "auto", torch.float16),
+        ("bfloat16", "auto", torch.float16),
         ("auto", "float16", torch.float16),
         ("int8", "float32", torch.float32),
     ],
 )
-def test_keys_and_values_are_float16_on_request_and_with_int8_weights(
+def test_keys_and_values_are_float16_on_request_and_with_narrow_arithmetic(
     weights: WeightDtype, asked: KVCacheDtype, kept: torch.dtype
 ) -> None:
     dtype = kv_cache_dtype(asked, FORMATS[weights])

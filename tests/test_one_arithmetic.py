@@ -14,11 +14,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.model import LanguageModel
-from inference.engine.compute.path import cpu_path
-from inference.engine.config import KVCacheDtype
+from inference.engine.config import KVCacheDtype, WeightDtype
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
-from tests.models import prepared, tiny_llama, tiny_of_kind
+from tests.models import path_or_skip, prepared, tiny_llama, tiny_of_kind
 
 LONGEST = 5 * BLOCK
 
@@ -38,15 +37,16 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "heads of 18": lambda: tiny_of_kind("llama", head_dim=18),
     "heads of 7": lambda: gpt2(14),
 }
-WAYS = [(kind, "float32", True) for kind in MODELS]
-WAYS += [("heads of 64", "float16", True), ("grouped heads", "float16", True)]
-WAYS += [("grouped heads", "float32", False), ("heads of 64", "float16", False)]
+WAYS = [(kind, "float32", True, "auto") for kind in MODELS]
+WAYS += [("heads of 64", "float16", True, "auto"), ("grouped heads", "float16", True, "auto")]
+WAYS += [("grouped heads", "float32", False, "auto"), ("heads of 64", "float16", False, "auto")]
+WAYS += [("grouped heads", "float16", True, "bfloat16")]
 
 
 @cache
-def model(kind: str, dtype: KVCacheDtype, kernels: bool) -> LanguageModel:
+def model(kind: str, dtype: KVCacheDtype, kernels: bool, weights: WeightDtype) -> LanguageModel:
     with nullcontext() if kernels else patch.object(native, "load", return_value=None):
-        path = cpu_path()
+        path = path_or_skip(weights)
     return prepared(MODELS[kind](), kv_cache_tokens=64 * BLOCK, kv_cache_dtype=dtype, path=path)
 
 
@@ -72,11 +72,11 @@ def compute(model: LanguageModel, steps: list[tuple[Text, Segment]]) -> None:
         text.done += len(segment.token_ids)
 
 
-@pytest.mark.parametrize(("kind", "dtype", "kernels"), WAYS)
+@pytest.mark.parametrize(("kind", "dtype", "kernels", "weights"), WAYS)
 def test_any_cutting_in_any_company_gives_the_same_bits(
-    kind: str, dtype: KVCacheDtype, kernels: bool
+    kind: str, dtype: KVCacheDtype, kernels: bool, weights: WeightDtype
 ) -> None:
-    computed = model(kind, dtype, kernels)
+    computed = model(kind, dtype, kernels, weights)
     whole: dict[tuple[int, ...], torch.Tensor] = {}
 
     def alone(token_ids: list[int]) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Tile registers give the bits of vector instructions, in plain C++ and with AMX where this CPU has it."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,8 @@ def _bound(generation: str, function: str) -> Multiply:
 @pytest.fixture(params=["avx512_vnni", "amx"], scope="module")
 def on_tiles(request: pytest.FixtureRequest) -> Multiply:
     """The 8-bit layer on tiles: those of plain C++, and those of the CPU."""
-    if generation.generation() not in ("amx", request.param):
+    known = list(build.GENERATIONS)
+    if known.index(generation.generation()) < known.index(request.param):
         pytest.skip(f"this CPU cannot run the kernels for {request.param}")
     return _bound(request.param, "int8_linear_on_tiles")
 
@@ -81,19 +82,43 @@ def test_tiles_give_the_bits_of_vectors(
     )
 
 
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bool]]:
+    """The capabilities of an x86 CPU with VNNI, AVX512-BF16 and tiles, which a test may change."""
+    capabilities = {"amx_tile": True, "amx_int8": True, "amx_bf16": True, "avx512_bf16": True}
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: capabilities["avx512_bf16"])
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(generation, "built", Path)
+    generation._has_tiles.cache_clear()
+    yield capabilities
+    generation._has_tiles.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "chosen"),
+    [
+        ([], "amx"),
+        (["amx_bf16"], "avx512_bf16"),
+        (["amx_tile", "amx_int8", "amx_bf16"], "avx512_bf16"),
+        (["amx_tile", "amx_int8", "amx_bf16", "avx512_bf16"], "avx512_vnni"),
+    ],
+)
+def test_a_cpu_takes_the_kernels_whose_instructions_it_has(
+    cpu: dict[str, bool], monkeypatch: pytest.MonkeyPatch, lacks: list[str], chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: True)
+    cpu |= dict.fromkeys(lacks, False)
+    assert generation.generation() == chosen
+
+
+@pytest.mark.usefixtures("cpu")
 def test_a_system_that_refuses_tiles_is_named_and_vectors_multiply(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_init_amx", lambda: False)
-    monkeypatch.setattr(generation, "built", Path)
-    generation._has_tiles.cache_clear()
-    try:
-        assert generation.cpu_name() == "AVX-512 with VNNI"
-        assert generation.cpu_name() == "AVX-512 with VNNI"
-    finally:
-        generation._has_tiles.cache_clear()
+    assert generation.cpu_name() == "AVX-512 with bfloat16"
+    assert generation.cpu_name() == "AVX-512 with bfloat16"
     (line,) = caplog.messages
     assert "AMX" in line

@@ -16,8 +16,8 @@ class Entry:
 
     Attributes:
         module: in this package.
-        precision: `float32`, `int8`, `int4` or the contender's own name of one. `auto` is what the
-            contender takes if nobody asks for a precision; this engine takes the checkpoint's own type.
+        precision: `float32`, `bfloat16`, `int8`, `int4` or the contender's own name of one. `auto` is what
+            the contender takes if nobody asks for a precision; this engine takes the checkpoint's own type.
         environment: the virtual environment it runs in; None is the service's own.
     """
 
@@ -48,11 +48,13 @@ DEFAULT = (
     Entry(module="ct2", precision="int8"),
     OWN_TYPE,
     Entry(module="service", precision="float32"),
+    Entry(module="service", precision="bfloat16"),
     Entry(module="service", precision="int8"),
     Entry(module="service", precision="int4"),
 )
 SERVED = tuple(
-    Entry(module="served", precision=precision) for precision in ("auto", "float32", "int8", "int4")
+    Entry(module="served", precision=precision)
+    for precision in ("auto", "float32", "bfloat16", "int8", "int4")
 )
 OPTIONAL = {
     "openvino": ("auto", "float32", "int8", "int4"),

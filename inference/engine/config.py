@@ -6,7 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
-WeightDtype = Literal["auto", "float32", "int8", "int4"]
+WeightDtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 """The keys of `compute.formats.FORMATS`, which needs torch; a test holds the two equal."""
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -31,10 +31,10 @@ class EngineConfig:
         device: where the model is computed; "auto" takes CUDA if it is there and computes the weight format,
             otherwise the CPU.
         dtype: the weight format; "auto" keeps weights in the checkpoint's type and computes in float32,
-            "float32" stores them in float32, "int8" stores and multiplies them in 8 bits, "int4" stores them
-            in 4 bits.
-        kv_cache_dtype: how keys and values are stored; "auto" takes float16 with int8 and int4 weights,
-            otherwise float32.
+            "float32" stores them in float32, "bfloat16" stores and multiplies them in bfloat16, "int8" in 8
+            bits, "int4" stores them in 4 bits.
+        kv_cache_dtype: how keys and values are stored; "auto" takes float16 with bfloat16, int8 and int4
+            weights, otherwise float32.
         speculation: "auto" computes several tokens of a text in one step where what the text repeats tells
             what may follow; "off" computes one. The texts are the same.
         prefix_cache: whose earlier texts a prompt is looked up in: those of the same owner, everybody's, or

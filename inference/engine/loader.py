@@ -73,7 +73,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
     with readable(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         dtype = _weight_dtype(folder, config, path)
-    stored = config.dtype if config.dtype in ("int8", "int4") else _name(dtype)
+    stored = _name(dtype) if config.dtype in ("auto", "float32") else config.dtype
     arithmetic = _arithmetic(path)
     weights, language_model = _prepared(
         folder, name=name, config=config, dtype=dtype, path=path, arithmetic=arithmetic, store=store
@@ -143,16 +143,15 @@ def _prepared(
 
 def _weight_dtype(folder: Path, config: EngineConfig, path: ComputePath) -> torch.dtype:
     """The type in which to read the weights: the checkpoint's own if it is to stay and can."""
-    if config.dtype != "auto":
-        return torch.float32
     dtype = checkpoint_dtype(folder)
     if path.layers.takes_narrow or dtype is torch.float32:
         return dtype
-    logger.info(
-        "The checkpoint's %s weights take twice the memory, in float32: only the native kernels compute with "
-        "them as they are.",
-        _name(dtype),
-    )
+    if config.dtype == "auto":
+        logger.info(
+            "The checkpoint's %s weights take twice the memory, in float32: only the native kernels compute "
+            "with them as they are.",
+            _name(dtype),
+        )
     return torch.float32
 
 

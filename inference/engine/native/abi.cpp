@@ -37,6 +37,7 @@ struct Structure {
 const std::vector<Structure>& structures() {
     static const std::vector<Structure> all = {
         STRUCTURE(LinearCall, weights, bias, x, out, weight_type, rows, depth, width, threads),
+        STRUCTURE(BFloat16LinearCall, weights, bias, x, out, rows, depth, width, threads),
         STRUCTURE(Int8LinearCall, weights, scales, bias, x, out, rows, depth, width, group_size, threads),
         STRUCTURE(Int4LinearCall, weights, group_scales, scales, bias, x, out, rows, depth, width, threads),
         STRUCTURE(Int4PackCall, from, weights, group_scales, scales, channels, depth, threads),
@@ -51,6 +52,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Extent, fixed, per_row),
         STRUCTURE(Operand, memory, base, offset, sizes, strides),
         STRUCTURE(LinearOperands, weights, bias, x, out, weight_type),
+        STRUCTURE(BFloat16LinearOperands, weights, bias, x, out),
         STRUCTURE(Int8LinearOperands, weights, scales, bias, x, out, group_size),
         STRUCTURE(Int4LinearOperands, weights, group_scales, scales, bias, x, out),
         STRUCTURE(AttentionOperands, query, key, value, out, pool_pair, scale),

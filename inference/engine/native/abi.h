@@ -23,6 +23,15 @@ struct LinearCall {
     int64_t rows, depth, width, threads;
 };
 
+// out = x * weights^T + bias, with weights and x in bfloat16 and sums in float32.
+struct BFloat16LinearCall {
+    const void* weights;  // [panels][depth / 2][16][2]; whole 32 inputs
+    const float* bias;    // [panels * 16]
+    const float* x;       // [rows][depth]
+    float* out;           // [rows][width]
+    int64_t rows, depth, width, threads;
+};
+
 // out = x * (weights * scales)^T + bias, in 8 bits. Each group of `group_size` inputs of a row (16, 32 or 64) is
 // quantised by its own largest value.
 struct Int8LinearCall {
@@ -145,6 +154,10 @@ struct LinearOperands {
     int64_t weight_type;
 };
 
+struct BFloat16LinearOperands {
+    Operand weights, bias, x, out;
+};
+
 struct Int8LinearOperands {
     Operand weights, scales, bias, x, out;
     int64_t group_size;
@@ -176,22 +189,23 @@ struct BinaryOperands {
 };
 
 // What an instruction can do, with the operands that it takes.
-#define OPERATIONS(NAME)                  \
-    NAME(linear, LinearOperands)          \
-    NAME(int8_linear, Int8LinearOperands) \
-    NAME(int4_linear, Int4LinearOperands) \
-    NAME(attention, AttentionOperands)    \
-    NAME(gelu_tanh, UnaryOperands)        \
-    NAME(silu, UnaryOperands)             \
-    NAME(layer_norm, LayerNormOperands)   \
-    NAME(mean, UnaryOperands)             \
-    NAME(add, BinaryOperands)             \
-    NAME(subtract, BinaryOperands)        \
-    NAME(multiply, BinaryOperands)        \
-    NAME(divide, BinaryOperands)          \
-    NAME(negate, UnaryOperands)           \
-    NAME(inverse_root, UnaryOperands)     \
-    NAME(relu, UnaryOperands)             \
+#define OPERATIONS(NAME)                          \
+    NAME(linear, LinearOperands)                  \
+    NAME(bfloat16_linear, BFloat16LinearOperands) \
+    NAME(int8_linear, Int8LinearOperands)         \
+    NAME(int4_linear, Int4LinearOperands)         \
+    NAME(attention, AttentionOperands)            \
+    NAME(gelu_tanh, UnaryOperands)                \
+    NAME(silu, UnaryOperands)                     \
+    NAME(layer_norm, LayerNormOperands)           \
+    NAME(mean, UnaryOperands)                     \
+    NAME(add, BinaryOperands)                     \
+    NAME(subtract, BinaryOperands)                \
+    NAME(multiply, BinaryOperands)                \
+    NAME(divide, BinaryOperands)                  \
+    NAME(negate, UnaryOperands)                   \
+    NAME(inverse_root, UnaryOperands)             \
+    NAME(relu, UnaryOperands)                     \
     NAME(copy, UnaryOperands)
 
 #define ENUMERATOR(name, ...) name,
@@ -228,6 +242,14 @@ struct Step {
 
 extern "C" {
 void linear(const LinearCall* call);
+#if defined(__AVX512BF16__) || defined(__AMX_BF16__)
+#define HAS_BFLOAT16 1
+void bfloat16_linear(const BFloat16LinearCall* call);
+#endif
+// The same in the order of adding of vectors, and in that of tiles. A CPU without the instruction has them in plain
+// C++, for tests alone.
+void bfloat16_linear_on_vectors(const BFloat16LinearCall* call);
+void bfloat16_linear_on_tiles(const BFloat16LinearCall* call);
 #if defined(__AVX512VNNI__) || defined(__aarch64__)
 #define HAS_INT8 1
 void int8_linear(const Int8LinearCall* call);

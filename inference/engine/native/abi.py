@@ -38,6 +38,12 @@ class LinearCall(ctypes.Structure):
     )
 
 
+class BFloat16LinearCall(ctypes.Structure):
+    """A linear layer with products in bfloat16."""
+
+    _fields_ = _pointers("weights", "bias", "x", "out") + _ints("rows", "depth", "width", "threads")
+
+
 class Int8LinearCall(ctypes.Structure):
     """A linear layer in 8 bits."""
 
@@ -152,6 +158,12 @@ class LinearOperands(ctypes.Structure):
     _fields_ = [*_operands("weights", "bias", "x", "out"), ("weight_type", _int)]
 
 
+class BFloat16LinearOperands(ctypes.Structure):
+    """Of `bfloat16_linear`."""
+
+    _fields_ = _operands("weights", "bias", "x", "out")
+
+
 class Int8LinearOperands(ctypes.Structure):
     """Of `int8_linear`."""
 
@@ -190,6 +202,7 @@ class BinaryOperands(ctypes.Structure):
 
 _OPERANDS: dict[str, Any] = {
     "linear": LinearOperands,
+    "bfloat16_linear": BFloat16LinearOperands,
     "int8_linear": Int8LinearOperands,
     "int4_linear": Int4LinearOperands,
     "attention": AttentionOperands,
@@ -250,9 +263,10 @@ class Step(ctypes.Structure):
 
 
 _STRUCTURES: tuple[Any, ...] = (
-    *(LinearCall, Int8LinearCall, Int4LinearCall, Int4PackCall, ActivationCall, DrawCall),
+    *(LinearCall, BFloat16LinearCall, Int8LinearCall, Int4LinearCall, Int4PackCall),
+    *(ActivationCall, DrawCall),
     *(Strides, NewRows, Shape, Cache, Tile, AttentionCall),
-    *(Extent, Operand, LinearOperands, Int8LinearOperands, Int4LinearOperands),
+    *(Extent, Operand, LinearOperands, BFloat16LinearOperands, Int8LinearOperands, Int4LinearOperands),
     *(AttentionOperands, LayerNormOperands),
     *(UnaryOperands, BinaryOperands, Instruction, Step),
 )

@@ -32,7 +32,8 @@ if platform.machine().lower() in {"x86_64", "amd64"}:
         "avx2": ["-march=x86-64-v3"],
         "avx512": _WIDE,
         "avx512_vnni": [*_WIDE, "-mavx512vnni"],
-        "amx": [*_WIDE, "-mavx512vnni", "-mamx-tile", "-mamx-int8"],
+        "avx512_bf16": [*_WIDE, "-mavx512vnni", "-mavx512bf16"],
+        "amx": [*_WIDE, "-mavx512vnni", "-mamx-tile", "-mamx-int8", "-mamx-bf16"],
     }
 
 

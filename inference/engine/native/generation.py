@@ -17,10 +17,14 @@ _ARM_DOT_PRODUCTS = 1 << 20
 _NAMES = {
     "amx": "AMX",
     "arm_dotprod": "64-bit ARM with dot products",
+    "avx512_bf16": "AVX-512 with bfloat16",
     "avx512_vnni": "AVX-512 with VNNI",
     "avx512": "AVX-512",
     "avx2": "AVX2",
 }
+
+
+_TILE_CAPABILITIES = ("amx_tile", "amx_int8", "amx_bf16")
 
 
 def cpu_name() -> str:
@@ -32,7 +36,9 @@ def generation() -> str:
     """The generation of this CPU, as `build.GENERATIONS` names it."""
     capability = torch.backends.cpu.get_cpu_capability()
     if capability == "AVX512" and torch.cpu._is_vnni_supported():
-        return "amx" if built("amx") and _has_tiles() else "avx512_vnni"
+        if built("amx") and _has_tiles():
+            return "amx"
+        return "avx512_bf16" if torch.cpu._is_avx512_bf16_supported() else "avx512_vnni"
     if "arm_dotprod" in GENERATIONS and _hardware() & _ARM_DOT_PRODUCTS:
         return "arm_dotprod"
     return {"AVX512": "avx512", "AVX2": "avx2"}.get(capability, "any")
@@ -41,7 +47,7 @@ def generation() -> str:
 @cache
 def _has_tiles() -> bool:
     """Whether this process may use AMX's tile registers, which Linux permits at a process's request."""
-    if not torch.cpu._is_amx_tile_supported():
+    if not all(torch.cpu.get_capabilities().get(name) for name in _TILE_CAPABILITIES):
         return False
     permitted = bool(torch.cpu._init_amx())
     if not permitted:

@@ -130,7 +130,7 @@ struct TiledLayer {
                     const Range range{group, std::min(groups, group + groups_together)};
                     for (int64_t tile = 0; tile < row_tiles; ++tile) {
                         const int64_t row = tile * tiles::kRows, size = std::min<int64_t>(tiles::kRows, rows - row);
-                        registers.configure(static_cast<int>(size));
+                        registers.configure(static_cast<int>(size), static_cast<int>(size));
                         const Inputs x = inputs(tile);
                         for (int64_t panel = first; panel < end; ++panel) {
                             float* const sofar = totals + (tile * together + panel - first) * tiles::kRows * kPanel;

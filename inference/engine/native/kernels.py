@@ -16,6 +16,7 @@ from inference.engine.config import usable_cpus
 from inference.engine.native.abi import (
     ActivationCall,
     AttentionCall,
+    BFloat16LinearCall,
     Cache,
     Instruction,
     Int4LinearCall,
@@ -35,7 +36,7 @@ from inference.engine.native.int4_pack import native_int4_pack
 
 logger = logging.getLogger(__name__)
 
-_WEIGHT_TYPES = {getattr(torch, kind.name.lower()): kind for kind in WeightType}
+_WEIGHT_TYPES: dict[torch.dtype, float] = {getattr(torch, kind.name.lower()): kind for kind in WeightType}
 
 Listener = Callable[[str, dict[str, torch.Tensor], dict[str, float]], None]
 
@@ -57,6 +58,7 @@ class Kernels:
         self.threads = usable_cpus()
         self.listener: Listener | None = None
         self._linear = _bound(library.linear, LinearCall)
+        self._bfloat16_linear = _bound(getattr(library, "bfloat16_linear", None), BFloat16LinearCall)
         self._int8_linear = _bound(getattr(library, "int8_linear", None), Int8LinearCall)
         self._int4_linear = _bound(getattr(library, "int4_linear", None), Int4LinearCall)
         self._activations = {
@@ -68,6 +70,11 @@ class Kernels:
         self._run = library.run_program
         self._run.argtypes = [ctypes.POINTER(Instruction), ctypes.c_int64, ctypes.POINTER(Step)]
         self._run.restype = None
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether this CPU has `bfloat16_linear`: with AVX512-BF16, or AMX."""
+        return self._bfloat16_linear is not None
 
     @property
     def has_int8(self) -> bool:
@@ -148,24 +155,24 @@ class Kernels:
             x: `[*, depth]`.
             out: `[*, width]`.
         """
-        weight_type = _WEIGHT_TYPES[weights.dtype]
-        if self.listener:
-            tensors = {"weights": weights, "bias": bias, "x": x, "out": out}
-            self.listener("linear", tensors, {"weight_type": weight_type})
-        depth = x.shape[-1]
-        self._linear(
-            LinearCall(
-                weights=weights.data_ptr(),
-                bias=bias.data_ptr(),
-                x=x.data_ptr(),
-                out=out.data_ptr(),
-                weight_type=weight_type,
-                rows=x.numel() // depth,
-                depth=depth,
-                width=out.shape[-1],
-                threads=self.threads,
-            )
-        )
+        tensors = {"weights": weights, "bias": bias, "x": x, "out": out}
+        numbers = {"weight_type": _WEIGHT_TYPES[weights.dtype]}
+        self._multiply("linear", self._linear, LinearCall, tensors, numbers)
+
+    def bfloat16_linear(
+        self, weights: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor
+    ) -> None:
+        """`out = x @ weights^T + bias`, with weights and x in bfloat16 and sums in float32.
+
+        Args:
+            weights: bfloat16, in panels that hold two inputs of a channel together, `[ceil(width / 16),
+                ceil(depth / 32) * 16, 16, 2]`.
+            bias: `[panels * 16]`.
+            x: `[*, depth]`.
+            out: `[*, width]`.
+        """
+        tensors = {"weights": weights, "bias": bias, "x": x, "out": out}
+        self._multiply("bfloat16_linear", self._bfloat16_linear, BFloat16LinearCall, tensors)
 
     def int8_linear(
         self,
@@ -187,25 +194,8 @@ class Kernels:
             out: `[*, width]`.
             group_size: inputs of a quantisation group: 16, 32 or 64.
         """
-        assert self._int8_linear is not None  # noqa: S101
-        if self.listener:
-            tensors = {"weights": weights, "scales": scales, "bias": bias, "x": x, "out": out}
-            self.listener("int8_linear", tensors, {"group_size": group_size})
-        depth = x.shape[-1]
-        self._int8_linear(
-            Int8LinearCall(
-                weights=weights.data_ptr(),
-                scales=scales.data_ptr(),
-                bias=bias.data_ptr(),
-                x=x.data_ptr(),
-                out=out.data_ptr(),
-                rows=x.numel() // depth,
-                depth=depth,
-                width=out.shape[-1],
-                group_size=group_size,
-                threads=self.threads,
-            )
-        )
+        tensors = {"weights": weights, "scales": scales, "bias": bias, "x": x, "out": out}
+        self._multiply("int8_linear", self._int8_linear, Int8LinearCall, tensors, {"group_size": group_size})
 
     def int4_linear(
         self,
@@ -224,18 +214,30 @@ class Kernels:
             x: `[*, depth]`.
             out: `[*, width]`.
         """
-        assert self._int4_linear is not None  # noqa: S101
-        tensors = {"weights": weights, "group_scales": group_scales, "scales": scales, "bias": bias}
-        tensors |= {"x": x, "out": out}
+        tensors = {"weights": weights, "group_scales": group_scales, "scales": scales}
+        tensors |= {"bias": bias, "x": x, "out": out}
+        self._multiply("int4_linear", self._int4_linear, Int4LinearCall, tensors)
+
+    def _multiply(
+        self,
+        operation: str,
+        function: Any,
+        call: Any,
+        tensors: dict[str, torch.Tensor],
+        numbers: dict[str, float] | None = None,
+    ) -> None:
+        assert function is not None  # noqa: S101
+        numbers = numbers or {}
         if self.listener:
-            self.listener("int4_linear", tensors, {})
-        depth = x.shape[-1]
-        self._int4_linear(
-            Int4LinearCall(
+            self.listener(operation, tensors, numbers)
+        depth = tensors["x"].shape[-1]
+        function(
+            call(
                 **{name: tensor.data_ptr() for name, tensor in tensors.items()},
-                rows=x.numel() // depth,
+                **numbers,
+                rows=tensors["x"].numel() // depth,
                 depth=depth,
-                width=out.shape[-1],
+                width=tensors["out"].shape[-1],
                 threads=self.threads,
             )
         )

@@ -125,6 +125,24 @@ void multiply(const LinearOperands& operands, const Step& step) {
     linear(&call);
 }
 
+void multiply([[maybe_unused]] const BFloat16LinearOperands& operands, [[maybe_unused]] const Step& step) {
+#if defined(HAS_BFLOAT16)
+    const Tensor weights(operands.weights, step), bias(operands.bias, step), x(operands.x, step),
+        out(operands.out, step);
+    const BFloat16LinearCall call{
+        .weights = weights.data,
+        .bias = bias.data,
+        .x = x.data,
+        .out = out.data,
+        .rows = x.lines(),
+        .depth = x.width(),
+        .width = out.width(),
+        .threads = step.threads,
+    };
+    bfloat16_linear(&call);
+#endif
+}
+
 void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unused]] const Step& step) {
 #if defined(HAS_INT8)
     const Tensor weights(operands.weights, step), scales(operands.scales, step), bias(operands.bias, step),
@@ -199,6 +217,7 @@ void run(const Instruction& instruction, const Step& step) {
     const Operands& of = instruction.operands;
     switch (static_cast<Operation>(instruction.operation)) {
         case Operation::linear: return multiply(of.linear, step);
+        case Operation::bfloat16_linear: return multiply(of.bfloat16_linear, step);
         case Operation::int8_linear: return multiply(of.int8_linear, step);
         case Operation::int4_linear: return multiply(of.int4_linear, step);
         case Operation::attention: return attend(of.attention, step);

@@ -1,12 +1,15 @@
 // Tile registers, and the products of tiles: with AMX, or in plain C++ with the same meaning and the same bits.
 //
 // There are eight tile registers of up to 16 rows of 64 bytes. The number of rows of an input tile and of its sums is
-// configured, because a product takes as long as the input tile has rows; a tile of weights always has 16.
+// configured, because a product takes as long as the input tile has rows; a tile of weights always has 16. Two input
+// tiles may have different numbers of rows.
 
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+
+#include "bfloat16.h"
 
 namespace tiles {
 
@@ -14,8 +17,11 @@ constexpr int kRows = 16;
 constexpr int kRowBytes = 64;
 constexpr int kBytes = kRows * kRowBytes;
 
-// Registers of sums, of inputs and of weights.
+// Registers of sums, of inputs and of weights: four, two and two.
 constexpr int kSums = 0, kInputs = 4, kWeights = 6;
+
+// Whether a register belongs to the second input tile: half of the sums, and half of the inputs.
+constexpr bool of_second(int index) { return index < kInputs ? index >= kSums + 2 : index == kInputs + 1; }
 
 #if defined(__AMX_TILE__)
 
@@ -29,13 +35,15 @@ struct alignas(64) Configuration {
 // and releases them at its end: registers in use make a thread switch slower.
 class Registers {
   public:
-    void configure(int rows) {
-        if (rows == rows_) return;
+    // For input tiles of so many rows.
+    void configure(int rows, int second_rows) {
+        if (rows == rows_ && second_rows == second_rows_) return;
         rows_ = rows;
+        second_rows_ = second_rows;
         Configuration wanted;
         for (int i = 0; i < 8; ++i) {
             wanted.row_bytes[i] = kRowBytes;
-            wanted.rows[i] = static_cast<uint8_t>(i < kWeights ? rows : kRows);
+            wanted.rows[i] = static_cast<uint8_t>(i >= kWeights ? kRows : of_second(i) ? second_rows : rows);
         }
         asm volatile("ldtilecfg %0" ::"m"(wanted));
     }
@@ -45,13 +53,14 @@ class Registers {
     void zero() {
         asm volatile("tilezero %%tmm%c0" ::"i"(Register));
     }
+    // Rows are `stride` bytes apart in memory.
     template <int Register>
-    void load(const void* from) {
-        asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(int64_t{kRowBytes}), "i"(Register) : "memory");
+    void load(const void* from, int64_t stride = kRowBytes) {
+        asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(Register) : "memory");
     }
     template <int Register>
-    void store(void* to) {
-        asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(int64_t{kRowBytes}), "i"(Register) : "memory");
+    void store(void* to, int64_t stride = kRowBytes) {
+        asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(Register) : "memory");
     }
     // Adds the products of signed inputs, `[rows][64]`, and unsigned weights, `[16 quads][16 channels][4]`, to the
     // int32 sums, `[rows][16 channels]`.
@@ -59,31 +68,44 @@ class Registers {
     void add_int8_products() {
         asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Inputs), "i"(Weights));
     }
+    // Adds the products of inputs, `[rows][16 pairs]`, and weights, `[16 pairs][16 channels]`, in bfloat16, to the
+    // float32 sums, `[rows][16 channels]`.
+    template <int Sums, int Inputs, int Weights>
+    void add_bfloat16_products() {
+        asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Inputs), "i"(Weights));
+    }
 
   private:
-    int rows_ = 0;
+    int rows_ = 0, second_rows_ = 0;
 };
 
 #else
 
 class Registers {
   public:
-    void configure(int rows) { rows_ = rows; }
+    void configure(int rows, int second_rows) {
+        rows_ = rows;
+        second_rows_ = second_rows;
+    }
     template <int Register>
     void zero() {
         std::memset(content_[Register], 0, kBytes);
     }
     template <int Register>
-    void load(const void* from) {
-        std::memcpy(content_[Register], from, rows_of(Register) * kRowBytes);
+    void load(const void* from, int64_t stride = kRowBytes) {
+        for (int row = 0; row < rows_of(Register); ++row) {
+            std::memcpy(content_[Register][row], static_cast<const char*>(from) + row * stride, kRowBytes);
+        }
     }
     template <int Register>
-    void store(void* to) {
-        std::memcpy(to, content_[Register], rows_of(Register) * kRowBytes);
+    void store(void* to, int64_t stride = kRowBytes) {
+        for (int row = 0; row < rows_of(Register); ++row) {
+            std::memcpy(static_cast<char*>(to) + row * stride, content_[Register][row], kRowBytes);
+        }
     }
     template <int Sums, int Inputs, int Weights>
     void add_int8_products() {
-        for (int row = 0; row < rows_; ++row) {
+        for (int row = 0; row < rows_of(Sums); ++row) {
             for (int quad = 0; quad < 16; ++quad) {
                 for (int channel = 0; channel < 16; ++channel) {
                     int32_t sum = 0;
@@ -96,6 +118,25 @@ class Registers {
             }
         }
     }
+    template <int Sums, int Inputs, int Weights>
+    void add_bfloat16_products() {
+        for (int row = 0; row < rows_of(Sums); ++row) {
+            BFloat16 inputs[16][2];
+            std::memcpy(inputs, content_[Inputs][row], sizeof inputs);
+            for (int channel = 0; channel < 16; ++channel) {
+                float sums[2] = {};  // of the first numbers of the pairs, and of the second ones
+                for (int pair = 0; pair < 16; ++pair) {
+                    BFloat16 weights[2];
+                    std::memcpy(weights, &content_[Weights][pair][channel * 4], sizeof weights);
+                    for (int i = 0; i < 2; ++i) sums[i] = with_product(sums[i], inputs[pair][i], weights[i]);
+                }
+                float sum;
+                std::memcpy(&sum, &content_[Sums][row][channel * 4], sizeof sum);
+                sum = flushed(flushed(sum) + flushed(sums[0] + sums[1]));
+                std::memcpy(&content_[Sums][row][channel * 4], &sum, sizeof sum);
+            }
+        }
+    }
 
   private:
     static void add(uint8_t* to, int32_t number) {
@@ -104,9 +145,9 @@ class Registers {
         sum += number;
         std::memcpy(to, &sum, sizeof sum);
     }
-    int rows_of(int index) const { return index < kWeights ? rows_ : kRows; }
+    int rows_of(int index) const { return index >= kWeights ? kRows : of_second(index) ? second_rows_ : rows_; }
 
-    int rows_ = 0;
+    int rows_ = 0, second_rows_ = 0;
     alignas(64) uint8_t content_[8][kRows][kRowBytes] = {};
 };
 

@@ -1,5 +1,6 @@
 """The weight formats, one file each. A format is added by a file and an entry in `FORMATS`."""
 
+from inference.engine.compute.formats.bfloat16 import BFLOAT16
 from inference.engine.compute.formats.float32 import FLOAT32
 from inference.engine.compute.formats.int4 import INT4
 from inference.engine.compute.formats.int8 import INT8
@@ -10,6 +11,7 @@ from inference.engine.config import WeightDtype
 FORMATS: dict[WeightDtype, WeightFormat] = {
     "auto": OWN,
     "float32": FLOAT32,
+    "bfloat16": BFLOAT16,
     "int8": INT8,
     "int4": INT4,
 }

@@ -1,0 +1,149 @@
+// A linear layer in bfloat16: out = x * weights^T + bias, with weights and inputs in bfloat16 and sums in float32.
+//
+// A CPU has one order of adding for any number of rows: that of its tiles if it has them, otherwise that of its
+// instruction for vectors. Both are here in plain C++ as well, with which tests compare.
+
+#include "abi.h"
+#include "bfloat16_pairs.h"
+#include "bfloat16_tiles.h"
+
+namespace {
+
+constexpr int kChunk = 32;  // inputs of a row that are kept together, as a tile register takes them
+constexpr int kPairsInChunk = kChunk / kPair;
+
+struct Layer {
+    static constexpr int kMostRows = ::kMostRows, kManyRows = ::kManyRows;
+    static constexpr int panels_in_tile(int rows) { return std::min(4, (kRegisters - 1) / (rows + 1)); }
+
+    const Pair* weights;  // [panels][pairs][16 channels]
+    const float* bias;    // [panels * 16]
+    int64_t pairs;        // in whole chunks
+    int64_t width;
+
+    // R rows.
+    struct Inputs {
+        const Pair* rounded;  // [chunks][R][16]
+    };
+
+    template <int R, int P>
+    void tile(const Inputs& x, int64_t panel, bool more, float* out) const {
+        const Pair* first = weights + panel * pairs * kPanel;
+        PanelSums sums[R][P];
+        UNROLLED
+        for (int r = 0; r < R; ++r) {
+            UNROLLED
+            for (int p = 0; p < P; ++p) sums[r][p] = load_sums(bias + (panel + p) * kPanel);
+        }
+        const Pair* chunk = x.rounded;
+        for (int64_t begin = 0; begin < pairs; begin += kPairsInChunk, chunk += R * kPairsInChunk) {
+            for (int i = 0; i < kPairsInChunk; ++i) {
+                const int64_t k = begin + i, ahead = rows_ahead<R, P>(k, pairs, more);
+                PanelPairs weight[P];
+                UNROLLED
+                for (int p = 0; p < P; ++p) {
+                    const Pair* row = first + (p * pairs + k) * kPanel;
+                    __builtin_prefetch(row + ahead * kPanel);
+                    weight[p] = load_pairs(row);
+                }
+                UNROLLED
+                for (int r = 0; r < R; ++r) {
+                    const Input input = for_each_channel(chunk + r * kPairsInChunk + i);
+                    UNROLLED
+                    for (int p = 0; p < P; ++p) add_products(sums[r][p], weight[p], input);
+                }
+            }
+        }
+        UNROLLED
+        for (int r = 0; r < R; ++r) {
+            UNROLLED
+            for (int p = 0; p < P; ++p) {
+                const int64_t channel = (panel + p) * kPanel;
+                store_sums(sums[r][p], width - channel, out + r * width + channel);
+            }
+        }
+    }
+};
+
+// The inputs of a step in bfloat16: rows lie together that are multiplied together.
+class Rounded {
+  public:
+    Rounded(const BFloat16LinearCall& call, int64_t rows)
+        : x_(call.x), depth_(call.depth), chunks_((call.depth + kChunk - 1) / kChunk) {
+        thread_local Lines<Pair> memory;
+        pairs_ = memory.of(rows * chunks_ * kPairsInChunk);
+    }
+
+    int64_t chunks() const { return chunks_; }
+    const Pair* from(int64_t row) const { return pairs_ + row * chunks_ * kPairsInChunk; }
+
+    // Fills in row `row`, the `place`-th of the `size` rows of its tile.
+    void fill(int64_t row, int64_t place, int64_t size) const {
+        Pair* to = pairs_ + ((row - place) * chunks_ + place) * kPairsInChunk;
+        const float* x = x_ + row * depth_;
+        for (int64_t k = 0; k < depth_; k += kChunk, to += size * kPairsInChunk) {
+            float inputs[kChunk] = {};
+            std::copy_n(x + k, std::min<int64_t>(kChunk, depth_ - k), inputs);
+            round_to_bfloat16(inputs, kChunk, to->numbers);
+        }
+    }
+
+  private:
+    const float* x_;
+    int64_t depth_, chunks_;
+    Pair* pairs_;
+};
+
+void multiply_vectors(const BFloat16LinearCall& call) {
+    const Rounded rounded(call, call.rows);
+    const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
+    for_each_part(tiles.count, call.rows * call.depth, call.threads, [&](Range part) {
+        for (int64_t tile = part.first; tile < part.last; ++tile) {
+            const int64_t size = tiles.size(tile);
+            for (int64_t r = 0; r < size; ++r) rounded.fill(tiles.first(tile) + r, r, size);
+        }
+    });
+    const Layer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks() * kPairsInChunk, call.width};
+    multiply(layer, tiles, call.threads, call.out,
+             [&](int64_t tile, Range) { return Layer::Inputs{rounded.from(tiles.first(tile))}; });
+}
+
+// The rows are multiplied in blocks whose inputs stay in a core's own cache.
+void multiply_tiles(const BFloat16LinearCall& whole) {
+    constexpr int64_t kBlockNumbers = 1 << 19;
+    const int64_t most = std::max<int64_t>(4, kBlockNumbers / (whole.depth * tiles::kRows)) * tiles::kRows;
+    for (int64_t first = 0; first < whole.rows; first += most) {
+        BFloat16LinearCall call = whole;
+        call.rows = std::min(most, whole.rows - first);
+        call.x += first * whole.depth;
+        call.out += first * whole.width;
+        const Rounded rounded(call, call.rows);
+        const auto size = [&](int64_t row) { return std::min<int64_t>(tiles::kRows, call.rows - row); };
+        for_each_part(call.rows, call.rows * call.depth, call.threads, [&](Range part) {
+            for (int64_t row = part.first; row < part.last; ++row) {
+                const int64_t place = row % tiles::kRows;
+                rounded.fill(row, place, size(row - place));
+            }
+        });
+        const TiledLayer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks(), call.width};
+        layer.multiply(call.rows, call.threads, call.out, [&](int64_t tile) {
+            const int64_t row = tile * tiles::kRows;
+            return TiledLayer::Inputs{rounded.from(row), size(row)};
+        });
+    }
+}
+
+}  // namespace
+
+#if defined(HAS_BFLOAT16)
+extern "C" void bfloat16_linear(const BFloat16LinearCall* call) {
+#if defined(__AMX_BF16__)
+    multiply_tiles(*call);
+#else
+    multiply_vectors(*call);
+#endif
+}
+#endif
+
+extern "C" void bfloat16_linear_on_vectors(const BFloat16LinearCall* call) { multiply_vectors(*call); }
+extern "C" void bfloat16_linear_on_tiles(const BFloat16LinearCall* call) { multiply_tiles(*call); }
