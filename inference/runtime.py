@@ -1,7 +1,6 @@
 """The worker's one backend: loaded while the web server already answers, used by the views."""
 
 import logging
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from inference.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
-
-_LONGEST_LOCK_S = 0.0005
-"""How long one thread runs Python while others wait to. The engine's thread waits a few times in each step;
-with Python's own 5 ms, each wait could take as long as the step of a small model."""
 
 LOADING = "The model is loading; try again shortly."
 
@@ -164,7 +159,6 @@ def _load(on_failure: Callable[[], None]) -> None:
         from inference.engine.config import EngineConfig
         from inference.engine.loader import load_engine
 
-    sys.setswitchinterval(_LONGEST_LOCK_S)
     values = {field: getattr(settings, name) for field, name in settings.ENGINE_SETTINGS.items()}
     config = EngineConfig(**values)
     name = settings.LLM_MODEL
