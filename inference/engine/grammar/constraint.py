@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from llguidance import LLExecutor, LLMatcher
 
-from inference.engine.errors import GenerationFailed
+from inference.engine.errors import NoFittingText
 from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.finite import in_string, number_at_end
@@ -66,7 +66,7 @@ class Constraint:
             may_end: the request allows its text to end here, where the grammar does.
 
         Raises:
-            GenerationFailed: the grammar is too complex to follow any further.
+            NoFittingText: the grammar is too complex to follow any further.
         """
         mask = self._mask or self.compute_mask()
         self._refuse_errors()
@@ -78,7 +78,7 @@ class Constraint:
         if self.may_end and any_left:
             return tokens | self._ends
         if not mask.ends and not any_left:
-            raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
+            raise NoFittingText("No token of this model can continue the text as its grammar demands.")
         return tokens
 
     @property
@@ -106,14 +106,14 @@ class Constraint:
         """Take the next token, one of those that are allowed and does not end the text.
 
         Raises:
-            GenerationFailed: the grammar is too complex to follow any further.
+            NoFittingText: the grammar is too complex to follow any further.
         """
         self._mask = None
         began = time.thread_time()  # a busy machine takes nothing away from a text
         self._matcher.consume_token(token_id)
         self._refuse_errors()
         if time.thread_time() - began > _LONGEST_TOKEN_S:
-            raise GenerationFailed("The grammar is too complex to follow this text any further.")
+            raise NoFittingText("The grammar is too complex to follow this text any further.")
         if token_id != self._control_id:
             self._text += self._table.tokens[token_id]
         else:
@@ -162,7 +162,7 @@ class Constraint:
 
     def _refuse_errors(self) -> None:
         if self._matcher.is_error():
-            raise GenerationFailed("The grammar is too complex to follow this text any further.")
+            raise NoFittingText("The grammar is too complex to follow this text any further.")
 
 
 class Acceptor:

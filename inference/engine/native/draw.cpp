@@ -17,7 +17,7 @@ constexpr int64_t kGroup = 64;      // logits whose maximum is known
 constexpr int64_t kSum = 1024;      // weights that are summed in float32, before the sums are added in float64
 constexpr int64_t kLikeliest = 64;  // of the tokens of a nucleus, so many are sorted at first
 
-constexpr int64_t kBits = 32;       // of a word of `allowed`
+constexpr int64_t kBits = 32;  // of a word of `allowed`
 
 // What a call needs, kept by each thread for the next one.
 struct Scratch {
