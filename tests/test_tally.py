@@ -11,7 +11,7 @@ from accounts.limits import ledger, tally
 from accounts.models import APIKey, DailyUsage, Outcome, Reservation
 from inference.engine.engine import Engine
 from inference.engine.errors import Overloaded
-from inference.metering import Metered
+from inference.metering import Metered, prepared
 from tests.metering import request
 from tests.models import tiny_engine
 from tests.waiting import wait_for
@@ -41,6 +41,9 @@ def test_a_refusal_reserves_nothing_takes_no_request_of_the_minute_and_counts(ke
     assert overloaded() == {key.pk: 3}
     assert not Reservation.objects.exists()
     services.create_key(name="other")
+    with pytest.raises(Overloaded):  # of a chat as well, which is prepared first
+        prepared(request(), key=key, backend=engine)
+    assert overloaded() == {key.pk: 4}
     with pytest.raises(Overloaded):  # not LimitExceeded
         Metered(key=key, backend=engine, requests=[request()])
 

@@ -71,8 +71,8 @@ class Forecast:
     def late(self, order: Iterable[S], *, now: float) -> Iterator[tuple[S, float]]:
         """Those of which nothing is computed and that will miss their deadline, and by how many seconds.
 
-        The first is never late, and none is after an idle time, so something is always computed, however wrong
-        the forecast is.
+        The first is never late, and none is after an idle time, so something is always computed, however
+        wrong the forecast is.
 
         Args:
             order: all sequences, in the order in which they will be computed.
