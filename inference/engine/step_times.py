@@ -9,7 +9,7 @@ _ROUNDS = 40
 KNOWN_AFTER = 1024
 """Tokens. A first step is slow, since its memory is new, and would make a long prompt look hopeless."""
 _WIDE = 16
-"""Tokens of a step that tells about prompts. A single token tells only the sum of a step's time and its own."""
+"""Tokens of a step that tells about prompts. A step of one token tells only the sum of both times."""
 _LONGEST = 10.0
 """Times as long as expected. A step that took longer was halted, as with its machine."""
 
