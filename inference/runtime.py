@@ -14,6 +14,7 @@ from inference.engine.errors import ModelUnavailable, Unavailable
 
 if TYPE_CHECKING:
     from inference.engine.backend import Backend
+    from inference.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +178,18 @@ def _load(on_failure: Callable[[], None]) -> None:
         keep_loaded()
         if not _replace(Status(State.READY), loaded, only_from=State.LOADING):
             loaded.stop()  # the worker was told to end meanwhile
+            return
+        _prepare_grammars(loaded)
+
+
+def _prepare_grammars(loaded: "Engine") -> None:
+    """Have the first request with a schema find what compiles it, which takes seconds to start."""
+    try:
+        loaded.grammars.start()
+    except Unavailable as error:
+        logger.warning("The first grammar will have to wait: %s", error)
+    if status().state is State.STOPPED:
+        loaded.grammars.stop()
 
 
 def _fail(reason: str, on_failure: Callable[[], None], *, unexpected: Exception | None = None) -> None:

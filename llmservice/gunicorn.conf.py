@@ -81,9 +81,9 @@ def post_worker_init(worker: Worker) -> None:
     from inference import runtime
     from llmservice import database_limits, database_watch, metrics, tracing
 
-    # The engine's thread and those of requests take turns. With Python's 5 ms, a request that takes 3 ms
-    # waits for hundreds of them when many come at once.
-    sys.setswitchinterval(0.001)
+    # The engine's thread waits for Python's lock a few times in each step. With Python's own 5 ms, each wait
+    # could take as long as the step of a small model, and so could that of a request among many.
+    sys.setswitchinterval(0.0005)
     tracing.start(os.environ)
     database_limits.apply()
     database_watch.start()

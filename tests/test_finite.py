@@ -60,7 +60,7 @@ def test_no_number_is_too_large(grammar: Grammar) -> None:
         draw = random.Random(seed)  # noqa: S311
         constraint = for_texts.constraint(end_ids=frozenset(), stops=False)
         written = b""
-        while len(allowed := constraint.allowed(may_end=True).nonzero()[0]) and not (
+        while len(allowed := constraint.allowed(may_end=True).ids) and not (
             len(written) > 700 and constraint.may_end
         ):
             # Digits for a while; then what leads to an end.
@@ -75,9 +75,9 @@ def test_no_number_is_too_large(grammar: Grammar) -> None:
 def test_large_numbers_may_come_up_to_the_largest() -> None:
     constraint = compiled(of_schema({"type": "number"})).constraint(end_ids=frozenset(), stops=False)
     for character in b"-1.7976931348623157e308":
-        assert constraint.allowed(may_end=True)[character]
+        assert character in constraint.allowed(may_end=True)
         constraint.accept(character)
-    assert constraint.may_end or not constraint.allowed(may_end=True).any()
+    assert constraint.may_end or not constraint.allowed(may_end=True)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ def test_large_numbers_may_come_up_to_the_largest() -> None:
 def test_a_text_that_is_no_number_may_look_like_a_large_one(grammar: Grammar, text: str) -> None:
     constraint = compiled(grammar).constraint(end_ids=frozenset(), stops=False)
     for byte in text.encode():
-        assert constraint.allowed(may_end=True)[byte]
+        assert byte in constraint.allowed(may_end=True)
         constraint.accept(byte)
     assert constraint.fits(text)

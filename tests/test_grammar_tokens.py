@@ -39,8 +39,8 @@ def test_a_text_with_spaces_and_other_alphabets_fits_and_joins_exactly(family: s
         detokenizer = Detokenizer(tokenizer, prompt_ids, ())
         draw = random.Random(seed)  # noqa: S311
         token_ids: list[int] = []
-        while (allowed := constraint.allowed(may_end=True)).any():
-            token_ids.append(int(draw.choice(list(allowed.nonzero()[0]))))
+        while allowed := constraint.allowed(may_end=True):
+            token_ids.append(int(draw.choice(list(allowed.ids))))
             constraint.accept(token_ids[-1])
             detokenizer.append(token_ids[-1])
         detokenizer.finish()

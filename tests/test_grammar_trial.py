@@ -18,7 +18,10 @@ from inference.engine.generation import Completion
 from inference.engine.grammar import trial
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.compiler import GrammarCompiler
+from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
+from inference.engine.grammar.tokens import TokenTable
+from inference.engine.grammar.translation import translate
 from inference.engine.grammar.turns import Turns
 from inference.engine.request import SamplingParams
 from tests.engine_requests import finish, request, submit
@@ -84,6 +87,7 @@ def test_the_memory_of_a_grammar_counts_though_its_fork_has_compiled_before(
         ({"$schema": "http://json-schema.org/draft-03/schema#"}, ".$schema", "draft 3"),
         ({"type": "string", "pattern": "^[a-z&&[^b]]$"}, ".pattern", "ambiguous"),
         ({"const": "ü" * 1000}, "", "More than 2000 bytes"),
+        ({"multipleOf": 1e-300}, "", "^Value for 'multipleOf' has too many digits"),
     ],
 )
 def test_what_cannot_be_enforced_or_checked_is_refused_by_its_place(
@@ -258,3 +262,10 @@ def test_a_text_that_only_the_check_refuses_is_no_failure_of_the_model(
     finish(engine)
     with pytest.raises(NoFittingText):
         one.result()
+
+
+def test_a_first_text_that_ends_at_once_does_not_pass_a_grammar() -> None:
+    table = TokenTable([*(bytes([one]) for one in range(256)), b"{}"], ())
+    many = schema({"type": "object", "properties": {f"p{i}": {} for i in range(600)}})
+    with pytest.raises(SchemaRefused, match="too complex to follow"):
+        translate(many, table, nesting=8, states=CONFIG.grammar_states)

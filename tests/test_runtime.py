@@ -3,6 +3,7 @@
 import fcntl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from django.conf import LazySettings
 
 from inference import runtime
+from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable, Unavailable
+from inference.engine.grammar.source import Grammar
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.runtime import State
 from tests.models import byte_tokenizer, save_tiny_model, tiny_engine, tiny_of_kind
@@ -170,6 +173,27 @@ def test_a_load_that_fails_because_the_process_ends_is_not_a_failure_of_the_mode
     assert not failed.is_set()
     assert runtime.status().state is State.DRAINING
     assert "cannot schedule" not in caplog.text
+
+
+def test_what_compiles_grammars_is_there_before_the_first_of_them(
+    settings: LazySettings, tmp_path: Path
+) -> None:
+    settings.LLM_MODEL = str(save_tiny_model(tmp_path / "tiny"))
+    settings.LLM_THREADS = 1
+    runtime.start()
+    wait_for(State.READY)
+    loading = next((thread for thread in threading.enumerate() if thread.name == "load"), None)
+    if loading is not None:
+        loading.join(WAIT_S)
+    engine = runtime.backend()
+    assert isinstance(engine, Engine)
+    process = engine.grammars._trial._process
+    assert process is not None
+    assert process.poll() is None
+    engine.prepare(replace(request(), grammar=Grammar("regex", "[ab]", "regex")))
+    assert engine.grammars._trial._process is process
+    runtime.stop()
+    assert process.poll() is not None
 
 
 def test_a_worker_told_to_end_does_not_wait_for_another_that_packs_the_weights(

@@ -23,6 +23,7 @@ from inference.engine.native import kernels as native
 from inference.engine.penalties import Penalties
 from inference.engine.request import SamplingParams
 from inference.engine.sampler import Draw, Sampler, distribution, draw
+from inference.engine.token_set import TokenSet
 from inference.engine.top_k import Array
 
 VOCABULARY = 5000
@@ -203,11 +204,10 @@ def test_only_allowed_tokens_are_chosen_however_many_there_are(
     for seed in range(30):
         logits = numbers.normal(0, 2, 100).astype(np.float32)
         kept = logits.copy()
-        allowed = np.zeros(100, dtype=bool)
-        allowed[numbers.permutation(100)[:count]] = True
+        among = np.sort(numbers.permutation(100)[:count])
+        allowed = TokenSet.of(among, vocabulary_size=100)
         params = SamplingParams(do_sample=do_sample, seed=seed, top_k=0, temperature=1.0)
         token = Sampler(params, prompt_tokens=0, draw=drawing).choose(logits, [], allowed=allowed)
-        among = np.flatnonzero(allowed)
         alone = Sampler(params, prompt_tokens=0, draw=drawing).choose(logits[among], [])
         assert token == among[alone]
         assert (logits == kept).all()
@@ -218,5 +218,5 @@ def test_rounding_never_draws_a_token_that_is_not_allowed(
 ) -> None:
     sampler = Sampler(SamplingParams(top_k=0), prompt_tokens=0, draw=drawing)
     monkeypatch.setattr(sampler._random, "random", lambda: 1.0)
-    allowed = np.array([True, True, True, False])
+    allowed = TokenSet.of([0, 1, 2], vocabulary_size=4)
     assert sampler.choose(np.zeros(4, dtype=np.float32), [], allowed=allowed) == 2

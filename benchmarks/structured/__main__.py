@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"      mask: mean {mean_us:.0f} µs, p99 {p99_us:.0f} µs, of {len(masks)} in this process")
     print(
         f"longest gap of a request without a schema: {gaps.compiling:.1f} steps while others compile, "
-        f"{gaps.known:.1f} while they ask without compiling"
+        f"{gaps.known:.1f} while they ask without compiling, {gaps.free:.1f} while they ask without a schema"
     )
     free, held = (statistics.median(rate) for rate in zip(*rates, strict=True))
     ratio = statistics.median(with_schema / without for without, with_schema in rates)

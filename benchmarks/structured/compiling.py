@@ -2,7 +2,7 @@
 
 import statistics
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.structured.service import Service
 
 _AT_ONCE = 4
+_STREAMS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +19,12 @@ class Gaps:
     """Longest times between two tokens, in steps of the service without other requests.
 
     Attributes:
+        free: while others ask without one, which takes as many requests and prompts.
         known: while others ask with schemas that are compiled already.
         compiling: while each of their requests compiles one.
     """
 
+    free: float
     known: float
     compiling: float
 
@@ -32,24 +35,31 @@ def longest_gaps(service: Service, schemas: Iterable[Any], *, tokens: int) -> Ga
     step_s = statistics.median(service.gaps_s(tokens=tokens))
     for schema in objects:
         service.ask(schema, max_tokens=1, seed=1)
-    longest = []
-    for new in (False, True):
-        with _others(service, objects, new=new):
-            longest.append(max(service.gaps_s(tokens=tokens)) / step_s)
-    return Gaps(known=longest[0], compiling=longest[1])
+
+    def longest(schema_of: Callable[[int], Any]) -> float:
+        """The median of a few streams: one longest time is often the machine's."""
+        with _others(service, schema_of):
+            return statistics.median(max(service.gaps_s(tokens=tokens)) for _ in range(_STREAMS)) / step_s
+
+    def known(number: int) -> Any:
+        return objects[number % len(objects)]
+
+    return Gaps(
+        free=longest(lambda _: None),
+        known=longest(known),
+        # No schema is compiled twice; a comment makes it another one.
+        compiling=longest(lambda number: {**known(number), "$comment": f"{number}"}),
+    )
 
 
 @contextmanager
-def _others(service: Service, schemas: list[Any], *, new: bool) -> Iterator[None]:
-    """Clients that ask for a token of one schema after the other."""
+def _others(service: Service, schema_of: Callable[[int], Any]) -> Iterator[None]:
+    """Clients that ask for a token of one schema after the other, or without any."""
     ended, number = threading.Event(), count()
 
     def ask() -> None:
         while not ended.is_set():
-            i = next(number)
-            schema = schemas[i % len(schemas)]
-            # No schema is compiled twice; a comment makes it another one.
-            service.ask({**schema, "$comment": f"{i}"} if new else schema, max_tokens=1, seed=1)
+            service.ask(schema_of(next(number)), max_tokens=1, seed=1)
 
     threads = [threading.Thread(target=ask) for _ in range(_AT_ONCE)]
     for thread in threads:

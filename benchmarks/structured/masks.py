@@ -36,7 +36,7 @@ def mask_times_s(model: Path, texts: Iterable[tuple[Any, str]]) -> list[float]:
                 began = time.perf_counter()
                 grammars.masks.compute([constraint])
                 times.append(time.perf_counter() - began)
-                if not constraint.allowed(may_end=True)[token_id]:
+                if token_id not in constraint.allowed(may_end=True):
                     break  # a cut text may end within a character
                 constraint.accept(token_id)
     finally:

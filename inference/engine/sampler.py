@@ -15,28 +15,39 @@ import numpy as np
 from inference.engine.errors import GenerationFailed
 from inference.engine.penalties import Penalties
 from inference.engine.request import SamplingParams
+from inference.engine.token_set import TokenSet
 from inference.engine.top_k import Array, largest
+
+_GREEDY = SamplingParams(temperature=1.0, top_k=1)
+"""With the number 0, the draw is the first of the highest logits."""
 
 
 class Draw(Protocol):
     """Draws a token; `draw` is one, and the native kernels have a faster one."""
 
-    def __call__(self, logits: Array, params: SamplingParams, number: float) -> int | None:
+    def __call__(
+        self, logits: Array, params: SamplingParams, number: float, allowed: TokenSet | None = None
+    ) -> int | None:
         """Draw from the distribution that `params` define.
 
         Args:
             logits: float32, `[candidates]`, already penalised; not modified.
             number: the random number, at least 0 and below 1.
+            allowed: of which logits, at least one; None draws of all.
 
         Returns:
-            The index of the logit that was drawn, never one of minus infinity; None if the highest is not a
-            finite number.
+            The index of the logit that was drawn, never one of minus infinity; None if the highest of those
+            allowed is not a finite number.
         """
         ...
 
 
-def draw(logits: Array, params: SamplingParams, number: float) -> int | None:
+def draw(logits: Array, params: SamplingParams, number: float, allowed: TokenSet | None = None) -> int | None:
     """Draw a token with NumPy alone."""
+    if allowed is not None:
+        ids = allowed.ids
+        index = draw(logits[ids], params, number)
+        return None if index is None else int(ids[index])
     if not np.isfinite(logits.max()):  # a NaN counts as the highest of all
         return None
     candidates = distribution(logits, params)
@@ -67,7 +78,7 @@ class Sampler:
         history: list[int],
         *,
         forbidden: Collection[int] = (),
-        allowed: Array | None = None,
+        allowed: TokenSet | None = None,
     ) -> int:
         """Choose the next token.
 
@@ -75,27 +86,22 @@ class Sampler:
             logits: float32, `[vocabulary]`, after the last token; not modified.
             history: all tokens so far, including the prompt's.
             forbidden: tokens that must not come next.
-            allowed: which tokens may come next, `[vocabulary]`, at least one; None allows all.
+            allowed: which tokens may come next, at least one; None allows all.
 
         Raises:
             GenerationFailed: the highest logit is not a finite number.
         """
         logits = self._penalties.apply(logits, history, forbidden=forbidden)
-        ids: Array | None = None
-        if allowed is not None and 2 * np.count_nonzero(allowed) < len(allowed):
-            ids = allowed.nonzero()[0]
-            logits = logits[ids]  # the others have no probability at all
-        elif allowed is not None:
-            logits = logits.copy()  # faster than to gather nearly all of them
-            logits[~allowed] = -np.inf
         if self.params.do_sample:
-            index = self._draw(logits, self.params, self._random.random())
+            index = self._draw(logits, self.params, self._random.random(), allowed)
+        elif allowed is not None:
+            index = self._draw(logits, _GREEDY, 0.0, allowed)
         else:
             highest = int(logits.argmax())
             index = highest if np.isfinite(logits[highest]) else None
         if index is None:
             raise GenerationFailed("The model produced logits that are not finite numbers.")
-        return index if ids is None else int(ids[index])
+        return index
 
     def skip(self) -> None:
         """Draw what `choose` would for a token that has no alternative."""

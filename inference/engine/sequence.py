@@ -144,8 +144,8 @@ class Sequence:
             logits: `[segment.logits, vocabulary]`, after the last tokens of the segment.
 
         Raises:
-            GenerationFailed: the logits are not numbers, or the grammar cannot be followed.
-            NoFittingText: none of the texts drawn fits the grammar.
+            GenerationFailed: the logits are not numbers.
+            NoFittingText: none of the texts drawn fits the grammar, or it cannot be followed.
         """
         computed = segment.start + len(segment.token_ids)
         known = self.generation.computed_prompt_tokens
@@ -194,8 +194,7 @@ class Sequence:
         If log-probabilities are asked for, the text gets the token once the logits have been computed.
 
         Raises:
-            GenerationFailed: the grammar cannot be followed.
-            NoFittingText: none of the texts drawn fits the grammar.
+            NoFittingText: none of the texts drawn fits the grammar, or it cannot be followed.
         """
         if not self._writer.force():
             return False

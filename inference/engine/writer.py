@@ -81,7 +81,7 @@ class Writer:
         """Put the next token into `forced` if the grammar allows no other; returns whether it did.
 
         Raises:
-            GenerationFailed: the grammar cannot be followed.
+            NoFittingText: the grammar cannot be followed.
         """
         assert self.constraint is not None  # noqa: S101
         token_id = self.constraint.forced()
@@ -98,7 +98,8 @@ class Writer:
             row: the logits before it; a forced token does without them if no log-probabilities are wanted.
 
         Raises:
-            GenerationFailed: the logits are not numbers, or the grammar cannot be followed.
+            GenerationFailed: the logits are not numbers.
+            NoFittingText: the grammar cannot be followed.
         """
         if self._forced:
             token_id: int | None = self._forced.popleft()
@@ -147,7 +148,7 @@ class Writer:
         if self.constraint is None:
             return self._sampler.choose(row, self.token_ids, forbidden=self._forbidden())
         allowed = self.constraint.allowed(may_end=self.generated >= self._request.min_tokens)
-        return self._sampler.choose(row, self.token_ids, allowed=allowed) if allowed.any() else None
+        return self._sampler.choose(row, self.token_ids, allowed=allowed) if allowed else None
 
     def _end(self) -> FinishReason | None:
         """Why the text ends after its last token, which is not an end token; None if it does not."""

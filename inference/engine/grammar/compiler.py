@@ -140,6 +140,14 @@ class GrammarCompiler:
             ):
                 self._kept.popitem(last=False)
 
+    def start(self) -> None:
+        """Start the process that tries grammars out; `compile` does so if nothing has.
+
+        Raises:
+            Unavailable: it cannot be started.
+        """
+        self._trial.start()
+
     def stop(self) -> None:
         """End the process that tries grammars out."""
         self._trial.stop()

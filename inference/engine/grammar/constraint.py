@@ -3,14 +3,14 @@
 import time
 from collections.abc import Sequence
 
-import numpy as np
 from llguidance import LLExecutor, LLMatcher
 
-from inference.engine.errors import GenerationFailed
+from inference.engine.errors import NoFittingText
 from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.finite import in_string, number_at_end
-from inference.engine.grammar.tokens import Allowed, Mask, TokenTable
+from inference.engine.grammar.tokens import Mask, TokenTable
+from inference.engine.token_set import TokenSet
 
 _LONGEST_TOKEN_S = 0.25
 """Following one token takes microseconds. Where it takes this long, the next one may take for ever."""
@@ -47,7 +47,7 @@ class Constraint:
         self.acceptor = acceptor
         self._matcher = matcher
         self._table = table
-        self._end_ids = np.array(sorted(end_ids), dtype=np.int64)
+        self._ends = table.token_set(end_ids)
         self._check = check
         self._control_id = control_id
         self._calls_begun = False
@@ -59,27 +59,27 @@ class Constraint:
         """Whether the text must end here."""
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
-    def allowed(self, *, may_end: bool) -> Allowed:
-        """Which tokens may come next, `[vocabulary]`; none if the text must end here.
+    def allowed(self, *, may_end: bool) -> TokenSet:
+        """Which tokens may come next; none if the text must end here.
 
         Args:
             may_end: the request allows its text to end here, where the grammar does.
 
         Raises:
-            GenerationFailed: the grammar is too complex to follow any further.
+            NoFittingText: the grammar is too complex to follow any further.
         """
-        if self._mask is None:
-            self.compute_mask(self._table.new_masks(1)[0])
-        assert self._mask is not None  # noqa: S101
-        allowed, ends = self._table.read(self._mask, control_id=self._control_id)
+        mask = self._mask or self.compute_mask()
         self._refuse_errors()
-        self.may_end = ends and may_end
-        allowed[self._overflowing()] = False
-        if self.may_end and allowed.any():
-            allowed[self._end_ids] = True
-        elif not ends and not allowed.any():
-            raise GenerationFailed("No token of this model can continue the text as its grammar demands.")
-        return allowed
+        self.may_end = mask.ends and may_end
+        tokens, any_left = mask.tokens, mask.count > 0
+        if overflowing := self._overflowing():
+            tokens -= self._table.token_set(overflowing)
+            any_left = bool(tokens)
+        if self.may_end and any_left:
+            return tokens | self._ends
+        if not mask.ends and not any_left:
+            raise NoFittingText("No token of this model can continue the text as its grammar demands.")
+        return tokens
 
     @property
     def has_mask(self) -> bool:
@@ -92,26 +92,28 @@ class Constraint:
         llguidance's own search for forced tokens takes minutes for a long literal.
         """
         assert self._mask is not None  # noqa: S101
-        token_id = self._table.only(self._mask)
+        token_id = self._mask.only
         return None if token_id == self._control_id else token_id
 
-    def compute_mask(self, mask: Mask) -> None:
-        """Compute the mask of the next token into this memory."""
-        self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-        self._mask = mask
+    def compute_mask(self) -> Mask:
+        """Compute the mask of the next token in this thread."""
+        raw = self._table.new_masks(1)
+        self._matcher.unsafe_compute_mask_ptr(raw.ctypes.data, raw.nbytes)
+        [self._mask] = self._table.read(raw, [self._control_id])
+        return self._mask
 
     def accept(self, token_id: int) -> None:
         """Take the next token, one of those that are allowed and does not end the text.
 
         Raises:
-            GenerationFailed: the grammar is too complex to follow any further.
+            NoFittingText: the grammar is too complex to follow any further.
         """
         self._mask = None
         began = time.thread_time()  # a busy machine takes nothing away from a text
         self._matcher.consume_token(token_id)
         self._refuse_errors()
         if time.thread_time() - began > _LONGEST_TOKEN_S:
-            raise GenerationFailed("The grammar is too complex to follow this text any further.")
+            raise NoFittingText("The grammar is too complex to follow this text any further.")
         if token_id != self._control_id:
             self._text += self._table.tokens[token_id]
         else:
@@ -160,7 +162,7 @@ class Constraint:
 
     def _refuse_errors(self) -> None:
         if self._matcher.is_error():
-            raise GenerationFailed("The grammar is too complex to follow this text any further.")
+            raise NoFittingText("The grammar is too complex to follow this text any further.")
 
 
 class Acceptor:
@@ -204,16 +206,17 @@ class Masks:
     def compute(self, constraints: Sequence[Constraint]) -> None:
         """Compute the mask of each one's next token."""
         if len(constraints) == 1:  # waking a thread takes longer than most masks
-            constraints[0].compute_mask(self._table.new_masks(1)[0])
+            constraints[0].compute_mask()
             return
         if len(constraints) > len(self._masks):
             self._masks = self._table.new_masks(len(constraints))
-        masks = self._masks
+        masks = self._masks[: len(constraints)]
         self._executor.unsafe_compute_mask_ptr(
             [(constraint._matcher, row) for row, constraint in enumerate(constraints)],
             masks.ctypes.data,
             masks[0].nbytes,
             len(masks),
         )
-        for constraint, mask in zip(constraints, masks, strict=False):
-            constraint._mask = mask.copy()  # it is kept until its token is chosen
+        read = self._table.read(masks, [constraint._control_id for constraint in constraints])
+        for constraint, mask in zip(constraints, read, strict=True):
+            constraint._mask = mask

@@ -27,6 +27,8 @@ def in_string(json_text: str) -> bool:
 
 def number_at_end(text: bytes | bytearray) -> str:
     """The number, complete or not, that a text ends with; "" if there is none."""
+    if text[-1:] not in _CHARACTERS:
+        return ""
     tail = text[len(text.rstrip(_CHARACTERS)) :].decode()
     return tail if _NUMBER.fullmatch(tail) else ""
 

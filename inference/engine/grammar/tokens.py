@@ -1,6 +1,7 @@
 """The tokens of a model, as llguidance needs them, and its masks."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,30 @@ from llguidance import LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from inference.engine.grammar.finite import Overflows
+from inference.engine.token_set import TokenSet
 
-Mask = NDArray[np.int32]
-Allowed = NDArray[np.bool_]
+RawMasks = NDArray[np.int32]
+"""As llguidance writes them, `[count, words]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What may come next.
+
+    Attributes:
+        tokens: which tokens.
+        count: how many.
+        ends: whether the text may end.
+    """
+
+    tokens: TokenSet
+    count: int
+    ends: bool
+
+    @property
+    def only(self) -> int | None:
+        """The one token that may come next; None if there are others, or the text may end."""
+        return int(self.tokens.ids[0]) if self.count == 1 and not self.ends else None
 
 
 class TokenTable:
@@ -24,46 +46,44 @@ class TokenTable:
         special_ids: tokens that have no text.
 
     Attributes:
-        words: how many 32-bit words a mask has.
         overflows: which tokens make a number too large.
     """
 
     def __init__(self, tokens: Sequence[bytes], special_ids: Iterable[int]) -> None:
         self.tokens = tuple(tokens)
         self.special_ids = tuple(sorted(set(special_ids)))
-        self.words = (len(self.tokens) + 1 + 31) // 32
         wrapper: Any = _Wrapper(self.tokens, self.special_ids)
         self.overflows = Overflows(self.tokens)
         self.llguidance = LLTokenizer(wrapper)
-        self._has_text = np.array([bool(token) for token in self.tokens])
-        self._has_text[list(self.special_ids)] = False
+        with_text = {token_id for token_id, token in enumerate(self.tokens) if token}
+        self._with_text = self.token_set(with_text.difference(self.special_ids)).words
 
-    def new_masks(self, count: int) -> Mask:
-        """Room for this many masks, `[count, words]`."""
-        return np.zeros((count, self.words), dtype=np.int32)
+    def token_set(self, token_ids: Iterable[int]) -> TokenSet:
+        """A set of this model's tokens."""
+        return TokenSet.of(token_ids, vocabulary_size=len(self.tokens))
 
-    def read(self, mask: Mask, *, control_id: int | None = None) -> tuple[Allowed, bool]:
-        """Which tokens may come next, `[vocabulary]`, and whether the text may end.
+    def new_masks(self, count: int) -> RawMasks:
+        """Room for this many masks."""
+        return np.zeros((count, len(self._with_text)), dtype=np.int32)
+
+    def read(self, masks: RawMasks, control_ids: Sequence[int | None]) -> list[Mask]:
+        """What may come next by each mask.
 
         Args:
-            control_id: a special token that may come where the grammar names it; others never do.
+            control_ids: of each, a special token that may come where the grammar names it; others never do.
         """
-        bits = np.unpackbits(mask.view(np.uint8), count=len(self.tokens) + 1, bitorder="little").view(
-            np.bool_
-        )
-        allowed = bits[:-1] & self._has_text
-        if control_id is not None:
-            allowed[control_id] = bits[control_id]
-        return allowed, bool(bits[-1])
-
-    def only(self, mask: Mask) -> int | None:
-        """The one token that may come next; None if there are others, or the text may end."""
-        words = mask.view(np.uint32)
-        if np.bitwise_count(words).sum() != 1:
-            return None
-        word = int(words.argmax())
-        token_id = 32 * word + int(words[word]).bit_length() - 1
-        return token_id if token_id < len(self.tokens) and self._has_text[token_id] else None
+        every = masks.view(np.uint32)
+        words = every & self._with_text
+        for row, control_id in enumerate(control_ids):
+            if control_id is not None:
+                word, bit = divmod(control_id, 32)
+                words[row, word] |= every[row, word] & np.uint32(1 << bit)
+        counts = np.bitwise_count(words).sum(axis=1, dtype=np.uint32).tolist()
+        word, bit = divmod(len(self.tokens), 32)
+        return [
+            Mask(TokenSet(row, len(self.tokens)), count, ends=bool(end >> bit & 1))
+            for row, count, end in zip(words, counts, every[:, word].tolist(), strict=True)
+        ]
 
 
 class _Wrapper:

@@ -6,6 +6,7 @@
 import copy
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +24,13 @@ from inference.engine.grammar.tokens import TokenTable, parser_limits
 from inference.engine.grammar.well_formed import check_well_formed
 
 _TRIAL_TOKENS = {True: 12, False: 96}
-"""Tokens of the text that is tried out, of JSON and of others. Grammars in Lark's syntax can be ambiguous,
+"""Tokens of the texts that are tried out, of JSON and of others. Grammars in Lark's syntax can be ambiguous,
 and then each token takes longer than the one before."""
+_TRIAL_TEXTS = 4
+"""One may end too soon to tell: an empty object says nothing about a thousand properties."""
 _MOST_SEARCHED = 100
+_PLACE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
+"""In the grammar that a schema becomes, which no client knows."""
 _NOTHING_FITS = "no text satisfies it"
 _TOO_COMPLEX = "its texts are too complex to follow"
 
@@ -200,22 +205,29 @@ def _reason(error: str, pattern: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it is invalid"])[0][:300]
+    [line, *_] = text.strip().splitlines() or ["it is invalid"]
+    return _PLACE.sub("", line)[:300]
 
 
 def _try_out(matcher: LLMatcher, table: TokenTable, *, tokens: int, control_id: int | None) -> None:
-    """Follow a text of tokens drawn at random, so that what takes too long does so here."""
+    """Follow texts of tokens drawn at random, so that what takes too long does so here."""
     mask = table.new_masks(1)
     draw = random.Random(0)  # noqa: S311
-    for position in range(tokens):
+    position, texts = 0, 1
+    for _ in range(tokens):
         matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-        allowed, may_end = table.read(mask[0], control_id=control_id)
-        ids = allowed.nonzero()[0]
-        if not len(ids) and (matcher.is_stopped() or may_end) and (position or may_end):
-            return
+        [read] = table.read(mask, [control_id])
+        ids = read.tokens.ids
+        if not len(ids) and (matcher.is_stopped() or read.ends) and (position or read.ends):
+            if texts == _TRIAL_TEXTS:
+                return
+            position, texts = 0, texts + 1
+            matcher.reset()
+            continue
         if not len(ids):
             limit = position or "too" in matcher.get_error()
             raise SchemaRefused("$", _TOO_COMPLEX if limit else _NOTHING_FITS)
         matcher.consume_token(int(ids[draw.randrange(len(ids))]))
+        position += 1
         if matcher.is_error():
             raise SchemaRefused("$", _TOO_COMPLEX)

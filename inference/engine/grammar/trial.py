@@ -30,7 +30,7 @@ _ROOT = Path(__file__).parents[3]
 
 
 class Trial:
-    """A process that tries grammars out, started with the first of them. Safe to use from any thread."""
+    """A process that tries grammars out, started before or with the first. Safe to use from any thread."""
 
     def __init__(self, table: TokenTable, config: EngineConfig) -> None:
         self._table = table
@@ -66,6 +66,15 @@ class Trial:
             case _:
                 reason = "it is too complex to compile"
         raise InvalidGrammar(grammar.field, "$", reason)
+
+    def start(self) -> None:
+        """Start the process if it does not run.
+
+        Raises:
+            Unavailable: it cannot be started, or was stopped.
+        """
+        with self._lock:
+            self._started()
 
     def stop(self) -> None:
         """End the process, and whatever it tries out; nothing can be tried out any more."""

@@ -42,7 +42,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Int4LinearCall, weights, group_scales, scales, bias, x, out, rows, depth, width, threads),
         STRUCTURE(Int4PackCall, from, weights, group_scales, scales, channels, depth, threads),
         STRUCTURE(ActivationCall, x, out, rows, width, threads),
-        STRUCTURE(DrawCall, logits, count, top_k, temperature, top_p, min_p, number),
+        STRUCTURE(DrawCall, logits, allowed, count, top_k, temperature, top_p, min_p, number),
         STRUCTURE(Strides, row, head),
         STRUCTURE(NewRows, queries, query, keys, key, values, value),
         STRUCTURE(Shape, heads, kv_heads, dim, value_dim),

@@ -73,7 +73,8 @@ struct ActivationCall {
 
 // The parameters are those of `SamplingParams`; `number` is the random number, at least 0 and below 1.
 struct DrawCall {
-    const float* logits;  // [count]
+    const float* logits;      // [count]
+    const uint32_t* allowed;  // a bit for each logit, whether it may be drawn, at least one; null allows all
     int64_t count, top_k;
     double temperature, top_p, min_p, number;
 };

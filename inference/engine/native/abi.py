@@ -76,7 +76,7 @@ class DrawCall(ctypes.Structure):
     """The draw of a token from one row of logits."""
 
     _fields_ = [
-        *(("logits", _pointer), ("count", _int), ("top_k", _int)),
+        *(("logits", _pointer), ("allowed", _pointer), ("count", _int), ("top_k", _int)),
         *((name, _double) for name in ("temperature", "top_p", "min_p", "number")),
     ]
 

@@ -1,6 +1,7 @@
 // The draw of a token from the logits of one row, as `sampler.py` defines it.
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -16,8 +17,12 @@ constexpr int64_t kGroup = 64;      // logits whose maximum is known
 constexpr int64_t kSum = 1024;      // weights that are summed in float32, before the sums are added in float64
 constexpr int64_t kLikeliest = 64;  // of the tokens of a nucleus, so many are sorted at first
 
+constexpr int64_t kBits = 32;  // of a word of `allowed`
+
 // What a call needs, kept by each thread for the next one.
 struct Scratch {
+    std::vector<float> allowed;  // the logits that may be drawn
+    std::vector<int32_t> ids;    // of these, where the others were left out
     std::vector<float> maxima;   // of each group of logits
     std::vector<float> ordered;  // of which the k-th largest is wanted
     std::vector<int32_t> tokens;
@@ -190,12 +195,55 @@ int64_t token_at(double wanted, const Scratch& scratch) {
     return found;
 }
 
+int64_t count_allowed(const uint32_t* allowed, int64_t count) {
+    int64_t bits = 0;
+    for (int64_t word = 0; word * kBits < count; ++word) bits += std::popcount(allowed[word]);
+    return bits;
+}
+
+// Fills `scratch.allowed` and `scratch.ids` with the logits that may be drawn, and their places.
+void gather_allowed(const DrawCall& call, Scratch& scratch) {
+    scratch.allowed.clear();
+    scratch.ids.clear();
+    for (int64_t word = 0; word * kBits < call.count; ++word) {
+        for (uint32_t bits = call.allowed[word]; bits; bits &= bits - 1) {
+            const int64_t i = word * kBits + std::countr_zero(bits);
+            scratch.allowed.push_back(call.logits[i]);
+            scratch.ids.push_back(static_cast<int32_t>(i));
+        }
+    }
+}
+
+// Fills `scratch.allowed` with all logits, those that may not be drawn as minus infinity.
+void copy_allowed(const DrawCall& call, Scratch& scratch) {
+    scratch.allowed.assign(call.logits, call.logits + call.count);
+    for (int64_t word = 0; word * kBits < call.count; ++word) {
+        for (uint32_t bits = ~call.allowed[word]; bits; bits &= bits - 1) {
+            const int64_t i = word * kBits + std::countr_zero(bits);
+            if (i < call.count) scratch.allowed[i] = -std::numeric_limits<float>::infinity();
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" int64_t draw(const DrawCall* call) {
     thread_local Scratch scratch;
-    const float* const logits = call->logits;
-    const int64_t count = call->count;
+    const float* logits = call->logits;
+    int64_t count = call->count;
+    bool gathered = false;
+    if (call->allowed) {
+        const int64_t allowed = count_allowed(call->allowed, count);
+        gathered = 2 * allowed < count;  // nearly all of them are faster copied
+        if (gathered) {
+            gather_allowed(*call, scratch);
+            count = allowed;
+        } else {
+            copy_allowed(*call, scratch);
+        }
+        logits = scratch.allowed.data();
+    }
+    if (!count) return -1;
     const float highest = find_maxima(logits, count, scratch.maxima);
     if (!(std::abs(highest) <= std::numeric_limits<float>::max())) return -1;
     // Finite, so that the highest logit has a weight of 1 at any temperature.
@@ -218,6 +266,7 @@ extern "C" int64_t draw(const DrawCall* call) {
         for (float& weight : weights) weight = weight < least ? 0.0f : weight;
     }
     if (call->top_p < 1.0 || call->min_p > 0.0) total = add_up_weights(scratch);
-    const int64_t index = token_at(call->number * total, scratch);
-    return some ? scratch.tokens[index] : index;
+    int64_t index = token_at(call->number * total, scratch);
+    if (some) index = scratch.tokens[index];
+    return gathered ? scratch.ids[index] : index;
 }

@@ -8,19 +8,24 @@ import numpy as np
 from inference.engine.native.abi import DrawCall
 from inference.engine.request import SamplingParams
 from inference.engine.sampler import Draw
+from inference.engine.token_set import TokenSet
 from inference.engine.top_k import Array
 
 
 def native_draw(library: ctypes.CDLL) -> Draw:
     """The draw of a library of kernels."""
-    function: Any = library.draw
+    # It keeps Python's lock: a draw takes microseconds, to get the lock back may take longer.
+    function: Any = ctypes.PyDLL(library._name, handle=library._handle).draw
     function.argtypes, function.restype = [ctypes.POINTER(DrawCall)], ctypes.c_int64
 
-    def draw(logits: Array, params: SamplingParams, number: float) -> int | None:
+    def draw(
+        logits: Array, params: SamplingParams, number: float, allowed: TokenSet | None = None
+    ) -> int | None:
         dense = np.ascontiguousarray(logits, dtype=np.float32)
         index: int = function(
             DrawCall(
                 logits=dense.ctypes.data,
+                allowed=None if allowed is None else allowed.words.ctypes.data,
                 count=len(dense),
                 top_k=params.top_k,
                 temperature=params.temperature,
