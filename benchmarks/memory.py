@@ -6,6 +6,7 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.contender_process import ContenderProcess
 from benchmarks.contenders import NAMES, OPTIONAL, SERVED, entries
@@ -13,7 +14,7 @@ from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.process_memory import PeakMemory
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
 from benchmarks.workload import CannotRun, NotHere, Workload
-from inference.engine.config import usable_cpus
+from inference.engine.config import WeightDtype, usable_cpus
 
 _NEW_TOKENS = 32
 
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--precisions",
         nargs="*",
-        choices=["auto", "float32", "int8", "int4"],
+        choices=get_args(WeightDtype),
         default=["auto", "float32", "int8", "int4"],
         help="measure these only; auto is this engine in the checkpoint's type",
     )

@@ -5,19 +5,22 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak import pool
+from inference.engine.config import WeightDtype
 from inference.engine.prefix_cache import PrefixCache
-from tests.models import save_tiny_model
+from tests.models import path_or_skip, save_tiny_model
 
 pytestmark = pytest.mark.slow
 
 
-def soak(folder: Path) -> int:
-    options = ["--seconds", "2", "--blocks", "12", "--threads", "1"]
+def soak(folder: Path, *, dtype: WeightDtype = "float32") -> int:
+    options = ["--seconds", "2", "--blocks", "12", "--threads", "1", "--dtype", dtype]
     return pool.main(["--model", str(save_tiny_model(folder / "tiny")), *options])
 
 
-def test_it_finds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert soak(tmp_path) == 0
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_it_finds_nothing(dtype: WeightDtype, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path_or_skip(dtype)
+    assert soak(tmp_path, dtype=dtype) == 0
     assert "No text differs, and no block is lost." in capsys.readouterr().out
 
 

@@ -13,10 +13,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.results import progress
 from inference.engine.blocks import BLOCK
-from inference.engine.config import EngineConfig
+from inference.engine.config import EngineConfig, WeightDtype
 from inference.engine.engine import Engine
 from inference.engine.errors import Cancelled, EngineError
 from inference.engine.generation import Completion, Generation
@@ -161,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.soak.pool", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--blocks", type=int, default=32, help="of 16 tokens, in the KV cache")
-    parser.add_argument("--dtype", choices=("float32", "int8", "int4"), default="float32")
+    parser.add_argument("--dtype", choices=get_args(WeightDtype), default="float32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of each engine; 0 takes all CPUs")
     parser.add_argument("--model", type=Path, help="folder of a model; the quick-start model by default")

@@ -2,18 +2,23 @@
 
 PyTorch divides a large tensor among its threads (from 32,768 elements on, for GELU from 16,385), and computes
 the last few elements of each part without vector instructions, which can give other last bits. So where there
-is no native kernel, activations work on parts of whole rows that are smaller than that.
+is no native kernel, activations work on parts of whole rows that are smaller than that, and on rows that are
+padded to whole vectors.
 """
 
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 from transformers.activations import ACT2CLS, GELUTanh, NewGELUActivation, SiLUActivation
 
 from inference.engine.native.kernels import Kernels
 
 _MOST_ELEMENTS = 16_384
+_VECTORS = 64
+"""A multiple of the elements that PyTorch computes at a time with vector instructions."""
+
 _CLASSES: list[Any] = [kind[0] if isinstance(kind, tuple) else kind for kind in ACT2CLS.values()]
 _KINDS = tuple(_CLASSES)
 _SILU = (nn.SiLU, SiLUActivation)
@@ -43,6 +48,8 @@ class RowwiseActivation(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         width = hidden.shape[-1]
+        if missing := -width % _VECTORS:
+            return self.forward(pad(hidden, (0, missing)))[..., :width]
         if hidden.numel() <= _MOST_ELEMENTS:
             result: torch.Tensor = self._activation(hidden)
             return result
