@@ -38,7 +38,10 @@ def generation() -> str:
     if capability == "AVX512" and torch.cpu._is_vnni_supported():
         if built("amx") and _has_tiles():
             return "amx"
-        return "avx512_bf16" if torch.cpu._is_avx512_bf16_supported() else "avx512_vnni"
+        # A compiler may know less than the CPU.
+        if built("avx512_bf16") and torch.cpu._is_avx512_bf16_supported():
+            return "avx512_bf16"
+        return "avx512_vnni"
     if "arm_dotprod" in GENERATIONS and _hardware() & _ARM_DOT_PRODUCTS:
         return "arm_dotprod"
     return {"AVX512": "avx512", "AVX2": "avx2"}.get(capability, "any")
