@@ -48,7 +48,9 @@ class RowwiseActivation(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         width = hidden.shape[-1]
-        if missing := -width % _VECTORS:
+        missing = -width % _VECTORS
+        # A ReLU has the same bits either way, and the layer program has an instruction for it.
+        if missing and not isinstance(self._activation, nn.ReLU):
             return self.forward(pad(hidden, (0, missing)))[..., :width]
         if hidden.numel() <= _MOST_ELEMENTS:
             result: torch.Tensor = self._activation(hidden)
