@@ -17,7 +17,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -25,6 +24,7 @@ from benchmarks.contender_process import ContenderProcess
 from benchmarks.contenders import Entry, entries
 from benchmarks.gpt2_medium import BENCH_DIR
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
+from benchmarks.surprises import surprises_of
 from benchmarks.workload import NotHere
 from inference.engine.blocks import blocks_of
 from inference.engine.compute.model_limits import context_length
@@ -158,8 +158,7 @@ def surprises(model: EveryRow, texts: list[list[int]], name: str) -> list[float]
     for number, text in enumerate(texts, start=1):
         so_far = f", {math.exp(statistics.fmean(found)):.3f} so far" if found else ""
         progress(f"{name}: window {number} of {len(texts)}{so_far} ...")
-        foreseen = model.logits(text)[:-1]
-        found += cross_entropy(foreseen, torch.tensor(text[1:]), reduction="none").tolist()
+        found += surprises_of(model.logits(text).numpy(), text)
     return found
 
 

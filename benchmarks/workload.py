@@ -97,11 +97,16 @@ class Scorer(Protocol):
         ...
 
 
-def check_requests(workload: Workload, most: int) -> None:
-    """Refuse more requests than run side by side.
+def check_requests(workload: Workload, most: int, *, step_tokens: int | None = None) -> None:
+    """Refuse more requests than run side by side from the first token on.
+
+    Args:
+        step_tokens: the most prompt tokens of a step; None sets no limit.
 
     Raises:
-        CannotRun: the workload has more than `most` requests.
+        CannotRun: the workload has more than `most` requests, or its prompts take several steps.
     """
     if workload.requests > most:
         raise CannotRun(f"it runs at most {most} requests side by side")
+    if step_tokens is not None and workload.requests * workload.prompt_tokens > step_tokens:
+        raise CannotRun(f"it computes at most {step_tokens} prompt tokens in a step")

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.contenders.gguf_weights import write_float32
 from benchmarks.surprises import surprises_of
-from benchmarks.workload import CannotRun, NotHere, Timing, Workload, check_requests
+from benchmarks.workload import NotHere, Timing, Workload, check_requests
 
 _MAX_RUNNING = 64
 _CONTEXT_TOKENS = 16384
@@ -41,9 +41,7 @@ class LlamaCpp:
         self._batch = self._lib.llama_batch_init(_STEP_TOKENS, 0, 1)
 
     def run(self, workload: Workload) -> Timing:
-        check_requests(workload, _MAX_RUNNING)
-        if workload.requests * workload.prompt_tokens > _STEP_TOKENS:
-            raise CannotRun(f"it computes at most {_STEP_TOKENS} prompt tokens in a step")
+        check_requests(workload, _MAX_RUNNING, step_tokens=_STEP_TOKENS)
         lib = self._lib
         lib.llama_memory_clear(lib.llama_get_memory(self._context), True)
         sampler = self._sampler(sampled=workload.sampled)

@@ -42,7 +42,7 @@ class VLLM:
         self._asked = 0
 
     def run(self, workload: Workload) -> Timing:
-        check_requests(workload, _MAX_RUNNING)
+        check_requests(workload, _MAX_RUNNING, step_tokens=_STEP_TOKENS)
         options = self._vllm.SamplingParams(
             max_tokens=workload.new_tokens,
             ignore_eos=True,
