@@ -13,6 +13,7 @@
 namespace {
 
 constexpr int kCallers = 3, kThreads = 3, kRounds = 200;
+constexpr int64_t kDepth = 512, kPanels = 7;  // of the linear layers
 
 void check(bool right, const char* what) {
     if (right) return;
@@ -39,38 +40,32 @@ void results_do_not_depend_on_threads(const std::function<std::vector<float>(int
     for (int round = 0; round < 5; ++round) check(compute(kThreads) == alone, "a result depends on the threads");
 }
 
-std::vector<float> linear_layer(int64_t threads) {
-    constexpr int64_t kRows = 40, kDepth = 512, kWidth = 100, kPanels = 7;
-    static const std::vector<float> weights = numbers(kPanels * kDepth * 16), bias = numbers(kPanels * 16),
-                                    x = numbers(kRows * kDepth);
+// The call of a linear layer with weights of this type.
+template <typename Call, typename Weight>
+std::vector<float> layer(void (*multiply)(const Call*), const std::vector<Weight>& weights, int64_t threads) {
+    constexpr int64_t kRows = 40, kWidth = 100;
+    static const std::vector<float> bias = numbers(kPanels * 16), x = numbers(kRows * kDepth);
     std::vector<float> out(kRows * kWidth);
-    const LinearCall call{.weights = weights.data(),
-                          .bias = bias.data(),
-                          .x = x.data(),
-                          .out = out.data(),
-                          .rows = kRows,
-                          .depth = kDepth,
-                          .width = kWidth,
-                          .threads = threads};
-    linear(&call);
+    const Call call{.weights = weights.data(),
+                    .bias = bias.data(),
+                    .x = x.data(),
+                    .out = out.data(),
+                    .rows = kRows,
+                    .depth = kDepth,
+                    .width = kWidth,
+                    .threads = threads};
+    multiply(&call);
     return out;
 }
 
+std::vector<float> linear_layer(int64_t threads) {
+    static const std::vector<float> weights = numbers(kPanels * kDepth * 16);
+    return layer(linear, weights, threads);
+}
+
 std::vector<float> bfloat16_layer(void (*multiply)(const BFloat16LinearCall*), int64_t threads) {
-    constexpr int64_t kRows = 40, kDepth = 512, kWidth = 100, kPanels = 7;
     static const std::vector<uint16_t> weights(kPanels * kDepth * 16, 0x3f80);  // ones
-    static const std::vector<float> bias = numbers(kPanels * 16), x = numbers(kRows * kDepth);
-    std::vector<float> out(kRows * kWidth);
-    const BFloat16LinearCall call{.weights = weights.data(),
-                                  .bias = bias.data(),
-                                  .x = x.data(),
-                                  .out = out.data(),
-                                  .rows = kRows,
-                                  .depth = kDepth,
-                                  .width = kWidth,
-                                  .threads = threads};
-    multiply(&call);
-    return out;
+    return layer(multiply, weights, threads);
 }
 
 std::vector<float> activations(int64_t threads) {

@@ -22,6 +22,7 @@ from inference.engine.native import build, generation
 from inference.engine.native import kernels as native
 from inference.engine.native.abi import BFloat16LinearCall
 from inference.engine.native.kernels import Kernels
+from tests.linear_layers import assert_only_its_own_row_is_not_finite, assert_same_bits_among_others
 from tests.models import SHAPES, prepared, save_tiny_model
 
 Floats = NDArray[np.float32]
@@ -140,8 +141,9 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
     computed = layer(rows)
     for threads in (1, 2, 3):
         monkeypatch.setattr(kernels, "threads", threads)
-        for first, count in ((0, 1), (0, 2), (3, 7), (0, 15), (0, 28), (50, 29), (17, 83)):
-            assert torch.equal(layer(rows[first : first + count]), computed[first : first + count])
+        assert_same_bits_among_others(
+            layer, rows, computed, ((0, 1), (0, 2), (3, 7), (0, 15), (0, 28), (50, 29), (17, 83))
+        )
     exact = rows @ weight.t() + bias
     assert float((computed - exact).norm() / exact.norm()) < 0.005
 
@@ -156,13 +158,7 @@ def test_the_type_and_the_order_of_the_weights_do_not_matter(kernels: Kernels) -
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
 def test_nan_and_infinity_stay_in_their_row(kernels: Kernels, number: float) -> None:
-    layer = _layer(kernels, torch.randn(8, 20))
-    rows = torch.randn(3, 20)
-    expected = layer(rows)
-    rows[1, 7] = number
-    computed = layer(rows)
-    assert not computed[1].isfinite().any()
-    assert torch.equal(computed[[0, 2]], expected[[0, 2]])
+    assert_only_its_own_row_is_not_finite(_layer(kernels, torch.randn(8, 20)), number)
 
 
 @pytest.mark.usefixtures("kernels")

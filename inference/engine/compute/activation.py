@@ -48,9 +48,7 @@ class RowwiseActivation(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         width = hidden.shape[-1]
-        missing = -width % _VECTORS
-        # A ReLU has the same bits either way, and the layer program has an instruction for it.
-        if missing and not isinstance(self._activation, nn.ReLU):
+        if missing := -width % _VECTORS:
             return self.forward(pad(hidden, (0, missing)))[..., :width]
         if hidden.numel() <= _MOST_ELEMENTS:
             result: torch.Tensor = self._activation(hidden)
@@ -60,12 +58,15 @@ class RowwiseActivation(nn.Module):
 
 
 def replace_activations(model: nn.Module, kernels: Kernels | None) -> None:
-    """Replace every activation of `model` in place: by a native kernel if there is one for it."""
+    """Replace every activation of `model` in place: by a native kernel if there is one for it.
+
+    A ReLU stays as it is: it rounds nothing.
+    """
     found = [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if isinstance(child, _KINDS)
+        if isinstance(child, _KINDS) and not isinstance(child, nn.ReLU)
     ]
     for parent, name, child in found:
         native = "gelu_tanh" if _is_gelu_tanh(child) else "silu" if isinstance(child, _SILU) else None

@@ -6,6 +6,7 @@
 #include "abi.h"
 #include "bfloat16_pairs.h"
 #include "bfloat16_tiles.h"
+#include "tile_blocks.h"
 
 namespace {
 
@@ -97,40 +98,24 @@ class Rounded {
 void multiply_vectors(const BFloat16LinearCall& call) {
     const Rounded rounded(call, call.rows);
     const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
-    for_each_part(tiles.count, call.rows * call.depth, call.threads, [&](Range part) {
-        for (int64_t tile = part.first; tile < part.last; ++tile) {
-            const int64_t size = tiles.size(tile);
-            for (int64_t r = 0; r < size; ++r) rounded.fill(tiles.first(tile) + r, r, size);
-        }
-    });
+    for_each_row(tiles, call.depth, call.threads,
+                 [&](int64_t row, int64_t place, int64_t size) { rounded.fill(row, place, size); });
     const Layer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks() * kPairsInChunk, call.width};
     multiply(layer, tiles, call.threads, call.out,
              [&](int64_t tile, Range) { return Layer::Inputs{rounded.from(tiles.first(tile))}; });
 }
 
-// The rows are multiplied in blocks whose inputs stay in a core's own cache.
 void multiply_tiles(const BFloat16LinearCall& whole) {
-    constexpr int64_t kBlockNumbers = 1 << 19;
-    const int64_t most = std::max<int64_t>(4, kBlockNumbers / (whole.depth * tiles::kRows)) * tiles::kRows;
-    for (int64_t first = 0; first < whole.rows; first += most) {
-        BFloat16LinearCall call = whole;
-        call.rows = std::min(most, whole.rows - first);
-        call.x += first * whole.depth;
-        call.out += first * whole.width;
+    tiles::for_each_block(whole, [](const BFloat16LinearCall& call) {
         const Rounded rounded(call, call.rows);
-        const auto size = [&](int64_t row) { return std::min<int64_t>(tiles::kRows, call.rows - row); };
-        for_each_part(call.rows, call.rows * call.depth, call.threads, [&](Range part) {
-            for (int64_t row = part.first; row < part.last; ++row) {
-                const int64_t place = row % tiles::kRows;
-                rounded.fill(row, place, size(row - place));
-            }
-        });
+        tiles::for_each_row(call.rows, call.depth, call.threads,
+                            [&](int64_t row, int64_t place, int64_t size) { rounded.fill(row, place, size); });
         const TiledLayer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks(), call.width};
         layer.multiply(call.rows, call.threads, call.out, [&](int64_t tile) {
             const int64_t row = tile * tiles::kRows;
-            return TiledLayer::Inputs{rounded.from(row), size(row)};
+            return TiledLayer::Inputs{rounded.from(row), tiles::rows_of_tile(row, call.rows)};
         });
-    }
+    });
 }
 
 }  // namespace

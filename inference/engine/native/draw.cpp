@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kGroup = 64;      // logits whose maximum is known
 constexpr int64_t kSum = 1024;      // weights that are summed in float32, before the sums are added in float64
-constexpr int64_t kLikeliest = 64;  // of the tokens of a nucleus, so many are sorted at first
+constexpr int64_t kLikeliest = 64;  // of the tokens of a nucleus, this many are sorted at first
 
 constexpr int64_t kBits = 32;  // of a word of `allowed`
 

@@ -12,6 +12,7 @@
 #if defined(__AVX512VNNI__)
 #include "int8_tiles.h"
 #include "int8_vnni.h"
+#include "tile_blocks.h"
 #elif defined(__aarch64__)
 #include "int8_neon.h"
 #endif
@@ -170,12 +171,8 @@ void multiply_vectors(const Int8LinearCall& call) {
     const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
     const Layer layer{call.weights, call.scales,    call.bias, quantised.chunks() * kQuadsInChunk,
                       call.width,   call.group_size};
-    for_each_part(tiles.count, call.rows * call.depth, call.threads, [&](Range part) {
-        for (int64_t tile = part.first; tile < part.last; ++tile) {
-            const int64_t size = tiles.size(tile);
-            for (int64_t r = 0; r < size; ++r) quantised.fill(tiles.first(tile) + r, r, size);
-        }
-    });
+    for_each_row(tiles, call.depth, call.threads,
+                 [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
     const int64_t panel_lines = layer.quads * kPanel * kQuad / Prefetch::kLine, groups = quantised.groups();
     multiply(layer, tiles, call.threads, call.out, [&](int64_t tile, Range next) {
         Prefetch prefetch{layer.weights, 0};
@@ -191,29 +188,18 @@ void multiply_vectors(const Int8LinearCall& call) {
 }
 
 #if defined(__AVX512VNNI__)
-// The rows are multiplied in blocks whose levels stay in a core's own cache.
 void multiply_tiles(const Int8LinearCall& whole) {
-    constexpr int64_t kBlockLevels = 1 << 19;
-    const int64_t most = std::max<int64_t>(4, kBlockLevels / (whole.depth * tiles::kRows)) * tiles::kRows;
-    for (int64_t first = 0; first < whole.rows; first += most) {
-        Int8LinearCall call = whole;
-        call.rows = std::min(most, whole.rows - first);
-        call.x += first * whole.depth;
-        call.out += first * whole.width;
+    tiles::for_each_block(whole, [](const Int8LinearCall& call) {
         const Quantised quantised(call, call.rows);
-        for_each_part(call.rows, call.rows * call.depth, call.threads, [&](Range part) {
-            for (int64_t row = part.first; row < part.last; ++row) {
-                const int64_t place = row % tiles::kRows;
-                quantised.fill(row, place, std::min<int64_t>(tiles::kRows, call.rows - (row - place)));
-            }
-        });
+        tiles::for_each_row(call.rows, call.depth, call.threads,
+                            [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
         const TiledLayer layer{call.weights, call.scales, call.bias, quantised.groups(), call.width};
         layer.multiply(call.rows, call.threads, call.out, [&](int64_t tile) {
             const int64_t row = tile * tiles::kRows;
             return TiledLayer::Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
                                       quantised.scales_stride()};
         });
-    }
+    });
 }
 #endif
 

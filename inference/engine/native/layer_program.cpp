@@ -108,77 +108,50 @@ void layer_norm(const LayerNormOperands& operands, const Step& step) {
     });
 }
 
-void multiply(const LinearOperands& operands, const Step& step) {
+// What the calls of all linear layers have in common, from the operands of the same names.
+template <typename Call, typename LayerOperands>
+Call call_of(const LayerOperands& operands, const Step& step) {
     const Tensor weights(operands.weights, step), bias(operands.bias, step), x(operands.x, step),
         out(operands.out, step);
-    const LinearCall call{
-        .weights = weights.data,
-        .bias = bias.data,
-        .x = x.data,
-        .out = out.data,
-        .weight_type = operands.weight_type,
-        .rows = x.lines(),
-        .depth = x.width(),
-        .width = out.width(),
-        .threads = step.threads,
-    };
+    Call call{};
+    call.weights = reinterpret_cast<decltype(call.weights)>(weights.data);
+    call.bias = bias.data;
+    call.x = x.data;
+    call.out = out.data;
+    call.rows = x.lines();
+    call.depth = x.width();
+    call.width = out.width();
+    call.threads = step.threads;
+    return call;
+}
+
+void multiply(const LinearOperands& operands, const Step& step) {
+    auto call = call_of<LinearCall>(operands, step);
+    call.weight_type = operands.weight_type;
     linear(&call);
 }
 
 void multiply([[maybe_unused]] const BFloat16LinearOperands& operands, [[maybe_unused]] const Step& step) {
 #if defined(HAS_BFLOAT16)
-    const Tensor weights(operands.weights, step), bias(operands.bias, step), x(operands.x, step),
-        out(operands.out, step);
-    const BFloat16LinearCall call{
-        .weights = weights.data,
-        .bias = bias.data,
-        .x = x.data,
-        .out = out.data,
-        .rows = x.lines(),
-        .depth = x.width(),
-        .width = out.width(),
-        .threads = step.threads,
-    };
+    const auto call = call_of<BFloat16LinearCall>(operands, step);
     bfloat16_linear(&call);
 #endif
 }
 
 void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unused]] const Step& step) {
 #if defined(HAS_INT8)
-    const Tensor weights(operands.weights, step), scales(operands.scales, step), bias(operands.bias, step),
-        x(operands.x, step), out(operands.out, step);
-    const Int8LinearCall call{
-        .weights = reinterpret_cast<const uint8_t*>(weights.data),
-        .scales = scales.data,
-        .bias = bias.data,
-        .x = x.data,
-        .out = out.data,
-        .rows = x.lines(),
-        .depth = x.width(),
-        .width = out.width(),
-        .group_size = operands.group_size,
-        .threads = step.threads,
-    };
+    auto call = call_of<Int8LinearCall>(operands, step);
+    call.scales = Tensor(operands.scales, step).data;
+    call.group_size = operands.group_size;
     int8_linear(&call);
 #endif
 }
 
 void multiply([[maybe_unused]] const Int4LinearOperands& operands, [[maybe_unused]] const Step& step) {
 #if defined(HAS_INT4)
-    const Tensor weights(operands.weights, step), group_scales(operands.group_scales, step),
-        scales(operands.scales, step), bias(operands.bias, step), x(operands.x, step), out(operands.out, step);
-    const Int4LinearCall call{
-        .weights = reinterpret_cast<const uint8_t*>(weights.data),
-        .group_scales = reinterpret_cast<const int8_t*>(group_scales.data),
-        .scales = scales.data,
-        .bias = bias.data,
-        .x = x.data,
-        .out = out.data,
-        .rows = x.lines(),
-        .depth = x.width(),
-        .width = out.width(),
-        .threads = step.threads,
-    };
+    auto call = call_of<Int4LinearCall>(operands, step);
+    call.group_scales = reinterpret_cast<const int8_t*>(Tensor(operands.group_scales, step).data);
+    call.scales = Tensor(operands.scales, step).data;
     int4_linear(&call);
 #endif
 }

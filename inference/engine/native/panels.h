@@ -54,6 +54,17 @@ struct RowTiles {
     int64_t size(int64_t tile) const { return first(tile + 1) - first(tile); }
 };
 
+// Calls fill(row, place, size) for each row: the `place`-th of the `size` rows of its tile.
+template <typename Fill>
+void for_each_row(const RowTiles& tiles, int64_t depth, int64_t threads, Fill fill) {
+    for_each_part(tiles.count, tiles.rows * depth, threads, [&](Range part) {
+        for (int64_t tile = part.first; tile < part.last; ++tile) {
+            const int64_t size = tiles.size(tile);
+            for (int64_t r = 0; r < size; ++r) fill(tiles.first(tile) + r, r, size);
+        }
+    });
+}
+
 template <typename Layer, int R>
 void multiply_panels(const Layer& layer, const typename Layer::Inputs& x, Range panels, float* out) {
     constexpr int P = Layer::panels_in_tile(R);

@@ -35,7 +35,7 @@ struct alignas(64) Configuration {
 // and releases them at its end: registers in use make a thread switch slower.
 class Registers {
   public:
-    // For input tiles of so many rows.
+    // For input tiles of these numbers of rows.
     void configure(int rows, int second_rows) {
         if (rows == rows_ && second_rows == second_rows_) return;
         rows_ = rows;

@@ -1,0 +1,41 @@
+// The rows of a linear layer on tile registers: in tiles of 16, and in blocks that a core's own cache holds.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "parts.h"
+#include "tiles.h"
+
+namespace tiles {
+
+// How many rows the row tile that begins with `row` has.
+inline int64_t rows_of_tile(int64_t row, int64_t rows) { return std::min<int64_t>(kRows, rows - row); }
+
+// Calls fill(row, place, size) for each row: the `place`-th of the `size` rows of its tile.
+template <typename Fill>
+void for_each_row(int64_t rows, int64_t depth, int64_t threads, Fill fill) {
+    for_each_part(rows, rows * depth, threads, [&](Range part) {
+        for (int64_t row = part.first; row < part.last; ++row) {
+            const int64_t place = row % kRows;
+            fill(row, place, rows_of_tile(row - place, rows));
+        }
+    });
+}
+
+// Calls multiply(call) for blocks of the rows of `whole`, whose inputs stay in a core's own cache.
+template <typename Call, typename Multiply>
+void for_each_block(const Call& whole, Multiply multiply) {
+    constexpr int64_t kBlockNumbers = 1 << 19;
+    const int64_t most = std::max<int64_t>(4, kBlockNumbers / (whole.depth * kRows)) * kRows;
+    for (int64_t first = 0; first < whole.rows; first += most) {
+        Call call = whole;
+        call.rows = std::min(most, whole.rows - first);
+        call.x += first * whole.depth;
+        call.out += first * whole.width;
+        multiply(call);
+    }
+}
+
+}  // namespace tiles
