@@ -34,12 +34,14 @@ def test_the_cache_is_no_larger_than_what_can_run() -> None:
 
 
 def test_the_cache_fits_the_memory_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "anonymous_memory", lambda: 100 * MIB)
+    monkeypatch.setattr(memory, "anonymous_memory", lambda: 60 * MIB)
+    monkeypatch.setattr(memory, "shared_memory", lambda: 40 * MIB)
     monkeypatch.setattr(memory, "memory_limit", lambda: 130 * MIB)
     many = tokens(EngineConfig(max_running=1000))
     assert CONTEXT_LENGTH < many < 17 * MIB // 1024
     monkeypatch.setattr(memory, "memory_limit", lambda: 260 * MIB)
-    assert many == tokens(EngineConfig(max_running=1000, processes=2))
+    shared_twice = 20 * MIB // 1024
+    assert tokens(EngineConfig(max_running=1000, processes=2)) == many + shared_twice
 
 
 def test_too_little_memory_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
