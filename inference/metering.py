@@ -37,19 +37,15 @@ def prepared(request: GenerationRequest, *, key: APIKey, backend: Backend) -> Pr
             generated.
         LimitExceeded: the key has no request left.
     """
-    _check_room(key=key, backend=backend)
-    if request.grammar is not None:
-        unreserved.check(key)
-    return backend.prepare(request)
-
-
-def _check_room(*, key: APIKey, backend: Backend) -> None:
-    """Refuse at once what the backend has no room for: most requests, when there are too many."""
     try:
+        # At once: it refuses most requests when there are too many.
         backend.check_room(str(key.pk))
     except (Overloaded, Unavailable):
         tally.count(key.pk, Outcome.OVERLOADED)
         raise
+    if request.grammar is not None:
+        unreserved.check(key)
+    return backend.prepare(request)
 
 
 class Metered:

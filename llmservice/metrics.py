@@ -95,7 +95,7 @@ upstream_retries = Counter(
 )
 upstream_first_byte_seconds = Histogram(
     "llmservice_upstream_first_byte_seconds",
-    "Time from an attempt at the upstream engine to the begin of its answer.",
+    "Time from an attempt at the upstream engine to the beginning of its answer.",
     buckets=SECONDS,
 )
 

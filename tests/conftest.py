@@ -89,6 +89,20 @@ def quickstart_weights() -> Path:
     return folder
 
 
+@pytest.fixture
+def quickstart_engine(quickstart_model: Path, quickstart_weights: Path) -> "Iterator[Engine]":
+    """An engine with the quick-start model, as the service starts it."""
+    from inference.engine.config import EngineConfig
+    from inference.engine.loader import load_engine
+
+    config = EngineConfig(kv_cache_tokens=2048)
+    engine = load_engine(
+        quickstart_model, name="quickstart", config=config, packed_weights=quickstart_weights
+    )
+    yield engine
+    engine.stop()
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> str:
     """The URL of the PostgreSQL server that the tests may use; without one they are skipped, but not in CI.

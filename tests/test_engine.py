@@ -16,7 +16,6 @@ from inference.engine.errors import (
     PromptTooLong,
 )
 from inference.engine.generation import Event, merged_events
-from inference.engine.loader import load_engine
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.tokenizer import HuggingFaceTokenizer
 from tests.engine_requests import alone, finish, full_engine, request, stepped_engine, submit
@@ -51,12 +50,8 @@ def test_greedy_text_is_that_of_generate(shape: str) -> None:
 
 
 def test_greedy_text_of_the_quick_start_model_is_that_of_generate(
-    quickstart_model: Path, quickstart_weights: Path
+    quickstart_model: Path, quickstart_engine: Engine
 ) -> None:
-    config = EngineConfig(kv_cache_tokens=2048)
-    engine = load_engine(
-        quickstart_model, name="quickstart", config=config, packed_weights=quickstart_weights
-    )
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
     tokenizer = HuggingFaceTokenizer(AutoTokenizer.from_pretrained(quickstart_model), rows=stock.vocab_size)
     stops = set()
@@ -65,13 +60,13 @@ def test_greedy_text_of_the_quick_start_model_is_that_of_generate(
         "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n",
     ):
         ids = tokenizer.encode(prompt)
-        ours = submit(engine, GenerationRequest(prompt=prompt, sampling=GREEDY, max_new_tokens=30)).result()
+        asked = GenerationRequest(prompt=prompt, sampling=GREEDY, max_new_tokens=30)
+        ours = submit(quickstart_engine, asked).result()
         theirs = generate(stock, ids, max_new_tokens=30, eos_token_id=stock.generation_config.eos_token_id)
         assert tokenizer.decode(ids) + ours.text == tokenizer.decode(theirs)
         assert ours.completion_tokens == len(theirs) - len(ids)
         stops.add(ours.finish_reason)
     assert "stop" in stops
-    engine.stop()
 
 
 def generate(stock: torch.nn.Module, ids: tuple[int, ...], **arguments: object) -> list[int]:

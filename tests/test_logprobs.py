@@ -8,10 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed
-from inference.engine.loader import load_engine
 from inference.engine.logprobs import TokenLogprob, TokenLogprobs
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.scoring import token_logprobs
@@ -131,19 +129,14 @@ def test_a_token_is_written_as_a_string_as_openai_does(token: bytes, text: str) 
 
 
 def test_the_quick_start_models_are_those_of_transformers(
-    quickstart_model: Path, quickstart_weights: Path
+    quickstart_model: Path, quickstart_engine: Engine
 ) -> None:
-    config = EngineConfig(kv_cache_tokens=2048)
-    engine = load_engine(
-        quickstart_model, name="quickstart", config=config, packed_weights=quickstart_weights
-    )
     stock = AutoModelForCausalLM.from_pretrained(quickstart_model, dtype=torch.float32)
     asked = GenerationRequest(
         prompt=PROMPT, sampling=GREEDY, max_new_tokens=20, logprobs=20, prompt_logprobs=20, ignore_eos=True
     )
-    prepared = engine.prepare(asked)
-    completion = engine.submit(prepared).result()
-    engine.stop()
+    prepared = quickstart_engine.prepare(asked)
+    completion = quickstart_engine.submit(prepared).result()
     token_ids = prepared.prompt_ids + completion.token_ids
     with torch.inference_mode():
         theirs = torch.log_softmax(stock(input_ids=torch.tensor([token_ids])).logits[0], dim=-1)

@@ -46,7 +46,7 @@ S = TypeVar("S", bound=Expected)
 class Forecast:
     """Learns from steps and texts, and tells what comes too late.
 
-    It is the more honest the longer the prompts are, because their work is known. A text may end long before
+    It is better for long prompts, because their work is known. A text may end long before
     `max_new_tokens`, so it is taken to be as long as others were.
     """
 

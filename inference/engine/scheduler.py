@@ -14,10 +14,9 @@ from inference.engine.blocks import BLOCK, BlockPool, blocks_of
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, Overloaded
 from inference.engine.fair_queue import LONGEST_RETRY_S, FairQueue
-from inference.engine.forecast import Forecast
-from inference.engine.generation import Generation
+from inference.engine.forecast import Expected, Forecast
 from inference.engine.load import Load, OwnerLoad
-from inference.engine.prefix_cache import PrefixCache, Text
+from inference.engine.prefix_cache import PrefixCache
 from inference.engine.segment import Segment
 from inference.engine.speculation import drafts_for_each
 
@@ -27,20 +26,10 @@ vocabulary: 0.6 MB with 150,000."""
 _FORECAST_EVERY_S = 1.0
 
 
-class Schedulable(Text, Protocol):
+class Schedulable(Expected, Protocol):
     """What the scheduler needs of a sequence."""
 
     finished: bool
-    deadline: float | None
-
-    @property
-    def generation(self) -> Generation: ...
-
-    @property
-    def length(self) -> int: ...
-
-    @property
-    def most_tokens(self) -> int: ...
 
     @property
     def prefilling(self) -> bool: ...
