@@ -47,9 +47,7 @@ class BFloat16LinearCall(ctypes.Structure):
 class Int8LinearCall(ctypes.Structure):
     """A linear layer in 8 bits."""
 
-    _fields_ = _pointers("weights", "scales", "bias", "x", "out") + _ints(
-        "rows", "depth", "width", "threads"
-    )
+    _fields_ = _pointers("weights", "scales", "bias", "x", "out") + _ints("rows", "depth", "width", "threads")
 
 
 class Int4LinearCall(ctypes.Structure):

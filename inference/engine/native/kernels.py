@@ -182,7 +182,7 @@ class Kernels:
         x: torch.Tensor,
         out: torch.Tensor,
     ) -> None:
-        """`out = x @ (weights * scales)^T + bias`, each group of 128 inputs quantised by its own largest value.
+        """`out = x @ (weights * scales)^T + bias`, every 128 inputs quantised by their own largest value.
 
         Args:
             weights: uint8, 128 more than the weights, in panels that hold four inputs of a channel together,

@@ -173,7 +173,8 @@ def _lay_out(few: Pass, many: Pass, extents: _Extents, follows: list[bool]) -> t
     """Where each storage made in the passes begins in the workspace, and the size of the workspace.
 
     Both are in floats per row. The memory of a storage that is not read again is used for others: of what a
-    linear layer takes, only after the call that follows it, because both run at the same time.
+    linear layer takes, only after the call that follows it, because both run at the same time. Where nothing
+    else reads the layer's results, that call replaces them by its own.
     """
     calls = many.recorder.calls
     ends = [i + 1 if follows[i + 1 : i + 2] == [True] else i for i in range(len(calls))]
@@ -193,9 +194,14 @@ def _lay_out(few: Pass, many: Pass, extents: _Extents, follows: list[bool]) -> t
             if floats.fixed < 0 or floats.per_row < 0:
                 raise NotRecordable("a tensor that does not grow linearly with the rows")
             needed = -(-(floats.fixed + floats.per_row) // _LINE) * _LINE
-            begin = next(
-                gap for gap in _gaps(used) if all(not _overlap(gap, needed, taken) for taken in used)
-            )
+            result = calls[i - 1].operands["out"].storage if follows[i] else None
+            sizes = many.recorder.floats
+            if result in begins and last[result] == i and sizes[result] == sizes[view.storage]:
+                begin = begins[result]  # no further memory passes through the cache
+            else:
+                begin = next(
+                    gap for gap in _gaps(used) if all(not _overlap(gap, needed, taken) for taken in used)
+                )
             used.append((begin, begin + needed, last[view.storage]))
             begins[view.storage] = begin
             size = max(size, begin + needed)
