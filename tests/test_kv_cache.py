@@ -18,15 +18,17 @@ def test_each_layer_has_pools_of_its_own_shape() -> None:
     ("weights", "asked", "kept"),
     [
         ("auto", "auto", torch.float32),
-        ("int8", "auto", torch.float16),
+        ("int8", "auto", torch.int8),
+        ("int4", "auto", torch.int8),
         ("bfloat16", "auto", torch.float16),
         ("auto", "float16", torch.float16),
         ("int8", "float32", torch.float32),
+        ("auto", "int8", torch.int8),
     ],
 )
-def test_keys_and_values_are_float16_on_request_and_with_narrow_arithmetic(
+def test_keys_and_values_are_narrow_on_request_and_with_narrow_weights(
     weights: WeightDtype, asked: KVCacheDtype, kept: torch.dtype
 ) -> None:
-    dtype = kv_cache_dtype(asked, FORMATS[weights])
+    dtype = kv_cache_dtype(asked, FORMATS[weights], native=True)
     assert dtype == kept
     assert all(pool.dtype == kept for pool in KVCache(blocks=3, dtype=dtype).pools(0, 1, 4, 4))

@@ -31,7 +31,7 @@ def logits_alone(model: LanguageModel, token_ids: list[int], decoded: int) -> to
 
 
 WAYS = [(shape, threads, "float32") for shape in SHAPES for threads in (1, 2, 3)]
-WAYS += [(shape, 2, "float16") for shape in SHAPES]
+WAYS += [(shape, 2, dtype) for shape in SHAPES for dtype in ("float16", "int8")]
 
 
 @pytest.fixture(scope="module", params=WAYS, ids=str)

@@ -101,6 +101,47 @@ def test_attention_is_pytorch_s_for_every_kind_of_cpu(
             torch.testing.assert_close(output[new], expected[0].transpose(0, 1))
 
 
+def _in_8_bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Each token of a head as the cache keeps it: by its largest number, in 127 levels."""
+    scales = tensor.abs().amax(-1, keepdim=True) / 127
+    return (tensor / scales).round() * scales
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(16, 16, 64), (9, 3, 64), (4, 1, 128), (4, 2, 7)])
+def test_attention_over_keys_and_values_in_8_bits_is_that_over_the_rounded_ones(
+    heads: int, kv_heads: int, dim: int
+) -> None:
+    torch.manual_seed(0)
+    rows, width = 40, -(-dim // BLOCK) * BLOCK
+    query = torch.randn(1, rows, heads, dim).transpose(1, 2)
+    key, value = (torch.randn(1, rows, kv_heads, dim).transpose(1, 2) for _ in range(2))
+    key[0, :, 3] *= 1000  # takes nothing from the tokens beside it
+    expected = scaled_dot_product_attention(
+        query, _in_8_bits(key), _in_8_bits(value), is_causal=True, scale=0.3, enable_gqa=True
+    )
+    for kernels in generations():
+        pools = tuple(
+            torch.full((5, kv_heads, (size + 4) * BLOCK), -1, dtype=torch.int8) for size in (dim, width)
+        )
+        output = torch.full((rows, heads, dim), torch.nan)
+        tiles = [[0, 16, 0, 0], [16, 16, 16, 0], [32, 8, 32, 0]]
+        attend(kernels, query, key, value, pools, output, tiles=tiles, tables=[4, 0, 2], scale=0.3)
+        torch.testing.assert_close(output, expected[0].transpose(0, 1), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_a_number_that_is_not_finite_shows_in_the_texts_that_see_it_alone(number: float) -> None:
+    for kernels in generations():
+        pools = tuple(torch.zeros((2, 1, (16 + 4) * BLOCK), dtype=torch.int8) for _ in range(2))
+        query, key, value = (torch.randn(1, 1, 4, 16) for _ in range(3))
+        value[0, 0, 1, 5] = number
+        output = torch.empty(4, 1, 16)
+        tiles = [[0, 2, 0, 0], [2, 2, 0, 1]]
+        attend(kernels, query, key, value, pools, output, tiles=tiles, tables=[1, 0], scale=0.3)
+        assert output[[0, 2, 3]].isfinite().all()
+        assert not output[1].isfinite().any()
+
+
 @pytest.mark.parametrize("dim", [7, 64, 128])
 def test_a_token_s_attention_reads_nothing_after_it_and_nothing_of_others(dim: int) -> None:
     torch.manual_seed(0)

@@ -41,6 +41,7 @@ WAYS = [(kind, "float32", True, "auto") for kind in MODELS]
 WAYS += [("heads of 64", "float16", True, "auto"), ("grouped heads", "float16", True, "auto")]
 WAYS += [("grouped heads", "float32", False, "auto"), ("heads of 64", "float16", False, "auto")]
 WAYS += [("grouped heads", "float16", True, "bfloat16")]
+WAYS += [("grouped heads", "int8", True, "int8"), ("heads of 64", "int8", True, "auto")]
 
 
 @cache

@@ -15,6 +15,7 @@ from inference.engine.compute.formats.weight_format import WeightFormat
 from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, WeightDtype
 from inference.engine.errors import ModelUnavailable
+from inference.engine.kv_cache import bytes_per_head
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -125,7 +126,7 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return int(2 * text.num_hidden_layers * heads * dim * dtype.itemsize)
+    return int(text.num_hidden_layers * heads * bytes_per_head(dim, dim, dtype))
 
 
 def memory_limit() -> int:

@@ -92,7 +92,7 @@ def complete(hooked: HookedModel, *, name: str, config: EngineConfig, path: Comp
     if path.layers.native:
         # As the engine does later: PyTorch's threads would wait for each other longer than they compute.
         torch.set_num_threads(1)
-    dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format)
+    dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format, native=path.kernels is not None)
     probe = Probe(model, path, dtype=dtype)
     if path.kernels and path.layers.native:
         _record_layers(model, path, path.kernels, probe)

@@ -46,7 +46,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Strides, row, head),
         STRUCTURE(NewRows, queries, query, keys, key, values, value),
         STRUCTURE(Shape, heads, kv_heads, dim, value_dim),
-        STRUCTURE(Cache, keys, values, float16),
+        STRUCTURE(Cache, keys, values, type),
         STRUCTURE(Tile, row, rows, past, table),
         STRUCTURE(AttentionCall, rows, cache, shape, tiles, tile_count, tables, scale, out, threads),
         STRUCTURE(Extent, fixed, per_row),
@@ -60,7 +60,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(UnaryOperands, x, out),
         STRUCTURE(BinaryOperands, left, right, out),
         STRUCTURE(Instruction, operation, follows, operands),
-        STRUCTURE(Step, rows, workspace, inputs, pools, float16, tiles, tile_count, tables, threads),
+        STRUCTURE(Step, rows, workspace, inputs, pools, cache_type, tiles, tile_count, tables, threads),
     };
     return all;
 }
@@ -75,7 +75,8 @@ std::string layout() {
     }
 #define OPERATION(name, kind) << " " #name ":" #kind
 #define NAMED(name) << " " #name
-    text << "operations" OPERATIONS(OPERATION) << "\nmemories" MEMORIES(NAMED) << "\nweight_types" WEIGHT_TYPES(NAMED);
+    text << "operations" OPERATIONS(OPERATION) << "\nmemories" MEMORIES(NAMED) << "\nweight_types" WEIGHT_TYPES(NAMED)
+         << "\ncache_types" CACHE_TYPES(NAMED);
     return text.str();
 }
 

@@ -101,11 +101,14 @@ struct Shape {
 // Tokens of a block of the KV cache.
 constexpr int kBlock = 16;
 
-// A layer's keys, [blocks][kv_heads][dim][16], and values, [blocks][kv_heads][16][value_dim rounded up to 16], in
-// float16 or in float32.
+// In which type a layer's keys and values are kept.
+#define CACHE_TYPES(NAME) NAME(float32) NAME(float16) NAME(int8)
+
+// A layer's keys, [blocks][kv_heads][dim][16], and values, [blocks][kv_heads][16][value_dim rounded up to 16]. In int8,
+// the block of a head ends with its tokens' scales, [16] in float32.
 struct Cache {
     void *keys, *values;
-    int64_t float16;
+    int64_t type;  // a CacheType
 };
 
 // Consecutive rows of one sequence, from `row` on, whose tokens lie in one block: how many of the sequence's tokens
@@ -209,6 +212,7 @@ struct BinaryOperands {
 
 #define ENUMERATOR(name, ...) name,
 enum class WeightType : int64_t { WEIGHT_TYPES(ENUMERATOR) };
+enum class CacheType : int64_t { CACHE_TYPES(ENUMERATOR) };
 enum class Memory : int64_t { MEMORIES(ENUMERATOR) };
 enum class Operation : int64_t { OPERATIONS(ENUMERATOR) };
 #undef ENUMERATOR
@@ -231,7 +235,7 @@ struct Step {
     char* workspace;
     char* const* inputs;
     void* const* pools;  // of each attention, its keys and then its values
-    int64_t float16;     // of each pool, as in Cache
+    int64_t cache_type;  // of each pool, as in Cache
     const Tile* tiles;
     int64_t tile_count;
     const int64_t* tables;  // as in AttentionCall
@@ -269,7 +273,7 @@ void attention(const AttentionCall* call);
 // Returns the index of the logit that is drawn, or -1 if the highest is not a finite number.
 int64_t draw(const DrawCall* call);
 void run_program(const Instruction* instructions, int64_t count, const Step* step);
-// One line for each structure ("name size field:offset:size ..."), then the operations, the memories
-// and the weight types.
+// One line for each structure ("name size field:offset:size ..."), then the operations, the memories, and the types of
+// weights and of the cache.
 const char* abi_layout();
 }

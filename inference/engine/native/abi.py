@@ -30,6 +30,19 @@ class WeightType(IntEnum):
     FLOAT16 = 2
 
 
+class CacheType(IntEnum):
+    """In which type keys and values are kept, by PyTorch's names."""
+
+    FLOAT32 = 0
+    FLOAT16 = 1
+    INT8 = 2
+
+    @classmethod
+    def of(cls, dtype: Any) -> Self:
+        """That of a dtype of PyTorch."""
+        return cls[str(dtype).removeprefix("torch.").upper()]
+
+
 class LinearCall(ctypes.Structure):
     """A linear layer with products and sums in float32."""
 
@@ -104,7 +117,7 @@ class Shape(ctypes.Structure):
 class Cache(ctypes.Structure):
     """A layer's part of the KV cache."""
 
-    _fields_ = _pointers("keys", "values") + _ints("float16")
+    _fields_ = _pointers("keys", "values") + _ints("type")
 
 
 class Tile(ctypes.Structure):
@@ -254,7 +267,7 @@ class Step(ctypes.Structure):
     _fields_ = [
         *(("rows", _int), ("workspace", _pointer)),
         *(("inputs", ctypes.POINTER(_pointer)), ("pools", ctypes.POINTER(_pointer))),
-        ("float16", _int),
+        ("cache_type", _int),
         *(("tiles", _pointer), ("tile_count", _int), ("tables", _pointer)),
         ("threads", _int),
     ]
@@ -277,6 +290,7 @@ def layout() -> list[str]:
         " ".join(["operations", *(f"{name}:{kind.__name__}" for name, kind in _OPERANDS.items())]),
         " ".join(["memories", *(memory.name.lower() for memory in Memory)]),
         " ".join(["weight_types", *(kind.name.lower() for kind in WeightType)]),
+        " ".join(["cache_types", *(kind.name.lower() for kind in CacheType)]),
     ]
 
 

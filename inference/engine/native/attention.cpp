@@ -4,11 +4,13 @@
 // (attention_blocks.h), and it reads nothing that comes after its own token.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
 #include "abi.h"
 #include "attention_blocks.h"
+#include "cache_numbers.h"
 #include "parts.h"
 
 namespace {
@@ -16,14 +18,7 @@ namespace {
 constexpr int64_t kTogether = 4 * kMostLines;  // lines whose scores are kept at a time
 
 constexpr int64_t kLine = 64 / sizeof(float);  // numbers of a line of the CPU's caches
-constexpr int64_t kChunk = 64;                 // numbers of a key that are stored at a time
-
-void keep(const float* numbers, int64_t count, float* in) {
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) *reinterpret_cast<Unaligned*>(in + i) = widened_vector(numbers + i);
-    for (; i < count; ++i) in[i] = numbers[i];
-}
-void keep(const float* numbers, int64_t count, uint16_t* in) { narrow(numbers, count, in); }
+constexpr int64_t kStored = 64;                 // numbers of a key that are stored at a time
 
 template <typename Number>
 class Attention {
@@ -65,10 +60,10 @@ class Attention {
         return call_.tables[item.tile.table + index] * heads_ + item.head;
     }
     Number* keys(const Item& item, int64_t index) const {
-        return static_cast<Number*>(call_.cache.keys) + block(item, index) * dim_ * kBlock;
+        return static_cast<Number*>(call_.cache.keys) + block(item, index) * (dim_ * kBlock + kScales<Number>);
     }
     Number* values(const Item& item, int64_t index) const {
-        return static_cast<Number*>(call_.cache.values) + block(item, index) * width_ * kBlock;
+        return static_cast<Number*>(call_.cache.values) + block(item, index) * (width_ * kBlock + kScales<Number>);
     }
 
     // What the item's first row brings along.
@@ -106,15 +101,24 @@ class Attention {
         const float *key = new_key(item), *value = new_value(item);
         Number *to_key = place_of_key(item), *to_value = place_of_value(item);
         // Rows lie so far apart that few of them can be in the first-level cache at once.
-        for (int64_t first = 0; first < dim_; first += kChunk) {
-            const int64_t count = std::min(kChunk, dim_ - first);
-            Number chunk[kBlock][kChunk];
-            for (int64_t r = 0; r < rows; ++r) keep(key + r * row_of_key + first, count, chunk[r]);
+        std::array<Keeper<Number>, kBlock> keepers;
+        for (int64_t r = 0; r < rows; ++r) keepers[r] = Keeper<Number>(key + r * row_of_key, dim_);
+        for (int64_t first = 0; first < dim_; first += kStored) {
+            const int64_t count = std::min(kStored, dim_ - first);
+            Number chunk[kBlock][kStored];
+            for (int64_t r = 0; r < rows; ++r) keepers[r].keep(key + r * row_of_key + first, count, chunk[r]);
             for (int64_t d = 0; d < count; ++d) {
                 for (int64_t r = 0; r < rows; ++r) to_key[(first + d) * kBlock + r] = chunk[r][d];
             }
         }
-        for (int64_t r = 0; r < rows; ++r) keep(value + r * row_of_value, call_.shape.value_dim, to_value + r * width_);
+        const int64_t place = item.tile.past % kBlock, block = item.tile.past / kBlock;
+        for (int64_t r = 0; r < rows; ++r) {
+            const float* from = value + r * row_of_value;
+            const Keeper<Number> keeper(from, call_.shape.value_dim);
+            keeper.keep(from, call_.shape.value_dim, to_value + r * width_);
+            keepers[r].keep_scale(keys(item, block) + dim_ * kBlock, place + r);
+            keeper.keep_scale(values(item, block) + width_ * kBlock, place + r);
+        }
     }
 
     // `next` is the item that follows on this thread.
@@ -159,6 +163,13 @@ class Attention {
                 b, blocks, [&](int64_t i) { return values(item, i); },
                 [&](int64_t i) { return keys(next, std::min(i, next_blocks - 1)); });
             const int64_t begin = b * kBlock, end = begin + stripe.count * kBlock;
+            if constexpr (kScales<Number> > 0) {
+                for (int64_t line = 0; line < lines.count; ++line) {
+                    for (int64_t i = 0; i < stripe.count; ++i) {
+                        scale(stripe.blocks[i] + width_ * kBlock, scores + line * stride + begin + i * kBlock);
+                    }
+                }
+            }
             for_each_chunk(lines.count, [&](int64_t first, int64_t count) {
                 const float* weights = scores + first * stride + begin;
                 float* to = sums + first * width_;
@@ -222,9 +233,9 @@ class Attention {
 }  // namespace
 
 extern "C" void attention(const AttentionCall* call) {
-    if (call->cache.float16) {
-        Attention<uint16_t>(*call).run();
-    } else {
-        Attention<float>(*call).run();
+    switch (static_cast<CacheType>(call->cache.type)) {
+        case CacheType::float32: return Attention<float>(*call).run();
+        case CacheType::float16: return Attention<uint16_t>(*call).run();
+        case CacheType::int8: return Attention<int8_t>(*call).run();
     }
 }

@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "abi.h"
+#include "cache_numbers.h"
 #include "exponential.h"
-#include "float16.h"
 
 namespace {
 
@@ -53,7 +53,7 @@ void score_blocks(const float* queries, int64_t dim, const Stripe<Number>& keys,
         Vector key[N * kVectors];
         UNROLLED
         for (int b = 0; b < N; ++b) {
-            __builtin_prefetch(next[b] + d * kBlock);
+            if (d * kBlock % kLineNumbers<Number> == 0) __builtin_prefetch(next[b] + d * kBlock);
             UNROLLED
             for (int v = 0; v < kVectors; ++v) {
                 key[b * kVectors + v] = widened_vector(blocks[b] + d * kBlock + v * kLanes);
@@ -64,6 +64,14 @@ void score_blocks(const float* queries, int64_t dim, const Stripe<Number>& keys,
             const Vector query = broadcast(queries[r * dim + d]);
             UNROLLED
             for (int v = 0; v < N * kVectors; ++v) sums[r][v] = fused(key[v], query, sums[r][v]);
+        }
+    }
+    if constexpr (kScales<Number> > 0) {
+        UNROLLED
+        for (int v = 0; v < N * kVectors; ++v) {
+            const Vector scales = scales_of(blocks[v / kVectors] + dim * kBlock, v % kVectors);
+            UNROLLED
+            for (int r = 0; r < R; ++r) sums[r][v] *= scales;
         }
     }
     UNROLLED
@@ -90,7 +98,7 @@ struct Tokens {
 template <int R, int N, typename Number>
 void add_slice(const float* weights, int64_t stride, const Stripe<Number>& values, Tokens tokens, int64_t width,
                int64_t from, float* sums) {
-    constexpr int64_t kLine = 64 / sizeof(Number);
+    constexpr int64_t kLine = kLineNumbers<Number>;
     Vector sum[R][N * kVectors];
     UNROLLED
     for (int r = 0; r < R; ++r) {

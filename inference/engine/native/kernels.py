@@ -18,6 +18,7 @@ from inference.engine.native.abi import (
     AttentionCall,
     BFloat16LinearCall,
     Cache,
+    CacheType,
     Instruction,
     Int4LinearCall,
     Int8LinearCall,
@@ -104,8 +105,7 @@ class Kernels:
         Args:
             query: `[1, heads, rows, dim]`, its last dimension dense.
             key, value: `[1, kv_heads, rows, dim]`, their last dimension dense.
-            pools: the layer's keys, `[blocks, kv_heads, dim, 16]`, and values, `[blocks, kv_heads, 16,
-                value_dim rounded up to 16]`, in float32 or float16.
+            pools: the layer's keys and values, as `KVCache.pools` makes them.
             out: `[rows, heads, value_dim]`.
             tiles: int64 `[tiles, 4]`, each an `abi.Tile` of consecutive rows of a sequence in one block: its
                 first row, its rows, how many of the sequence's tokens come before, and where in `tables` the
@@ -129,7 +129,7 @@ class Kernels:
                 cache=Cache(
                     keys=keys.data_ptr(),
                     values=values.data_ptr(),
-                    float16=keys.dtype is torch.float16,
+                    type=CacheType.of(keys.dtype),
                 ),
                 shape=Shape(
                     heads=query.shape[1],

@@ -113,7 +113,7 @@ void attend(const AttentionOperands& operands, const Step& step) {
                  .key = key.rows_and_heads(),
                  .values = value.data,
                  .value = value.rows_and_heads()},
-        .cache = {.keys = pools[0], .values = pools[1], .float16 = step.float16},
+        .cache = {.keys = pools[0], .values = pools[1], .type = step.cache_type},
         .shape = {.heads = query.sizes[1], .kv_heads = key.sizes[1], .dim = key.width(), .value_dim = value.width()},
         .tiles = step.tiles,
         .tile_count = step.tile_count,

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.compiler import Pass, Program, compile_passes
 from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
-from inference.engine.native.abi import Step
+from inference.engine.native.abi import CacheType, Step
 from inference.engine.native.kernels import Kernels
 
 _RECORDED_ROWS, _TRIED_ROWS = (3, 5), (1, 37)
@@ -59,7 +59,7 @@ class NativeLayers(nn.Module):
                 workspace=self._workspace.data_ptr(),
                 inputs=_addresses(inputs),
                 pools=self._pools,
-                float16=batch.cache.dtype is torch.float16,
+                cache_type=CacheType.of(batch.cache.dtype),
                 tiles=batch.tiles.data_ptr(),
                 tile_count=len(batch.tiles),
                 tables=batch.tables.data_ptr(),
