@@ -62,8 +62,8 @@ class ModelSettings(VariableSet):
         Topic.MODEL,
         EngineConfig.kv_cache_dtype,
         "Data type of the KV cache; `float16` takes half the memory of `float32`, and `int8` little more "
-        "than a quarter. `auto` uses `float16` with bfloat16 weights, `int8` with 8-bit or 4-bit weights "
-        "where the native kernels compute, otherwise `float32`.",
+        "than a quarter, at some quality. `auto` uses `float16` with bfloat16, 8-bit or 4-bit weights, "
+        "otherwise `float32`.",
         engine_field="kv_cache_dtype",
     )
     llm_speculation: Speculation = setting(

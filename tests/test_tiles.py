@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inference.engine.native import build, generation
 from inference.engine.native.abi import Int8LinearCall
 
-Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, int], torch.Tensor]
+Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, int, int], torch.Tensor]
 _CHUNK = 64
 
 
@@ -29,6 +29,7 @@ def _bound(generation: str, function: str) -> Multiply:
         bias: torch.Tensor,
         x: torch.Tensor,
         width: int,
+        group_chunks: int,
         threads: int,
     ) -> torch.Tensor:
         out = torch.full((len(x), width), torch.nan)
@@ -38,6 +39,7 @@ def _bound(generation: str, function: str) -> Multiply:
                 rows=len(x),
                 depth=x.shape[1],
                 width=width,
+                group_chunks=group_chunks,
                 threads=threads,
             )
         )
@@ -58,13 +60,14 @@ def on_tiles(request: pytest.FixtureRequest) -> Multiply:
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.integers(1, 40),
-    depth=st.integers(1, 200),
+    depth=st.integers(1, 1200),
     width=st.integers(1, 100),
+    group_chunks=st.integers(1, 2),
     threads=st.integers(1, 3),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_tiles_give_the_bits_of_vectors(
-    on_tiles: Multiply, rows: int, depth: int, width: int, threads: int, seed: int
+    on_tiles: Multiply, rows: int, depth: int, width: int, group_chunks: int, threads: int, seed: int
 ) -> None:
     vectors = _bound("avx512_vnni", "int8_linear")
     generator = torch.Generator().manual_seed(seed)
@@ -75,9 +78,13 @@ def test_tiles_give_the_bits_of_vectors(
     x[torch.rand(x.shape, generator=generator) < 0.02] *= 1000
     x[torch.rand(x.shape, generator=generator) < 0.001] = torch.nan
     x[torch.rand(x.shape, generator=generator) < 0.001] = torch.inf
-    expected = vectors(weights, scales, bias, x, width, 1)
+    expected = vectors(weights, scales, bias, x, width, group_chunks, 1)
     torch.testing.assert_close(
-        on_tiles(weights, scales, bias, x, width, threads), expected, rtol=0, atol=0, equal_nan=True
+        on_tiles(weights, scales, bias, x, width, group_chunks, threads),
+        expected,
+        rtol=0,
+        atol=0,
+        equal_nan=True,
     )
 
 

@@ -33,8 +33,8 @@ class EngineConfig:
         dtype: the weight format; "auto" keeps weights in the checkpoint's type and computes in float32,
             "float32" stores them in float32, "bfloat16" stores and multiplies them in bfloat16, "int8" in 8
             bits, "int4" stores them in 4 bits.
-        kv_cache_dtype: how keys and values are stored; "auto" takes float16 with bfloat16 weights, int8
-            with int8 and int4 weights where the native kernels compute, otherwise float32.
+        kv_cache_dtype: how keys and values are stored; "auto" takes float16 with bfloat16, int8 and int4
+            weights, otherwise float32.
         speculation: "auto" computes several tokens of a text in one step where what the text repeats tells
             what may follow; "off" computes one. The texts are the same.
         prefix_cache: whose earlier texts a prompt is looked up in: those of the same owner, everybody's, or

@@ -24,8 +24,7 @@ def kv_cache_dtype(chosen: KVCacheDtype, weight_format: WeightFormat, *, native:
         ModelUnavailable: the operator chose what cannot be computed here.
     """
     if chosen == "auto":
-        dtype = weight_format.kv_cache_dtype
-        return torch.float16 if dtype is torch.int8 and not native else dtype
+        return weight_format.kv_cache_dtype
     if chosen == "int8" and not native:
         raise ModelUnavailable(
             "LLM_KV_CACHE_DTYPE=int8 needs a CPU and the native kernels: build them with a C++ compiler "

@@ -60,7 +60,9 @@ class BFloat16LinearCall(ctypes.Structure):
 class Int8LinearCall(ctypes.Structure):
     """A linear layer in 8 bits."""
 
-    _fields_ = _pointers("weights", "scales", "bias", "x", "out") + _ints("rows", "depth", "width", "threads")
+    _fields_ = _pointers("weights", "scales", "bias", "x", "out") + _ints(
+        "rows", "depth", "width", "group_chunks", "threads"
+    )
 
 
 class Int4LinearCall(ctypes.Structure):
@@ -178,7 +180,7 @@ class BFloat16LinearOperands(ctypes.Structure):
 class Int8LinearOperands(ctypes.Structure):
     """Of `int8_linear`."""
 
-    _fields_ = _operands("weights", "scales", "bias", "x", "out")
+    _fields_ = [*_operands("weights", "scales", "bias", "x", "out"), ("group_chunks", _int)]
 
 
 class Int4LinearOperands(ctypes.Structure):

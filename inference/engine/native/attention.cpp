@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kTogether = 4 * kMostLines;  // lines whose scores are kept at a time
 
 constexpr int64_t kLine = 64 / sizeof(float);  // numbers of a line of the CPU's caches
-constexpr int64_t kStored = 64;                 // numbers of a key that are stored at a time
+constexpr int64_t kStored = 64;                // numbers of a key that are stored at a time
 
 template <typename Number>
 class Attention {

@@ -1,6 +1,6 @@
 // A linear layer in 8 bits: out = (x * weights^T) * scales + bias, for CPUs with AVX-512 VNNI and for 64-bit ARM.
 //
-// Each row of the input is quantised in groups of 128, each by its own largest value, so a single large input
+// Each row of the input is quantised in groups of 64 or 128, each by its own largest value, so a single large input
 // costs only its group precision, not the whole row. The products of a group are summed in 32 bits, which is exact in
 // any order; the groups are summed in float32, in their order.
 
@@ -51,6 +51,7 @@ struct Layer {
     const float* bias;       // [panels * 16]
     int64_t chunks;
     int64_t width;
+    int64_t group_chunks;  // of a quantisation group; the last one may have fewer
 
     // R rows, quantised.
     struct Inputs {
@@ -82,7 +83,7 @@ struct Layer {
                 UNROLLED
                 for (int v = 0; v < V; ++v) sums[r][v] = Sums{};
             }
-            for (const int64_t end = std::min(chunks, chunk + kGroupChunks); chunk < end;
+            for (const int64_t end = std::min(chunks, chunk + group_chunks); chunk < end;
                  ++chunk, levels += R * kChunk) {
                 for (int quad = 0; quad < kQuadsInChunk; ++quad) {
                     const int64_t k = chunk * kQuadsInChunk + quad;
@@ -127,7 +128,7 @@ class Quantised {
     Quantised(const Int8LinearCall& call, int64_t rows)
         : call_(call),
           chunks_((call.depth + kChunk - 1) / kChunk),
-          groups_((chunks_ + kGroupChunks - 1) / kGroupChunks) {
+          groups_((chunks_ + call.group_chunks - 1) / call.group_chunks) {
         // A row's scales are whole cache lines, which no other thread writes.
         scales_stride_ = (groups_ + kLineFloats - 1) / kLineFloats * kLineFloats;
         thread_local Lines<int8_t> levels;
@@ -149,8 +150,8 @@ class Quantised {
         int8_t* to = levels_ + ((row - place) * chunks_ + place) * kChunk;
         float* scales = scales_ + row * scales_stride_;
         float correction = 0.0f;
-        for (int64_t group = 0, chunk = 0; group < groups_; ++group, chunk += kGroupChunks) {
-            const int64_t chunks = std::min<int64_t>(kGroupChunks, chunks_ - chunk);
+        for (int64_t group = 0, chunk = 0; group < groups_; ++group, chunk += call_.group_chunks) {
+            const int64_t chunks = std::min(call_.group_chunks, chunks_ - chunk);
             const Group quantised = quantise(call_.x + row * call_.depth, chunk * kChunk, call_.depth, chunks,
                                              to + chunk * size * kChunk, size * kChunk);
             scales[group] = quantised.scale;
@@ -171,7 +172,7 @@ class Quantised {
 void multiply_vectors(const Int8LinearCall& call, const Finish& finish) {
     const Quantised quantised(call, call.rows);
     const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
-    const Layer layer{call.weights, call.scales, call.bias, quantised.chunks(), call.width};
+    const Layer layer{call.weights, call.scales, call.bias, quantised.chunks(), call.width, call.group_chunks};
     for_each_row(tiles, call.depth, call.threads,
                  [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
     const int64_t panel_lines = layer.chunks * kChunk * kPanel / Prefetch::kLine, groups = quantised.groups();
@@ -194,7 +195,7 @@ void multiply_tiles(const Int8LinearCall& whole, const Finish& finish) {
         const Quantised quantised(call, call.rows);
         tiles::for_each_row(call.rows, call.depth, call.threads,
                             [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
-        const TiledLayer layer{call.weights, call.scales, call.bias, quantised.chunks(), call.width};
+        const TiledLayer layer{call.weights, call.scales, call.bias, quantised.chunks(), call.width, call.group_chunks};
         layer.multiply(call.rows, call.threads, call.out, finish, [&](int64_t tile) {
             const int64_t row = tile * tiles::kRows;
             return TiledLayer::Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),

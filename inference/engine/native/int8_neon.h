@@ -49,7 +49,7 @@ struct Channels {
 };
 
 inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, int8_t* to, int64_t stride) {
-    float inputs[kGroup] = {};
+    float inputs[kMostGroupChunks * kChunk] = {};
     std::copy_n(row + k, std::clamp<int64_t>(depth - k, 0, chunks * kChunk), inputs);
     float32x4_t largest = vdupq_n_f32(0.0f);  // vmaxq_f32 propagates NaN
     for (int64_t i = 0; i < chunks * kChunk; i += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(inputs + i)));

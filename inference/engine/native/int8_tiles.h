@@ -18,12 +18,12 @@ namespace {
 
 struct TiledLayer {
     static constexpr int kPanelsTogether = 2;      // that meet all row tiles before the next ones
-    static constexpr int64_t kGroupsTogether = 4;  // of those panels, which then stay in the first cache
+    static constexpr int64_t kChunksTogether = 8;  // of those panels, which then stay in the first cache
     static constexpr int kSumsNumbers = tiles::kRows * kPanel;
 
     const uint8_t* weights;
     const float *scales, *bias;
-    int64_t chunks, width;
+    int64_t chunks, width, group_chunks;
 
     // A row tile, quantised.
     struct Inputs {
@@ -39,18 +39,18 @@ struct TiledLayer {
         int64_t lines;
     };
 
-    int64_t groups() const { return (chunks + kGroupChunks - 1) / kGroupChunks; }
+    int64_t groups() const { return (chunks + group_chunks - 1) / group_chunks; }
     const uint8_t* chunk_at(int64_t panel, int64_t chunk) const {
         return weights + (panel * chunks + chunk) * tiles::kBytes;
     }
 
-    // The sums of the groups of `range`, at most kGroupsTogether, for a row tile and P panels: [groups][P][rows][16].
+    // The sums of the groups of `range` for a row tile and P panels: [groups][P][rows][16].
     template <int P>
     void sum_groups(tiles::Registers& registers, const int8_t* levels, int64_t rows, int64_t panel, Range range,
                     Fetch fetch, int32_t* sums) const {
         for (int64_t group = range.first; group < range.last; ++group) {
             for_each_constant<P>([&](auto p) { registers.zero<tiles::kSums + p>(); });
-            const int64_t first = group * kGroupChunks, last = std::min(chunks, first + kGroupChunks);
+            const int64_t first = group * group_chunks, last = std::min(chunks, first + group_chunks);
             for (int64_t chunk = first; chunk < last; ++chunk) {
                 registers.load<tiles::kInputs>(levels + chunk * rows * tiles::kRowBytes);
                 for_each_constant<P>([&](auto p) {
@@ -125,11 +125,12 @@ struct TiledLayer {
     void multiply(int64_t rows, int64_t threads, float* out, const Finish& finish, MakeInputs inputs) const {
         static constexpr auto kByRows = by_rows(std::make_integer_sequence<int, tiles::kRows>{});
         const int64_t panels = (width + kPanel - 1) / kPanel, row_tiles = (rows + tiles::kRows - 1) / tiles::kRows;
+        const int64_t groups_together = kChunksTogether / group_chunks;
         const Parts parts((panels + kPanelsTogether - 1) / kPanelsTogether, threads);
         pool::for_each(parts.size(), threads, [&](int64_t part) {
             thread_local Lines<float> memory;
             float* const totals = memory.of(row_tiles * kPanelsTogether * kSumsNumbers);
-            alignas(64) int32_t sums[kGroupsTogether * kPanelsTogether * kSumsNumbers];
+            alignas(64) int32_t sums[kChunksTogether * kPanelsTogether * kSumsNumbers];
             tiles::Registers registers;
             const int64_t last = std::min(panels, parts[part].last * kPanelsTogether);
             for (int64_t first = parts[part].first * kPanelsTogether; first < last; first += kPanelsTogether) {
@@ -140,9 +141,9 @@ struct TiledLayer {
                 // The first row tile reads the panels from memory, as fast as that answers. The others find them in the
                 // core's cache, and fetch the next panels meanwhile.
                 for (const Range some : {Range{0, 1}, Range{1, row_tiles}}) {
-                    for (int64_t group = 0; group < groups(); group += kGroupsTogether) {
-                        const Range range{group, std::min(groups(), group + kGroupsTogether)};
-                        const int64_t range_chunks = std::min(chunks, range.last * kGroupChunks) - group * kGroupChunks;
+                    for (int64_t group = 0; group < groups(); group += groups_together) {
+                        const Range range{group, std::min(groups(), group + groups_together)};
+                        const int64_t range_chunks = std::min(chunks, range.last * group_chunks) - group * group_chunks;
                         for (int64_t tile = some.first; tile < some.last; ++tile) {
                             const int64_t row = tile * tiles::kRows, size = tiles::rows_of_tile(row, rows);
                             registers.configure(static_cast<int>(size));

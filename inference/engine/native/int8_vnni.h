@@ -83,9 +83,11 @@ Group quantise(const float* row, int64_t k, int64_t depth, int8_t* to, int64_t s
 
 // Quantises a group of `chunks` chunks.
 inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, int8_t* to, int64_t stride) {
-    if (k + kGroup <= depth) return quantise<kGroupChunks, true>(row, k, depth, to, stride);
-    if (chunks == kGroupChunks) return quantise<kGroupChunks, false>(row, k, depth, to, stride);
-    return quantise<1, false>(row, k, depth, to, stride);
+    const bool whole = k + chunks * kChunk <= depth;
+    if (chunks == 1) {
+        return whole ? quantise<1, true>(row, k, depth, to, stride) : quantise<1, false>(row, k, depth, to, stride);
+    }
+    return whole ? quantise<2, true>(row, k, depth, to, stride) : quantise<2, false>(row, k, depth, to, stride);
 }
 
 }  // namespace

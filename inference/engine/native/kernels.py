@@ -181,8 +181,10 @@ class Kernels:
         bias: torch.Tensor,
         x: torch.Tensor,
         out: torch.Tensor,
+        *,
+        group_chunks: int,
     ) -> None:
-        """`out = x @ (weights * scales)^T + bias`, every 128 inputs quantised by their own largest value.
+        """`out = x @ (weights * scales)^T + bias`, each group of inputs quantised by its own largest value.
 
         Args:
             weights: uint8, 128 more than the weights, in panels that hold four inputs of a channel together,
@@ -190,9 +192,12 @@ class Kernels:
             scales, bias: `[panels * 16]`.
             x: `[*, depth]`.
             out: `[*, width]`.
+            group_chunks: 1 or 2 times 64 inputs make a group.
         """
         tensors = {"weights": weights, "scales": scales, "bias": bias, "x": x, "out": out}
-        self._multiply("int8_linear", self._int8_linear, Int8LinearCall, tensors)
+        self._multiply(
+            "int8_linear", self._int8_linear, Int8LinearCall, tensors, {"group_chunks": group_chunks}
+        )
 
     def int4_linear(
         self,

@@ -87,6 +87,7 @@ void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unuse
               [[maybe_unused]] const Finish& finish) {
 #if defined(HAS_INT8)
     auto call = call_of<Int8LinearCall>(operands, step);
+    call.group_chunks = operands.group_chunks;
     call.scales = Tensor(operands.scales, step).data;
     multiply(call, finish);
 #endif
