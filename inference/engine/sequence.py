@@ -164,9 +164,10 @@ class Sequence:
             return
         proposed = segment.token_ids[len(self.token_ids) - segment.start :]
         followed = self._follow(proposed, logits, now=now)
-        if self._speculation is not None and segment.drafts:
+        if segment.drafts:
             self.accepted_drafts += followed
-            self._speculation.learn(drafted=segment.drafts, accepted=followed)
+            if self._speculation is not None:  # a text that is drawn again begins without
+                self._speculation.learn(drafted=segment.drafts, accepted=followed)
 
     def _follow(self, proposed: list[int], logits: Array, *, now: float) -> int:
         """Accept tokens as long as they are those proposed, and one more; returns how many were."""
