@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 @contextmanager
 def service(where: str, folder: Path, given: argparse.Namespace) -> Iterator[Server]:
-    settings = {"LLM_DTYPE": given.precision, "LLM_PREFIX_CACHE": "off"}
+    settings = {"LLM_DTYPE": given.precision, "LLM_SPECULATION": "off", "LLM_PREFIX_CACHE": "off"}
     with tempfile.TemporaryDirectory() as scratch:
         var_dir = Path(scratch)
         if where == OUTSIDE:

@@ -70,7 +70,8 @@ class ModelSettings(VariableSet):
         Topic.MODEL,
         EngineConfig.speculation,
         "`auto` computes several tokens of a text in one step where what the text repeats tells what is "
-        "likely to follow; `off` computes one. The texts are the same.",
+        "likely to follow, while few requests run; `off` computes one. The texts are the same: on a machine "
+        "where they might not be, `auto` does what `off` does.",
         engine_field="speculation",
     )
 

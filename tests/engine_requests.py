@@ -37,7 +37,9 @@ def finish(engine: Engine, *, most: int = 2000) -> None:
 
 
 def alone(one: GenerationRequest) -> str:
-    engine = tiny_engine(start=False)
+    """The text of a request by itself, a token in each step, of which nothing was computed before."""
+    config = EngineConfig(kv_cache_tokens=4096, speculation="off", prefix_cache="off")
+    engine = tiny_engine(config, start=False)
     generation = submit(engine, one)
     finish(engine)
     return generation.result().text

@@ -1,11 +1,12 @@
 """Requests that could not be complete in time are refused while nothing has been computed for them."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from inference.engine.config import EngineConfig
+from inference.engine.config import EngineConfig, Speculation
 from inference.engine.engine import Engine
 from inference.engine.errors import Overloaded
 from inference.engine.generation import Completion, Generation
@@ -27,6 +28,18 @@ class Slow(Counting):
 
     def forward(self, segments: list[Segment]) -> Any:
         self.clock.now += TOKEN_S * sum(len(segment.token_ids) for segment in segments)
+        return super().forward(segments)
+
+
+class SlowSteps(Counting):
+    """Each step takes a tenth of a second, whatever it computes."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def forward(self, segments: list[Segment]) -> Any:
+        self.clock.now += TOKEN_S
         return super().forward(segments)
 
 
@@ -160,3 +173,20 @@ def test_prompts_that_share_their_beginning_are_counted_once(clock: Clock) -> No
     asked = [submit(engine, seconds=20.0) for _ in range(8)]
     run(engine)
     assert set(outcomes(asked)) == {Completion}
+
+
+@pytest.mark.parametrize(("speculation", "in_time"), [("auto", 8), ("off", 6)])
+def test_texts_that_get_several_tokens_in_a_step_are_expected_sooner(
+    clock: Clock, speculation: Speculation, in_time: int
+) -> None:
+    config = EngineConfig(max_running=2, prefill_tokens=16, prefix_cache="off", speculation=speculation)
+    engine = Engine(SlowSteps(clock), Letters(), config, clock=clock)
+    for _ in range(8):
+        submit(engine, new=16)
+        run(engine)
+    asked = []
+    for _ in range(8):
+        with suppress(Overloaded):
+            asked.append(submit(engine, seconds=7.0, new=16))
+    run(engine)
+    assert outcomes(asked).count(Completion) == in_time

@@ -128,7 +128,7 @@ def test_a_prompt_is_scored_once_however_often_its_request_is_preempted() -> Non
         prompt_logprobs=0,
         logprobs=0,
     )
-    alone = Engine(Counting(), Letters(), EngineConfig())
+    alone = Engine(Counting(), Letters(), EngineConfig(speculation="off"))
     expected = alone.submit(alone.prepare(request))
     run(alone)
     _, shared = small(blocks=4)

@@ -153,7 +153,7 @@ def test_the_cache_matches_the_model() -> None:
 def cached(model: Counting | None = None, *, blocks: int = 40, **config: Any) -> tuple[Counting, Any]:
     model = model or Counting()
     model.blocks = BlockPool(blocks)
-    return model, engine(model, **config)
+    return model, engine(model, **{"speculation": "off", **config})
 
 
 def computed(model: Counting) -> int:

@@ -44,7 +44,8 @@ def texts(engine: Engine) -> list[Completion]:
 
 @pytest.fixture(scope="module")
 def without() -> list[Completion]:
-    return texts(tiny_engine(EngineConfig(kv_cache_tokens=4096, prefix_cache="off"), start=False))
+    config = EngineConfig(kv_cache_tokens=4096, speculation="off", prefix_cache="off")
+    return texts(tiny_engine(config, start=False))
 
 
 @pytest.mark.parametrize("sharing", ["per_key", "shared"])

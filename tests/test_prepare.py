@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM
+from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from inference.engine.compute.path import cpu_path
+from inference.engine.compute.path import cpu_path, stock_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
+from inference.engine.native import kernels as native
+from inference.engine.segment import Segment
 from tests.models import CONTEXT_LENGTH, prepared, tiny_gpt2
 
 
@@ -95,3 +97,36 @@ def test_a_model_whose_logits_depend_on_the_batch_is_served_with_a_warning(
     leaking.transformer.ln_f.register_forward_hook(lambda module, args, out: out + out.mean(1, True) * 1e-6)  # type: ignore[union-attr]
     assert not prepared(leaking, kv_cache_tokens=1024).reproducible
     assert "can depend on the load" in caplog.text
+
+
+@pytest.mark.parametrize(("kernels", "rows"), [(True, 1), (True, 5), (False, 7), (False, 15), (False, 16)])
+def test_a_number_of_rows_that_is_computed_in_another_way_is_found(
+    kernels: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernels:
+        monkeypatch.setattr(native, "load", lambda: None)
+    special = tiny_gpt2()
+    special.transformer.ln_f.register_forward_hook(  # type: ignore[union-attr]
+        lambda module, args, out: out + 1e-5 if out.shape[1] == rows else out
+    )
+    assert not prepared(special, kv_cache_tokens=1024).reproducible
+
+
+@pytest.mark.parametrize("width", [14, 64, 72])
+def test_where_rows_are_said_to_be_independent_they_are_with_pytorchs_operators_too(width: int) -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=257, n_positions=128, n_embd=width, n_layer=2, n_head=2)
+    model = prepared(
+        GPT2LMHeadModel(config).eval(),
+        kv_cache_tokens=128,
+        path=stock_path(torch.device("cpu"), name="the CPU"),
+    )
+    ids, blocks = [(7 * i * i + i) % 257 for i in range(48)], [0, 1, 2]
+    whole = model.forward([Segment(ids, 0, blocks, len(ids))]).clone()
+
+    def same(rows: int) -> bool:
+        model.forward([Segment(ids[:30], 0, blocks)])
+        computed = model.forward([Segment(ids[30 : 30 + rows], 30, blocks, rows)])
+        return torch.equal(computed, whole[30 : 30 + rows])
+
+    assert not model.reproducible or all(map(same, range(1, 17)))

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -9,16 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.engine.config import EngineConfig
-from inference.engine.drafter import Guess
+from inference.engine.drafter import Guess, NGramDrafter
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed
 from inference.engine.generation import Completion, Event
 from inference.engine.grammar.source import Grammar
 from inference.engine.load import Work
+from inference.engine.loader import load_engine
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.writer import Writer
 from tests.engine_requests import request
-from tests.models import tiny_engine
+from tests.models import save_tiny_model, tiny_engine
 
 LITERAL = Grammar("regex", r"hello (world|moon)x{30}[0-9]+: the end", "regex")
 SCHEMA = Grammar(
@@ -42,17 +44,18 @@ def plain() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def forcing() -> Iterator[Engine]:
-    """An engine as it is by default: without guesses, but with the tokens that a grammar forces."""
-    engine = tiny_engine(EngineConfig(kv_cache_tokens=4096, prefix_cache="off"), start=False)
+    """An engine without guesses, but with the tokens that a grammar forces."""
+    engine = tiny_engine(
+        EngineConfig(kv_cache_tokens=4096, speculation="off", prefix_cache="off"), start=False
+    )
     yield engine
     engine.stop()
 
 
 @pytest.fixture(scope="module")
 def speculative() -> Iterator[Engine]:
-    engine = tiny_engine(
-        EngineConfig(kv_cache_tokens=4096, speculation="auto", prefix_cache="off"), start=False
-    )
+    """An engine as it is by default."""
+    engine = tiny_engine(EngineConfig(kv_cache_tokens=4096, prefix_cache="off"), start=False)
     yield engine
     engine.stop()
 
@@ -142,9 +145,7 @@ class Guesses:
 
 @pytest.fixture(scope="module")
 def guessing() -> Iterator[Engine]:
-    engine = tiny_engine(
-        EngineConfig(kv_cache_tokens=4096, speculation="auto", prefix_cache="off"), start=False
-    )
+    engine = tiny_engine(EngineConfig(kv_cache_tokens=4096, prefix_cache="off"), start=False)
     engine._drafter = Guesses
     yield engine
     engine.stop()
@@ -211,10 +212,58 @@ def test_beside_many_others_nothing_is_drafted(speculative: Engine) -> None:
     assert work.drafted == 0
 
 
-def test_guesses_take_no_blocks_from_others() -> None:
-    engine = tiny_engine(
-        EngineConfig(kv_cache_tokens=6 * 16, speculation="auto", prefix_cache="off"), start=False
+def test_once_the_others_have_ended_a_text_is_drafted_from_all_that_came(
+    plain: Engine, speculative: Engine
+) -> None:
+    repeating = SamplingParams(do_sample=False, logit_bias=((40, 100.0),))
+    lasting = request("abcd" * 5, new=150, sampling=repeating)
+    requests = [lasting, *(request(new=30, seed=seed) for seed in range(11))]
+    expected, one_by_one = computed(plain, requests)
+    outcomes, together = computed(speculative, requests)
+    assert outcomes == expected
+    assert together.accepted > 50
+    assert one_by_one.steps - together.steps == together.accepted
+
+
+class Learning(NGramDrafter):
+    """Counts those that have learnt a prompt."""
+
+    begun = 0
+
+    def begin(self, token_ids: Iterable[int]) -> None:
+        Learning.begun += 1
+        super().begin(token_ids)
+
+
+def test_requests_that_wait_or_run_beside_many_others_take_no_memory_for_guesses() -> None:
+    config = EngineConfig(kv_cache_tokens=4096, max_running=12, prefix_cache="off")
+    engine = tiny_engine(config, start=False)
+    engine._drafter = Learning
+    generations = [engine.submit(engine.prepare(request("ab" * 20, new=20, seed=i))) for i in range(24)]
+    while not generations[-1].completion_tokens:
+        engine.step()
+    assert Learning.begun == 0
+
+
+@pytest.mark.parametrize("reproducible", [True, False])
+def test_nothing_is_drafted_where_a_text_could_depend_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reproducible: bool
+) -> None:
+    monkeypatch.setattr(
+        "inference.engine.compute.probe.Probe.rows_are_independent", lambda self: reproducible
     )
+    config = EngineConfig(kv_cache_tokens=512, threads=1, device="cpu")
+    engine = load_engine(save_tiny_model(tmp_path), name="tiny", config=config)
+    try:
+        repeating = SamplingParams(do_sample=False, logit_bias=((40, 100.0),))
+        engine.submit(engine.prepare(request("abcd" * 5, new=100, sampling=repeating))).result()
+        assert bool(engine.work.drafted) == reproducible
+    finally:
+        engine.stop()
+
+
+def test_guesses_take_no_blocks_from_others() -> None:
+    engine = tiny_engine(EngineConfig(kv_cache_tokens=6 * 16, prefix_cache="off"), start=False)
     requests = [request("ab" * 8, new=60, seed=seed, owner=str(seed)) for seed in range(2)]
     roomy = tiny_engine(
         EngineConfig(kv_cache_tokens=4096, speculation="off", prefix_cache="off"), start=False

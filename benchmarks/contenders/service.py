@@ -80,15 +80,16 @@ class Service:
 def config(*, precision: str, threads: int, **limits: int) -> EngineConfig:
     """The service's default settings, except for the given ones.
 
-    The prefix cache is off, because a benchmark's rounds have the same prompts.
+    The prefix cache is off, because a benchmark's rounds have the same prompts. So are guesses of what
+    follows, because they would measure how much a text repeats, and not how long a step takes.
 
     Raises:
         NotHere: the engine does not have the precision.
     """
     if precision not in FORMATS:
         raise NotHere(f"the engine has no {precision}.")
-    settings: dict[str, Any] = {"dtype": precision, "threads": threads, "prefix_cache": "off", **limits}
-    return EngineConfig(**settings)
+    settings: dict[str, Any] = {"dtype": precision, "threads": threads, **limits}
+    return EngineConfig(speculation="off", prefix_cache="off", **settings)
 
 
 def load_with(folder: Path, engine_config: EngineConfig) -> Service:

@@ -79,7 +79,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 @contextmanager
 def services(folder: Path, given: argparse.Namespace) -> Iterator[tuple[list[Server], Engine]]:
     """The services and the engine, loaded one after the other."""
-    settings = {"LLM_DTYPE": given.precision, "LLM_PREFIX_CACHE": "off"}
+    settings = {"LLM_DTYPE": given.precision, "LLM_SPECULATION": "off", "LLM_PREFIX_CACHE": "off"}
     with (
         tempfile.TemporaryDirectory() as scratch,
         thread_pool(folder, Path(scratch), threads=given.threads, workers=given.pool) as pool,

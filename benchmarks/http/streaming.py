@@ -117,7 +117,7 @@ def _token_times(lines: Iterable[bytes]) -> tuple[float, ...]:
 def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
-    settings = {"LLM_DTYPE": given.precision, "LLM_PREFIX_CACHE": "off"}
+    settings = {"LLM_DTYPE": given.precision, "LLM_SPECULATION": "off", "LLM_PREFIX_CACHE": "off"}
     rounds: list[Round] = []
     with (
         tempfile.TemporaryDirectory() as scratch,

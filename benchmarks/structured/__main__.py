@@ -1,8 +1,8 @@
 """JSON Schemas of others through the service: how many texts fit, and what holding them to it costs.
 
 `python -m benchmarks.structured FILE --url URL --key KEY --model FOLDER` asks a running service for a text of
-each schema of FILE, one JSON object a line with `schema`. The service should be the quick start's, and serve
-nobody else.
+each schema of FILE, one JSON object a line with `schema`. The service should be the quick start's, with
+LLM_SPECULATION=off, because gaps are counted in its steps, and serve nobody else.
 """
 
 import argparse

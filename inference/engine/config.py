@@ -57,7 +57,7 @@ class EngineConfig:
     device: Device = "auto"
     dtype: WeightDtype = "auto"
     kv_cache_dtype: KVCacheDtype = "auto"
-    speculation: Speculation = "off"
+    speculation: Speculation = "auto"
     prefix_cache: PrefixSharing = "per_key"
     grammar_bytes: int = 262_144
     grammar_nesting: int = 48

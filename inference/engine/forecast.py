@@ -14,10 +14,13 @@ from inference.engine.config import EngineConfig
 from inference.engine.generation import Completion, Generation
 from inference.engine.prefix_cache import PrefixCache, Text
 from inference.engine.segment import Segment
+from inference.engine.speculation import drafts_for_each
 from inference.engine.step_times import Amount, StepTimes
 
 _FIRST_LENGTH = 64.0
 """How many tokens a text is taken to get, before any has ended."""
+_GAIN_KEPT = 63 / 64
+"""What one more step of a text leaves of the weight of those before it."""
 _MARGIN = 1.2
 """Other programs may take a part of the machine that they did not have before."""
 _FRESH_S = 10.0
@@ -55,10 +58,15 @@ class Forecast:
         self._prefixes = prefixes
         self._times = StepTimes()
         self._mean_length = _FIRST_LENGTH
+        self._gain = 1.0  # tokens that a text gets in a step
         self._computed_at = -inf
 
-    def computed(self, segments: Sequence[Segment], *, seconds: float, now: float) -> None:
-        """A step has computed these segments."""
+    def computed(
+        self, segments: Sequence[Segment], *, gained: Iterable[int], seconds: float, now: float
+    ) -> None:
+        """A step has computed these segments, and texts that were generating gained so many tokens each."""
+        for tokens in gained:
+            self._gain = max(1.0, _GAIN_KEPT * self._gain + (1 - _GAIN_KEPT) * tokens)
         amounts = (_amount(s.start, s.start + len(s.token_ids)) for s in segments)
         self._times.observe(sum(amounts, Amount(steps=1)), seconds)
         self._computed_at = now
@@ -83,6 +91,8 @@ class Forecast:
         shared: set[bytes] = set()
         prompts = texts = Amount()
         longest = 0.0
+        # Few texts in a step get several tokens by guesses, and many get one.
+        gain_of_many = min(self._gain, 1 + drafts_for_each(config.max_running))
         first = True
         for sequence in order:
             names = self._prefixes.findable_names(sequence)
@@ -92,7 +102,8 @@ class Forecast:
             prompt = _amount(max(found, sequence.computed), sequence.length)
             length = self._length(sequence)
             text = _amount(sequence.length, sequence.length + length)
-            steps = max(longest, length, (texts.tokens + text.tokens) / config.max_running)
+            alone = length / self._gain
+            steps = max(longest, alone, (texts.tokens + text.tokens) / (config.max_running * gain_of_many))
             # While texts get tokens, each step computes few tokens of prompts.
             beside = config.prefill_tokens_shared * steps
             steps += max(0.0, prompts.tokens + prompt.tokens - beside) / config.prefill_tokens
@@ -107,7 +118,7 @@ class Forecast:
             shared.update(names)
             prompts += prompt
             texts += text
-            longest = max(longest, length)
+            longest = max(longest, alone)
 
     def _length(self, sequence: Expected) -> float:
         """How many more tokens its text is likely to get."""

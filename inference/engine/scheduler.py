@@ -72,6 +72,7 @@ class Scheduler(Generic[S]):
         self._forecast = Forecast(config, self.prefixes)
         self._forecast_at = 0.0
         self._step: list[Segment] = []
+        self._lengths: list[tuple[S, int]] = []
         self._step_began_at = 0.0
 
     @property
@@ -153,6 +154,7 @@ class Scheduler(Generic[S]):
         """
         self._grow()
         generating = [sequence for sequence in self.running if not sequence.prefilling]
+        self._lengths = [(sequence, sequence.length) for sequence in generating]
         drafts = drafts_for_each(len(generating))
         for sequence in generating:
             self._make_room(sequence, drafts)
@@ -178,7 +180,8 @@ class Scheduler(Generic[S]):
     def retire(self, *, now: float) -> None:
         """Let what has been computed be found, and take finished requests out of the running set."""
         if self._step:
-            self._forecast.computed(self._step, seconds=now - self._step_began_at, now=now)
+            gained = [sequence.length - length for sequence, length in self._lengths]
+            self._forecast.computed(self._step, gained=gained, seconds=now - self._step_began_at, now=now)
             self._step = []
         for sequence in self.running:
             self.prefixes.keep(sequence)

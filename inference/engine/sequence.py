@@ -71,7 +71,7 @@ class Sequence:
         self._prefill_end = self._prompt_tokens
         self._draws = 1
         self._drafter = drafter
-        self._speculation = self._new_speculation()
+        self._speculation: Speculation | None = None
         self._publisher = Publisher(generation, holds_back=self._writer.provisional)
         self._prompt_logprobs: list[TokenLogprobs | None] = [None] if self.scores_prompt else []
 
@@ -127,9 +127,9 @@ class Sequence:
         room = BLOCK * len(self.blocks) - len(self.token_ids)
         proposed = list(self._writer.forced[:room])
         drafted: list[int] = []
-        if self._speculation is not None and not self._writer.forced:
+        if not self._writer.forced:
             left = self.most_tokens - len(self.token_ids) - 1  # the last token is never computed
-            drafted = self._speculation.propose(min(drafts, room, left))
+            drafted = self._draft(min(drafts, room, left))
         token_ids = self.token_ids[self._computed :] + proposed + drafted
         logits = 1 + len(proposed) + len(drafted)
         return Segment(token_ids, self._computed, self.blocks, logits, len(drafted))
@@ -164,9 +164,10 @@ class Sequence:
             return
         proposed = segment.token_ids[len(self.token_ids) - segment.start :]
         followed = self._follow(proposed, logits, now=now)
-        if self._speculation is not None and segment.drafts:
+        if segment.drafts:
             self.accepted_drafts += followed
-            self._speculation.learn(drafted=segment.drafts, accepted=followed)
+            if self._speculation is not None:  # a text that is drawn again begins without
+                self._speculation.learn(drafted=segment.drafts, accepted=followed)
 
     def _follow(self, proposed: list[int], logits: Array, *, now: float) -> int:
         """Accept tokens as long as they are those proposed, and one more; returns how many were."""
@@ -218,8 +219,19 @@ class Sequence:
         self.generation.completion_tokens = self._writer.generated
         self.generation.finish(error, now=now)
 
-    def _new_speculation(self) -> Speculation | None:
-        return None if self._drafter is None else Speculation(self._drafter(), self.token_ids)
+    def _draft(self, most: int) -> list[int]:
+        """At most `most` tokens that may follow.
+
+        What proposes them learns the text when it is first asked: its index takes memory and time, which a
+        request that waits, or runs beside many others, has no use for.
+        """
+        if self._drafter is None or most <= 0:
+            return []
+        if self._speculation is None:
+            self._speculation = Speculation(self._drafter(), self.token_ids[: self._prompt_tokens])
+            for token_id in self.token_ids[self._prompt_tokens :]:
+                self._speculation.append(token_id)
+        return self._speculation.propose(most)
 
     def _draw_again(self) -> None:
         """Begin another text, with the numbers that follow those of this one."""
@@ -235,7 +247,7 @@ class Sequence:
         self._draws += 1
         self._publisher.clear()
         self._writer.restart()
-        self._speculation = self._new_speculation()
+        self._speculation = None
         self._prefill_end = self._prompt_tokens
         self._computed = self._prompt_tokens - 1  # the logits after the prompt are needed again
         self.scores_prompt = False

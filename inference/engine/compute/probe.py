@@ -1,7 +1,5 @@
 """A few tokens that a model is tried with while it is prepared."""
 
-from itertools import pairwise
-
 import torch
 from transformers import PreTrainedModel
 
@@ -11,6 +9,12 @@ from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import ComputePath
 from inference.engine.kv_cache import KVCache
 from inference.engine.segment import Segment
+
+_TEXTS = 3
+_ALL_ROWS = range(1, 17)
+"""The numbers of rows of the steps that compute few requests, with drafts or without."""
+_SOME_ROWS = (1, 2, 4, 5, 8, 16)
+"""The native kernels add in the same order for any number, which their tests check: a start need not."""
 
 
 class Probe:
@@ -28,7 +32,7 @@ class Probe:
         self._ids = [(7919 * i + 11) % vocabulary for i in range(count)]
         self._model = model
         self._path = path
-        self._cache = KVCache(blocks=3 * blocks_of(count), dtype=dtype, device=path.device)
+        self._cache = KVCache(blocks=_TEXTS * blocks_of(count), dtype=dtype, device=path.device)
 
     @torch.inference_mode()
     def own_logits(self) -> torch.Tensor:
@@ -53,24 +57,44 @@ class Probe:
 
     @torch.inference_mode()
     def rows_are_independent(self) -> bool:
-        """Whether texts have the same bits alone and side by side, whole and cut."""
-        size = len(self._ids) // 3
-        texts = [self._ids[i : i + size] for i in range(3)]
-        cuts = [0, size // 2, size - 1, size]
+        """Whether texts have the same bits side by side and whole, and cut into steps of few rows.
 
-        def part(text: int, first: int, last: int) -> Segment:
-            return Segment(texts[text][first:last], first, self._blocks(text), last - first)
+        A library may compute any number of rows in a way of its own, above all a single one.
+        """
+        size = len(self._ids) // _TEXTS
+        texts = [self._ids[i : i + size] for i in range(_TEXTS)]
 
-        together = self._forward([part(i, 0, size) for i in range(3)])
-        *alone, last = ([part(i, first, last) for i in range(3)] for first, last in pairwise(cuts))
-        cut = [self._forward([segment]) for step in alone for segment in step]
-        ends = self._forward(last)
-        parts = [torch.cat([cut[i], cut[i + 3], ends[i : i + 1]]) for i in range(3)]
-        return torch.equal(together, torch.cat(parts))
+        def step(ends: list[int], shares: list[int]) -> torch.Tensor:
+            """The logits of the last `shares[i]` of the first `ends[i]` tokens of each text."""
+            parts = [(i, end - share, end) for i, (end, share) in enumerate(zip(ends, shares, strict=True))]
+            return self._forward(
+                [
+                    Segment(texts[i][start:end], start, self._blocks(i), end - start)
+                    for i, start, end in parts
+                    if start < end
+                ]
+            )
+
+        whole = step([size] * _TEXTS, [size] * _TEXTS).split(size)
+        ends = [0] * _TEXTS
+        for rows in _SOME_ROWS if self._path.layers.native else _ALL_ROWS:
+            if rows > size * _TEXTS:
+                break
+            if rows > size * _TEXTS - sum(ends):
+                ends = [0] * _TEXTS
+            shares = [0] * _TEXTS
+            for _ in range(rows):
+                shortest = ends.index(min(ends))
+                shares[shortest] += 1
+                ends[shortest] += 1
+            expected = [text[end - share : end] for text, end, share in zip(whole, ends, shares, strict=True)]
+            if not torch.equal(step(ends, shares), torch.cat(expected)):
+                return False
+        return True
 
     def _blocks(self, text: int) -> list[int]:
-        """The blocks of the cache for one of three texts, not in the order of their numbers."""
-        return list(range(text, self._cache.blocks.count, 3))[::-1]
+        """The blocks of the cache for one of the texts, not in the order of their numbers."""
+        return list(range(text, self._cache.blocks.count, _TEXTS))[::-1]
 
     def _forward(self, segments: list[Segment]) -> torch.Tensor:
         return forward(self._model, segments, cache=self._cache, path=self._path)
