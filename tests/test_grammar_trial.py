@@ -1,7 +1,11 @@
 """Grammars are tried out within limits that are told apart, and no owner keeps others from it."""
 
+import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +36,7 @@ SLOW = Grammar.of_schema(
 )
 """Takes seconds to compile."""
 CONFIG = EngineConfig(kv_cache_tokens=2048, grammar_compile_s=0.5, grammar_bytes=2000)
+ROOT = Path(__file__).parents[1]
 GREEDY = SamplingParams(do_sample=False)
 
 
@@ -165,6 +170,24 @@ def test_the_fork_that_waits_ends_with_the_process_and_is_replaced_where_it_ends
             time.sleep(0.01)
     finally:
         grammars.stop()
+
+
+def test_the_process_ends_silently_though_its_fork_ends_later() -> None:
+    ours, theirs = socket.socketpair()
+    # Its forks end when it has closed their sockets, which may be before it has ended itself.
+    program = "import time; from inference.engine.grammar.trial_process import main; main(); time.sleep(0.5)"
+    with ours:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", program], stdin=theirs, stderr=subprocess.PIPE, cwd=ROOT
+            )
+        start = json.dumps({"tokens": [bytes([one]).hex() for one in range(256)], "special_ids": []}).encode()
+        ours.sendall(len(start).to_bytes(8) + start)
+        assert ours.recv(1) == b"+"
+        while not _children(process.pid):
+            time.sleep(0.01)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")
 
 
 def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None:

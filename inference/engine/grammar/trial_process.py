@@ -66,30 +66,44 @@ def _warm_up(table: TokenTable, drafts: Iterable[str]) -> None:
         translate(Grammar.of_schema(schema, field=""), table, nesting=8, states=1000)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Fork:
     """A process for one grammar.
 
     Attributes:
-        control: takes the descriptor of the socket from which the grammar is read, and then gives a byte.
+        process_id: its own.
+        control: takes the descriptor of the socket from which the grammar is read, and then gives a byte. It
+            closes when the fork ends, which signals would tell at places where nobody listens any more.
         connection: that socket, once there is a grammar.
+        began: the fork has taken it.
     """
 
+    process_id: int
     control: socket.socket
     connection: socket.socket | None = None
+    began: bool = False
+
+    def fileno(self) -> int:
+        return self.control.fileno()
 
     def give(self, connection: socket.socket) -> None:
         self.connection = connection
         with suppress(OSError):  # it has ended
             socket.send_fds(self.control, [b"."], [connection.fileno()])
 
-    def bury(self, status: int) -> None:
-        """Say why it has ended, if that has to do with a grammar."""
+    def has_ended(self) -> bool:
+        """Read what it tells."""
         try:
-            began = self.control.recv(1, socket.MSG_DONTWAIT)
+            told = self.control.recv(1)
         except OSError:
-            began = b""
-        if began and self.connection is not None and os.WIFSIGNALED(status):
+            told = b""
+        self.began |= bool(told)
+        return not told
+
+    def bury(self) -> None:
+        """Say why it has ended, if that has to do with a grammar."""
+        _, status = os.waitpid(self.process_id, 0)
+        if self.began and self.connection is not None and os.WIFSIGNALED(status):
             with suppress(OSError):
                 ended = _ENDED_BY.get(os.WTERMSIG(status), "complexity")
                 self.connection.sendall(_line({"ended": ended}))
@@ -105,20 +119,16 @@ class _Forks:
     def __init__(self, control: socket.socket, table: TokenTable) -> None:
         self._control = control
         self._table = table
-        self._forks: dict[int, _Fork] = {}
-        self._ended, waker = socket.socketpair()
-        waker.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(waker.detach())
+        self._forks: list[_Fork] = []
 
     def serve(self) -> None:
         """Give each grammar to a fork, until the other side closes the socket."""
         while True:
             self._waiting()
-            ready, _, _ = select.select([self._control, self._ended], [], [])
-            if self._ended in ready:
-                self._ended.recv(4096)
-                self._bury()
+            ready, _, _ = select.select([self._control, *self._forks], [], [])
+            for fork in [fork for fork in self._forks if fork in ready and fork.has_ended()]:
+                self._forks.remove(fork)
+                fork.bury()
             if self._control in ready:
                 signalled, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
                 if not signalled:
@@ -127,7 +137,7 @@ class _Forks:
 
     def _waiting(self) -> _Fork:
         """The fork of the next grammar."""
-        waiting = next((fork for fork in self._forks.values() if fork.connection is None), None)
+        waiting = next((fork for fork in self._forks if fork.connection is None), None)
         return waiting or self._new()
 
     def _new(self) -> _Fork:
@@ -135,13 +145,12 @@ class _Forks:
         process_id = os.fork()
         if process_id:
             theirs.close()
-            self._forks[process_id] = _Fork(ours)
-            return self._forks[process_id]
-        signal.set_wakeup_fd(-1)
+            self._forks.append(_Fork(process_id, ours))
+            return self._forks[-1]
         # Another fork's connection is closed once that fork and the process above have closed it.
         for other in (self._control, ours):
             other.close()
-        for fork in self._forks.values():
+        for fork in self._forks:
             fork.close()
         gc.disable()  # it ends soon
         before = _peak_bytes()  # what the warm-up frees, the grammar takes: it counts as the grammar's
@@ -152,13 +161,6 @@ class _Forks:
             theirs.send(b"+")
             _serve(socket.socket(fileno=descriptors[0]), self._table, before)
         os._exit(0)
-
-    def _bury(self) -> None:
-        while self._forks:
-            process_id, status = os.waitpid(-1, os.WNOHANG)
-            if not process_id:
-                return
-            self._forks.pop(process_id).bury(status)
 
 
 def _serve(connection: socket.socket, table: TokenTable, before: int) -> NoReturn:
