@@ -78,8 +78,10 @@ def test_a_whole_number_may_be_written_as_a_fraction(grammars: GrammarCompiler, 
 def test_the_memory_of_a_grammar_counts_though_its_fork_has_compiled_before(
     grammars: GrammarCompiler,
 ) -> None:
-    _, size = grammars._trial.translate(schema({"const": 1}))
-    assert size > 2**20
+    with grammars._trial.attempt(schema({"const": 1})) as attempt:
+        attempt.wait_judged()
+        attempt.translation()
+        assert attempt.size() > 2**20
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ def test_the_process_ends_silently_though_its_fork_ends_later() -> None:
     with ours:
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-c", program], stdin=theirs, stderr=subprocess.PIPE, cwd=ROOT
+                [sys.executable, "-c", program], stdin=theirs.fileno(), stderr=subprocess.PIPE, cwd=ROOT
             )
         start = json.dumps({"tokens": [bytes([one]).hex() for one in range(256)], "special_ids": []}).encode()
         ours.sendall(len(start).to_bytes(8) + start)

@@ -6,7 +6,8 @@ grammar is made before that comes, and has compiled one of its own: most of what
 that it writes to for the first time.
 
 Its standard input is a socket. A first message holds the tokens; each further byte comes with the descriptor
-of a socket, from which a fork reads one grammar and to which it answers in one line. Of a fork that the
+of a socket, from which a fork reads one grammar. The fork answers a line for each part that has passed, so
+that the worker need not wait for the last, or one that says why the grammar has not. Of a fork that the
 kernel has ended, this process says why.
 """
 
@@ -22,6 +23,7 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +31,8 @@ from inference.engine.grammar.checked_schema import NEWEST_DRAFT, SUPPORTED_DRAF
 from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
-from inference.engine.grammar.translation import translate
+from inference.engine.grammar.translation import Progress, Translation, translate
+from inference.engine.grammar.turns import NICENESS
 
 _ENDED_BY: dict[int, str] = {
     signal.SIGPROF: "time",
@@ -43,7 +46,7 @@ _ENDED_BY: dict[int, str] = {
 def main() -> None:
     """Serve until the other side closes the socket."""
     control = socket.socket(fileno=sys.stdin.fileno())
-    os.nice(10)  # the engine comes first: its threads wait for each other, so what one of them loses all lose
+    os.nice(NICENESS)
     with suppress(OSError):  # where memory runs out, the kernel ends this process, not the worker
         Path("/proc/self/oom_score_adj").write_text("1000")
     with control.makefile("rb", buffering=0) as messages:
@@ -125,7 +128,8 @@ class _Forks:
         """Give each grammar to a fork, until the other side closes the socket."""
         while True:
             self._waiting()
-            ready, _, _ = select.select([self._control, *self._forks], [], [])
+            watched: list[socket.socket | _Fork] = [self._control, *self._forks]
+            ready, _, _ = select.select(watched, [], [])
             for fork in [fork for fork in self._forks if fork in ready and fork.has_ended()]:
                 self._forks.remove(fork)
                 fork.bury()
@@ -168,7 +172,7 @@ def _serve(connection: socket.socket, table: TokenTable, before: int) -> NoRetur
         asked = json.loads(messages.readline())
         _limit(cpu_s=asked["cpu_s"], wall_s=asked["wall_s"], megabytes=asked["megabytes"])
         try:
-            answer = _answer(asked, table, before)
+            answer = _answer(asked, table, before, _Telling(messages))
         except MemoryError:
             answer = {"ended": "memory"}
         except BaseException as error:
@@ -176,6 +180,23 @@ def _serve(connection: socket.socket, table: TokenTable, before: int) -> NoRetur
             answer = {"failed": f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}"}
         messages.write(_line(answer))
     os._exit(0)
+
+
+class _Telling(Progress):
+    """Tells the worker how far it is."""
+
+    def __init__(self, messages: BufferedIOBase) -> None:
+        self._messages = messages
+
+    def judged(self) -> None:
+        self._tell({"judged": True})
+
+    def compiled(self, translation: Translation) -> None:
+        self._tell(asdict(translation))
+
+    def _tell(self, part: dict[str, Any]) -> None:
+        self._messages.write(_line(part))
+        self._messages.flush()
 
 
 def _limit(*, cpu_s: float, wall_s: float, megabytes: int) -> None:
@@ -190,13 +211,13 @@ def _limit(*, cpu_s: float, wall_s: float, megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(asked: dict[str, Any], table: TokenTable, before: int) -> dict[str, Any]:
+def _answer(asked: dict[str, Any], table: TokenTable, before: int, progress: Progress) -> dict[str, Any]:
     grammar = Grammar(**asked["grammar"])
     try:
-        translation = translate(grammar, table, nesting=asked["nesting"], states=asked["states"])
+        translate(grammar, table, nesting=asked["nesting"], states=asked["states"], progress=progress)
     except SchemaRefused as refused:
         return {"path": refused.path, "reason": refused.reason}
-    return {**asdict(translation), "bytes": _peak_bytes() - before}
+    return {"bytes": _peak_bytes() - before}
 
 
 def _line(answer: dict[str, Any]) -> bytes:
