@@ -13,7 +13,7 @@ from benchmarks.structured.service import Service
 _AT_ONCE = 4
 _STREAMS = 3
 _KNOWN = 64
-"""Schemas that are asked for again and again: fewer than a worker keeps, or it would compile them each time."""
+"""Schemas that are asked for again and again: a worker keeps more, so that none is compiled again."""
 
 
 @dataclass(frozen=True, kw_only=True)
