@@ -26,7 +26,7 @@ from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
 from inference.engine.grammar.translation import translate
-from inference.engine.grammar.turns import Turns
+from inference.engine.grammar.turns import NICENESS, Turns
 from inference.engine.request import SamplingParams
 from tests.engine_requests import finish, request, submit
 from tests.models import tiny_engine
@@ -103,6 +103,32 @@ def test_what_cannot_be_enforced_or_checked_is_refused_by_its_place(
     with pytest.raises(InvalidGrammar, match=reason) as refused:
         grammars.compile(schema(value))
     assert refused.value.field == f"json_schema{place}"
+
+
+def test_a_grammar_whose_texts_cannot_be_followed_is_refused_though_it_compiles(engine: Engine) -> None:
+    grammars = GrammarCompiler(engine._tokenizer, EngineConfig(), eos_ids=(256,))
+    many = schema({"type": "object", "properties": {f"p{i}": {} for i in range(600)}})
+    try:
+        with grammars._trial.attempt(many) as attempt:
+            attempt.wait_judged()
+            attempt.translation()
+        for _ in range(2):  # it is not kept either
+            with pytest.raises(InvalidGrammar, match="too complex to follow"):
+                grammars.compile(many)
+    finally:
+        grammars.stop()
+
+
+def test_compiling_leaves_the_processors_to_the_engine(grammars: GrammarCompiler) -> None:
+    grammars.compile(Grammar("regex", "nice", "regex"))
+    process = grammars._trial._process
+    assert process is not None
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    compiling = [one.native_id for one in threading.enumerate() if one.name.startswith("grammar")]
+    assert compiling
+    for task in (process.pid, *compiling):
+        assert task is not None
+        assert os.getpriority(os.PRIO_PROCESS, task) == min(own + NICENESS, 19)
 
 
 def test_a_limit_of_time_and_one_of_memory_are_told_apart(engine: Engine, grammars: GrammarCompiler) -> None:
