@@ -158,7 +158,7 @@ def _unevaluated_items(evaluation: "Evaluation", part: Any, value: list[Any], sc
 
 
 def _properties(evaluation: "Evaluation", parts: dict[str, Any], value: dict[str, Any], _: Any) -> bool:
-    return all(evaluation.fits(part, value[name]) for name, part in parts.items() if name in value)
+    return all(evaluation.fits(parts[name], one) for name, one in value.items() if name in parts)
 
 
 def _pattern_properties(
