@@ -87,11 +87,23 @@ def _named(name: str, kernel: Callable[..., None]) -> Callable[..., None]:
 
 def _one_by_one(run: Callable[..., None]) -> Callable[..., None]:
     def named(kernels: Kernels, instructions: Any, step: Step) -> None:
-        for instruction in instructions:
-            with record_function(f"native::{OPERATIONS[instruction.operation]}"):
-                run(kernels, (Instruction * 1)(instruction), step)
+        for instruction, *followers in _together(instructions):
+            names = [OPERATIONS[one.operation] for one in (instruction, *followers)]
+            with record_function(f"native::{' + '.join(names)}"):
+                run(kernels, (Instruction * len(names))(instruction, *followers), step)
 
     return named
+
+
+def _together(instructions: Any) -> list[list[Instruction]]:
+    """The instructions, those that follow a linear layer together with it."""
+    groups: list[list[Instruction]] = []
+    for instruction in instructions:
+        if instruction.follows:
+            groups[-1].append(instruction)
+        else:
+            groups.append([instruction])
+    return groups
 
 
 def main(arguments: list[str] | None = None) -> None:

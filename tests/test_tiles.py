@@ -13,7 +13,7 @@ from inference.engine.native import build, generation
 from inference.engine.native.abi import Int8LinearCall
 
 Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, int], torch.Tensor]
-_GROUP = 64
+_CHUNK = 64
 
 
 def _bound(generation: str, function: str) -> Multiply:
@@ -38,7 +38,6 @@ def _bound(generation: str, function: str) -> Multiply:
                 rows=len(x),
                 depth=x.shape[1],
                 width=width,
-                group_size=_GROUP,
                 threads=threads,
             )
         )
@@ -69,7 +68,7 @@ def test_tiles_give_the_bits_of_vectors(
 ) -> None:
     vectors = _bound("avx512_vnni", "int8_linear")
     generator = torch.Generator().manual_seed(seed)
-    panels, quads = -(-width // 16), -(-depth // _GROUP) * 16
+    panels, quads = -(-width // 16), -(-depth // _CHUNK) * 16
     weights = torch.randint(0, 256, (panels, quads, 16, 4), dtype=torch.uint8, generator=generator)
     scales, bias = torch.rand(2, panels * 16, generator=generator)
     x = torch.randn(rows, depth, generator=generator)

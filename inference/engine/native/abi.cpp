@@ -38,7 +38,7 @@ const std::vector<Structure>& structures() {
     static const std::vector<Structure> all = {
         STRUCTURE(LinearCall, weights, bias, x, out, weight_type, rows, depth, width, threads),
         STRUCTURE(BFloat16LinearCall, weights, bias, x, out, rows, depth, width, threads),
-        STRUCTURE(Int8LinearCall, weights, scales, bias, x, out, rows, depth, width, group_size, threads),
+        STRUCTURE(Int8LinearCall, weights, scales, bias, x, out, rows, depth, width, threads),
         STRUCTURE(Int4LinearCall, weights, group_scales, scales, bias, x, out, rows, depth, width, threads),
         STRUCTURE(Int4PackCall, from, weights, group_scales, scales, channels, depth, threads),
         STRUCTURE(ActivationCall, x, out, rows, width, threads),
@@ -53,13 +53,13 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Operand, memory, base, offset, sizes, strides),
         STRUCTURE(LinearOperands, weights, bias, x, out, weight_type),
         STRUCTURE(BFloat16LinearOperands, weights, bias, x, out),
-        STRUCTURE(Int8LinearOperands, weights, scales, bias, x, out, group_size),
+        STRUCTURE(Int8LinearOperands, weights, scales, bias, x, out),
         STRUCTURE(Int4LinearOperands, weights, group_scales, scales, bias, x, out),
         STRUCTURE(AttentionOperands, query, key, value, out, pool_pair, scale),
         STRUCTURE(LayerNormOperands, x, weight, bias, out, epsilon),
         STRUCTURE(UnaryOperands, x, out),
         STRUCTURE(BinaryOperands, left, right, out),
-        STRUCTURE(Instruction, operation, operands),
+        STRUCTURE(Instruction, operation, follows, operands),
         STRUCTURE(Step, rows, workspace, inputs, pools, float16, tiles, tile_count, tables, threads),
     };
     return all;

@@ -32,15 +32,15 @@ struct BFloat16LinearCall {
     int64_t rows, depth, width, threads;
 };
 
-// out = x * (weights * scales)^T + bias, in 8 bits. Each group of `group_size` inputs of a row (16, 32 or 64) is
-// quantised by its own largest value.
+// out = x * (weights * scales)^T + bias, in 8 bits. Each group of 128 inputs of a row is quantised by its own largest
+// value.
 struct Int8LinearCall {
     const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs; whole 64 inputs
     const float* scales;     // [panels * 16]
     const float* bias;       // [panels * 16]
     const float* x;          // [rows][depth]
     float* out;              // [rows][width]
-    int64_t rows, depth, width, group_size, threads;
+    int64_t rows, depth, width, threads;
 };
 
 // out = x * (levels[weights] * group_scales * scales)^T + bias, with x in 8 bits; int4_levels.h has the levels. Each
@@ -160,7 +160,6 @@ struct BFloat16LinearOperands {
 
 struct Int8LinearOperands {
     Operand weights, scales, bias, x, out;
-    int64_t group_size;
 };
 
 struct Int4LinearOperands {
@@ -222,6 +221,7 @@ union Operands {
 
 struct Instruction {
     int64_t operation;  // an Operation
+    int64_t follows;    // whether it takes the results of the linear layer before it, each at its own place
     Operands operands;  // the member with the operation's name
 };
 
@@ -255,7 +255,7 @@ void bfloat16_linear_on_tiles(const BFloat16LinearCall* call);
 void int8_linear(const Int8LinearCall* call);
 #endif
 #if defined(__AVX512VNNI__)
-// The same by tiles alone, for groups of 64; without AMX, in plain C++ that tests compare with.
+// The same by tiles alone; without AMX, in plain C++ that tests compare with.
 void int8_linear_on_tiles(const Int8LinearCall* call);
 #endif
 #if defined(__AVX2__) || defined(__aarch64__)

@@ -47,9 +47,7 @@ class BFloat16LinearCall(ctypes.Structure):
 class Int8LinearCall(ctypes.Structure):
     """A linear layer in 8 bits."""
 
-    _fields_ = _pointers("weights", "scales", "bias", "x", "out") + _ints(
-        "rows", "depth", "width", "group_size", "threads"
-    )
+    _fields_ = _pointers("weights", "scales", "bias", "x", "out") + _ints("rows", "depth", "width", "threads")
 
 
 class Int4LinearCall(ctypes.Structure):
@@ -167,7 +165,7 @@ class BFloat16LinearOperands(ctypes.Structure):
 class Int8LinearOperands(ctypes.Structure):
     """Of `int8_linear`."""
 
-    _fields_ = [*_operands("weights", "scales", "bias", "x", "out"), ("group_size", _int)]
+    _fields_ = _operands("weights", "scales", "bias", "x", "out")
 
 
 class Int4LinearOperands(ctypes.Structure):
@@ -233,7 +231,7 @@ class Operands(ctypes.Union):
 class Instruction(ctypes.Structure):
     """An operation and its operands."""
 
-    _fields_ = [("operation", _int), ("operands", Operands)]
+    _fields_ = [*_ints("operation", "follows"), ("operands", Operands)]
 
     @classmethod
     def of(cls, operation: str, **operands: Operand | float) -> Self:
@@ -247,7 +245,7 @@ class Instruction(ctypes.Structure):
         wanted = {name for name, *_ in kind._fields_}
         if wanted != operands.keys():
             raise TypeError(f"{operation} takes {sorted(wanted)}, not {sorted(operands)}")
-        return cls(OPERATIONS.index(operation), Operands(**{operation: kind(**operands)}))
+        return cls(OPERATIONS.index(operation), False, Operands(**{operation: kind(**operands)}))
 
 
 class Step(ctypes.Structure):

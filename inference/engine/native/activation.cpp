@@ -1,7 +1,8 @@
 // Activations, element by element. Each row is computed by itself, so its neighbours change no bit of it.
 
+#include "activation.h"
+
 #include "abi.h"
-#include "exponential.h"
 #include "parts.h"
 
 namespace {
@@ -18,16 +19,11 @@ void each(const ActivationCall& call, Function function) {
     });
 }
 
-inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
-
 }  // namespace
 
-// The GELU of Hendrycks and Gimpel (2016) by its approximation with tanh, which is x * sigmoid(2u).
 extern "C" void gelu_tanh(const ActivationCall* call) {
-    constexpr float kTwice = 2 * 0.7978845608f, kCubic = 0.044715f;
-    each(*call, [](float value) { return value * sigmoid(kTwice * (value + kCubic * value * value * value)); });
+    each(*call, [](float x) { return gelu_tanh_of(x); });
 }
-
 extern "C" void silu(const ActivationCall* call) {
-    each(*call, [](float value) { return value * sigmoid(value); });
+    each(*call, [](float x) { return silu_of(x); });
 }

@@ -82,11 +82,14 @@ class Rounded {
     void fill(int64_t row, int64_t place, int64_t size) const {
         Pair* to = pairs_ + ((row - place) * chunks_ + place) * kPairsInChunk;
         const float* x = x_ + row * depth_;
-        for (int64_t k = 0; k < depth_; k += kChunk, to += size * kPairsInChunk) {
-            float inputs[kChunk] = {};
-            std::copy_n(x + k, std::min<int64_t>(kChunk, depth_ - k), inputs);
-            round_to_bfloat16(inputs, kChunk, to->numbers);
+        int64_t k = 0;
+        for (; k + kChunk <= depth_; k += kChunk, to += size * kPairsInChunk) {
+            round_to_bfloat16(x + k, kChunk, to->numbers);
         }
+        if (k == depth_) return;
+        float inputs[kChunk] = {};
+        std::copy_n(x + k, depth_ - k, inputs);
+        round_to_bfloat16(inputs, kChunk, to->numbers);
     }
 
   private:
@@ -95,23 +98,23 @@ class Rounded {
     Pair* pairs_;
 };
 
-void multiply_vectors(const BFloat16LinearCall& call) {
+void multiply_vectors(const BFloat16LinearCall& call, const Finish& finish) {
     const Rounded rounded(call, call.rows);
     const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
     for_each_row(tiles, call.depth, call.threads,
                  [&](int64_t row, int64_t place, int64_t size) { rounded.fill(row, place, size); });
     const Layer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks() * kPairsInChunk, call.width};
-    multiply(layer, tiles, call.threads, call.out,
+    multiply(layer, tiles, call.threads, call.out, finish,
              [&](int64_t tile, Range) { return Layer::Inputs{rounded.from(tiles.first(tile))}; });
 }
 
-void multiply_tiles(const BFloat16LinearCall& whole) {
-    tiles::for_each_block(whole, [](const BFloat16LinearCall& call) {
+void multiply_tiles(const BFloat16LinearCall& whole, const Finish& finish) {
+    tiles::for_each_block(whole, finish, [](const BFloat16LinearCall& call, const Finish& finish) {
         const Rounded rounded(call, call.rows);
         tiles::for_each_row(call.rows, call.depth, call.threads,
                             [&](int64_t row, int64_t place, int64_t size) { rounded.fill(row, place, size); });
         const TiledLayer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks(), call.width};
-        layer.multiply(call.rows, call.threads, call.out, [&](int64_t tile) {
+        layer.multiply(call.rows, call.threads, call.out, finish, [&](int64_t tile) {
             const int64_t row = tile * tiles::kRows;
             return TiledLayer::Inputs{rounded.from(row), tiles::rows_of_tile(row, call.rows)};
         });
@@ -121,14 +124,16 @@ void multiply_tiles(const BFloat16LinearCall& whole) {
 }  // namespace
 
 #if defined(HAS_BFLOAT16)
-extern "C" void bfloat16_linear(const BFloat16LinearCall* call) {
+void multiply(const BFloat16LinearCall& call, const Finish& finish) {
 #if defined(__AMX_BF16__)
-    multiply_tiles(*call);
+    multiply_tiles(call, finish);
 #else
-    multiply_vectors(*call);
+    multiply_vectors(call, finish);
 #endif
 }
+
+extern "C" void bfloat16_linear(const BFloat16LinearCall* call) { multiply(*call, {}); }
 #endif
 
-extern "C" void bfloat16_linear_on_vectors(const BFloat16LinearCall* call) { multiply_vectors(*call); }
-extern "C" void bfloat16_linear_on_tiles(const BFloat16LinearCall* call) { multiply_tiles(*call); }
+extern "C" void bfloat16_linear_on_vectors(const BFloat16LinearCall* call) { multiply_vectors(*call, {}); }
+extern "C" void bfloat16_linear_on_tiles(const BFloat16LinearCall* call) { multiply_tiles(*call, {}); }

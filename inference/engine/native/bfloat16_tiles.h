@@ -13,22 +13,15 @@
 
 #include "bfloat16_pairs.h"
 #include "cache_lines.h"
+#include "constants.h"
+#include "tile_blocks.h"
 #include "tiles.h"
 
 namespace {
 
-// Calls function(i) for each i below `count`, as constants.
-template <int... I, typename Function>
-void for_each_constant(std::integer_sequence<int, I...>, Function function) {
-    (function(std::integral_constant<int, I>{}), ...);
-}
-template <int count, typename Function>
-void for_each_constant(Function function) {
-    for_each_constant(std::make_integer_sequence<int, count>{}, function);
-}
-
 struct TiledLayer {
-    static constexpr int64_t kChunksTogether = 16;  // of two panels, which then stay in the first cache
+    static constexpr int kPanelsTogether = 4;      // that meet all row tiles before the next ones
+    static constexpr int64_t kChunksTogether = 8;  // of those panels, which then stay in the first cache
     static constexpr int kSumsFloats = tiles::kRows * kPanel;
 
     const Pair* weights;  // [panels][chunks][16][16 channels]
@@ -51,85 +44,77 @@ struct TiledLayer {
         return weights + (panel * chunks + chunk) * tiles::kRows * kPanel;
     }
 
-    // Multiplies the chunks of `range` of T row tiles and P panels. The sums start from the bias, wait in `sofar`,
-    // [T][P], for the next range, and go to `out`, `[rows][width]`, after the last one.
-    template <int T, int P>
-    void tile(tiles::Registers& registers, const Inputs* x, int64_t panel, Range range, Fetch fetch, float* sofar,
+    // Multiplies the chunks of `range` of a row tile and P panels. The sums start from the bias, wait in `sofar`, [P],
+    // for the next range, and go to `out`, `[rows][width]`, after the last one.
+    template <int P>
+    void tile(tiles::Registers& registers, const Inputs& x, int64_t panel, Range range, Fetch fetch, float* sofar,
               float* out) const {
-        constexpr auto kSumsOf = [](int t, int p) { return tiles::kSums + (T > 1 ? 2 * t : 0) + p; };
-        const auto for_each_sums = [&](auto function) {
-            for_each_constant<T>([&](auto t) { for_each_constant<P>([&](auto p) { function(t, p); }); });
-        };
-        for_each_sums([&](auto t, auto p) {
+        for_each_constant<P>([&](auto p) {
             if (range.first == 0) {
-                registers.load<kSumsOf(t, p)>(bias + (panel + p) * kPanel, 0);
+                registers.load<tiles::kSums + p>(bias + (panel + p) * kPanel, 0);
             } else {
-                registers.load<kSumsOf(t, p)>(sofar + (t * P + p) * kSumsFloats);
+                registers.load<tiles::kSums + p>(sofar + p * kSumsFloats);
             }
         });
         for (int64_t chunk = range.first; chunk < range.last; ++chunk) {
-            for_each_constant<T>(
-                [&](auto t) { registers.load<tiles::kInputs + t>(x[t].rounded + chunk * x[t].rows * kPanel); });
+            registers.load<tiles::kInputs>(x.rounded + chunk * x.rows * kPanel);
             for_each_constant<P>([&](auto p) {
                 constexpr int kWeights = tiles::kWeights + p % 2;
                 registers.load<kWeights>(chunk_at(panel + p, chunk));
-                for_each_constant<T>(
-                    [&](auto t) { registers.add_bfloat16_products<kSumsOf(t, p), tiles::kInputs + t, kWeights>(); });
+                registers.add_bfloat16_products<tiles::kSums + p, tiles::kInputs, kWeights>();
             });
             for (int64_t i = 0; i < fetch.lines; ++i) __builtin_prefetch(fetch.from + i * tiles::kRowBytes, 0, 2);
             fetch.from += fetch.lines * tiles::kRowBytes;
         }
-        for_each_sums([&](auto t, auto p) {
-            float* const waiting = sofar + (t * P + p) * kSumsFloats;
-            float* const to = out + t * tiles::kRows * width + (panel + p) * kPanel;
+        for_each_constant<P>([&](auto p) {
+            float* const waiting = sofar + p * kSumsFloats;
+            float* const to = out + (panel + p) * kPanel;
             const int64_t left = width - (panel + p) * kPanel;
             if (range.last == chunks && left >= kPanel) {
-                registers.store<kSumsOf(t, p)>(to, width * static_cast<int64_t>(sizeof(float)));
+                registers.store<tiles::kSums + p>(to, width * static_cast<int64_t>(sizeof(float)));
                 return;
             }
-            registers.store<kSumsOf(t, p)>(waiting);
+            registers.store<tiles::kSums + p>(waiting);
             if (range.last < chunks) return;
-            for (int64_t r = 0; r < x[t].rows; ++r) std::copy_n(waiting + r * kPanel, left, to + r * width);
+            for (int64_t r = 0; r < x.rows; ++r) std::copy_n(waiting + r * kPanel, left, to + r * width);
         });
     }
 
     // inputs(tile): of each row tile.
     template <typename MakeInputs>
-    void multiply(int64_t rows, int64_t threads, float* out, MakeInputs inputs) const {
+    void multiply(int64_t rows, int64_t threads, float* out, const Finish& finish, MakeInputs inputs) const {
         const int64_t panels = (width + kPanel - 1) / kPanel, row_tiles = (rows + tiles::kRows - 1) / tiles::kRows;
-        const int64_t together = row_tiles > 1 ? 2 : 4, chunks_together = row_tiles > 1 ? kChunksTogether : chunks;
-        const Parts parts((panels + together - 1) / together, threads);
+        const Parts parts((panels + kPanelsTogether - 1) / kPanelsTogether, threads);
         pool::for_each(parts.size(), threads, [&](int64_t part) {
             thread_local Lines<float> memory;
-            float* const sofar = memory.of(row_tiles * together * kSumsFloats);
+            float* const sofar = memory.of(row_tiles * kPanelsTogether * kSumsFloats);
             tiles::Registers registers;
-            const int64_t last = std::min(panels, parts[part].last * together);
-            for (int64_t first = parts[part].first * together; first < last; first += together) {
-                const int64_t end = std::min(last, first + together);
-                // The next panels, a part with each chunk of each row tile.
-                const int64_t lines = (std::min(panels, end + together) - end) * chunks * tiles::kRows;
-                const int64_t times = (row_tiles + 1) / 2 * chunks;
-                Fetch fetch{reinterpret_cast<const char*>(chunk_at(end, 0)), (lines + times - 1) / times};
-                for (int64_t chunk = 0; chunk < chunks; chunk += chunks_together) {
-                    const Range range{chunk, std::min(chunks, chunk + chunks_together)};
-                    for (int64_t tile = 0; tile < row_tiles; tile += 2) {
-                        const bool two = tile + 1 < row_tiles;
-                        const Inputs x[2] = {inputs(tile), inputs(two ? tile + 1 : tile)};
-                        registers.configure(static_cast<int>(x[0].rows), static_cast<int>(x[1].rows));
-                        float* const waiting = sofar + tile * together * kSumsFloats;
-                        float* const to = out + tile * tiles::kRows * width;
-                        const auto of_panels = [&](auto tiles, auto count) {
-                            this->tile<tiles, count>(registers, x, first, range, fetch, waiting, to);
-                        };
-                        for_each_constant<4>([&](auto i) {
-                            constexpr std::integral_constant<int, i + 1> kPanels;
-                            if (end - first != kPanels) return;
-                            if (!two) return of_panels(std::integral_constant<int, 1>{}, kPanels);
-                            if constexpr (kPanels <= 2) of_panels(std::integral_constant<int, 2>{}, kPanels);
-                        });
-                        fetch.from += (range.last - range.first) * fetch.lines * tiles::kRowBytes;
+            const int64_t last = std::min(panels, parts[part].last * kPanelsTogether);
+            for (int64_t first = parts[part].first * kPanelsTogether; first < last; first += kPanelsTogether) {
+                const int64_t end = std::min(last, first + kPanelsTogether);
+                const int64_t lines = (std::min(panels, end + kPanelsTogether) - end) * chunks * tiles::kRows;
+                const int64_t times = std::max<int64_t>(1, row_tiles - 1) * chunks;
+                Fetch fetch{reinterpret_cast<const char*>(chunk_at(end, 0)), 0};
+                // As in int8_tiles.h: the first row tile reads from memory, the others fetch the next panels.
+                for (const Range some : {Range{0, 1}, Range{1, row_tiles}}) {
+                    for (int64_t chunk = 0; chunk < chunks; chunk += kChunksTogether) {
+                        const Range range{chunk, std::min(chunks, chunk + kChunksTogether)};
+                        for (int64_t tile = some.first; tile < some.last; ++tile) {
+                            const Inputs x = inputs(tile);
+                            registers.configure(static_cast<int>(x.rows));
+                            float* const waiting = sofar + tile * kPanelsTogether * kSumsFloats;
+                            for_each_constant<kPanelsTogether>([&](auto p) {
+                                if (end - first == p + 1) {
+                                    this->tile<p + 1>(registers, x, first, range, fetch, waiting,
+                                                      out + tile * tiles::kRows * width);
+                                }
+                            });
+                            fetch.from += (range.last - range.first) * fetch.lines * tiles::kRowBytes;
+                        }
                     }
+                    fetch.lines = std::min(tiles::kMostFetched, (lines + times - 1) / times);
                 }
+                finish({0, rows}, channels_of({first, end}, width));
             }
         });
     }

@@ -214,7 +214,8 @@ struct Quantised {
 };
 
 // Unpacks each tile's panels once, and multiplies every row tile with them.
-void multiply_many(const Int4LinearCall& call, const Quantised& inputs, const RowTiles& tiles, int64_t groups) {
+void multiply_many(const Int4LinearCall& call, const Finish& finish, const Quantised& inputs, const RowTiles& tiles,
+                   int64_t groups) {
     using Many = Layer<Unpacked>;
     static constexpr auto kByRows = multiply_by_rows<Many>(std::make_integer_sequence<int, Many::kMostRows>{});
     constexpr int64_t together = Many::panels_in_tile(Many::kManyRows);
@@ -244,22 +245,26 @@ void multiply_many(const Int4LinearCall& call, const Quantised& inputs, const Ro
                 kByRows[tiles.size(tile) - 1](layer, inputs.of<Unpacked>(first, groups), now,
                                               call.out + first * call.width);
             }
+            finish({0, call.rows}, channels_of(now, call.width));
         }
     });
 }
 
 }  // namespace
 
-extern "C" void int4_linear(const Int4LinearCall* call) {
+void multiply(const Int4LinearCall& call, const Finish& finish) {
     using Few = Layer<Packed>;
     thread_local Quantised quantised;
     Quantised& inputs = quantised;  // the other threads have their own
-    const int64_t groups = (call->depth + kInt4Group - 1) / kInt4Group;
-    const RowTiles tiles(call->rows, Few::kMostRows, Few::kManyRows);
-    inputs.fill(*call, tiles, groups);
-    if (tiles.count > 1) return multiply_many(*call, inputs, tiles, groups);
-    const Few layer{{}, call->weights, 0, call->group_scales, call->scales, call->bias, groups, call->width};
-    multiply(layer, tiles, call->threads, call->out, [&](int64_t, Range) { return inputs.of<Packed>(0, groups); });
+    const int64_t groups = (call.depth + kInt4Group - 1) / kInt4Group;
+    const RowTiles tiles(call.rows, Few::kMostRows, Few::kManyRows);
+    inputs.fill(call, tiles, groups);
+    if (tiles.count > 1) return multiply_many(call, finish, inputs, tiles, groups);
+    const Few layer{{}, call.weights, 0, call.group_scales, call.scales, call.bias, groups, call.width};
+    multiply(layer, tiles, call.threads, call.out, finish,
+             [&](int64_t, Range) { return inputs.of<Packed>(0, groups); });
 }
+
+extern "C" void int4_linear(const Int4LinearCall* call) { multiply(*call, {}); }
 
 #endif

@@ -8,9 +8,13 @@
 
 namespace {
 
-constexpr int kQuad = 4;        // inputs that one instruction multiplies and adds
-constexpr int kMostGroup = 64;  // inputs of a quantisation group
-constexpr int kShift = 128;     // of the weights, which leaves them no signs
+constexpr int kQuad = 4;    // inputs that one instruction multiplies and adds
+constexpr int kChunk = 64;  // inputs of a row that are kept together, as a tile register takes them
+constexpr int kQuadsInChunk = kChunk / kQuad;
+constexpr int kShift = 128;  // of the weights, which leaves them no signs
+
+// Chunks of a quantisation group. The last group of a row may have fewer.
+constexpr int kGroupChunks = 2, kGroup = kGroupChunks * kChunk;
 constexpr float kMostLevel = 127.0f;
 
 // For a quantisation group whose largest absolute input is `largest`: inputs times `factor` are levels, and levels

@@ -1,6 +1,6 @@
 // A linear layer in 8 bits: out = (x * weights^T) * scales + bias, for CPUs with AVX-512 VNNI and for 64-bit ARM.
 //
-// Each row of the input is quantised in groups of up to 64, each by its own largest value, so a single large input
+// Each row of the input is quantised in groups of 128, each by its own largest value, so a single large input
 // costs only its group precision, not the whole row. The products of a group are summed in 32 bits, which is exact in
 // any order; the groups are summed in float32, in their order.
 
@@ -34,8 +34,6 @@ struct Prefetch {
     }
 };
 
-constexpr int kChunk = 64;  // inputs of a row that are kept together, as a tile register takes them
-constexpr int kQuadsInChunk = kChunk / kQuad;
 #if defined(__AMX_INT8__)
 constexpr int kLeastTileRows = 5;  // fewer are as fast without tiles
 #endif
@@ -51,9 +49,8 @@ struct Layer {
     const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs
     const float* scales;     // [panels * 16]
     const float* bias;       // [panels * 16]
-    int64_t quads;           // of all groups
+    int64_t chunks;
     int64_t width;
-    int64_t group_size;  // inputs of a quantisation group: 16, 32 or 64
 
     // R rows, quantised.
     struct Inputs {
@@ -67,7 +64,7 @@ struct Layer {
     template <int R, int P>
     void tile(const Inputs& x, int64_t panel, bool more, float* out) const {
         constexpr int V = P * kVectors;
-        const int64_t stride = quads * kPanel * kQuad;
+        const int64_t quads = chunks * kQuadsInChunk, stride = quads * kPanel * kQuad;
         const uint8_t* first_panel = weights + panel * stride;
         const int64_t channel = panel * kPanel;
         Totals totals[R][V];
@@ -76,7 +73,8 @@ struct Layer {
             UNROLLED
             for (int v = 0; v < V; ++v) totals[r][v] = first_totals(x.corrections[r]);
         }
-        for (int64_t first = 0, group = 0; first < quads; first += group_size / kQuad, ++group) {
+        const int8_t* levels = x.levels;
+        for (int64_t chunk = 0, group = 0; chunk < chunks; ++group) {
             x.prefetch.fetch(group);
             Sums sums[R][V];
             UNROLLED
@@ -84,25 +82,27 @@ struct Layer {
                 UNROLLED
                 for (int v = 0; v < V; ++v) sums[r][v] = Sums{};
             }
-            const int64_t end = first + group_size / kQuad;
-            const int8_t* levels = x.levels + first / kQuadsInChunk * R * kChunk + first % kQuadsInChunk * kQuad;
-            for (int64_t k = first; k < end; ++k, levels += kQuad) {
-                Bytes weight[V];
-                const int64_t ahead = rows_ahead<R, P>(k, quads, more) * kPanel * kQuad;
-                UNROLLED
-                for (int p = 0; p < P; ++p) {
-                    const uint8_t* row = first_panel + p * stride + k * kPanel * kQuad;
-                    __builtin_prefetch(row + ahead);
+            for (const int64_t end = std::min(chunks, chunk + kGroupChunks); chunk < end;
+                 ++chunk, levels += R * kChunk) {
+                for (int quad = 0; quad < kQuadsInChunk; ++quad) {
+                    const int64_t k = chunk * kQuadsInChunk + quad;
+                    Bytes weight[V];
+                    const int64_t ahead = rows_ahead<R, P>(k, quads, more) * kPanel * kQuad;
                     UNROLLED
-                    for (int v = 0; v < kVectors; ++v) weight[p * kVectors + v] = load(row + v * kLanes * kQuad);
-                }
-                UNROLLED
-                for (int r = 0; r < R; ++r) {
-                    int32_t quad;
-                    std::memcpy(&quad, levels + r * kChunk, sizeof quad);
-                    const Bytes input = for_each_channel(quad);
+                    for (int p = 0; p < P; ++p) {
+                        const uint8_t* row = first_panel + p * stride + k * kPanel * kQuad;
+                        __builtin_prefetch(row + ahead);
+                        UNROLLED
+                        for (int v = 0; v < kVectors; ++v) weight[p * kVectors + v] = load(row + v * kLanes * kQuad);
+                    }
                     UNROLLED
-                    for (int v = 0; v < V; ++v) add_products(sums[r][v], weight[v], input);
+                    for (int r = 0; r < R; ++r) {
+                        int32_t inputs;
+                        std::memcpy(&inputs, levels + r * kChunk + quad * kQuad, sizeof inputs);
+                        const Bytes input = for_each_channel(inputs);
+                        UNROLLED
+                        for (int v = 0; v < V; ++v) add_products(sums[r][v], weight[v], input);
+                    }
                 }
             }
             UNROLLED
@@ -125,7 +125,9 @@ struct Layer {
 class Quantised {
   public:
     Quantised(const Int8LinearCall& call, int64_t rows)
-        : call_(call), chunks_((call.depth + kChunk - 1) / kChunk), groups_(chunks_ * kChunk / call.group_size) {
+        : call_(call),
+          chunks_((call.depth + kChunk - 1) / kChunk),
+          groups_((chunks_ + kGroupChunks - 1) / kGroupChunks) {
         // A row's scales are whole cache lines, which no other thread writes.
         scales_stride_ = (groups_ + kLineFloats - 1) / kLineFloats * kLineFloats;
         thread_local Lines<int8_t> levels;
@@ -146,11 +148,11 @@ class Quantised {
     void fill(int64_t row, int64_t place, int64_t size) const {
         int8_t* to = levels_ + ((row - place) * chunks_ + place) * kChunk;
         float* scales = scales_ + row * scales_stride_;
-        const int64_t group_size = call_.group_size;
         float correction = 0.0f;
-        for (int64_t group = 0, k = 0; group < groups_; ++group, k += group_size) {
-            const Group quantised = quantise(call_.x + row * call_.depth, k, call_.depth, group_size,
-                                             to + k / kChunk * size * kChunk + k % kChunk);
+        for (int64_t group = 0, chunk = 0; group < groups_; ++group, chunk += kGroupChunks) {
+            const int64_t chunks = std::min<int64_t>(kGroupChunks, chunks_ - chunk);
+            const Group quantised = quantise(call_.x + row * call_.depth, chunk * kChunk, call_.depth, chunks,
+                                             to + chunk * size * kChunk, size * kChunk);
             scales[group] = quantised.scale;
             correction = std::fma(quantised.scale, static_cast<float>(quantised.correction), correction);
         }
@@ -166,15 +168,14 @@ class Quantised {
     float *scales_, *corrections_;
 };
 
-void multiply_vectors(const Int8LinearCall& call) {
+void multiply_vectors(const Int8LinearCall& call, const Finish& finish) {
     const Quantised quantised(call, call.rows);
     const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
-    const Layer layer{call.weights, call.scales,    call.bias, quantised.chunks() * kQuadsInChunk,
-                      call.width,   call.group_size};
+    const Layer layer{call.weights, call.scales, call.bias, quantised.chunks(), call.width};
     for_each_row(tiles, call.depth, call.threads,
                  [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
-    const int64_t panel_lines = layer.quads * kPanel * kQuad / Prefetch::kLine, groups = quantised.groups();
-    multiply(layer, tiles, call.threads, call.out, [&](int64_t tile, Range next) {
+    const int64_t panel_lines = layer.chunks * kChunk * kPanel / Prefetch::kLine, groups = quantised.groups();
+    multiply(layer, tiles, call.threads, call.out, finish, [&](int64_t tile, Range next) {
         Prefetch prefetch{layer.weights, 0};
         if (tiles.count > 1) {
             const int64_t lines = (next.last - next.first) * panel_lines, fetches = tiles.count * groups;
@@ -188,13 +189,13 @@ void multiply_vectors(const Int8LinearCall& call) {
 }
 
 #if defined(__AVX512VNNI__)
-void multiply_tiles(const Int8LinearCall& whole) {
-    tiles::for_each_block(whole, [](const Int8LinearCall& call) {
+void multiply_tiles(const Int8LinearCall& whole, const Finish& finish) {
+    tiles::for_each_block(whole, finish, [](const Int8LinearCall& call, const Finish& finish) {
         const Quantised quantised(call, call.rows);
         tiles::for_each_row(call.rows, call.depth, call.threads,
                             [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
-        const TiledLayer layer{call.weights, call.scales, call.bias, quantised.groups(), call.width};
-        layer.multiply(call.rows, call.threads, call.out, [&](int64_t tile) {
+        const TiledLayer layer{call.weights, call.scales, call.bias, quantised.chunks(), call.width};
+        layer.multiply(call.rows, call.threads, call.out, finish, [&](int64_t tile) {
             const int64_t row = tile * tiles::kRows;
             return TiledLayer::Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
                                       quantised.scales_stride()};
@@ -205,15 +206,17 @@ void multiply_tiles(const Int8LinearCall& whole) {
 
 }  // namespace
 
-extern "C" void int8_linear(const Int8LinearCall* call) {
+void multiply(const Int8LinearCall& call, const Finish& finish) {
 #if defined(__AMX_INT8__)
-    if (call->rows >= kLeastTileRows && call->group_size == kChunk) return multiply_tiles(*call);
+    if (call.rows >= kLeastTileRows) return multiply_tiles(call, finish);
 #endif
-    multiply_vectors(*call);
+    multiply_vectors(call, finish);
 }
 
+extern "C" void int8_linear(const Int8LinearCall* call) { multiply(*call, {}); }
+
 #if defined(__AVX512VNNI__)
-extern "C" void int8_linear_on_tiles(const Int8LinearCall* call) { multiply_tiles(*call); }
+extern "C" void int8_linear_on_tiles(const Int8LinearCall* call) { multiply_tiles(*call, {}); }
 #endif
 
 #endif

@@ -48,16 +48,17 @@ struct Channels {
     }
 };
 
-inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t group_size, int8_t* to) {
-    float inputs[kMostGroup] = {};
-    std::copy_n(row + k, std::clamp<int64_t>(depth - k, 0, group_size), inputs);
+inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, int8_t* to, int64_t stride) {
+    float inputs[kGroup] = {};
+    std::copy_n(row + k, std::clamp<int64_t>(depth - k, 0, chunks * kChunk), inputs);
     float32x4_t largest = vdupq_n_f32(0.0f);  // vmaxq_f32 propagates NaN
-    for (int64_t i = 0; i < group_size; i += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(inputs + i)));
+    for (int64_t i = 0; i < chunks * kChunk; i += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(inputs + i)));
     const Levels levels(vmaxvq_f32(largest));
-    for (int64_t i = 0; i < group_size; i += kQuad) {
+    for (int64_t i = 0; i < chunks * kChunk; i += kQuad) {
         const int16x4_t rounded = vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(inputs + i), levels.factor)));
         const int8x8_t bytes = vmovn_s16(vcombine_s16(rounded, rounded));
-        vst1_lane_s32(reinterpret_cast<int32_t*>(to + i), vreinterpret_s32_s8(bytes), 0);
+        int8_t* const at = to + i / kChunk * stride + i % kChunk;
+        vst1_lane_s32(reinterpret_cast<int32_t*>(at), vreinterpret_s32_s8(bytes), 0);
     }
     return {levels.scale, 0};
 }

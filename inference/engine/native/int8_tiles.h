@@ -5,46 +5,72 @@
 
 #pragma once
 
+#include <array>
+
 #include "cache_lines.h"
+#include "constants.h"
 #include "int8_vnni.h"
 #include "panels.h"
+#include "tile_blocks.h"
 #include "tiles.h"
 
 namespace {
 
 struct TiledLayer {
-    static constexpr int64_t kPanelsTogether = 4;   // that meet all row tiles before the next ones
-    static constexpr int64_t kGroupsTogether = 16;  // of those panels, which then stay in the first cache
-    static constexpr int64_t kAhead = 8;            // groups, that a panel is fetched ahead where it is read once
-    static constexpr int64_t kBehind = 2;           // groups, that sums are converted after they are multiplied
+    static constexpr int kPanelsTogether = 2;      // that meet all row tiles before the next ones
+    static constexpr int64_t kGroupsTogether = 4;  // of those panels, which then stay in the first cache
+    static constexpr int kSumsNumbers = tiles::kRows * kPanel;
 
     const uint8_t* weights;
     const float *scales, *bias;
-    int64_t groups, width;
+    int64_t chunks, width;
 
     // A row tile, quantised.
     struct Inputs {
-        const int8_t* levels;      // [groups][rows][64]
+        const int8_t* levels;      // [chunks][rows][64]
         const float* scales;       // [rows][scales_stride]
         const float* corrections;  // [rows]
         int64_t scales_stride;
     };
 
-    // Weights that are fetched with each group.
+    // Weights that are fetched with each chunk.
     struct Fetch {
         const uint8_t* from;
         int64_t lines;
     };
 
-    const uint8_t* panel_at(int64_t panel) const { return weights + panel * groups * tiles::kBytes; }
+    int64_t groups() const { return (chunks + kGroupChunks - 1) / kGroupChunks; }
+    const uint8_t* chunk_at(int64_t panel, int64_t chunk) const {
+        return weights + (panel * chunks + chunk) * tiles::kBytes;
+    }
 
-    // Adds the groups of `range` for R rows of a panel to `totals`, `[R][16]`, which the first range begins and the
-    // last one turns into results.
+    // The sums of the groups of `range`, at most kGroupsTogether, for a row tile and P panels: [groups][P][rows][16].
+    template <int P>
+    void sum_groups(tiles::Registers& registers, const int8_t* levels, int64_t rows, int64_t panel, Range range,
+                    Fetch fetch, int32_t* sums) const {
+        for (int64_t group = range.first; group < range.last; ++group) {
+            for_each_constant<P>([&](auto p) { registers.zero<tiles::kSums + p>(); });
+            const int64_t first = group * kGroupChunks, last = std::min(chunks, first + kGroupChunks);
+            for (int64_t chunk = first; chunk < last; ++chunk) {
+                registers.load<tiles::kInputs>(levels + chunk * rows * tiles::kRowBytes);
+                for_each_constant<P>([&](auto p) {
+                    constexpr int kWeights = tiles::kWeights + p % 2;
+                    registers.load<kWeights>(chunk_at(panel + p, chunk));
+                    registers.add_int8_products<tiles::kSums + p, tiles::kInputs, kWeights>();
+                });
+                for (int64_t i = 0; i < fetch.lines; ++i) __builtin_prefetch(fetch.from + i * tiles::kRowBytes, 0, 2);
+                fetch.from += fetch.lines * tiles::kRowBytes;
+            }
+            for_each_constant<P>([&](auto p) { registers.store<tiles::kSums + p>(sums + p * kSumsNumbers); });
+            sums += P * kSumsNumbers;
+        }
+    }
+
+    // Adds the sums of the groups of `range` for R rows of a panel to `totals`, `[R][16]`, which the first range begins
+    // and the last one turns into results.
     template <int R>
-    void tile(tiles::Registers& registers, const Inputs& x, int64_t panel, Range range, Fetch fetch, float* sofar,
-              float* out) const {
-        alignas(64) int32_t sums[4][R][kPanel];
-        const uint8_t* weight = panel_at(panel);
+    void add_groups(const Inputs& x, int64_t panel, Range range, const int32_t* sums, int64_t stride, float* sofar,
+                    float* out) const {
         Totals totals[R][kVectors];
         UNROLLED
         for (int r = 0; r < R; ++r) {
@@ -57,30 +83,17 @@ struct TiledLayer {
                 }
             }
         }
-        // The sums of a group are converted while the next ones are multiplied.
-        for (int64_t group = range.first; group < range.last + kBehind; ++group) {
-            if (group < range.last) {
-                registers.zero<tiles::kSums>();
-                registers.load<tiles::kInputs>(x.levels + group * R * tiles::kRowBytes);
-                registers.load<tiles::kWeights>(weight + group * tiles::kBytes);
-                registers.add_int8_products<tiles::kSums, tiles::kInputs, tiles::kWeights>();
-                for (int64_t i = 0; i < fetch.lines; ++i) __builtin_prefetch(fetch.from + i * tiles::kRowBytes, 0, 2);
-                fetch.from += fetch.lines * tiles::kRowBytes;
-            }
-            if (group >= range.first + kBehind) {
-                const float* scale = x.scales + group - kBehind;
+        for (int64_t group = range.first; group < range.last; ++group, sums += stride) {
+            UNROLLED
+            for (int r = 0; r < R; ++r) {
                 UNROLLED
-                for (int r = 0; r < R; ++r) {
-                    UNROLLED
-                    for (int v = 0; v < kVectors; ++v) {
-                        const Sums* from = reinterpret_cast<const Sums*>(sums[(group - kBehind) % 4][r] + v * kLanes);
-                        add_group(totals[r][v], *from, scale[r * x.scales_stride]);
-                    }
+                for (int v = 0; v < kVectors; ++v) {
+                    const Sums* from = reinterpret_cast<const Sums*>(sums + r * kPanel + v * kLanes);
+                    add_group(totals[r][v], *from, x.scales[r * x.scales_stride + group]);
                 }
             }
-            if (group < range.last) registers.store<tiles::kSums>(sums[group % 4]);
         }
-        if (range.last < groups) {
+        if (range.last < groups()) {
             UNROLLED
             for (int r = 0; r < R; ++r) {
                 UNROLLED
@@ -99,46 +112,57 @@ struct TiledLayer {
         }
     }
 
-    using TileFunction = void (TiledLayer::*)(tiles::Registers&, const Inputs&, int64_t, Range, Fetch, float*,
-                                              float*) const;
+    using AddFunction = void (TiledLayer::*)(const Inputs&, int64_t, Range, const int32_t*, int64_t, float*,
+                                             float*) const;
 
     template <int... R>
     static constexpr auto by_rows(std::integer_sequence<int, R...>) {
-        return std::array<TileFunction, sizeof...(R)>{&TiledLayer::tile<R + 1>...};
+        return std::array<AddFunction, sizeof...(R)>{&TiledLayer::add_groups<R + 1>...};
     }
 
     // inputs(tile): of each row tile.
     template <typename MakeInputs>
-    void multiply(int64_t rows, int64_t threads, float* out, MakeInputs inputs) const {
+    void multiply(int64_t rows, int64_t threads, float* out, const Finish& finish, MakeInputs inputs) const {
         static constexpr auto kByRows = by_rows(std::make_integer_sequence<int, tiles::kRows>{});
         const int64_t panels = (width + kPanel - 1) / kPanel, row_tiles = (rows + tiles::kRows - 1) / tiles::kRows;
-        const int64_t together = row_tiles > 1 ? kPanelsTogether : 1;
-        const int64_t groups_together = row_tiles > 1 ? kGroupsTogether : groups;
-        const Parts parts((panels + together - 1) / together, threads);
+        const Parts parts((panels + kPanelsTogether - 1) / kPanelsTogether, threads);
         pool::for_each(parts.size(), threads, [&](int64_t part) {
             thread_local Lines<float> memory;
-            float* const totals = memory.of(row_tiles * together * tiles::kRows * kPanel);
+            float* const totals = memory.of(row_tiles * kPanelsTogether * kSumsNumbers);
+            alignas(64) int32_t sums[kGroupsTogether * kPanelsTogether * kSumsNumbers];
             tiles::Registers registers;
-            const int64_t last = std::min(panels, parts[part].last * together);
-            for (int64_t first = parts[part].first * together; first < last; first += together) {
-                const int64_t end = std::min(last, first + together);
-                const int64_t lines = (std::min(panels, end + together) - end) * groups * tiles::kRows;
-                const int64_t times = row_tiles * (end - first) * groups;
-                Fetch fetch{panel_at(first) + kAhead * tiles::kBytes, tiles::kRows};
-                if (row_tiles > 1) fetch = {panel_at(end), (lines + times - 1) / times};
-                for (int64_t group = 0; group < groups; group += groups_together) {
-                    const Range range{group, std::min(groups, group + groups_together)};
-                    for (int64_t tile = 0; tile < row_tiles; ++tile) {
-                        const int64_t row = tile * tiles::kRows, size = std::min<int64_t>(tiles::kRows, rows - row);
-                        registers.configure(static_cast<int>(size), static_cast<int>(size));
-                        const Inputs x = inputs(tile);
-                        for (int64_t panel = first; panel < end; ++panel) {
-                            float* const sofar = totals + (tile * together + panel - first) * tiles::kRows * kPanel;
-                            (this->*kByRows[size - 1])(registers, x, panel, range, fetch, sofar, out + row * width);
-                            fetch.from += (range.last - range.first) * fetch.lines * tiles::kRowBytes;
+            const int64_t last = std::min(panels, parts[part].last * kPanelsTogether);
+            for (int64_t first = parts[part].first * kPanelsTogether; first < last; first += kPanelsTogether) {
+                const int64_t end = std::min(last, first + kPanelsTogether);
+                const int64_t lines = (std::min(panels, end + kPanelsTogether) - end) * chunks * tiles::kRows;
+                const int64_t times = std::max<int64_t>(1, row_tiles - 1) * chunks;
+                Fetch fetch{chunk_at(end, 0), 0};
+                // The first row tile reads the panels from memory, as fast as that answers. The others find them in the
+                // core's cache, and fetch the next panels meanwhile.
+                for (const Range some : {Range{0, 1}, Range{1, row_tiles}}) {
+                    for (int64_t group = 0; group < groups(); group += kGroupsTogether) {
+                        const Range range{group, std::min(groups(), group + kGroupsTogether)};
+                        const int64_t range_chunks = std::min(chunks, range.last * kGroupChunks) - group * kGroupChunks;
+                        for (int64_t tile = some.first; tile < some.last; ++tile) {
+                            const int64_t row = tile * tiles::kRows, size = tiles::rows_of_tile(row, rows);
+                            registers.configure(static_cast<int>(size));
+                            const Inputs x = inputs(tile);
+                            for_each_constant<kPanelsTogether>([&](auto p) {
+                                if (end - first == p + 1) {
+                                    sum_groups<p + 1>(registers, x.levels, size, first, range, fetch, sums);
+                                }
+                            });
+                            fetch.from += range_chunks * fetch.lines * tiles::kRowBytes;
+                            for (int64_t panel = first; panel < end; ++panel) {
+                                float* const sofar = totals + (tile * kPanelsTogether + panel - first) * kSumsNumbers;
+                                (this->*kByRows[size - 1])(x, panel, range, sums + (panel - first) * kSumsNumbers,
+                                                           (end - first) * kSumsNumbers, sofar, out + row * width);
+                            }
                         }
                     }
+                    fetch.lines = std::min(tiles::kMostFetched, (lines + times - 1) / times);
                 }
+                finish({0, rows}, channels_of({first, end}, width));
             }
         });
     }

@@ -50,19 +50,18 @@ struct Channels {
     }
 };
 
-// Sixteen inputs from input `k` of a row on; zeros after its end.
-inline __m512 load(const float* row, int64_t k, int64_t depth) {
-    const int64_t left = std::max<int64_t>(0, depth - k);
-    return _mm512_maskz_loadu_ps(left >= 16 ? 0xffff : static_cast<__mmask16>((1 << left) - 1), row + k);
-}
-
-// Quantises the `group_size` inputs of a row from input `k` on, of which there are `depth`; zeros follow those.
-inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t group_size, int8_t* to) {
+// Quantises the `Chunks` chunks of a row from input `k` on, each to `to + chunk * stride`; zeros follow the last input.
+template <int Chunks, bool Whole>
+Group quantise(const float* row, int64_t k, int64_t depth, int8_t* to, int64_t stride) {
+    constexpr int kVectorsInChunk = kChunk / 16;
     // The bits of non-negative floats compare as integers in the same order, with NaN above all others.
     __m512i largest = _mm512_setzero_si512();
-    __m512 inputs[kMostGroup / 16];
-    for (int i = 0; i < group_size / 16; ++i) {
-        inputs[i] = load(row, k + i * 16, depth);
+    __m512 inputs[Chunks * kVectorsInChunk];
+    UNROLLED
+    for (int i = 0; i < Chunks * kVectorsInChunk; ++i) {
+        const int64_t at = k + i * 16, left = std::max<int64_t>(0, depth - at);
+        const __mmask16 mask = Whole || left >= 16 ? 0xffff : static_cast<__mmask16>((1 << left) - 1);
+        inputs[i] = _mm512_maskz_loadu_ps(mask, row + at);
         largest = _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(inputs[i])));
     }
     const int32_t bits = _mm512_reduce_max_epi32(largest);
@@ -71,13 +70,22 @@ inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t group_
     const Levels levels(highest);
     const __m512 factor = _mm512_set1_ps(levels.factor);
     __m512i sum = _mm512_setzero_si512();
-    for (int i = 0; i < group_size / 16; ++i) {
+    UNROLLED
+    for (int i = 0; i < Chunks * kVectorsInChunk; ++i) {
         const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(inputs[i], factor));
         sum = _mm512_add_epi32(sum, rounded);
-        _mm_store_si128(reinterpret_cast<__m128i*>(to + i * 16), _mm512_cvtepi32_epi8(rounded));
+        int8_t* const at = to + i / kVectorsInChunk * stride + i % kVectorsInChunk * 16;
+        _mm_store_si128(reinterpret_cast<__m128i*>(at), _mm512_cvtepi32_epi8(rounded));
     }
     // With an input that is not finite the result is NaN whatever the sum.
     return {levels.scale, levels.finite ? -kShift * _mm512_reduce_add_epi32(sum) : 0};
+}
+
+// Quantises a group of `chunks` chunks.
+inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, int8_t* to, int64_t stride) {
+    if (k + kGroup <= depth) return quantise<kGroupChunks, true>(row, k, depth, to, stride);
+    if (chunks == kGroupChunks) return quantise<kGroupChunks, false>(row, k, depth, to, stride);
+    return quantise<1, false>(row, k, depth, to, stride);
 }
 
 }  // namespace

@@ -181,10 +181,8 @@ class Kernels:
         bias: torch.Tensor,
         x: torch.Tensor,
         out: torch.Tensor,
-        *,
-        group_size: int,
     ) -> None:
-        """`out = x @ (weights * scales)^T + bias`, each group of inputs quantised by its own largest value.
+        """`out = x @ (weights * scales)^T + bias`, every 128 inputs quantised by their own largest value.
 
         Args:
             weights: uint8, 128 more than the weights, in panels that hold four inputs of a channel together,
@@ -192,10 +190,9 @@ class Kernels:
             scales, bias: `[panels * 16]`.
             x: `[*, depth]`.
             out: `[*, width]`.
-            group_size: inputs of a quantisation group: 16, 32 or 64.
         """
         tensors = {"weights": weights, "scales": scales, "bias": bias, "x": x, "out": out}
-        self._multiply("int8_linear", self._int8_linear, Int8LinearCall, tensors, {"group_size": group_size})
+        self._multiply("int8_linear", self._int8_linear, Int8LinearCall, tensors)
 
     def int4_linear(
         self,

@@ -8,73 +8,18 @@
 #include <cmath>
 
 #include "abi.h"
+#include "elementwise.h"
+#include "finish.h"
 #include "parts.h"
+#include "tensor.h"
 
 namespace {
-
-struct Tensor {
-    float* data;
-    int64_t sizes[kDimensions], strides[kDimensions];
-
-    Tensor(const Operand& operand, const Step& step) {
-        char* base = nullptr;
-        switch (static_cast<Memory>(operand.memory)) {
-            case Memory::fixed: base = reinterpret_cast<char*>(operand.base); break;
-            case Memory::workspace: base = step.workspace; break;
-            case Memory::input: base = step.inputs[operand.base]; break;
-        }
-        data = reinterpret_cast<float*>(base + operand.offset.of(step.rows));
-        for (int d = 0; d < kDimensions; ++d) {
-            sizes[d] = operand.sizes[d].of(step.rows);
-            strides[d] = operand.strides[d].of(step.rows);
-        }
-    }
-    int64_t width() const { return sizes[kDimensions - 1]; }
-    int64_t step() const { return strides[kDimensions - 1]; }
-    int64_t lines() const { return sizes[0] * sizes[1] * sizes[2]; }
-    // The numbers of the last dimension, for index `index` of the others, counted in a tensor of the sizes of `shape`.
-    float* line(int64_t index, const Tensor& shape) const {
-        const int64_t third = index % shape.sizes[2], rest = index / shape.sizes[2];
-        return data + third * strides[2] + rest % shape.sizes[1] * strides[1] + rest / shape.sizes[1] * strides[0];
-    }
-    Strides rows_and_heads() const { return {strides[2], strides[1]}; }  // of [1, heads, rows, dim]
-};
 
 template <typename Function>
 void for_each_line(const Tensor& out, int64_t width, int64_t threads, Function function) {
     for_each_part(out.lines(), out.lines() * width, threads, [&](Range lines) {
         for (int64_t line = lines.first; line < lines.last; ++line) function(line);
     });
-}
-
-// The strides are 0 or 1 for nearly all lines; these cases let the compiler vectorise.
-template <typename Function>
-void combine(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t width, float* out,
-             int64_t out_step, Function function) {
-    if (out_step == 1 && a_step == 1 && b_step == 1) {
-#pragma omp simd
-        for (int64_t i = 0; i < width; ++i) out[i] = function(a[i], b[i]);
-    } else if (out_step == 1 && a_step == 1 && b_step == 0) {
-        const float other = *b;
-#pragma omp simd
-        for (int64_t i = 0; i < width; ++i) out[i] = function(a[i], other);
-    } else {
-        for (int64_t i = 0; i < width; ++i) out[i * out_step] = function(a[i * a_step], b[i * b_step]);
-    }
-}
-
-template <typename Function>
-void each(const BinaryOperands& operands, const Step& step, Function function) {
-    const Tensor left(operands.left, step), right(operands.right, step), out(operands.out, step);
-    for_each_line(out, out.width(), step.threads, [&](int64_t line) {
-        combine(left.line(line, out), left.step(), right.line(line, out), right.step(), out.width(),
-                out.line(line, out), out.step(), function);
-    });
-}
-
-template <typename Function>
-void each(const UnaryOperands& operands, const Step& step, Function function) {
-    each(BinaryOperands{operands.x, operands.x, operands.out}, step, [&](float x, float) { return function(x); });
 }
 
 float sum(const float* x, int64_t width) {
@@ -125,42 +70,36 @@ Call call_of(const LayerOperands& operands, const Step& step) {
     return call;
 }
 
-void multiply(const LinearOperands& operands, const Step& step) {
+void multiply(const LinearOperands& operands, const Step& step, const Finish& finish) {
     auto call = call_of<LinearCall>(operands, step);
     call.weight_type = operands.weight_type;
-    linear(&call);
+    multiply(call, finish);
 }
 
-void multiply([[maybe_unused]] const BFloat16LinearOperands& operands, [[maybe_unused]] const Step& step) {
+void multiply([[maybe_unused]] const BFloat16LinearOperands& operands, [[maybe_unused]] const Step& step,
+              [[maybe_unused]] const Finish& finish) {
 #if defined(HAS_BFLOAT16)
-    const auto call = call_of<BFloat16LinearCall>(operands, step);
-    bfloat16_linear(&call);
+    multiply(call_of<BFloat16LinearCall>(operands, step), finish);
 #endif
 }
 
-void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unused]] const Step& step) {
+void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unused]] const Step& step,
+              [[maybe_unused]] const Finish& finish) {
 #if defined(HAS_INT8)
     auto call = call_of<Int8LinearCall>(operands, step);
     call.scales = Tensor(operands.scales, step).data;
-    call.group_size = operands.group_size;
-    int8_linear(&call);
+    multiply(call, finish);
 #endif
 }
 
-void multiply([[maybe_unused]] const Int4LinearOperands& operands, [[maybe_unused]] const Step& step) {
+void multiply([[maybe_unused]] const Int4LinearOperands& operands, [[maybe_unused]] const Step& step,
+              [[maybe_unused]] const Finish& finish) {
 #if defined(HAS_INT4)
     auto call = call_of<Int4LinearCall>(operands, step);
     call.group_scales = reinterpret_cast<const int8_t*>(Tensor(operands.group_scales, step).data);
     call.scales = Tensor(operands.scales, step).data;
-    int4_linear(&call);
+    multiply(call, finish);
 #endif
-}
-
-void activate(void (*activation)(const ActivationCall*), const UnaryOperands& operands, const Step& step) {
-    const Tensor x(operands.x, step), out(operands.out, step);
-    const ActivationCall call{
-        .x = x.data, .out = out.data, .rows = out.lines(), .width = out.width(), .threads = step.threads};
-    activation(&call);
 }
 
 void attend(const AttentionOperands& operands, const Step& step) {
@@ -186,31 +125,47 @@ void attend(const AttentionOperands& operands, const Step& step) {
     attention(&call);
 }
 
-void run(const Instruction& instruction, const Step& step) {
+void run(const Instruction& instruction, const Step& step, const Finish& finish) {
     const Operands& of = instruction.operands;
     switch (static_cast<Operation>(instruction.operation)) {
-        case Operation::linear: return multiply(of.linear, step);
-        case Operation::bfloat16_linear: return multiply(of.bfloat16_linear, step);
-        case Operation::int8_linear: return multiply(of.int8_linear, step);
-        case Operation::int4_linear: return multiply(of.int4_linear, step);
+        case Operation::linear: return multiply(of.linear, step, finish);
+        case Operation::bfloat16_linear: return multiply(of.bfloat16_linear, step, finish);
+        case Operation::int8_linear: return multiply(of.int8_linear, step, finish);
+        case Operation::int4_linear: return multiply(of.int4_linear, step, finish);
         case Operation::attention: return attend(of.attention, step);
-        case Operation::gelu_tanh: return activate(gelu_tanh, of.gelu_tanh, step);
-        case Operation::silu: return activate(silu, of.silu, step);
         case Operation::layer_norm: return layer_norm(of.layer_norm, step);
         case Operation::mean: return mean(of.mean, step);
-        case Operation::add: return each(of.add, step, [](float a, float b) { return a + b; });
-        case Operation::subtract: return each(of.subtract, step, [](float a, float b) { return a - b; });
-        case Operation::multiply: return each(of.multiply, step, [](float a, float b) { return a * b; });
-        case Operation::divide: return each(of.divide, step, [](float a, float b) { return a / b; });
-        case Operation::negate: return each(of.negate, step, [](float x) { return -x; });
-        case Operation::inverse_root: return each(of.inverse_root, step, [](float x) { return 1.0f / std::sqrt(x); });
-        case Operation::relu: return each(of.relu, step, [](float x) { return x < 0.0f ? 0.0f : x; });
-        case Operation::copy: return each(of.copy, step, [](float x) { return x; });
+        default:
+            with_elementwise(instruction, step, [&](const auto& elementwise) {
+                const int64_t width = elementwise.out().width();
+                for_each_line(elementwise.out(), width, step.threads,
+                              [&](int64_t line) { elementwise.compute(line, {0, width}); });
+            });
     }
+}
+
+// Runs a linear layer and, part by part, the elementwise instruction that takes its results.
+void run_both(const Instruction& linear_layer, const Instruction& follower, const Step& step) {
+    with_elementwise(follower, step, [&](const auto& elementwise) {
+        using Follower = std::remove_reference_t<decltype(elementwise)>;
+        const auto compute = [](const void* context, Range rows, Range columns) {
+            for (int64_t row = rows.first; row < rows.last; ++row) {
+                static_cast<Follower*>(context)->compute(row, columns);
+            }
+        };
+        run(linear_layer, step, {compute, &elementwise});
+    });
 }
 
 }  // namespace
 
 extern "C" void run_program(const Instruction* instructions, int64_t count, const Step* step) {
-    for (int64_t i = 0; i < count; ++i) run(instructions[i], *step);
+    for (int64_t i = 0; i < count; ++i) {
+        if (i + 1 < count && instructions[i + 1].follows) {
+            run_both(instructions[i], instructions[i + 1], *step);
+            ++i;
+        } else {
+            run(instructions[i], *step, {});
+        }
+    }
 }

@@ -98,17 +98,17 @@ struct Layer {
 
 }  // namespace
 
-extern "C" void linear(const LinearCall* call) {
+void multiply(const LinearCall& call, const Finish& finish) {
     thread_local std::vector<float> buffer;
-    const int64_t rows = call->rows, depth = call->depth;
+    const int64_t rows = call.rows, depth = call.depth;
     const RowTiles tiles(rows, kMostRows, kManyRows);
     buffer.resize(std::max<size_t>(buffer.size(), rows * depth));
     float* transposed = buffer.data();  // each row tile as [depth][rows]
     if (rows > 1) {
-        for_each_part(depth, rows * depth, call->threads, [&](Range inputs) {
+        for_each_part(depth, rows * depth, call.threads, [&](Range inputs) {
             for (int64_t tile = 0; tile < tiles.count; ++tile) {
                 const int64_t size = tiles.size(tile);
-                const float* from = call->x + tiles.first(tile) * depth;
+                const float* from = call.x + tiles.first(tile) * depth;
                 float* to = transposed + tiles.first(tile) * depth;
                 for (int64_t k = inputs.first; k < inputs.last; ++k) {
                     for (int64_t r = 0; r < size; ++r) to[k * size + r] = from[r * depth + k];
@@ -116,14 +116,16 @@ extern "C" void linear(const LinearCall* call) {
             }
         });
     }
-    const float* source = rows > 1 ? transposed : call->x;
+    const float* source = rows > 1 ? transposed : call.x;
     const auto multiply_with = [&]<typename Weight>(const Weight* weights) {
-        multiply(Layer<Weight>{weights, call->bias, depth, call->width}, tiles, call->threads, call->out,
+        multiply(Layer<Weight>{weights, call.bias, depth, call.width}, tiles, call.threads, call.out, finish,
                  [&](int64_t tile, Range) { return Inputs{source + tiles.first(tile) * depth}; });
     };
-    switch (static_cast<WeightType>(call->weight_type)) {
-        case WeightType::float32: multiply_with(static_cast<const float*>(call->weights)); break;
-        case WeightType::bfloat16: multiply_with(static_cast<const BFloat16*>(call->weights)); break;
-        case WeightType::float16: multiply_with(static_cast<const Float16*>(call->weights)); break;
+    switch (static_cast<WeightType>(call.weight_type)) {
+        case WeightType::float32: multiply_with(static_cast<const float*>(call.weights)); break;
+        case WeightType::bfloat16: multiply_with(static_cast<const BFloat16*>(call.weights)); break;
+        case WeightType::float16: multiply_with(static_cast<const Float16*>(call.weights)); break;
     }
 }
+
+extern "C" void linear(const LinearCall* call) { multiply(*call, {}); }

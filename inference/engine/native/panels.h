@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "finish.h"
 #include "parts.h"
 #include "vectors.h"
 
@@ -41,6 +42,11 @@ int64_t rows_ahead(int64_t k, int64_t depth, bool more) {
     constexpr int64_t kAhead = R > 4 ? 128 : 96 / Bytes;
     if (k + kAhead < depth) return kAhead;
     return more ? kAhead + (P - 1) * depth : 0;
+}
+
+// The channels of some panels.
+inline Range channels_of(Range panels, int64_t width) {
+    return {panels.first * kPanel, std::min(width, panels.last * kPanel)};
 }
 
 // The rows of a step, cut into row tiles that are as even as can be.
@@ -88,7 +94,8 @@ constexpr auto multiply_by_rows(std::integer_sequence<int, R...>) {
 //
 // inputs(tile, next): the Inputs of a row tile, of which `next` are the panels that follow.
 template <typename Layer, typename MakeInputs>
-void multiply(const Layer& layer, const RowTiles& tiles, int64_t threads, float* out, MakeInputs inputs) {
+void multiply(const Layer& layer, const RowTiles& tiles, int64_t threads, float* out, const Finish& finish,
+              MakeInputs inputs) {
     static constexpr auto kByRows = multiply_by_rows<Layer>(std::make_integer_sequence<int, Layer::kMostRows>{});
     const int64_t panels = (layer.width + kPanel - 1) / kPanel;
     const int64_t together = Layer::panels_in_tile(static_cast<int>(tiles.count > 1 ? Layer::kManyRows : tiles.rows));
@@ -102,6 +109,7 @@ void multiply(const Layer& layer, const RowTiles& tiles, int64_t threads, float*
             for (int64_t tile = 0; tile < tiles.count; ++tile) {
                 kByRows[tiles.size(tile) - 1](layer, inputs(tile, next), now, out + tiles.first(tile) * layer.width);
             }
+            finish({0, tiles.rows}, channels_of(now, layer.width));
         }
     });
 }

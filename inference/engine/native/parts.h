@@ -7,14 +7,14 @@
 
 #include "pool.h"
 
+struct Range {
+    int64_t first, last;
+};
+
 namespace {
 
 // With fewer numbers than these, waking the threads takes longer than they save.
 constexpr int64_t kWorthThreads = 16384;
-
-struct Range {
-    int64_t first, last;
-};
 
 // `count` items as parts for `threads` threads: a large one for each, which is read from memory in one go, and then
 // small ones, with which those that are early make up for those that are late.

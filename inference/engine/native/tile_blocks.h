@@ -5,10 +5,15 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "finish.h"
 #include "parts.h"
 #include "tiles.h"
 
 namespace tiles {
+
+// Cache lines that are fetched at a time, with a chunk of a row tile: more would occupy the buffers through which a
+// core reads its inputs.
+constexpr int64_t kMostFetched = 8;
 
 // How many rows the row tile that begins with `row` has.
 inline int64_t rows_of_tile(int64_t row, int64_t rows) { return std::min<int64_t>(kRows, rows - row); }
@@ -24,17 +29,17 @@ void for_each_row(int64_t rows, int64_t depth, int64_t threads, Fill fill) {
     });
 }
 
-// Calls multiply(call) for blocks of the rows of `whole`, whose inputs stay in a core's own cache.
+// Calls multiply(call, finish) for blocks of the rows of `whole`, whose inputs stay in a core's own cache.
 template <typename Call, typename Multiply>
-void for_each_block(const Call& whole, Multiply multiply) {
-    constexpr int64_t kBlockNumbers = 1 << 19;
+void for_each_block(const Call& whole, const Finish& finish, Multiply multiply) {
+    constexpr int64_t kBlockNumbers = 1 << 20;
     const int64_t most = std::max<int64_t>(4, kBlockNumbers / (whole.depth * kRows)) * kRows;
     for (int64_t first = 0; first < whole.rows; first += most) {
         Call call = whole;
         call.rows = std::min(most, whole.rows - first);
         call.x += first * whole.depth;
         call.out += first * whole.width;
-        multiply(call);
+        multiply(call, finish.from(first));
     }
 }
 

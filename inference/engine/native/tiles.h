@@ -1,8 +1,7 @@
 // Tile registers, and the products of tiles: with AMX, or in plain C++ with the same meaning and the same bits.
 //
 // There are eight tile registers of up to 16 rows of 64 bytes. The number of rows of an input tile and of its sums is
-// configured, because a product takes as long as the input tile has rows; a tile of weights always has 16. Two input
-// tiles may have different numbers of rows.
+// configured, because a product takes as long as the input tile has rows; a tile of weights always has 16.
 
 #pragma once
 
@@ -20,9 +19,6 @@ constexpr int kBytes = kRows * kRowBytes;
 // Registers of sums, of inputs and of weights: four, two and two.
 constexpr int kSums = 0, kInputs = 4, kWeights = 6;
 
-// Whether a register belongs to the second input tile: half of the sums, and half of the inputs.
-constexpr bool of_second(int index) { return index < kInputs ? index >= kSums + 2 : index == kInputs + 1; }
-
 #if defined(__AMX_TILE__)
 
 struct alignas(64) Configuration {
@@ -35,15 +31,14 @@ struct alignas(64) Configuration {
 // and releases them at its end: registers in use make a thread switch slower.
 class Registers {
   public:
-    // For input tiles of these numbers of rows.
-    void configure(int rows, int second_rows) {
-        if (rows == rows_ && second_rows == second_rows_) return;
+    // For input tiles of this number of rows.
+    void configure(int rows) {
+        if (rows == rows_) return;
         rows_ = rows;
-        second_rows_ = second_rows;
         Configuration wanted;
         for (int i = 0; i < 8; ++i) {
             wanted.row_bytes[i] = kRowBytes;
-            wanted.rows[i] = static_cast<uint8_t>(i >= kWeights ? kRows : of_second(i) ? second_rows : rows);
+            wanted.rows[i] = static_cast<uint8_t>(i >= kWeights ? kRows : rows);
         }
         asm volatile("ldtilecfg %0" ::"m"(wanted));
     }
@@ -76,17 +71,14 @@ class Registers {
     }
 
   private:
-    int rows_ = 0, second_rows_ = 0;
+    int rows_ = 0;
 };
 
 #else
 
 class Registers {
   public:
-    void configure(int rows, int second_rows) {
-        rows_ = rows;
-        second_rows_ = second_rows;
-    }
+    void configure(int rows) { rows_ = rows; }
     template <int Register>
     void zero() {
         std::memset(content_[Register], 0, kBytes);
@@ -145,9 +137,9 @@ class Registers {
         sum += number;
         std::memcpy(to, &sum, sizeof sum);
     }
-    int rows_of(int index) const { return index >= kWeights ? kRows : of_second(index) ? second_rows_ : rows_; }
+    int rows_of(int index) const { return index >= kWeights ? kRows : rows_; }
 
-    int rows_ = 0, second_rows_ = 0;
+    int rows_ = 0;
     alignas(64) uint8_t content_[8][kRows][kRowBytes] = {};
 };
 

@@ -12,6 +12,8 @@ from inference.engine.native.abi import DIMENSIONS, Extent, Instruction, Memory,
 _FLOAT_BYTES = 4
 _LINE = 16
 """Floats of a cache line. No two tensors of the workspace share a line."""
+_LINEAR = {"linear", "bfloat16_linear", "int8_linear", "int4_linear"}
+_ELEMENTWISE = {"gelu_tanh", "silu", "relu", "add", "subtract", "multiply", "divide"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
     if not all(map(torch.equal, few.recorder.constants, many.recorder.constants)):
         raise NotRecordable("they use different constants for another number of rows")
     extents = _Extents(few.rows, many.rows)
-    begins, floats_per_row = _lay_out(few, many, extents)
+    follows = _follows(many)
+    begins, floats_per_row = _lay_out(few, many, extents, follows)
     inputs = [view.storage for view in many.inputs]
     addresses = list(many.recorder.storages)
     kept = many.recorder.constants
@@ -102,6 +105,7 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
             numbers["pool_pair"] = len(attentions)
             attentions.append((int(numbers.pop("layer")), key.sizes[1], key.sizes[3], value.sizes[3]))
         instructions[i] = Instruction.of(b.operation, **operands, **numbers)
+        instructions[i].follows = follows[i]
     width = many.output.sizes[-1]
     if many.output.storage not in begins or not all(_dense(p.output, p.rows, width) for p in (few, many)):
         raise NotRecordable("the last layer does not return a dense tensor that it computed")
@@ -113,6 +117,26 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         width=width,
         constants=kept,
     )
+
+
+def _follows(recorded: Pass) -> list[bool]:
+    """Which calls take the results of the linear layer right before them, each number at its own place."""
+    calls = recorded.recorder.calls
+    return [i > 0 and _is_follower(call, calls[i - 1], rows=recorded.rows) for i, call in enumerate(calls)]
+
+
+def _is_follower(call: Call, before: Call, *, rows: int) -> bool:
+    if before.operation not in _LINEAR or call.operation not in _ELEMENTWISE:
+        return False
+    result = before.operands["out"]
+    width = result.sizes[-1]
+    taken = [view for view in call.operands.values() if view.storage == result.storage]
+    return bool(taken) and all(_is_rows(view, rows, width) for view in (result, call.operands["out"], *taken))
+
+
+def _is_rows(view: View, rows: int, width: int) -> bool:
+    """Whether the tensor is dense and has a line for each row."""
+    return view.sizes[-2:] == (rows, width) and view.strides[-2:] == (width, 1) and view.offset == 0
 
 
 def _dense(view: View, rows: int, width: int) -> bool:
@@ -145,13 +169,18 @@ def _same(few: Call, many: Call) -> bool:
     )
 
 
-def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], int]:
+def _lay_out(few: Pass, many: Pass, extents: _Extents, follows: list[bool]) -> tuple[dict[int, int], int]:
     """Where each storage made in the passes begins in the workspace, and the size of the workspace.
 
-    Both are in floats per row. The memory of a storage that is not read again is used for others.
+    Both are in floats per row. The memory of a storage that is not read again is used for others: of what a
+    linear layer takes, only after the call that follows it, because both run at the same time. Where nothing
+    else reads the layer's results, that call replaces them by its own.
     """
     calls = many.recorder.calls
-    last = {view.storage: i for i, call in enumerate(calls) for view in call.operands.values()}
+    ends = [i + 1 if follows[i + 1 : i + 2] == [True] else i for i in range(len(calls))]
+    last: dict[int, int] = {}
+    for end, call in zip(ends, calls, strict=True):
+        last |= {view.storage: max(end, last.get(view.storage, 0)) for view in call.operands.values()}
     last[many.output.storage] = len(calls)
     begins: dict[int, int] = {}
     used: list[tuple[int, int, int]] = []  # begin, end, and the call that reads it last
@@ -165,9 +194,14 @@ def _lay_out(few: Pass, many: Pass, extents: _Extents) -> tuple[dict[int, int], 
             if floats.fixed < 0 or floats.per_row < 0:
                 raise NotRecordable("a tensor that does not grow linearly with the rows")
             needed = -(-(floats.fixed + floats.per_row) // _LINE) * _LINE
-            begin = next(
-                gap for gap in _gaps(used) if all(not _overlap(gap, needed, taken) for taken in used)
-            )
+            result = calls[i - 1].operands["out"].storage if follows[i] else None
+            sizes = many.recorder.floats
+            if result in begins and last[result] == i and sizes[result] == sizes[view.storage]:
+                begin = begins[result]  # no further memory passes through the cache
+            else:
+                begin = next(
+                    gap for gap in _gaps(used) if all(not _overlap(gap, needed, taken) for taken in used)
+                )
             used.append((begin, begin + needed, last[view.storage]))
             begins[view.storage] = begin
             size = max(size, begin + needed)
