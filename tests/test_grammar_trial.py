@@ -1,4 +1,4 @@
-"""Grammars are tried out within limits that are told apart, and no owner keeps others from it."""
+"""Grammars are tried out in a process of its own, within limits that are told apart."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
 from inference.engine.grammar.translation import translate
-from inference.engine.grammar.turns import NICENESS, Turns
+from inference.engine.grammar.turns import NICENESS
 from inference.engine.request import SamplingParams
 from tests.engine_requests import finish, request, submit
 from tests.models import tiny_engine
@@ -249,26 +249,6 @@ def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None
 
 def _children(process_id: int) -> list[str]:
     return Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
-
-
-def test_one_owner_has_half_of_the_turns_and_others_pass_it() -> None:
-    turns = Turns(at_once=3, of_one_owner=2)
-    order: list[str] = []
-    with turns.turn("a", within_s=0), turns.turn("a", within_s=0):
-        with pytest.raises(Overloaded), turns.turn("a", within_s=0):
-            pass
-        waiting = threading.Thread(target=lambda: _take(turns, "a", order))
-        waiting.start()
-        with turns.turn("b", within_s=0), pytest.raises(Overloaded), turns.turn("c", within_s=0):
-            pass
-        assert order == []
-    waiting.join(10)
-    assert order == ["a"]
-
-
-def _take(turns: Turns, owner: str, order: list[str]) -> None:
-    with turns.turn(owner, within_s=10):
-        order.append(owner)
 
 
 def test_a_mask_that_fails_fails_its_own_request_alone(
