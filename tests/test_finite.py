@@ -1,16 +1,17 @@
 """A JSON text has no number that a client would read as infinity, whichever tokens write it."""
 
 import random
+from functools import partial
 from typing import Any
 
 import pytest
 
 from inference.engine.config import EngineConfig
 from inference.engine.grammar.calls import Calls
-from inference.engine.grammar.compiler import CompiledGrammar
+from inference.engine.grammar.compiler import CompiledGrammar, FinalCheck
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
-from inference.engine.grammar.translation import translate
+from inference.engine.grammar.translation import compile_matcher, translate
 from inference.engine.tool_format import HERMES
 
 LONGER = (b"e9", b"E99", b"e+99", b"999", b"000", b"0" * 60, b"[1e999", b"7e400", b".5e3", b'": 1E')
@@ -23,8 +24,9 @@ NUMBERS = {"type": "array", "items": {"type": "number"}, "maxItems": 3}
 
 def compiled(grammar: Grammar) -> CompiledGrammar:
     states, nesting = CONFIG.grammar_states, CONFIG.grammar_nesting
+    translation = translate(grammar, TABLE, nesting=nesting, states=states)
     return CompiledGrammar(
-        grammar, translate(grammar, TABLE, nesting=nesting, states=states), TABLE, states=states
+        translation, FinalCheck.of(grammar), TABLE, partial(compile_matcher, states=states)
     )
 
 

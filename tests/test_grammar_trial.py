@@ -1,7 +1,11 @@
-"""Grammars are tried out within limits that are told apart, and no owner keeps others from it."""
+"""Grammars are tried out in a process of its own, within limits that are told apart."""
 
+import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +26,7 @@ from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
 from inference.engine.grammar.translation import translate
-from inference.engine.grammar.turns import Turns
+from inference.engine.grammar.turns import NICENESS
 from inference.engine.request import SamplingParams
 from tests.engine_requests import finish, request, submit
 from tests.models import tiny_engine
@@ -32,6 +36,7 @@ SLOW = Grammar.of_schema(
 )
 """Takes seconds to compile."""
 CONFIG = EngineConfig(kv_cache_tokens=2048, grammar_compile_s=0.5, grammar_bytes=2000)
+ROOT = Path(__file__).parents[1]
 GREEDY = SamplingParams(do_sample=False)
 
 
@@ -73,8 +78,10 @@ def test_a_whole_number_may_be_written_as_a_fraction(grammars: GrammarCompiler, 
 def test_the_memory_of_a_grammar_counts_though_its_fork_has_compiled_before(
     grammars: GrammarCompiler,
 ) -> None:
-    _, size = grammars._trial.translate(schema({"const": 1}))
-    assert size > 2**20
+    with grammars._trial.attempt(schema({"const": 1})) as attempt:
+        attempt.wait_judged()
+        attempt.translation()
+        assert attempt.size() > 2**20
 
 
 @pytest.mark.parametrize(
@@ -96,6 +103,32 @@ def test_what_cannot_be_enforced_or_checked_is_refused_by_its_place(
     with pytest.raises(InvalidGrammar, match=reason) as refused:
         grammars.compile(schema(value))
     assert refused.value.field == f"json_schema{place}"
+
+
+def test_a_grammar_whose_texts_cannot_be_followed_is_refused_though_it_compiles(engine: Engine) -> None:
+    grammars = GrammarCompiler(engine._tokenizer, EngineConfig(), eos_ids=(256,))
+    many = schema({"type": "object", "properties": {f"p{i}": {} for i in range(600)}})
+    try:
+        with grammars._trial.attempt(many) as attempt:
+            attempt.wait_judged()
+            attempt.translation()
+        for _ in range(2):  # it is not kept either
+            with pytest.raises(InvalidGrammar, match="too complex to follow"):
+                grammars.compile(many)
+    finally:
+        grammars.stop()
+
+
+def test_compiling_leaves_the_processors_to_the_engine(grammars: GrammarCompiler) -> None:
+    grammars.compile(Grammar("regex", "nice", "regex"))
+    process = grammars._trial._process
+    assert process is not None
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    compiling = [one.native_id for one in threading.enumerate() if one.name.startswith("grammar")]
+    assert compiling
+    for task in (process.pid, *compiling):
+        assert task is not None
+        assert os.getpriority(os.PRIO_PROCESS, task) == min(own + NICENESS, 19)
 
 
 def test_a_limit_of_time_and_one_of_memory_are_told_apart(engine: Engine, grammars: GrammarCompiler) -> None:
@@ -167,6 +200,24 @@ def test_the_fork_that_waits_ends_with_the_process_and_is_replaced_where_it_ends
         grammars.stop()
 
 
+def test_the_process_ends_silently_though_its_fork_ends_later() -> None:
+    ours, theirs = socket.socketpair()
+    # Its forks end when it has closed their sockets, which may be before it has ended itself.
+    program = "import time; from inference.engine.grammar.trial_process import main; main(); time.sleep(0.5)"
+    with ours:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", program], stdin=theirs.fileno(), stderr=subprocess.PIPE, cwd=ROOT
+            )
+        start = json.dumps({"tokens": [bytes([one]).hex() for one in range(256)], "special_ids": []}).encode()
+        ours.sendall(len(start).to_bytes(8) + start)
+        assert ours.recv(1) == b"+"
+        while not _children(process.pid):
+            time.sleep(0.01)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")
+
+
 def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None:
     grammars = GrammarCompiler(engine._tokenizer, replace(CONFIG, grammar_compile_s=60), eos_ids=(256,))
     grammars.compile(Grammar("regex", "x", "regex"))
@@ -198,26 +249,6 @@ def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None
 
 def _children(process_id: int) -> list[str]:
     return Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
-
-
-def test_one_owner_has_half_of_the_turns_and_others_pass_it() -> None:
-    turns = Turns(at_once=3, of_one_owner=2)
-    order: list[str] = []
-    with turns.turn("a", within_s=0), turns.turn("a", within_s=0):
-        with pytest.raises(Overloaded), turns.turn("a", within_s=0):
-            pass
-        waiting = threading.Thread(target=lambda: _take(turns, "a", order))
-        waiting.start()
-        with turns.turn("b", within_s=0), pytest.raises(Overloaded), turns.turn("c", within_s=0):
-            pass
-        assert order == []
-    waiting.join(10)
-    assert order == ["a"]
-
-
-def _take(turns: Turns, owner: str, order: list[str]) -> None:
-    with turns.turn(owner, within_s=10):
-        order.append(owner)
 
 
 def test_a_mask_that_fails_fails_its_own_request_alone(

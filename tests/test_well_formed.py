@@ -99,3 +99,8 @@ def test_a_wrong_keyword_is_refused_by_its_place(draft: str, keyword: str, value
     with pytest.raises(SchemaRefused) as refused:
         check_well_formed({"$schema": draft, "properties": {"a": {keyword: value}}})
     assert refused.value.path.startswith(f"$.properties.a.{keyword}")
+
+
+def test_a_pattern_that_repeats_too_often_is_refused() -> None:
+    with pytest.raises(SchemaRefused, match="repeats"):
+        check_well_formed({"type": "string", "pattern": "a{99999999999999999999}"})

@@ -1,8 +1,11 @@
 """From what requests ask for to what holds their texts to it: compiled once, and kept."""
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from llguidance import LLMatcher, LLTokenizer
 
@@ -13,10 +16,10 @@ from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.constraint import Acceptor, Constraint, Masks
 from inference.engine.grammar.source import Grammar, schema_of
-from inference.engine.grammar.tokens import TokenTable, parser_limits
+from inference.engine.grammar.tokens import TokenTable
 from inference.engine.grammar.translation import Translation, compile_matcher
 from inference.engine.grammar.trial import Trial
-from inference.engine.grammar.turns import Turns
+from inference.engine.grammar.turns import NICENESS, Turns
 from inference.engine.tokenizer import Tokenizer
 
 _CACHE_BYTES = 256 * 2**20
@@ -24,16 +27,29 @@ _AT_ONCE, _OF_ONE_OWNER = 4, 2
 
 
 class CompiledGrammar:
-    """A grammar, ready for any number of texts. Safe to use from any thread."""
+    """A grammar, ready for any number of texts. Safe to use from any thread.
 
-    def __init__(self, grammar: Grammar, translation: Translation, table: TokenTable, *, states: int) -> None:
-        self._matcher = compile_matcher(translation.grammar, table, states=states)
+    Args:
+        compile_matcher: compiles a grammar in llguidance's language.
+
+    Raises:
+        ValueError: it cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        translation: Translation,
+        check: "FinalCheck",
+        table: TokenTable,
+        compile_matcher: Callable[[str, LLTokenizer], LLMatcher],
+    ) -> None:
+        self._matcher = compile_matcher(translation.grammar, table.llguidance)
         if self._matcher.is_error():
-            raise InvalidGrammar(grammar.field, "$", self._matcher.get_error().splitlines()[0])
+            raise ValueError(self._matcher.get_error().splitlines()[0])
         self._translation = translation
+        self._check = check
         self._table = table
-        self._states = states
-        self._check, self._control_id = _check_of(grammar)
+        self._compile_matcher = compile_matcher
         self._lock = threading.Lock()
         self._byte_matcher: LLMatcher | None = None
 
@@ -52,26 +68,36 @@ class CompiledGrammar:
             self._table,
             end_ids=end_ids,
             acceptor=acceptor,
-            check=self._check,
-            control_id=self._control_id,
+            check=self._check.check,
+            control_id=self._check.control_id,
             provisional=self._translation.checked,
         )
 
     def _by_bytes(self) -> LLMatcher:
         if self._byte_matcher is None:
-            limits = parser_limits(states=self._states)
-            bytes_alone = LLTokenizer("byte")
             grammar = without_control_token(self._translation.grammar)
-            self._byte_matcher = LLMatcher(bytes_alone, grammar, log_level=0, limits=limits)
+            self._byte_matcher = self._compile_matcher(grammar, LLTokenizer("byte"))
         return self._byte_matcher
 
 
-def _check_of(grammar: Grammar) -> tuple[SchemaCheck | CallsCheck | None, int | None]:
-    """The check of finished texts, and the control token that may come in them."""
-    if grammar.kind == "calls":
-        calls = Calls.parse(grammar.source)
-        return CallsCheck(calls), calls.tool_format.control_id
-    return SchemaCheck(schema_of(grammar)) if grammar.is_json else None, None
+@dataclass(frozen=True)
+class FinalCheck:
+    """What finished texts are checked by, if anything, and the control token that may come in them."""
+
+    check: SchemaCheck | CallsCheck | None
+    control_id: int | None
+
+    @classmethod
+    def of(cls, grammar: Grammar) -> "FinalCheck":
+        """That of the texts of a grammar.
+
+        Raises:
+            SchemaRefused: it could not tell.
+        """
+        if grammar.kind == "calls":
+            calls = Calls.parse(grammar.source)
+            return cls(CallsCheck(calls), calls.tool_format.control_id)
+        return cls(SchemaCheck(schema_of(grammar)) if grammar.is_json else None, None)
 
 
 class GrammarCompiler:
@@ -91,6 +117,8 @@ class GrammarCompiler:
         self._config = config
         self._table = TokenTable(tokens, (i for i in special_ids if i < len(tokens)))
         self._trial = Trial(self._table, config)
+        # On Linux each thread has a niceness of its own.
+        self._background = ThreadPoolExecutor(_AT_ONCE, "grammar", os.nice, (NICENESS,))
         self._turns = Turns(at_once=_AT_ONCE, of_one_owner=_OF_ONE_OWNER)
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], tuple[CompiledGrammar, int]] = OrderedDict()
@@ -119,10 +147,26 @@ class GrammarCompiler:
             compiled = self._find(grammar)  # others may have waited for the same one
             if compiled is not None:
                 return compiled
-            translation, size = self._trial.translate(grammar)
-            compiled = CompiledGrammar(grammar, translation, self._table, states=self._config.grammar_states)
+            compiled, size = self._compile(grammar)
             self._keep(grammar, compiled, size + source_bytes)
         return compiled
+
+    def _compile(self, grammar: Grammar) -> tuple[CompiledGrammar, int]:
+        """Do here what the trial has passed, each part while the next is tried; with its size in bytes."""
+        with self._trial.attempt(grammar) as attempt:
+            attempt.wait_judged()
+            check = FinalCheck.of(grammar)
+            translation = attempt.translation()
+            try:
+                compiled = CompiledGrammar(translation, check, self._table, self._compile_matcher)
+            except ValueError as error:
+                raise InvalidGrammar(grammar.field, "$", str(error)) from error
+            return compiled, attempt.size()
+
+    def _compile_matcher(self, text: str, tokenizer: LLTokenizer) -> LLMatcher:
+        """Compile in a thread that leaves the processors to the engine's."""
+        states = self._config.grammar_states
+        return self._background.submit(compile_matcher, text, tokenizer, states=states).result()
 
     def _find(self, grammar: Grammar) -> CompiledGrammar | None:
         key = (grammar.kind, grammar.source)

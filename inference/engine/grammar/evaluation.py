@@ -22,13 +22,15 @@ class Evaluation:
 
     Args:
         limit_s: seconds that the calling thread may compute. Time in which others run does not count.
+        compiles_any: texts of the format “regex” are compiled however long that may take.
 
     Raises (all methods):
         TooLong: they are over.
     """
 
-    def __init__(self, schema: CheckedSchema, *, limit_s: float) -> None:
+    def __init__(self, schema: CheckedSchema, *, limit_s: float, compiles_any: bool = False) -> None:
         self.schema = schema
+        self.compiles_any = compiles_any
         self._until = time.thread_time() + limit_s
 
     def fits(self, schema: Any, value: Any) -> bool:

@@ -96,10 +96,14 @@ def _multiple(of: float, value: float, _: Any) -> bool:
 def _format(evaluation: "Evaluation", name: str, value: str) -> bool:
     if pattern := _PATTERNS.get(name):
         return evaluation.search(pattern, value)
-    if name == "regex" and (len(value) > _LONGEST_PATTERN or _FLAGS.search(value)):
-        # Compiling such a pattern can take seconds.
+    if name == "regex" and not evaluation.compiles_any and _may_take_long(value):
         return False
     return bool(_FORMATS.conforms(value, name))
+
+
+def _may_take_long(pattern: str) -> bool:
+    """Whether compiling it may take seconds."""
+    return len(pattern) > _LONGEST_PATTERN or _FLAGS.search(pattern) is not None
 
 
 def _enum(evaluation: "Evaluation", _: Any, value: Any, schema: dict[str, Any]) -> bool:
@@ -154,7 +158,7 @@ def _unevaluated_items(evaluation: "Evaluation", part: Any, value: list[Any], sc
 
 
 def _properties(evaluation: "Evaluation", parts: dict[str, Any], value: dict[str, Any], _: Any) -> bool:
-    return all(evaluation.fits(part, value[name]) for name, part in parts.items() if name in value)
+    return all(evaluation.fits(parts[name], one) for name, one in value.items() if name in parts)
 
 
 def _pattern_properties(

@@ -47,37 +47,53 @@ class Translation:
     checked: bool = False
 
 
-def translate(grammar: Grammar, table: TokenTable, *, nesting: int, states: int) -> Translation:
+class Progress:
+    """Learns how far a grammar has come, while the rest of it is still tried out; here it ignores that."""
+
+    def judged(self) -> None:
+        """Finished texts can be checked by its schemas."""
+
+    def compiled(self, translation: Translation) -> None:
+        """It has been compiled."""
+
+
+def translate(
+    grammar: Grammar, table: TokenTable, *, nesting: int, states: int, progress: Progress | None = None
+) -> Translation:
     """Translate a grammar, compile it, and try it out.
 
     Raises:
         SchemaRefused: it cannot be enforced.
     """
+    progress = progress or Progress()
 
-    def node_of(schema: Any) -> "_Node":
-        return _of_schema(schema, table, nesting=nesting, states=states)
+    def node_of(schema: Any, judged: Callable[[], None] = lambda: None) -> "_Node":
+        return _of_schema(schema, table, nesting=nesting, states=states, judged=judged)
 
     control_id: int | None = None
     matcher: LLMatcher | None = None
     if grammar.is_json:
-        node = node_of(json.loads(grammar.source))
+        node = node_of(json.loads(grammar.source), progress.judged)
         translation, matcher = Translation(node.grammar, node.checked), node.matcher
     elif grammar.kind == "calls":
         calls = Calls.parse(grammar.source)
         control_id = calls.tool_format.control_id
         translation = _of_calls(calls, node_of)
+        progress.judged()
     else:
+        progress.judged()
         translation = _of_text(grammar)
-    matcher = matcher or compile_matcher(translation.grammar, table, states=states)
+    matcher = matcher or compile_matcher(translation.grammar, table.llguidance, states=states)
     if matcher.is_error():
         raise SchemaRefused("$", _reason(matcher.get_error(), grammar.source))
+    progress.compiled(translation)
     _try_out(matcher, table, tokens=_TRIAL_TOKENS[grammar.is_json], control_id=control_id)
     return translation
 
 
-def compile_matcher(text: str, table: TokenTable, *, states: int) -> LLMatcher:
+def compile_matcher(text: str, tokenizer: LLTokenizer, *, states: int) -> LLMatcher:
     """Compile; a matcher of a grammar that cannot be compiled says why in `get_error`."""
-    return LLMatcher(table.llguidance, text, log_level=0, limits=parser_limits(states=states))
+    return LLMatcher(tokenizer, text, log_level=0, limits=parser_limits(states=states))
 
 
 @dataclass(frozen=True)
@@ -137,9 +153,12 @@ def _may_begin(node: str, beginnings: Sequence[str]) -> bool:
     return False
 
 
-def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> _Node:
+def _of_schema(
+    schema: Any, table: TokenTable, *, nesting: int, states: int, judged: Callable[[], None]
+) -> _Node:
     check_well_formed(schema)
     checked_schema = CheckedSchema(schema, nesting=nesting)
+    judged()
     count_properties, one_of_is_any_of = True, False
     while True:
         relaxed = relax(copy.deepcopy(schema), nesting=nesting, count_properties=count_properties)
@@ -149,7 +168,8 @@ def _of_schema(schema: Any, table: TokenTable, *, nesting: int, states: int) -> 
             node = llguidance_grammar.json_node(relaxed.schema, one_of_is_any_of=one_of_is_any_of)
         except ValueError as beyond:
             raise SchemaRefused("$", "a number in it is larger than any floating-point number") from beyond
-        matcher = compile_matcher(llguidance_grammar.of_rules(f"start: {node}"), table, states=states)
+        text = llguidance_grammar.of_rules(f"start: {node}")
+        matcher = compile_matcher(text, table.llguidance, states=states)
         error = matcher.get_error()
         if not error:
             checked = relaxed.checked or one_of_is_any_of or not count_properties
@@ -179,7 +199,7 @@ def _located(relaxed: Relaxed, error: str, table: TokenTable, *, states: int) ->
             alone = {**shared, **child} if isinstance(child, dict) else child
             node = llguidance_grammar.json_node(alone, one_of_is_any_of=True)
             text = llguidance_grammar.of_rules(f"start: {node}")
-            found = compile_matcher(text, table, states=states).get_error()
+            found = compile_matcher(text, table.llguidance, states=states).get_error()
             if found and ("Unsatisfiable" in found) == ("Unsatisfiable" in error):
                 path, schema, error, descending = place, child, found, True
                 break

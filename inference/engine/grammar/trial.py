@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from inference.engine.config import EngineConfig
 from inference.engine.errors import InvalidGrammar, Overloaded, Unavailable
@@ -26,6 +28,7 @@ _STOP_WITHIN_S = 5.0
 _LONGEST_WAIT = 4.0
 """Seconds on the clock for each second that a grammar may compute: the engine comes first."""
 _RETRY_AFTER_S = 5
+_ENDED = "The process that compiles grammars has ended; try again."
 _ROOT = Path(__file__).parents[3]
 
 
@@ -40,32 +43,36 @@ class Trial:
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def translate(self, grammar: Grammar) -> tuple[Translation, int]:
-        """Translate a grammar; returns also how many bytes compiling it takes.
+    @contextmanager
+    def attempt(self, grammar: Grammar) -> Iterator["Attempt"]:
+        """Try a grammar out while the block runs.
 
         Raises:
-            InvalidGrammar: it cannot be enforced, or not within the limits.
             Overloaded: the machine is too busy to tell.
-            Unavailable: the process cannot be started, or was stopped.
+            Unavailable: the process cannot be started, was stopped, or has ended.
         """
-        answer = self._ask(grammar)
-        if "grammar" in answer:
-            return Translation(answer["grammar"], answer["checked"]), answer["bytes"]
-        if "reason" in answer:
-            raise InvalidGrammar(grammar.field, answer["path"], answer["reason"])
-        if "failed" in answer:
-            logger.error("Compiling a grammar failed:\n%s", answer["failed"])
-            raise InvalidGrammar(grammar.field, "$", "it cannot be compiled")
-        match answer["ended"]:
-            case "time":
-                reason = f"it takes more than {self._config.grammar_compile_s:g} s to compile"
-            case "memory":
-                reason = f"it takes more than {self._config.grammar_memory_mb} MB to compile"
-            case "waiting":
-                raise Overloaded(retry_after_s=_RETRY_AFTER_S)
-            case _:
-                reason = "it is too complex to compile"
-        raise InvalidGrammar(grammar.field, "$", reason)
+        wall_s = _LONGEST_WAIT * self._config.grammar_compile_s
+        asked = {
+            "grammar": asdict(grammar),
+            "nesting": self._config.grammar_nesting,
+            "states": self._config.grammar_states,
+            "cpu_s": self._config.grammar_compile_s,
+            "wall_s": wall_s,
+            "megabytes": self._config.grammar_memory_mb,
+        }
+        ours, theirs = socket.socketpair()
+        try:
+            with ours, ours.makefile("rwb") as messages:
+                with theirs, self._lock:
+                    socket.send_fds(self._started(), [b"."], [theirs.fileno()])
+                ours.settimeout(wall_s + 1)
+                messages.write(json.dumps(asked).encode() + b"\n")
+                messages.flush()
+                yield Attempt(messages, grammar.field, self._config)
+        except TimeoutError as error:
+            raise Overloaded(retry_after_s=_RETRY_AFTER_S) from error
+        except OSError as error:
+            raise Unavailable(_ENDED) from error
 
     def start(self) -> None:
         """Start the process if it does not run.
@@ -94,36 +101,6 @@ class Trial:
             if held:
                 self._lock.release()
 
-    def _ask(self, grammar: Grammar) -> dict[str, Any]:
-        """What the process answers."""
-        wall_s = _LONGEST_WAIT * self._config.grammar_compile_s
-        asked = {
-            "grammar": asdict(grammar),
-            "nesting": self._config.grammar_nesting,
-            "states": self._config.grammar_states,
-            "cpu_s": self._config.grammar_compile_s,
-            "wall_s": wall_s,
-            "megabytes": self._config.grammar_memory_mb,
-        }
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            try:
-                with self._lock:
-                    socket.send_fds(self._started(), [b"."], [theirs.fileno()])
-                theirs.close()
-                ours.settimeout(wall_s + 1)
-                with ours.makefile("rwb") as messages:
-                    messages.write(json.dumps(asked).encode() + b"\n")
-                    messages.flush()
-                    answer = messages.readline()
-            except TimeoutError:
-                return {"ended": "waiting"}
-            except OSError:
-                answer = b""
-        if not answer:
-            raise Unavailable("The process that compiles grammars has ended; try again.")
-        return dict(json.loads(answer))
-
     def _started(self) -> socket.socket:
         if self._stopped:
             raise Unavailable("The service is shutting down.")
@@ -151,3 +128,56 @@ class Trial:
             raise Unavailable(f"The process that compiles grammars cannot start: {error}.") from error
         self._control = ours
         return ours
+
+
+class Attempt:
+    """A grammar that is being tried out, part after part.
+
+    Raises (all methods), beside what `attempt` makes of a broken connection:
+        InvalidGrammar: it cannot be enforced, or not within the limits.
+        Overloaded, Unavailable: that cannot be told.
+    """
+
+    def __init__(self, messages: BufferedIOBase, field: str, config: EngineConfig) -> None:
+        self._messages = messages
+        self._field = field
+        self._config = config
+
+    def wait_judged(self) -> None:
+        """Wait until it is certain that finished texts can be checked by its schemas."""
+        self._next()
+
+    def translation(self) -> Translation:
+        """The grammar in llguidance's language, once it has been compiled."""
+        return Translation(**self._next())
+
+    def size(self) -> int:
+        """How many bytes compiling it takes, once texts of it have been followed."""
+        return int(self._next()["bytes"])
+
+    def _next(self) -> dict[str, Any]:
+        """What the process says of the next part."""
+        line = self._messages.readline()
+        if not line:
+            raise Unavailable(_ENDED)
+        answer = dict(json.loads(line))
+        if "reason" in answer:
+            raise InvalidGrammar(self._field, answer["path"], answer["reason"])
+        if "failed" in answer:
+            logger.error("Compiling a grammar failed:\n%s", answer["failed"])
+            raise InvalidGrammar(self._field, "$", "it cannot be compiled")
+        if "ended" in answer:
+            self._refuse(answer["ended"])
+        return answer
+
+    def _refuse(self, ended_by: str) -> NoReturn:
+        match ended_by:
+            case "time":
+                reason = f"it takes more than {self._config.grammar_compile_s:g} s to compile"
+            case "memory":
+                reason = f"it takes more than {self._config.grammar_memory_mb} MB to compile"
+            case "waiting":
+                raise Overloaded(retry_after_s=_RETRY_AFTER_S)
+            case _:
+                reason = "it is too complex to compile"
+        raise InvalidGrammar(self._field, "$", reason)

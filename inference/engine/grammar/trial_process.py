@@ -6,7 +6,8 @@ grammar is made before that comes, and has compiled one of its own: most of what
 that it writes to for the first time.
 
 Its standard input is a socket. A first message holds the tokens; each further byte comes with the descriptor
-of a socket, from which a fork reads one grammar and to which it answers in one line. Of a fork that the
+of a socket, from which a fork reads one grammar. The fork answers a line for each part that has passed, so
+that the worker need not wait for the last, or one that says why the grammar has not. Of a fork that the
 kernel has ended, this process says why.
 """
 
@@ -22,6 +23,7 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +31,8 @@ from inference.engine.grammar.checked_schema import NEWEST_DRAFT, SUPPORTED_DRAF
 from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
-from inference.engine.grammar.translation import translate
+from inference.engine.grammar.translation import Progress, Translation, translate
+from inference.engine.grammar.turns import NICENESS
 
 _ENDED_BY: dict[int, str] = {
     signal.SIGPROF: "time",
@@ -43,7 +46,7 @@ _ENDED_BY: dict[int, str] = {
 def main() -> None:
     """Serve until the other side closes the socket."""
     control = socket.socket(fileno=sys.stdin.fileno())
-    os.nice(10)  # the engine comes first: its threads wait for each other, so what one of them loses all lose
+    os.nice(NICENESS)
     with suppress(OSError):  # where memory runs out, the kernel ends this process, not the worker
         Path("/proc/self/oom_score_adj").write_text("1000")
     with control.makefile("rb", buffering=0) as messages:
@@ -66,30 +69,44 @@ def _warm_up(table: TokenTable, drafts: Iterable[str]) -> None:
         translate(Grammar.of_schema(schema, field=""), table, nesting=8, states=1000)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Fork:
     """A process for one grammar.
 
     Attributes:
-        control: takes the descriptor of the socket from which the grammar is read, and then gives a byte.
+        process_id: its own.
+        control: takes the descriptor of the socket from which the grammar is read, and then gives a byte. It
+            closes when the fork ends, which signals would tell at places where nobody listens any more.
         connection: that socket, once there is a grammar.
+        began: the fork has taken it.
     """
 
+    process_id: int
     control: socket.socket
     connection: socket.socket | None = None
+    began: bool = False
+
+    def fileno(self) -> int:
+        return self.control.fileno()
 
     def give(self, connection: socket.socket) -> None:
         self.connection = connection
         with suppress(OSError):  # it has ended
             socket.send_fds(self.control, [b"."], [connection.fileno()])
 
-    def bury(self, status: int) -> None:
-        """Say why it has ended, if that has to do with a grammar."""
+    def has_ended(self) -> bool:
+        """Read what it tells."""
         try:
-            began = self.control.recv(1, socket.MSG_DONTWAIT)
+            told = self.control.recv(1)
         except OSError:
-            began = b""
-        if began and self.connection is not None and os.WIFSIGNALED(status):
+            told = b""
+        self.began |= bool(told)
+        return not told
+
+    def bury(self) -> None:
+        """Say why it has ended, if that has to do with a grammar."""
+        _, status = os.waitpid(self.process_id, 0)
+        if self.began and self.connection is not None and os.WIFSIGNALED(status):
             with suppress(OSError):
                 ended = _ENDED_BY.get(os.WTERMSIG(status), "complexity")
                 self.connection.sendall(_line({"ended": ended}))
@@ -105,20 +122,17 @@ class _Forks:
     def __init__(self, control: socket.socket, table: TokenTable) -> None:
         self._control = control
         self._table = table
-        self._forks: dict[int, _Fork] = {}
-        self._ended, waker = socket.socketpair()
-        waker.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(waker.detach())
+        self._forks: list[_Fork] = []
 
     def serve(self) -> None:
         """Give each grammar to a fork, until the other side closes the socket."""
         while True:
             self._waiting()
-            ready, _, _ = select.select([self._control, self._ended], [], [])
-            if self._ended in ready:
-                self._ended.recv(4096)
-                self._bury()
+            watched: list[socket.socket | _Fork] = [self._control, *self._forks]
+            ready, _, _ = select.select(watched, [], [])
+            for fork in [fork for fork in self._forks if fork in ready and fork.has_ended()]:
+                self._forks.remove(fork)
+                fork.bury()
             if self._control in ready:
                 signalled, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
                 if not signalled:
@@ -127,7 +141,7 @@ class _Forks:
 
     def _waiting(self) -> _Fork:
         """The fork of the next grammar."""
-        waiting = next((fork for fork in self._forks.values() if fork.connection is None), None)
+        waiting = next((fork for fork in self._forks if fork.connection is None), None)
         return waiting or self._new()
 
     def _new(self) -> _Fork:
@@ -135,13 +149,12 @@ class _Forks:
         process_id = os.fork()
         if process_id:
             theirs.close()
-            self._forks[process_id] = _Fork(ours)
-            return self._forks[process_id]
-        signal.set_wakeup_fd(-1)
+            self._forks.append(_Fork(process_id, ours))
+            return self._forks[-1]
         # Another fork's connection is closed once that fork and the process above have closed it.
         for other in (self._control, ours):
             other.close()
-        for fork in self._forks.values():
+        for fork in self._forks:
             fork.close()
         gc.disable()  # it ends soon
         before = _peak_bytes()  # what the warm-up frees, the grammar takes: it counts as the grammar's
@@ -153,20 +166,13 @@ class _Forks:
             _serve(socket.socket(fileno=descriptors[0]), self._table, before)
         os._exit(0)
 
-    def _bury(self) -> None:
-        while self._forks:
-            process_id, status = os.waitpid(-1, os.WNOHANG)
-            if not process_id:
-                return
-            self._forks.pop(process_id).bury(status)
-
 
 def _serve(connection: socket.socket, table: TokenTable, before: int) -> NoReturn:
     with suppress(OSError), connection, connection.makefile("rwb") as messages:
         asked = json.loads(messages.readline())
         _limit(cpu_s=asked["cpu_s"], wall_s=asked["wall_s"], megabytes=asked["megabytes"])
         try:
-            answer = _answer(asked, table, before)
+            answer = _answer(asked, table, before, _Telling(messages))
         except MemoryError:
             answer = {"ended": "memory"}
         except BaseException as error:
@@ -174,6 +180,23 @@ def _serve(connection: socket.socket, table: TokenTable, before: int) -> NoRetur
             answer = {"failed": f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}"}
         messages.write(_line(answer))
     os._exit(0)
+
+
+class _Telling(Progress):
+    """Tells the worker how far it is."""
+
+    def __init__(self, messages: BufferedIOBase) -> None:
+        self._messages = messages
+
+    def judged(self) -> None:
+        self._tell({"judged": True})
+
+    def compiled(self, translation: Translation) -> None:
+        self._tell(asdict(translation))
+
+    def _tell(self, part: dict[str, Any]) -> None:
+        self._messages.write(_line(part))
+        self._messages.flush()
 
 
 def _limit(*, cpu_s: float, wall_s: float, megabytes: int) -> None:
@@ -188,13 +211,13 @@ def _limit(*, cpu_s: float, wall_s: float, megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(asked: dict[str, Any], table: TokenTable, before: int) -> dict[str, Any]:
+def _answer(asked: dict[str, Any], table: TokenTable, before: int, progress: Progress) -> dict[str, Any]:
     grammar = Grammar(**asked["grammar"])
     try:
-        translation = translate(grammar, table, nesting=asked["nesting"], states=asked["states"])
+        translate(grammar, table, nesting=asked["nesting"], states=asked["states"], progress=progress)
     except SchemaRefused as refused:
         return {"path": refused.path, "reason": refused.reason}
-    return {**asdict(translation), "bytes": _peak_bytes() - before}
+    return {"bytes": _peak_bytes() - before}
 
 
 def _line(answer: dict[str, Any]) -> bytes:

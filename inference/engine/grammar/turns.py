@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from inference.engine.errors import Overloaded
 
+NICENESS = 10
+"""Of whatever compiles grammars. The engine comes first: its threads wait for each other, so what one of them
+loses all lose."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Ticket:

@@ -32,6 +32,8 @@ def check_well_formed(schema: Any) -> None:
     except SchemaError as error:
         reason = (error.message.strip().splitlines() or ["it is invalid"])[0][:300]
         raise SchemaRefused(error.json_path, reason) from error
+    except OverflowError as error:
+        raise SchemaRefused("$", "a pattern in it repeats something too often") from error
     except RecursionError as error:
         raise SchemaRefused("$", "it is nested too deeply") from error
 
@@ -40,8 +42,9 @@ def _fits(schema: Any, draft: Any) -> bool:
     """Whether it certainly is a schema."""
     try:
         checked = _schema_of_schemas(draft)
-        return Evaluation(checked, limit_s=_LIMIT_S).fits(checked.root, schema)
-    except (RecursionError, SchemaRefused, TooLong):
+        # The limit of the trial bounds what its patterns take to compile: they are compiled in any case.
+        return Evaluation(checked, limit_s=_LIMIT_S, compiles_any=True).fits(checked.root, schema)
+    except (OverflowError, RecursionError, SchemaRefused, TooLong):
         return False
 
 
