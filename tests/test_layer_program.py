@@ -14,9 +14,6 @@ from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.module import NativeLayers, layer_program_off, replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.model import LanguageModel
-from inference.engine.compute.path import cpu_path
-from inference.engine.config import WeightDtype
-from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
@@ -70,26 +67,6 @@ def test_they_compute_what_their_own_code_does(kind: str) -> None:
         one_by_one = prepared(tiny_of_kind(kind, **KINDS[kind]), kv_cache_tokens=256)
     assert not is_recorded(one_by_one)
     torch.testing.assert_close(logits(recorded), logits(one_by_one), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
-@pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_what_follows_a_linear_layer_has_the_same_bits_done_part_by_part(
-    kind: str, dtype: WeightDtype
-) -> None:
-    try:
-        path = cpu_path(dtype)
-    except ModelUnavailable:
-        pytest.skip(f"this CPU computes nothing in {dtype}")
-    model = prepared(tiny_of_kind(kind), kv_cache_tokens=256, path=path)
-    (layers,) = (module for module in model._model.modules() if isinstance(module, NativeLayers))
-    instructions = layers._program.instructions
-    assert any(instruction.follows for instruction in instructions)
-    part_by_part = logits(model)
-    for instruction in instructions:
-        instruction.follows = False
-    assert torch.equal(logits(model), part_by_part)
 
 
 @pytest.mark.usefixtures("kernels")
