@@ -20,7 +20,7 @@ from inference.engine.compute.layer_program.module import layer_program_off
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, WeightDtype, usable_cpus
-from inference.engine.native.abi import OPERATIONS, Instruction, Step
+from inference.engine.native.instructions import OPERATIONS, Instruction, Step
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 

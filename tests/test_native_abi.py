@@ -7,7 +7,7 @@ import pytest
 
 from inference.engine.native import build
 from inference.engine.native import kernels as native
-from inference.engine.native.abi import OPERATIONS, Instruction, Operand
+from inference.engine.native.instructions import OPERATIONS, Instruction, Operand
 from tests.native_sources import copy_sources, needs_compiler
 
 
@@ -44,7 +44,7 @@ def test_a_library_of_another_layout_is_refused_with_one_sentence(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert difference in record.getMessage()
-    assert "make abi.h and abi.py agree" in record.getMessage()
+    assert "make abi.h agree with abi.py and instructions.py" in record.getMessage()
 
 
 def test_a_file_that_is_no_library_is_refused_with_one_sentence(

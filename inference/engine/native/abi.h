@@ -1,8 +1,8 @@
 // The binary interface between Python and the kernels: the functions of the library, the structures that Python fills
 // for them, and the operations of a layer program.
 //
-// abi.py states the same in Python. The library reports its layout (abi_layout), and kernels.py refuses a library whose
-// layout differs from abi.py's: without that, a field added on one side alone would be read as another one.
+// abi.py and instructions.py state the same in Python. The library reports its layout (abi_layout), and kernels.py
+// refuses a library whose layout differs: without that, a field added on one side alone would be read as another one.
 
 #pragma once
 

@@ -19,21 +19,20 @@ from inference.engine.native.abi import (
     BFloat16LinearCall,
     Cache,
     CacheType,
-    Instruction,
     Int4LinearCall,
     Int8LinearCall,
     LinearCall,
     NewRows,
     Shape,
-    Step,
     Strides,
     WeightType,
-    difference,
 )
 from inference.engine.native.build import built
 from inference.engine.native.draw import native_draw
 from inference.engine.native.generation import generation
+from inference.engine.native.instructions import Instruction, Step
 from inference.engine.native.int4_pack import native_int4_pack
+from inference.engine.native.layout import difference
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class Kernels:
 
     Attributes:
         threads: how many threads compute, including the calling one.
-        listener: is called with each operation, its tensors and its numbers, by their names in `abi.py`.
+        listener: is called with each operation, its tensors and its numbers, by their names in `abi.h`.
             `run` does not call it.
         draw: draws a token from a row of logits, a NumPy array.
         int4_pack: quantises weights for `int4_linear`.
@@ -264,7 +263,7 @@ class Kernels:
         )
 
     def run(self, instructions: Any, step: Step) -> None:
-        """Run a layer program, an array of `abi.Instruction`, for a step's rows."""
+        """Run a layer program, an array of `Instruction`, for a step's rows."""
         step.threads = self.threads
         self._run(instructions, len(instructions), step)
 
@@ -286,7 +285,7 @@ def _open(path: Path) -> Kernels | None:
     else:
         if differing is None:
             return Kernels(library)
-        reason = f"{differing}: make abi.h and abi.py agree, then run python -m inference.engine.native"
+        reason = f"{differing}: make abi.h agree with abi.py and instructions.py, then run python -m inference.engine.native"
     logger.warning("The native kernels are not used, so the engine is slower: %s %s.", path, reason)
     return None
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from inference.engine.compute.layer_program.recorder import Call, NotRecordable, Recorder, View
-from inference.engine.native.abi import DIMENSIONS, Extent, Instruction, Memory, Operand
+from inference.engine.native.instructions import DIMENSIONS, Extent, Instruction, Memory, Operand
 
 _FLOAT_BYTES = 4
 _LINE = 16

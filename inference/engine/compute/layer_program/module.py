@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.compiler import Pass, Program, compile_passes
 from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
-from inference.engine.native.abi import CacheType, Step
+from inference.engine.native.abi import CacheType
+from inference.engine.native.instructions import Step
 from inference.engine.native.kernels import Kernels
 
 _RECORDED_ROWS, _TRIED_ROWS = (3, 5), (1, 37)
