@@ -44,7 +44,7 @@ def test_a_library_of_another_layout_is_refused_with_one_sentence(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert difference in record.getMessage()
-    assert "make abi.h agree with abi.py and instructions.py" in record.getMessage()
+    assert "make both agree" in record.getMessage()
 
 
 def test_a_file_that_is_no_library_is_refused_with_one_sentence(

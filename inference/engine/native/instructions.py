@@ -1,4 +1,4 @@
-"""The instructions of layer programs in the binary interface that `abi.h` states, which says what each field is."""
+"""The instructions of layer programs in the binary interface; `abi.h` says what each field is."""
 
 import ctypes
 from enum import IntEnum

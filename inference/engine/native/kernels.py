@@ -285,7 +285,7 @@ def _open(path: Path) -> Kernels | None:
     else:
         if differing is None:
             return Kernels(library)
-        reason = f"{differing}: make abi.h agree with abi.py and instructions.py, then run python -m inference.engine.native"
+        reason = f"{differing}: make both agree, then run python -m inference.engine.native"
     logger.warning("The native kernels are not used, so the engine is slower: %s %s.", path, reason)
     return None
 

@@ -1,7 +1,7 @@
 """The layout of the binary interface, in the words in which a library reports its own.
 
-`kernels.py` refuses a library whose layout differs: without that, a field added on one side alone would be read
-as another one.
+`kernels.py` refuses a library whose layout differs: without that, a field added on one side alone would be
+read as another one.
 """
 
 import ctypes
@@ -58,5 +58,5 @@ def difference(library: ctypes.CDLL) -> str | None:
     reported = library.abi_layout().decode().splitlines()
     for theirs, ours in zip_longest(reported, layout(), fillvalue="nothing"):
         if theirs != ours:
-            return f"has the layout {theirs!r} where Python has {ours!r}"
+            return f"has the layout {theirs!r} where abi.py or instructions.py has {ours!r}"
     return None
