@@ -30,7 +30,7 @@ from inference.engine.blocks import blocks_of
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import prepare
-from inference.engine.config import EngineConfig, WeightDtype, usable_cpus
+from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype, usable_cpus
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from inference.quickstart import ensure_model
@@ -77,12 +77,14 @@ class Machine:
     Attributes:
         name: of the way to multiply that it takes then.
         dtype: the weight format.
+        cache: the KV cache's data type.
     """
 
     name: str
     kernels: bool
     vnni: bool
     dtype: WeightDtype = "int8"
+    cache: KVCacheDtype = "auto"
 
     def missing(self) -> str | None:
         """Why this cannot be measured here; None where it can."""
@@ -108,6 +110,7 @@ class Machine:
 _MACHINES = (
     Machine(name="bfloat16, native kernels", kernels=True, vnni=True, dtype="bfloat16"),
     Machine(name="int8, native kernels", kernels=True, vnni=True),
+    Machine(name="int8, native kernels, KV cache in int8", kernels=True, vnni=True, cache="int8"),
     Machine(name="int8, oneDNN (VNNI)", kernels=False, vnni=True),
     Machine(name="int8, fbgemm (no VNNI: inputs in 7 bits)", kernels=False, vnni=False),
     Machine(name="int4, native kernels", kernels=True, vnni=True, dtype="int4"),
@@ -117,10 +120,12 @@ _MACHINES = (
 class EveryRow:
     """The service's own forward pass, but with the logits after every token instead of the last."""
 
-    def __init__(self, folder: Path, *, window: int, threads: int, dtype: WeightDtype) -> None:
+    def __init__(
+        self, folder: Path, *, window: int, threads: int, dtype: KVCacheDtype, WeightDtype, cache: KVCacheDtype = "auto"
+    ) -> None:
         torch.set_num_threads(threads)
         stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-        config = EngineConfig(kv_cache_tokens=window, dtype=dtype)
+        config = EngineConfig(kv_cache_tokens=window, dtype=dtype, kv_cache_dtype=cache)
         self._model = prepare(stock, name=folder.name, config=config, path=cpu_path(dtype))
         self._model.use_threads(threads)
         self._logits = torch.empty(0)
@@ -251,9 +256,9 @@ def measure(
 ) -> dict[str, Quality]:
     """Float32, each narrower way that can be measured here, and the peers, by name."""
 
-    def found_by(name: str, dtype: WeightDtype) -> list[float]:
+    def found_by(name: str, dtype: KVCacheDtype, WeightDtype, cache: KVCacheDtype = "auto") -> list[float]:
         progress(f"{name}: loading ...")
-        model = EveryRow(folder, window=window, threads=threads, dtype=dtype)
+        model = EveryRow(folder, window=window, threads=threads, dtype=dtype, cache=cache)
         return surprises(model, texts, name)
 
     float32 = found_by("float32", "float32")
@@ -263,7 +268,7 @@ def measure(
             progress(f"{machine.name} is left out: {reason}.", last=True)
             continue
         with machine.pretended():
-            found = found_by(machine.name, machine.dtype)
+            found = found_by(machine.name, machine.dtype, machine.cache)
         measured[machine.name] = Quality.of(found, float32=float32)
     for entry in peers:
         try:

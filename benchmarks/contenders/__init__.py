@@ -18,6 +18,7 @@ class Entry:
         module: in this package.
         precision: `float32`, `bfloat16`, `int8`, `int4` or the contender's own name of one. `auto` is what
             the contender takes if nobody asks for a precision; this engine takes the checkpoint's own type.
+            `int8-kv8` is int8 with keys and values in 8 bits as well.
         environment: the virtual environment it runs in; None is the service's own.
     """
 
@@ -50,6 +51,7 @@ DEFAULT = (
     Entry(module="service", precision="float32"),
     Entry(module="service", precision="bfloat16"),
     Entry(module="service", precision="int8"),
+    Entry(module="service", precision="int8-kv8"),
     Entry(module="service", precision="int4"),
 )
 SERVED = tuple(

@@ -20,6 +20,8 @@ from inference.engine.request import GenerationRequest, SamplingParams
 _POLL_S = 0.002
 _ALL_AT_ONCE = 1 << 20
 _MAX_RUNNING = 64
+_CACHES = {"": "auto", "kv8": "int8"}
+"""The KV cache's data type, by what follows the weights' type in the name of a precision."""
 
 
 class Service:
@@ -86,9 +88,12 @@ def config(*, precision: str, threads: int, **limits: int) -> EngineConfig:
     Raises:
         NotHere: the engine does not have the precision.
     """
-    if precision not in FORMATS:
+    dtype, _, cache = precision.partition("-")
+    if dtype not in FORMATS or cache not in _CACHES:
         raise NotHere(f"the engine has no {precision}.")
-    settings: dict[str, Any] = {"dtype": precision, "threads": threads, **limits}
+    settings: dict[str, Any] = {
+        "dtype": dtype, "kv_cache_dtype": _CACHES[cache], "threads": threads, **limits
+    }  # fmt: skip
     return EngineConfig(speculation="off", prefix_cache="off", **settings)
 
 
