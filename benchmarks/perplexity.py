@@ -121,7 +121,7 @@ class EveryRow:
     """The service's own forward pass, but with the logits after every token instead of the last."""
 
     def __init__(
-        self, folder: Path, *, window: int, threads: int, dtype: KVCacheDtype, WeightDtype, cache: KVCacheDtype = "auto"
+        self, folder: Path, *, window: int, threads: int, dtype: WeightDtype, cache: KVCacheDtype = "auto"
     ) -> None:
         torch.set_num_threads(threads)
         stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
@@ -256,7 +256,7 @@ def measure(
 ) -> dict[str, Quality]:
     """Float32, each narrower way that can be measured here, and the peers, by name."""
 
-    def found_by(name: str, dtype: KVCacheDtype, WeightDtype, cache: KVCacheDtype = "auto") -> list[float]:
+    def found_by(name: str, dtype: WeightDtype, cache: KVCacheDtype = "auto") -> list[float]:
         progress(f"{name}: loading ...")
         model = EveryRow(folder, window=window, threads=threads, dtype=dtype, cache=cache)
         return surprises(model, texts, name)
