@@ -44,10 +44,13 @@ inline Vector scales_of(const int8_t* scales, int64_t part) {
     return widened_vector(reinterpret_cast<const float*>(scales) + part * kLanes);
 }
 
-// Multiplies the numbers of a block's tokens by their scales.
-inline void scale(const int8_t* scales, float* numbers) {
+// Multiplies the weights of a block's tokens by the scales of their values. A tiny weight, as the tokens have that may
+// not be seen, counts as a larger one: a product that is subnormal would take many times as long.
+inline void scale(const int8_t* scales, float* weights) {
+    const Vector least = broadcast(1e-30f);
     for (int64_t i = 0; i < kBlock; i += kLanes) {
-        *reinterpret_cast<Unaligned*>(numbers + i) = widened_vector(numbers + i) * scales_of(scales, i / kLanes);
+        const Vector numbers = greater(least, widened_vector(weights + i));  // a NaN stays one
+        *reinterpret_cast<Unaligned*>(weights + i) = numbers * scales_of(scales, i / kLanes);
     }
 }
 
