@@ -90,7 +90,7 @@ sanitize: $(VENV)/.dev
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(PYTHON) -m pytest --capture sys -m 'not slow' $(ARGS) \
-		tests/test_native*.py tests/test_layer_program*.py tests/test_bfloat16.py tests/test_int8.py tests/test_int4.py tests/test_tiles.py \
+		tests/test_native*.py tests/test_layer_*.py tests/test_bfloat16.py tests/test_int8.py tests/test_int4.py tests/test_tiles.py \
 		tests/test_sampler.py
 
 check: $(VENV)/.dev

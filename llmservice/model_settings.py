@@ -61,9 +61,9 @@ class ModelSettings(VariableSet):
     llm_kv_cache_dtype: KVCacheDtype = setting(
         Topic.MODEL,
         EngineConfig.kv_cache_dtype,
-        "Data type of the KV cache; `float16` takes half the memory of `float32`, and `int8` little more "
-        "than a quarter, at some quality. `auto` uses `float16` with bfloat16, 8-bit or 4-bit weights, "
-        "otherwise `float32`.",
+        "Data type of the KV cache; `float16` takes half the memory of `float32`, and `int8`, which needs "
+        "the native kernels, little more than a quarter, at some quality. `auto` uses `float16` with "
+        "bfloat16, 8-bit or 4-bit weights, otherwise `float32`.",
         engine_field="kv_cache_dtype",
     )
     llm_speculation: Speculation = setting(

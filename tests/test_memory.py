@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from inference.engine import memory
+from inference.engine.blocks import BLOCK
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
+from inference.engine.kv_cache import KVCache
 from tests.models import CONTEXT_LENGTH, tiny_gpt2, tiny_llama
 
 MIB = 1024 * 1024
@@ -25,6 +27,13 @@ def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None
     assert (
         memory.bytes_per_token(tiny_llama().config, torch.float16) == 2 * 2 * 2 * 16 * 2
     )  # of six heads, two keep keys
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8])
+def test_a_token_s_bytes_are_those_that_the_cache_takes(dtype: torch.dtype) -> None:
+    cache = KVCache(blocks=1, dtype=dtype)
+    taken = sum(pool.nbytes for layer in range(2) for pool in cache.pools(layer, 2, 16, 16))
+    assert taken == BLOCK * memory.bytes_per_token(tiny_llama().config, dtype)
 
 
 def test_the_cache_is_no_larger_than_what_can_run() -> None:

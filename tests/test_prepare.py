@@ -6,11 +6,12 @@ from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadMo
 
 from inference.engine.compute.path import cpu_path, stock_path
 from inference.engine.compute.prepare import prepare
-from inference.engine.config import EngineConfig
+from inference.engine.config import EngineConfig, KVCacheDtype
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
-from tests.models import CONTEXT_LENGTH, prepared, tiny_gpt2
+from tests.models import CONTEXT_LENGTH, prepared, tiny_gpt2, tiny_llama
+from tests.test_layer_program import is_recorded
 
 
 def test_a_model_whose_attention_is_not_causal_attention_is_refused() -> None:
@@ -97,6 +98,18 @@ def test_a_model_whose_logits_depend_on_the_batch_is_served_with_a_warning(
     leaking.transformer.ln_f.register_forward_hook(lambda module, args, out: out + out.mean(1, True) * 1e-6)  # type: ignore[union-attr]
     assert not prepared(leaking, kv_cache_tokens=1024).reproducible
     assert "can depend on the load" in caplog.text
+
+
+@pytest.mark.skipif(native.load() is None, reason="the native kernels were not built here")
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_the_layers_are_one_native_call_however_the_cache_rounds(dtype: KVCacheDtype) -> None:
+    assert is_recorded(prepared(tiny_llama(), kv_cache_tokens=256, kv_cache_dtype=dtype))
+
+
+def test_a_cache_in_8_bits_is_refused_where_the_kernels_do_not_compute_attention() -> None:
+    stock = stock_path(torch.device("cpu"), name="the CPU")
+    with pytest.raises(ModelUnavailable, match=r"^LLM_KV_CACHE_DTYPE=int8 needs .* the native kernels"):
+        prepared(tiny_gpt2(), kv_cache_tokens=256, kv_cache_dtype="int8", path=stock)
 
 
 @pytest.mark.parametrize(("kernels", "rows"), [(True, 1), (True, 5), (False, 7), (False, 15), (False, 16)])

@@ -93,12 +93,13 @@ def complete(hooked: HookedModel, *, name: str, config: EngineConfig, path: Comp
         # As the engine does later: PyTorch's threads would wait for each other longer than they compute.
         torch.set_num_threads(1)
     dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format, native=path.kernels is not None)
-    probe = Probe(model, path, dtype=dtype)
+    # Its cache is in float32: a narrower one would magnify the last bits, in which two ways may differ.
+    probe = Probe(model, path)
     if path.kernels and path.layers.native:
         _record_layers(model, path, path.kernels, probe)
     if path.layers.build:
-        _check_format(path, Probe(model, path), hooked.expected)
-    reproducible = probe.rows_are_independent()
+        _check_format(path, probe, hooked.expected)
+    reproducible = Probe(model, path, dtype=dtype).rows_are_independent()
     if not reproducible:
         logger.warning(
             "With this model on this machine, a text can depend on the load: its logits do not have the same "

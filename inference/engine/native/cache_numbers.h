@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "abi.h"
 #include "float16.h"
@@ -26,6 +27,12 @@ constexpr int64_t kLineNumbers = 64 / sizeof(Number);
 inline Vector widened_vector(const int8_t* from) {
 #if defined(__AVX512F__)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__aarch64__)
+    int32_t numbers;
+    std::memcpy(&numbers, from, sizeof numbers);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(numbers))))));
 #else
     typedef int8_t Bytes __attribute__((vector_size(kLanes), aligned(1), may_alias));
     return __builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Vector);
@@ -37,10 +44,13 @@ inline Vector scales_of(const int8_t* scales, int64_t part) {
     return widened_vector(reinterpret_cast<const float*>(scales) + part * kLanes);
 }
 
-// Multiplies the numbers of a block's tokens by their scales.
-inline void scale(const int8_t* scales, float* numbers) {
+// Multiplies the weights of a block's tokens by the scales of their values. A tiny weight, as the tokens have that may
+// not be seen, counts as a larger one: a product that is subnormal would take many times as long.
+inline void scale(const int8_t* scales, float* weights) {
+    const Vector least = broadcast(1e-30f);
     for (int64_t i = 0; i < kBlock; i += kLanes) {
-        *reinterpret_cast<Unaligned*>(numbers + i) = widened_vector(numbers + i) * scales_of(scales, i / kLanes);
+        const Vector numbers = greater(least, widened_vector(weights + i));  // a NaN stays one
+        *reinterpret_cast<Unaligned*>(weights + i) = numbers * scales_of(scales, i / kLanes);
     }
 }
 

@@ -1,5 +1,5 @@
 // What is done with the results of a linear layer, part by part, while they are in the cache of the core that computed
-// them. Later they would come from another core's cache for every second number, which takes as long as the rest.
+// them. Later, a core would fetch many of them from other cores' caches, which takes as long as the rest.
 
 #pragma once
 

@@ -61,12 +61,6 @@ inline Vector widened_vector(const uint16_t* from) {
 #endif
 }
 
-inline void widen(const uint16_t* from, int64_t count, float* to) {
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) *reinterpret_cast<Unaligned*>(to + i) = widened_vector(from + i);
-    for (; i < count; ++i) to[i] = widened(from[i]);
-}
-
 inline void narrow(const float* from, int64_t count, uint16_t* to) {
     int64_t i = 0;
 #if defined(__F16C__)

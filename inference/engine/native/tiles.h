@@ -16,7 +16,7 @@ constexpr int kRows = 16;
 constexpr int kRowBytes = 64;
 constexpr int kBytes = kRows * kRowBytes;
 
-// Registers of sums, of inputs and of weights: four, two and two.
+// The first registers of sums, of inputs and of weights: of four, two and two, of which kernels use one for inputs.
 constexpr int kSums = 0, kInputs = 4, kWeights = 6;
 
 #if defined(__AMX_TILE__)

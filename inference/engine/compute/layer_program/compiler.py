@@ -135,8 +135,9 @@ def _is_follower(call: Call, before: Call, *, rows: int) -> bool:
 
 
 def _is_rows(view: View, rows: int, width: int) -> bool:
-    """Whether the tensor is dense and has a line for each row."""
-    return view.sizes[-2:] == (rows, width) and view.strides[-2:] == (width, 1) and view.offset == 0
+    """Whether the tensor is dense and has a line for each row, and nothing besides."""
+    sizes = (1,) * (len(view.sizes) - 2) + (rows, width)
+    return view.sizes == sizes and view.strides[-2:] == (width, 1) and view.offset == 0
 
 
 def _dense(view: View, rows: int, width: int) -> bool:
