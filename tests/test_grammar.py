@@ -15,7 +15,10 @@ from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import InvalidGrammar, NoFittingText
 from inference.engine.generation import Completion
+from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
+from inference.engine.grammar.tokens import TokenTable
+from inference.engine.grammar.translation import translate
 from inference.engine.request import GenerationRequest, SamplingParams
 from tests.engine_requests import alone, finish, request, submit
 from tests.models import byte_tokenizer, tiny_engine
@@ -229,3 +232,10 @@ def test_a_hostile_grammar_is_answered_in_time_and_the_next_one_waits_for_nothin
     began = time.monotonic()
     engine.prepare(constrained(Grammar("regex", f"[{name}]+", "regex")))
     assert time.monotonic() - began < 2
+
+
+def test_a_first_text_that_ends_at_once_does_not_pass_a_grammar() -> None:
+    table = TokenTable([*(bytes([one]) for one in range(256)), b"{}"], ())
+    many = schema({"type": "object", "properties": {f"p{i}": {} for i in range(600)}})
+    with pytest.raises(SchemaRefused, match="too complex to follow"):
+        translate(many, table, nesting=8, states=CONFIG.grammar_states)

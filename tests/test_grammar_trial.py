@@ -22,10 +22,7 @@ from inference.engine.generation import Completion
 from inference.engine.grammar import trial
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.compiler import GrammarCompiler
-from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.source import Grammar
-from inference.engine.grammar.tokens import TokenTable
-from inference.engine.grammar.translation import translate
 from inference.engine.grammar.turns import NICENESS
 from inference.engine.request import SamplingParams
 from tests.engine_requests import finish, request, submit
@@ -293,10 +290,3 @@ def test_a_text_that_only_the_check_refuses_is_no_failure_of_the_model(
     finish(engine)
     with pytest.raises(NoFittingText):
         one.result()
-
-
-def test_a_first_text_that_ends_at_once_does_not_pass_a_grammar() -> None:
-    table = TokenTable([*(bytes([one]) for one in range(256)), b"{}"], ())
-    many = schema({"type": "object", "properties": {f"p{i}": {} for i in range(600)}})
-    with pytest.raises(SchemaRefused, match="too complex to follow"):
-        translate(many, table, nesting=8, states=CONFIG.grammar_states)
