@@ -7,9 +7,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <type_traits>
-#include <utility>
 
 #include "bfloat16_pairs.h"
 #include "cache_lines.h"
@@ -34,12 +31,6 @@ struct TiledLayer {
         int64_t rows;
     };
 
-    // Weights that are fetched with each chunk.
-    struct Fetch {
-        const char* from;
-        int64_t lines;
-    };
-
     const Pair* chunk_at(int64_t panel, int64_t chunk) const {
         return weights + (panel * chunks + chunk) * tiles::kRows * kPanel;
     }
@@ -47,8 +38,8 @@ struct TiledLayer {
     // Multiplies the chunks of `range` of a row tile and P panels. The sums start from the bias, wait in `sofar`, [P],
     // for the next range, and go to `out`, `[rows][width]`, after the last one.
     template <int P>
-    void tile(tiles::Registers& registers, const Inputs& x, int64_t panel, Range range, Fetch fetch, float* sofar,
-              float* out) const {
+    void tile(tiles::Registers& registers, const Inputs& x, int64_t panel, Range range, tiles::Fetch& fetch,
+              float* sofar, float* out) const {
         for_each_constant<P>([&](auto p) {
             if (range.first == 0) {
                 registers.load<tiles::kSums + p>(bias + (panel + p) * kPanel, 0);
@@ -63,8 +54,7 @@ struct TiledLayer {
                 registers.load<kWeights>(chunk_at(panel + p, chunk));
                 registers.add_bfloat16_products<tiles::kSums + p, tiles::kInputs, kWeights>();
             });
-            for (int64_t i = 0; i < fetch.lines; ++i) __builtin_prefetch(fetch.from + i * tiles::kRowBytes, 0, 2);
-            fetch.from += fetch.lines * tiles::kRowBytes;
+            fetch.next();
         }
         for_each_constant<P>([&](auto p) {
             float* const waiting = sofar + p * kSumsFloats;
@@ -94,7 +84,7 @@ struct TiledLayer {
                 const int64_t end = std::min(last, first + kPanelsTogether);
                 const int64_t lines = (std::min(panels, end + kPanelsTogether) - end) * chunks * tiles::kRows;
                 const int64_t times = std::max<int64_t>(1, row_tiles - 1) * chunks;
-                Fetch fetch{reinterpret_cast<const char*>(chunk_at(end, 0)), 0};
+                tiles::Fetch fetch(chunk_at(end, 0));
                 // As in int8_tiles.h: the first row tile reads from memory, the others fetch the next panels.
                 for (const Range some : {Range{0, 1}, Range{1, row_tiles}}) {
                     for (int64_t chunk = 0; chunk < chunks; chunk += kChunksTogether) {
@@ -109,10 +99,9 @@ struct TiledLayer {
                                                       out + tile * tiles::kRows * width);
                                 }
                             });
-                            fetch.from += (range.last - range.first) * fetch.lines * tiles::kRowBytes;
                         }
                     }
-                    fetch.lines = std::min(tiles::kMostFetched, (lines + times - 1) / times);
+                    fetch.begin(lines, times);
                 }
                 finish({0, rows}, channels_of({first, end}, width));
             }

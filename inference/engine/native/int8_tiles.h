@@ -33,12 +33,6 @@ struct TiledLayer {
         int64_t scales_stride;
     };
 
-    // Weights that are fetched with each chunk.
-    struct Fetch {
-        const uint8_t* from;
-        int64_t lines;
-    };
-
     int64_t groups() const { return (chunks + group_chunks - 1) / group_chunks; }
     const uint8_t* chunk_at(int64_t panel, int64_t chunk) const {
         return weights + (panel * chunks + chunk) * tiles::kBytes;
@@ -47,7 +41,7 @@ struct TiledLayer {
     // The sums of the groups of `range` for a row tile and P panels: [groups][P][rows][16].
     template <int P>
     void sum_groups(tiles::Registers& registers, const int8_t* levels, int64_t rows, int64_t panel, Range range,
-                    Fetch fetch, int32_t* sums) const {
+                    tiles::Fetch& fetch, int32_t* sums) const {
         for (int64_t group = range.first; group < range.last; ++group) {
             for_each_constant<P>([&](auto p) { registers.zero<tiles::kSums + p>(); });
             const int64_t first = group * group_chunks, last = std::min(chunks, first + group_chunks);
@@ -58,8 +52,7 @@ struct TiledLayer {
                     registers.load<kWeights>(chunk_at(panel + p, chunk));
                     registers.add_int8_products<tiles::kSums + p, tiles::kInputs, kWeights>();
                 });
-                for (int64_t i = 0; i < fetch.lines; ++i) __builtin_prefetch(fetch.from + i * tiles::kRowBytes, 0, 2);
-                fetch.from += fetch.lines * tiles::kRowBytes;
+                fetch.next();
             }
             for_each_constant<P>([&](auto p) { registers.store<tiles::kSums + p>(sums + p * kSumsNumbers); });
             sums += P * kSumsNumbers;
@@ -137,13 +130,12 @@ struct TiledLayer {
                 const int64_t end = std::min(last, first + kPanelsTogether);
                 const int64_t lines = (std::min(panels, end + kPanelsTogether) - end) * chunks * tiles::kRows;
                 const int64_t times = std::max<int64_t>(1, row_tiles - 1) * chunks;
-                Fetch fetch{chunk_at(end, 0), 0};
+                tiles::Fetch fetch(chunk_at(end, 0));
                 // The first row tile reads the panels from memory, as fast as that answers. The others find them in the
                 // core's cache, and fetch the next panels meanwhile.
                 for (const Range some : {Range{0, 1}, Range{1, row_tiles}}) {
                     for (int64_t group = 0; group < groups(); group += groups_together) {
                         const Range range{group, std::min(groups(), group + groups_together)};
-                        const int64_t range_chunks = std::min(chunks, range.last * group_chunks) - group * group_chunks;
                         for (int64_t tile = some.first; tile < some.last; ++tile) {
                             const int64_t row = tile * tiles::kRows, size = tiles::rows_of_tile(row, rows);
                             registers.configure(static_cast<int>(size));
@@ -153,7 +145,6 @@ struct TiledLayer {
                                     sum_groups<p + 1>(registers, x.levels, size, first, range, fetch, sums);
                                 }
                             });
-                            fetch.from += range_chunks * fetch.lines * tiles::kRowBytes;
                             for (int64_t panel = first; panel < end; ++panel) {
                                 float* const sofar = totals + (tile * kPanelsTogether + panel - first) * kSumsNumbers;
                                 (this->*kByRows[size - 1])(x, panel, range, sums + (panel - first) * kSumsNumbers,
@@ -161,7 +152,7 @@ struct TiledLayer {
                             }
                         }
                     }
-                    fetch.lines = std::min(tiles::kMostFetched, (lines + times - 1) / times);
+                    fetch.begin(lines, times);
                 }
                 finish({0, rows}, channels_of({first, end}, width));
             }

@@ -15,6 +15,24 @@ namespace tiles {
 // core reads its inputs.
 constexpr int64_t kMostFetched = 8;
 
+// The weights of the next panels, of which each chunk of each row tile fetches the same number of cache lines.
+class Fetch {
+  public:
+    explicit Fetch(const void* from) : from_(static_cast<const char*>(from)) {}
+
+    // To fetch `lines` lines in `times` times, if that is not too many at a time. Before, nothing is fetched.
+    void begin(int64_t lines, int64_t times) { lines_ = std::min(kMostFetched, (lines + times - 1) / times); }
+
+    void next() {
+        for (int64_t i = 0; i < lines_; ++i) __builtin_prefetch(from_ + i * kRowBytes, 0, 2);
+        from_ += lines_ * kRowBytes;
+    }
+
+  private:
+    const char* from_;
+    int64_t lines_ = 0;
+};
+
 // How many rows the row tile that begins with `row` has.
 inline int64_t rows_of_tile(int64_t row, int64_t rows) { return std::min<int64_t>(kRows, rows - row); }
 
