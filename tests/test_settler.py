@@ -169,7 +169,7 @@ def test_the_file_of_several_accounts_of_a_dead_process_is_closed_once(
     remove = Adopted.remove
 
     def count(file: Adopted) -> None:
-        removed.append(file.path)
+        removed.append(file.file.path)
         remove(file)
 
     monkeypatch.setattr(Adopted, "remove", count)

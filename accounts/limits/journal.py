@@ -1,19 +1,15 @@
-"""Settlements that wait for the database, in files that outlive the process.
+"""Settlements that wait for the database, in files that outlive the process (`owned_file`)."""
 
-Each process has one file in the folder and holds it locked with flock, which the kernel releases when the
-process ends, however it ends. So a file whose lock is free belongs to a process that has ended, and the next
-one adopts it.
-"""
-
-import fcntl
 import logging
 import os
-import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from accounts.limits import owned_file
+from accounts.limits.owned_file import OwnedFile
 from accounts.limits.settlement import Settlement
 
 logger = logging.getLogger(__name__)
@@ -25,18 +21,16 @@ SUFFIX = ".jsonl"
 class Adopted:
     """The file of a process that has ended, locked by this one, and the settlements in it."""
 
-    path: Path
-    descriptor: int
+    file: OwnedFile
     settlements: tuple[Settlement, ...]
 
     def remove(self) -> None:
         """Delete the file, after its settlements have been written to the database."""
-        self.path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        self.file.remove()
 
     def release(self) -> None:
         """Leave the file to another process."""
-        os.close(self.descriptor)
+        self.file.release()
 
 
 class Journal:
@@ -47,8 +41,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._path = folder / f"{os.getpid()}-{uuid.uuid4().hex}{SUFFIX}"
-        self._descriptor: int | None = None
+        self._file: OwnedFile | None = None
         self._size = 0
         self._open: set[Settlement] = set()
         self._lock = Lock()
@@ -56,17 +49,18 @@ class Journal:
     def add(self, settlement: Settlement) -> None:
         """Write the settlement; it is on the disk when this returns."""
         with self._lock:
-            if self._descriptor is None:
-                self._descriptor = self._create()
+            if self._file is None:
+                self._file = self._create()
+            descriptor = self._file.descriptor
             line = (settlement.to_json() + "\n").encode()
             try:
-                if os.write(self._descriptor, line) != len(line):
+                if os.write(descriptor, line) != len(line):
                     raise OSError("The disk took only a part of the line.")
-                os.fsync(self._descriptor)
+                os.fsync(descriptor)
             except OSError:
                 # Half a line would spoil the next one.
                 with suppress(OSError):
-                    os.ftruncate(self._descriptor, self._size)
+                    os.ftruncate(descriptor, self._size)
                 raise
             self._size += len(line)
             self._open.add(settlement)
@@ -78,64 +72,40 @@ class Journal:
         """
         with self._lock:
             self._open.discard(settlement)
-            if self._descriptor is not None and self._size and not self._open:
-                os.ftruncate(self._descriptor, 0)
+            if self._file is not None and self._size and not self._open:
+                os.ftruncate(self._file.descriptor, 0)
                 self._size = 0
 
-    def adopt(self) -> list[Adopted]:
+    def adopt(self) -> Iterator[Adopted]:
         """Take over the files of processes that have ended."""
-        adopted = []
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            if path != self._path and (file := _adopt(path)) is not None:
-                adopted.append(file)
-        return adopted
+        for file in owned_file.adopt(self.folder, SUFFIX):
+            try:
+                text = file.text
+            except OSError:
+                file.release()
+                raise
+            yield Adopted(file=file, settlements=_parse(file.path, text))
 
     def close(self) -> None:
         """Give up the file; what is still in it is left to the next process."""
         with self._lock:
-            if self._descriptor is None:
+            file, self._file = self._file, None
+            if file is None:
                 return
-            if not self._size:
-                self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = None
+            if self._size:
+                file.release()
+            else:
+                file.remove()
 
-    def _create(self) -> int:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # With a name that no process adopts, until it is locked.
-        draft = self._path.with_suffix(".new")
-        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+    def _create(self) -> OwnedFile:
+        file = owned_file.create(self.folder, SUFFIX)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            draft.rename(self._path)
             _sync_folder(self.folder)
         except OSError:
-            os.close(descriptor)
-            for path in (draft, self._path):
-                path.unlink(missing_ok=True)
+            file.remove()
             raise
         self._size = 0
-        return descriptor
-
-
-def _adopt(path: Path) -> Adopted | None:
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return None  # Another process has adopted it and is done with it.
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another process may have deleted it between the two calls.
-        if os.fstat(descriptor).st_nlink:
-            with os.fdopen(os.dup(descriptor), encoding="utf-8", errors="replace") as file:
-                return Adopted(path=path, descriptor=descriptor, settlements=_parse(path, file.read()))
-    except BlockingIOError:
-        pass  # Its process lives, or another has adopted it.
-    except OSError:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+        return file
 
 
 def _parse(path: Path, text: str) -> tuple[Settlement, ...]:

@@ -218,7 +218,7 @@ class Settler:
 
     def _adopt(self) -> None:
         try:
-            files = self._journal.adopt()
+            files = list(self._journal.adopt())
         except OSError as error:
             logger.error("The accounts in %s cannot be read: %s", self._journal.folder, error)
             return
