@@ -87,8 +87,9 @@ def post_worker_init(worker: Worker) -> None:
     tracing.start(os.environ)
     database_limits.apply()
     database_watch.start()
-    settler.start(environment.var_dir / "settlements")
-    tally.start()
+    accounts_folder = environment.var_dir / "settlements"
+    settler.start(accounts_folder)
+    tally.start(accounts_folder)
     # A model that cannot be loaded ends the service: it would fail in another worker as well.
     runtime.start(on_failure=lambda: os._exit(Arbiter.WORKER_BOOT_ERROR))
     readiness.ask(lambda: runtime.status().state is runtime.State.READY)

@@ -6,8 +6,9 @@ time at which it is made. An admitted request leaves a `Reservation`. Whoever de
 request: `settle`, at its end or, if the database was away, later. A request that has not been settled by its
 deadline holds nothing any more, and the next admission counts it as lost.
 
-Every transaction takes its locks in the same order, so that no two wait for each other: allowance, then
-reservations by their number, then daily usage by key, day and endpoint.
+Every transaction takes its locks in the same order, so that no two wait for each other: allowance (or, for
+refused requests, the name of their file), then reservations by their number, then daily usage by key, day and
+endpoint.
 """
 
 from collections.abc import Collection, Sequence

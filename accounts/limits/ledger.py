@@ -48,6 +48,8 @@ ACCOUNT = f"""
     ON CONFLICT (key_id, day, endpoint) DO UPDATE
     SET {", ".join(f"{c} = accounts_dailyusage.{c} + excluded.{c}" for c in COLUMNS)}
 """  # noqa: S608 — of nothing but the names above
+# Waits for another transaction with the name to end.
+TALLY = "INSERT INTO accounts_tallied (file, at) VALUES (%s, %s) ON CONFLICT (file) DO NOTHING"
 # An admission does not wait until it is on the disk, since it holds the key's lock. It outlives the service's
 # processes. If PostgreSQL itself crashes, it loses admissions and refusals of its last moment (three times
 # wal_writer_delay at most), but no account, because `settle` waits for the disk. In SQLite's WAL mode a
@@ -152,6 +154,13 @@ def account(
     }
     with connection.cursor() as cursor:
         cursor.execute(ACCOUNT, [key_id, _day(day), endpoint, *(counted.get(c, 0) for c in COLUMNS)])
+
+
+def tally(file: str, *, at: datetime) -> bool:
+    """Note that the refused requests in the file are counted; False if they have been."""
+    with connection.cursor() as cursor:
+        cursor.execute(TALLY, [file, _moment(at)])
+        return bool(cursor.rowcount)
 
 
 def _day(day: date) -> Any:

@@ -15,3 +15,4 @@ from accounts.models.key import Prompts as Prompts
 from accounts.models.key import Scope as Scope
 from accounts.models.usage import DailyUsage as DailyUsage
 from accounts.models.usage import Outcome as Outcome
+from accounts.models.usage import Tallied as Tallied

@@ -74,6 +74,19 @@ class DailyUsage(models.Model):
         return sum(getattr(self, outcome) for outcome in Outcome.values)
 
 
+class Tallied(models.Model):
+    """A file of refused requests that are in the usage: whoever still finds it does not count them again."""
+
+    file = models.CharField(max_length=80, primary_key=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.file
+
+
 for _measure in Measure:
     DailyUsage.add_to_class(_measure.sum_column, models.PositiveBigIntegerField(db_default=0))
     for _column in _measure.bucket_columns:
