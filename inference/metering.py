@@ -37,15 +37,20 @@ def prepared(request: GenerationRequest, *, key: APIKey, backend: Backend) -> Pr
             generated.
         LimitExceeded: the key has no request left.
     """
-    try:
-        # At once: it refuses most requests when there are too many.
-        backend.check_room(str(key.pk))
-    except (Overloaded, Unavailable):
-        tally.count(key.pk, Outcome.OVERLOADED)
-        raise
+    # At once: it refuses most requests when there are too many.
+    _check_room(key, backend, count=1)
     if request.grammar is not None:
         unreserved.check(key)
     return backend.prepare(request)
+
+
+def _check_room(key: APIKey, backend: Backend, *, count: int) -> None:
+    """Raises Overloaded or Unavailable: the backend has no room for so many texts; the request is counted."""
+    try:
+        backend.check_room(str(key.pk), count=count)
+    except (Overloaded, Unavailable):
+        tally.count(key.pk, Outcome.OVERLOADED)
+        raise
 
 
 class Metered:
@@ -150,6 +155,8 @@ class Metered:
             LimitExceeded, NeverWithinLimit: the key's limits do not allow it.
             Overloaded, Unavailable: the backend has no room; no tokens are counted.
         """
+        # It has been checked for one text, before a preparation that may have taken long.
+        _check_room(self._key, self._backend, count=len(self._prepared))
         self._admission = admit(
             key=self._key,
             tokens=sum(
@@ -161,8 +168,7 @@ class Metered:
         )
         return_to_pool()  # this request now waits for its text, and connections are few
         try:
-            for prepared in self._prepared:
-                self.generations.append(self._backend.submit(prepared))
+            self.generations = self._backend.submit_all(self._prepared)
         except BaseException as error:
             self.close(error)
             raise

@@ -1,7 +1,5 @@
 """What a generation costs its key, exact to the token, however it ends; with a real, tiny engine."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -218,21 +216,6 @@ def test_several_texts_of_one_request_have_one_reservation_and_one_account(
     assert account() == ("finished", 2 * PROMPT_TOKENS, 5)
 
 
-def test_a_second_text_that_the_engine_has_no_room_for_ends_the_first(engine: Engine, key: APIKey) -> None:
-    several = Metered(key=key, backend=engine, requests=[request(9)] * 3)
-
-    def step_once_they_are_cancelled() -> None:
-        while not (several.generations and all(one.cancelled for one in several.generations)):
-            time.sleep(0.01)
-        engine.step()
-
-    threading.Thread(target=step_once_they_are_cancelled, daemon=True).start()
-    with pytest.raises(Overloaded):
-        several.admit()
-    assert [type(one.outcome) for one in several.generations] == [Cancelled] * 2
-    assert account() == ("overloaded", 0, 0)
-
-
 def test_a_stream_that_nobody_read_is_accounted_for_by_how_it_ended(
     engine: Engine, key: APIKey, clock: Clock
 ) -> None:
@@ -257,6 +240,20 @@ def test_a_text_that_was_displaced_does_not_make_the_others_free(key: APIKey, cl
     with pytest.raises(Overloaded):
         list(three.events())
     assert account() == ("overloaded", PROMPT_TOKENS, 10)
+
+
+def test_several_texts_that_find_no_room_displace_nobody_and_take_no_request_of_the_minute(
+    key: APIKey, clock: Clock
+) -> None:
+    config = EngineConfig(kv_cache_tokens=1024, max_running=1, max_queued=3)
+    engine = tiny_engine(config, start=False, clock=clock)
+    others = [engine.submit(engine.prepare(replace(request(1), owner="another"))) for _ in range(4)]
+    with pytest.raises(Overloaded):
+        Metered(key=key, backend=engine, requests=[request(5)], choices=3).admit()
+    assert not Reservation.objects.exists()
+    while engine.step():
+        pass
+    assert all(other.result() for other in others)
 
 
 def test_several_texts_of_a_prompt_count_it_once_and_draw_with_seeds_of_their_own(

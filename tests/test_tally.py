@@ -55,7 +55,7 @@ def overloaded() -> dict[int, int]:
 
 def test_a_refusal_reserves_nothing_takes_no_request_of_the_minute_and_counts(key: APIKey) -> None:
     class Full(Engine):
-        def check_room(self, owner: str) -> None:
+        def check_room(self, owner: str, *, count: int = 1) -> None:
             raise Overloaded(retry_after_s=3)
 
     engine = tiny_engine(start=False)

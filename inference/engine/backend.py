@@ -13,7 +13,7 @@ class Backend(Protocol):
     """Generates text for many requests at once; every method may be called from any thread.
 
     A request goes in by two calls: `prepare` checks it and counts its prompt, which limits need to know, and
-    `submit` starts it.
+    `submit_all` starts it, together with others that are of no use without it.
     """
 
     @property
@@ -73,8 +73,8 @@ class Backend(Protocol):
         """Why it cannot generate for the moment, for people to read; empty if it can."""
         ...
 
-    def check_room(self, owner: str) -> None:
-        """Check whether there is room for a request of the owner, before anything is done for it.
+    def check_room(self, owner: str, *, count: int = 1) -> None:
+        """Check whether there is room for so many requests of the owner, before anything is done for them.
 
         Raises:
             Overloaded: the queue is full.
@@ -117,10 +117,14 @@ class Backend(Protocol):
         ...
 
     def submit(self, prepared: PreparedRequest) -> Generation:
-        """Start a request that this backend has prepared.
+        """Start one request, as `submit_all` does."""
+        ...
+
+    def submit_all(self, prepared: Sequence[PreparedRequest]) -> list[Generation]:
+        """Start requests that this backend has prepared, all of one owner; all of them or none.
 
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue is full. No other request has lost its place for these.
             Unavailable: the backend accepts no requests now.
         """
         ...

@@ -144,34 +144,40 @@ class Engine:
         """The exact bytes of a token, a special one's too; none for an id that is no token."""
         return self._tokenizer.token_bytes(token_id)
 
-    def check_room(self, owner: str) -> None:
-        """Raises Overloaded or Unavailable: a request of the owner would be refused now."""
+    def check_room(self, owner: str, *, count: int = 1) -> None:
+        """Raises Overloaded or Unavailable: so many requests of the owner would be refused now."""
         with self._changed:
             self._check_open()
-            self._scheduler.check_room(owner)
+            self._scheduler.check_room(owner, count=count)
 
     def submit(self, prepared: PreparedRequest) -> Generation:
-        """Start a request that `prepare` has checked.
+        """Start one request, as `submit_all` does."""
+        return self.submit_all([prepared])[0]
+
+    def submit_all(self, prepared: Iterable[PreparedRequest]) -> list[Generation]:
+        """Start requests that `prepare` has checked, all of one owner; all of them or none.
 
         Raises:
             Overloaded: the queue is full.
             Unavailable: the engine accepts no requests now.
         """
         now = self._clock()
-        generation = Generation(prepared, submitted_at=now)
-        sequence = Sequence(
-            generation,
-            prepared,
-            self._tokenizer,
-            eos_ids=self._eos_ids,
-            draw=self._draw,
-            drafter=self._drafter,
-        )
+        sequences = [
+            Sequence(
+                Generation(one, submitted_at=now),
+                one,
+                self._tokenizer,
+                eos_ids=self._eos_ids,
+                draw=self._draw,
+                drafter=self._drafter,
+            )
+            for one in prepared
+        ]
         with self._changed:
             self._check_open()
-            self._scheduler.add(sequence, now=now)
+            self._scheduler.add(sequences, now=now)
             self._changed.notify_all()
-        return generation
+        return [sequence.generation for sequence in sequences]
 
     @property
     def load(self) -> Load:

@@ -5,7 +5,7 @@ well, and the upstream backend for those of another.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from math import ceil
 from typing import Generic, TypeVar
@@ -24,7 +24,7 @@ class FairQueue(Generic[T]):
     The next request to run is of the owner with the fewest running; between equals, the first that came. When
     the queue is full, a request of an owner with fewer waiting replaces the newest one of the owner with the
     most waiting (longest queue drop, Suter et al., 1998), so one owner cannot fill the queue against the
-    others.
+    others. Several requests that come together get in together or not at all.
 
     Args:
         max_running: how many run at once.
@@ -50,9 +50,9 @@ class FairQueue(Generic[T]):
         return self._running.total()
 
     @property
-    def is_full(self) -> bool:
-        """Whether a further request is refused, or takes the place of another."""
-        return self.queued >= self._max_queued + self._max_running - self.running
+    def room(self) -> int:
+        """How many further requests nobody has to give way for."""
+        return self._max_queued + self._max_running - self.running - self.queued
 
     @property
     def waiting(self) -> Iterator[T]:
@@ -72,26 +72,28 @@ class FairQueue(Generic[T]):
             for owner in self._running.keys() | self._waiting.keys()
         }
 
-    def add(self, item: T, *, owner: str) -> T | None:
-        """Put a request in the queue; returns the waiting one that had to give way, if one had to.
+    def add(self, items: Sequence[T], *, owner: str) -> list[T]:
+        """Put requests in the queue, all of them; returns the waiting ones that had to give way.
 
         Raises:
-            Overloaded: the queue is full, and no owner has more waiting than this one would have.
+            Overloaded: there are not as many places, free or of owners with more waiting than this one would
+                have. Nobody gives way then.
         """
-        self.check_room(owner)
-        dropped = self._pop(self._longest(owner), newest=True) if self.is_full else None
-        self._waiting.setdefault(owner, deque()).append((next(self._arrivals), item))
+        dropped = [
+            self._pop(name, newest=True)
+            for name, places in self._giving_way(owner, count=len(items)).items()
+            for _ in range(places)
+        ]
+        self._waiting.setdefault(owner, deque()).extend((next(self._arrivals), item) for item in items)
         return dropped
 
-    def check_room(self, owner: str) -> None:
-        """Check whether a request of the owner finds a place, its own or that of another.
+    def check_room(self, owner: str, *, count: int = 1) -> None:
+        """Check whether so many requests of the owner find places, free ones or those of others.
 
         Raises:
-            Overloaded: the queue is full, and no owner has more waiting than this one would have.
+            Overloaded: as from `add`.
         """
-        own = len(self._waiting.get(owner, ()))
-        if self.is_full and len(self._waiting.get(self._longest(owner), ())) <= own + 1:
-            raise Overloaded(retry_after_s=self.retry_after_s())
+        self._giving_way(owner, count=count)
 
     def take(self) -> T | None:
         """The request that runs next, which counts as running from now on; None if none may or none waits."""
@@ -140,9 +142,20 @@ class FairQueue(Generic[T]):
         rounds = (self.queued + self.running) / self._max_running
         return min(LONGEST_RETRY_S, max(1, ceil(rounds * self._mean_service_s)))
 
-    def _longest(self, owner: str) -> str:
-        """The owner with the most waiting; `owner` if none waits."""
-        return max(self._waiting, key=lambda name: len(self._waiting[name]), default=owner)
+    def _giving_way(self, owner: str, *, count: int) -> Counter[str]:
+        """How many waiting requests of each owner give way to so many of this one. Raises Overloaded."""
+        lengths = {name: len(queue) for name, queue in self._waiting.items() if name != owner}
+        free = max(0, min(self.room, count))
+        own = len(self._waiting.get(owner, ())) + free
+        places: Counter[str] = Counter()
+        for _ in range(count - free):
+            own += 1
+            longest = max(lengths, key=lengths.__getitem__, default=None)
+            if longest is None or lengths[longest] <= own:
+                raise Overloaded(retry_after_s=self.retry_after_s())
+            lengths[longest] -= 1
+            places[longest] += 1
+        return places
 
     def _pop(self, owner: str, *, newest: bool = False) -> T:
         queue = self._waiting[owner]

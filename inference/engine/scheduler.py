@@ -5,7 +5,7 @@ Not thread-safe: the engine calls it under its lock. It knows neither the model 
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Generic, Protocol, TypeVar
@@ -91,26 +91,25 @@ class Scheduler(Generic[S]):
             },
         )
 
-    def check_room(self, owner: str) -> None:
-        """Raises Overloaded: the queue has no place for a request of the owner."""
-        self._queue.check_room(owner)
+    def check_room(self, owner: str, *, count: int) -> None:
+        """Raises Overloaded: the queue has no places for so many requests of the owner."""
+        self._queue.check_room(owner, count=count)
 
-    def add(self, sequence: S, *, now: float) -> None:
-        """Put a request in the queue.
+    def add(self, sequences: Sequence[S], *, now: float) -> None:
+        """Put requests of one owner in the queue, all of them.
 
         Requests that the next step can admit do not count as waiting.
 
         Raises:
-            Overloaded: the queue is full, and no owner has more waiting than this one would have; or the text
-                would not be complete in time.
+            Overloaded: the queue is full, and no owner has more waiting than this one would have; or a text
+                would not be complete in time. None gets in, and nobody gives way.
         """
         # The forecast takes about a millisecond, and a full queue refuses most.
-        if not self._queue.is_full:
-            for late, late_s in self._forecast.late(self._order(sequence), now=now):
-                if late is sequence:
+        if self._queue.room >= len(sequences):
+            for late, late_s in self._forecast.late(self._order(*sequences), now=now):
+                if late in sequences:
                     raise _come_later(late_s)
-        dropped = self._queue.add(sequence, owner=sequence.request.owner)
-        if dropped is not None:
+        for dropped in self._queue.add(sequences, owner=sequences[0].request.owner):
             dropped.fail(Overloaded(retry_after_s=self._queue.retry_after_s()), now=now)
 
     def admit(self, *, now: float) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import httpx2
@@ -126,10 +126,10 @@ class UpstreamBackend:
         """Until the answers of the engine have begun: those since the last call."""
         return self._figures.take_first_byte_s()
 
-    def check_room(self, owner: str) -> None:
-        """Raises Overloaded or Unavailable: a request of the owner would be refused now."""
+    def check_room(self, owner: str, *, count: int = 1) -> None:
+        """Raises Overloaded or Unavailable: so many requests of the owner would be refused now."""
         self._check_breaker()
-        self._requests.check_room(owner)
+        self._requests.check_room(owner, count=count)
 
     def prepare(self, request: GenerationRequest) -> PreparedRequest:
         """Check that the request can be passed on, and count its prompt or estimate it.
@@ -194,15 +194,21 @@ class UpstreamBackend:
         return self._wait(self._tokens.text_of((token_id,))).encode()
 
     def submit(self, prepared: PreparedRequest) -> Generation:
-        """Start a request that `prepare` has checked.
+        """Start one request, as `submit_all` does."""
+        return self.submit_all([prepared])[0]
+
+    def submit_all(self, prepared: Sequence[PreparedRequest]) -> list[Generation]:
+        """Start requests that `prepare` has checked, all of one owner; all of them or none.
 
         Raises:
             Overloaded: the queue is full.
             Unavailable: nothing is accepted, or no request is sent to the engine now.
         """
         self._check_breaker()
-        job = Job(prepared=prepared, call=self._call(prepared.request), headers=self._headers())
-        return self._requests.submit(job)
+        headers = self._headers()
+        return self._requests.submit(
+            [Job(prepared=one, call=self._call(one.request), headers=headers) for one in prepared]
+        )
 
     def drain(self) -> None:
         """Accept no more requests; those already submitted are finished."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from inference.engine.errors import (
     Cancelled,
@@ -80,33 +80,30 @@ class UpstreamRequests:
         with self._lock:
             return self._ended_tokens + sum(job.generation.completion_tokens for job in self._jobs)
 
-    def check_room(self, owner: str) -> None:
-        """Raises Overloaded or Unavailable: a job of the owner would be refused now."""
+    def check_room(self, owner: str, *, count: int) -> None:
+        """Raises Overloaded or Unavailable: so many jobs of the owner would be refused now."""
         with self._lock:
             self._check_open()
-            self._queue.check_room(owner)
+            self._queue.check_room(owner, count=count)
 
-    def submit(self, job: Job) -> Generation:
-        """Start the job, or let it wait.
+    def submit(self, jobs: Sequence[Job]) -> list[Generation]:
+        """Start the jobs, all of one owner, or let them wait.
 
         Raises:
-            Overloaded, Unavailable: it cannot.
+            Overloaded, Unavailable: not all of them can. None does then.
         """
-        job.admitted = self._loop.create_future()
-        generation = job.generation = UpstreamGeneration(
-            job.prepared,
-            submitted_at=time.monotonic(),
-            on_cancel=lambda: self._soon(self._cancel, job),
-        )
+        for job in jobs:
+            self._prepare(job)
         with self._lock:
             self._check_open()
-            dropped = self._queue.add(job, owner=job.owner)
+            dropped = self._queue.add(jobs, owner=jobs[0].owner)
             lost = Overloaded(retry_after_s=self._queue.retry_after_s())
-            self._jobs.add(job)
-        self._soon(self._begin, job)
-        if dropped is not None:
-            self._soon(dropped.drop, lost)
-        return generation
+            self._jobs.update(jobs)
+        for job in jobs:
+            self._soon(self._begin, job)
+        for job in dropped:
+            self._soon(job.drop, lost)
+        return [job.generation for job in jobs]
 
     def close(self, reason: str) -> None:
         """Accept no more."""
@@ -130,6 +127,14 @@ class UpstreamRequests:
         """Count a failed call for the breaker, and begin to probe where that opens it."""
         self._attempts.judge(failure, began_at=began_at)
         self._probe_if_open()
+
+    def _prepare(self, job: Job) -> None:
+        job.admitted = self._loop.create_future()
+        job.generation = UpstreamGeneration(
+            job.prepared,
+            submitted_at=time.monotonic(),
+            on_cancel=lambda: self._soon(self._cancel, job),
+        )
 
     def _check_open(self) -> None:
         if self._closed is not None:
