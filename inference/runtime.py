@@ -47,8 +47,8 @@ _ending = threading.Event()
 def check_model() -> None:
     """Check that the model of the settings can be found, and computed here as they ask; takes seconds.
 
-    It needs torch only if they ask for what not every machine has. An upstream engine may come later than this
-    service.
+    It needs torch only if they ask for what not every machine has. An upstream engine may come later than
+    this service.
 
     Raises:
         ModelUnavailable: with the sentence for the operator.
