@@ -56,20 +56,22 @@ def serve(control: socket.socket, table: TokenTable) -> NoReturn:
     gc.disable()  # a collection would write to all that the fork shares with its process
     with suppress(Exception):  # what fails here fails again, and is told, when there is someone to tell
         warm_up(table, NEWEST_DRAFT)
-    with suppress(OSError):
-        most = _address_space() + _MOST_LEFT_BYTES
-        for _ in range(_MOST_GRAMMARS):
+    try:
+        most, left = _address_space() + _MOST_LEFT_BYTES, _MOST_GRAMMARS
+        while True:
             signalled, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if not signalled:
                 break
             control.send(b"+")
-            if not _serve_one(socket.socket(fileno=descriptors[0]), table):
+            left -= 1
+            if not _serve_one(socket.socket(fileno=descriptors[0]), table) or not left:
                 break
-            gc.collect(1)
+            gc.collect(0)
             if _address_space() > most:
                 break
             control.send(b"-")
-    os._exit(0)
+    finally:
+        os._exit(0)  # whatever happens: what is above on the stack is the other process's
 
 
 def _serve_one(connection: socket.socket, table: TokenTable) -> bool:
