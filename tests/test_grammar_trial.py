@@ -180,10 +180,7 @@ def test_the_process_is_started_again_after_its_end(grammars: GrammarCompiler) -
         grammars.compile(Grammar("regex", "third", "regex"))
 
 
-def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trial, "_LONGEST_WAIT", 2.0)
+def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(engine: Engine) -> None:
     grammars = GrammarCompiler(engine._tokenizer, CONFIG, eos_ids=(256,))
     try:
         grammars.compile(Grammar("regex", "0", "regex"))
@@ -191,12 +188,15 @@ def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(
         assert process is not None
         forks = _children(process.pid)
         number = 0
-        while max(map(_cpu_s, forks)) <= 2 * CONFIG.grammar_compile_s:
+        while max(map(_cpu_s, forks)) <= CONFIG.grammar_compile_s:
             number += 1
             grammars.compile(schema({"enum": [number, *"abcdefghij"], "pattern": f"^[a-z]{{{number}}}"}))
-        time.sleep(2 * CONFIG.grammar_compile_s + 0.5)  # none waits for a grammar that has ended
+        time.sleep(
+            trial._LONGEST_WAIT * CONFIG.grammar_compile_s + 0.5
+        )  # none waits for a grammar that has ended
         grammars.compile(Grammar("regex", "1", "regex"))
-        assert _children(process.pid) == forks
+        assert {*forks} <= {*_children(process.pid)}
+        forks = _children(process.pid)
         with pytest.raises(InvalidGrammar, match=r"more than 0\.5 s to compile"):
             grammars.compile(SLOW)
         grammars.compile(Grammar("regex", "2", "regex"))
