@@ -75,10 +75,16 @@ def test_a_whole_number_may_be_written_as_a_fraction(grammars: GrammarCompiler, 
 def test_the_memory_of_a_grammar_counts_though_its_fork_has_compiled_before(
     grammars: GrammarCompiler,
 ) -> None:
-    with grammars._trial.attempt(schema({"const": 1})) as attempt:
-        attempt.wait_judged()
-        attempt.translation()
-        assert attempt.size() > 2**20
+    def size(value: Any) -> int:
+        with grammars._trial.attempt(schema(value)) as attempt:
+            attempt.translation()
+            attempt.wait_judged()
+            return attempt.size()
+
+    many = {"type": "object", "properties": {f"name {i}": {"type": "string"} for i in range(40)}}
+    small, first, again = size({"const": 1}), size(many), size({**many, "$comment": "again"})
+    assert 5000 < small < first / 2
+    assert 0.8 * first < again < 1.25 * first
 
 
 @pytest.mark.parametrize(
@@ -90,6 +96,8 @@ def test_the_memory_of_a_grammar_counts_though_its_fork_has_compiled_before(
         ({"anyOf": [{"$ref": "#"}, {"type": "integer"}]}, ".anyOf[0].$ref", "without end"),
         ({"$schema": "http://json-schema.org/draft-03/schema#"}, ".$schema", "draft 3"),
         ({"type": "string", "pattern": "^[a-z&&[^b]]$"}, ".pattern", "ambiguous"),
+        ({"pattern": "^[a-z&&[^b]]$", "properties": {"a": {"format": "none"}}}, ".pattern", "ambiguous"),
+        ({"$dynamicRef": "#a", "properties": {"a": {"minItems": "1"}}}, ".properties.a.minItems", "not of"),
         ({"const": "ü" * 1000}, "", "More than 2000 bytes"),
         ({"multipleOf": 1e-300}, "", "^Value for 'multipleOf' has too many digits"),
     ],
@@ -107,8 +115,8 @@ def test_a_grammar_whose_texts_cannot_be_followed_is_refused_though_it_compiles(
     many = schema({"type": "object", "properties": {f"p{i}": {} for i in range(600)}})
     try:
         with grammars._trial.attempt(many) as attempt:
-            attempt.wait_judged()
             attempt.translation()
+            attempt.wait_judged()
         for _ in range(2):  # it is not kept either
             with pytest.raises(InvalidGrammar, match="too complex to follow"):
                 grammars.compile(many)
@@ -172,7 +180,32 @@ def test_the_process_is_started_again_after_its_end(grammars: GrammarCompiler) -
         grammars.compile(Grammar("regex", "third", "regex"))
 
 
-def test_the_fork_that_waits_ends_with_the_process_and_is_replaced_where_it_ends_alone(
+def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(engine: Engine) -> None:
+    grammars = GrammarCompiler(engine._tokenizer, CONFIG, eos_ids=(256,))
+    try:
+        grammars.compile(Grammar("regex", "0", "regex"))
+        process = grammars._trial._process
+        assert process is not None
+        forks = _children(process.pid)
+        number = 0
+        while max(map(_cpu_s, forks)) <= CONFIG.grammar_compile_s:
+            number += 1
+            grammars.compile(schema({"enum": [number, *"abcdefghij"], "pattern": f"^[a-z]{{{number}}}"}))
+        time.sleep(
+            trial._LONGEST_WAIT * CONFIG.grammar_compile_s + 0.5
+        )  # none waits for a grammar that has ended
+        grammars.compile(Grammar("regex", "1", "regex"))
+        assert {*forks} <= {*_children(process.pid)}
+        forks = _children(process.pid)
+        with pytest.raises(InvalidGrammar, match=r"more than 0\.5 s to compile"):
+            grammars.compile(SLOW)
+        grammars.compile(Grammar("regex", "2", "regex"))
+        assert len(set(forks) - set(_children(process.pid))) == 1
+    finally:
+        grammars.stop()
+
+
+def test_the_forks_that_wait_end_with_the_process_and_one_is_replaced_where_they_end_alone(
     engine: Engine,
 ) -> None:
     grammars = GrammarCompiler(engine._tokenizer, CONFIG, eos_ids=(256,))
@@ -180,18 +213,18 @@ def test_the_fork_that_waits_ends_with_the_process_and_is_replaced_where_it_ends
         grammars.compile(Grammar("regex", "a", "regex"))
         process = grammars._trial._process
         assert process is not None
-        while len(waiting := _children(process.pid)) != 1:
+        while len(waiting := _children(process.pid)) != 2:  # the one that has compiled, and another
             time.sleep(0.01)
-        os.kill(int(waiting[0]), signal.SIGKILL)
-        while _children(process.pid) == waiting:
+        for one in waiting:
+            os.kill(int(one), signal.SIGKILL)
+        while not (new := _children(process.pid)) or {*new} & {*waiting}:
             time.sleep(0.01)
         grammars.compile(Grammar("regex", "c", "regex"))
         assert grammars._trial._process is process
-        while len(waiting := _children(process.pid)) != 1:
-            time.sleep(0.01)
+        waiting = _children(process.pid)
         process.kill()
         process.wait()
-        while Path(f"/proc/{waiting[0]}/exe").exists():
+        while any(Path(f"/proc/{one}/exe").exists() for one in waiting):
             time.sleep(0.01)
     finally:
         grammars.stop()
@@ -220,8 +253,6 @@ def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None
     grammars.compile(Grammar("regex", "x", "regex"))
     process = grammars._trial._process
     assert process is not None
-    while len(_children(process.pid)) > 1:  # one waits for the next grammar
-        time.sleep(0.01)
     failed: list[Exception] = []
 
     def compile_slowly() -> None:
@@ -230,9 +261,13 @@ def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None
         except (InvalidGrammar, Unavailable, Overloaded) as error:
             failed.append(error)
 
+    def computed_s() -> float:
+        return sum(map(_cpu_s, _children(process.pid)))
+
+    before = computed_s()
     thread = threading.Thread(target=compile_slowly)
     thread.start()
-    while len(_children(process.pid)) < 2:
+    while computed_s() < before + 0.2:
         time.sleep(0.01)
     forks = _children(process.pid)
     grammars.stop()
@@ -246,6 +281,11 @@ def test_stopping_ends_a_grammar_that_is_being_tried_out(engine: Engine) -> None
 
 def _children(process_id: int) -> list[str]:
     return Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+
+
+def _cpu_s(process_id: str) -> float:
+    ticks = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_mask_that_fails_fails_its_own_request_alone(

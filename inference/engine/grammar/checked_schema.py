@@ -40,6 +40,7 @@ class CheckedSchema:
 
     Args:
         nesting: the most schemas within each other.
+        patterns: compile them at once, which may take longer than all the rest.
 
     Attributes:
         root: the schema itself.
@@ -49,11 +50,13 @@ class CheckedSchema:
         SchemaRefused: values could not be judged by it.
     """
 
-    def __init__(self, root: Any, *, nesting: int = _MOST_NESTED) -> None:
+    def __init__(self, root: Any, *, nesting: int = _MOST_NESTED, patterns: bool = True) -> None:
         self.root = root
         self.draft = _draft_of(root)
         self._nesting = nesting
+        self._compiles_patterns = patterns
         self._patterns: dict[str, regex.Pattern[str]] = {}
+        self._uncompiled: dict[str, str] = {}
         self._targets: dict[int, Any] = {}
         self._literals: dict[int, frozenset[Hashable]] = {}
         self._in_place: dict[int, list[tuple[str, Any]]] = {}
@@ -80,6 +83,16 @@ class CheckedSchema:
     def ignores_siblings(self) -> bool:
         """Whether `$ref` stands for the whole schema that it is in."""
         return self.draft <= 7
+
+    def compile_patterns(self) -> None:
+        """Compile the patterns that were not compiled at once.
+
+        Raises:
+            SchemaRefused: texts cannot be searched for one.
+        """
+        for pattern, path in self._uncompiled.items():
+            self._compile_pattern(pattern, path)
+        self._uncompiled.clear()
 
     def check_ends(self) -> None:
         """Refuse a schema that applies itself to the same value again, without end.
@@ -173,12 +186,18 @@ class CheckedSchema:
         for place, key, pattern in places:
             if not isinstance(pattern, str) or pattern in self._patterns:
                 continue
-            if reason := why_ambiguous(pattern):
-                raise SchemaRefused(under(place, key), reason)
-            try:
-                self._patterns[pattern] = regex.compile(pattern, regex.VERSION0)
-            except (regex.error, ValueError, OverflowError) as error:
-                raise SchemaRefused(under(place, key), f"texts cannot be searched for it: {error}") from error
+            if self._compiles_patterns:
+                self._compile_pattern(pattern, under(place, key))
+            else:
+                self._uncompiled.setdefault(pattern, under(place, key))
+
+    def _compile_pattern(self, pattern: str, path: str) -> None:
+        if reason := why_ambiguous(pattern):
+            raise SchemaRefused(path, reason)
+        try:
+            self._patterns[pattern] = regex.compile(pattern, regex.VERSION0)
+        except (regex.error, ValueError, OverflowError) as error:
+            raise SchemaRefused(path, f"texts cannot be searched for it: {error}") from error
 
     def _resolved(self, reference: Any, path: str, base: str) -> Any:
         try:

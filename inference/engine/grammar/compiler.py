@@ -4,7 +4,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from llguidance import LLMatcher, LLTokenizer
@@ -30,22 +30,19 @@ class CompiledGrammar:
     """A grammar, ready for any number of texts. Safe to use from any thread.
 
     Args:
+        matcher: of the translation, at the beginning of a text.
         compile_matcher: compiles a grammar in llguidance's language.
-
-    Raises:
-        ValueError: it cannot be compiled.
     """
 
     def __init__(
         self,
         translation: Translation,
+        matcher: LLMatcher,
         check: "FinalCheck",
         table: TokenTable,
         compile_matcher: Callable[[str, LLTokenizer], LLMatcher],
     ) -> None:
-        self._matcher = compile_matcher(translation.grammar, table.llguidance)
-        if self._matcher.is_error():
-            raise ValueError(self._matcher.get_error().splitlines()[0])
+        self._matcher = matcher
         self._translation = translation
         self._check = check
         self._table = table
@@ -154,19 +151,25 @@ class GrammarCompiler:
     def _compile(self, grammar: Grammar) -> tuple[CompiledGrammar, int]:
         """Do here what the trial has passed, each part while the next is tried; with its size in bytes."""
         with self._trial.attempt(grammar) as attempt:
-            attempt.wait_judged()
-            check = FinalCheck.of(grammar)
             translation = attempt.translation()
+            compiling = self._compiling(translation.grammar, self._table.llguidance)
             try:
-                compiled = CompiledGrammar(translation, check, self._table, self._compile_matcher)
-            except ValueError as error:
-                raise InvalidGrammar(grammar.field, "$", str(error)) from error
+                attempt.wait_judged()
+                check = FinalCheck.of(grammar)
+            finally:
+                matcher = compiling.result()  # it belongs to this turn
+            if matcher.is_error():
+                raise InvalidGrammar(grammar.field, "$", matcher.get_error().splitlines()[0])
+            compiled = CompiledGrammar(translation, matcher, check, self._table, self._compile_matcher)
             return compiled, attempt.size()
 
     def _compile_matcher(self, text: str, tokenizer: LLTokenizer) -> LLMatcher:
+        return self._compiling(text, tokenizer).result()
+
+    def _compiling(self, text: str, tokenizer: LLTokenizer) -> Future[LLMatcher]:
         """Compile in a thread that leaves the processors to the engine's."""
         states = self._config.grammar_states
-        return self._background.submit(compile_matcher, text, tokenizer, states=states).result()
+        return self._background.submit(compile_matcher, text, tokenizer, states=states)
 
     def _find(self, grammar: Grammar) -> CompiledGrammar | None:
         key = (grammar.kind, grammar.source)

@@ -3,13 +3,11 @@
 `trial` runs it in a process of its own, under limits.
 """
 
-import copy
 import json
 import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
 
@@ -19,7 +17,7 @@ from inference.engine.grammar.checked_schema import CheckedSchema
 from inference.engine.grammar.paths import SchemaRefused, under
 from inference.engine.grammar.relaxed_schema import Relaxed, relax
 from inference.engine.grammar.satisfiable import check_satisfiable
-from inference.engine.grammar.source import Grammar, schema_of
+from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable, parser_limits
 from inference.engine.grammar.well_formed import check_well_formed
 
@@ -48,13 +46,34 @@ class Translation:
 
 
 class Progress:
-    """Learns how far a grammar has come, while the rest of it is still tried out; here it ignores that."""
+    """Learns how far a grammar has come, in this order, and here ignores it."""
+
+    def compiled(self, translation: Translation) -> None:
+        """It can be compiled, but may yet be refused."""
 
     def judged(self) -> None:
         """Finished texts can be checked by its schemas."""
 
-    def compiled(self, translation: Translation) -> None:
-        """It has been compiled."""
+    def followed(self) -> None:
+        """Texts of it have been followed, and what that took is still allocated."""
+
+
+@dataclass(frozen=True)
+class _Node:
+    """What stands for a JSON Schema in a rule; `checked` as in `Translation`.
+
+    Attributes:
+        matcher: of the schema alone.
+    """
+
+    text: str
+    checked: bool
+    matcher: LLMatcher
+
+    @property
+    def translation(self) -> Translation:
+        """The grammar of the schema alone."""
+        return Translation(llguidance_grammar.of_rules(f"start: {self.text}"), self.checked)
 
 
 def translate(
@@ -67,51 +86,33 @@ def translate(
     """
     progress = progress or Progress()
 
-    def node_of(schema: Any, judged: Callable[[], None] = lambda: None) -> "_Node":
-        return _of_schema(schema, table, nesting=nesting, states=states, judged=judged)
+    def node_of(source: str, compiled: Callable[[_Node], None] = lambda _: None) -> _Node:
+        return _of_schema(source, table, nesting=nesting, states=states, compiled=compiled)
 
     control_id: int | None = None
-    matcher: LLMatcher | None = None
     if grammar.is_json:
-        node = node_of(json.loads(grammar.source), progress.judged)
-        translation, matcher = Translation(node.grammar, node.checked), node.matcher
-    elif grammar.kind == "calls":
-        calls = Calls.parse(grammar.source)
-        control_id = calls.tool_format.control_id
-        translation = _of_calls(calls, node_of)
-        progress.judged()
+        node = node_of(grammar.source, lambda node: progress.compiled(node.translation))
+        translation, matcher = node.translation, node.matcher
     else:
-        progress.judged()
-        translation = _of_text(grammar)
-    matcher = matcher or compile_matcher(translation.grammar, table.llguidance, states=states)
-    if matcher.is_error():
-        raise SchemaRefused("$", _reason(matcher.get_error(), grammar.source))
-    progress.compiled(translation)
+        if grammar.kind == "calls":
+            calls = Calls.parse(grammar.source)
+            control_id = calls.tool_format.control_id
+            translation = _of_calls(calls, node_of)
+        else:
+            translation = _of_text(grammar)
+        matcher = compile_matcher(translation.grammar, table.llguidance, states=states)
+        if matcher.is_error():
+            raise SchemaRefused("$", _reason(matcher.get_error(), grammar.source))
+        progress.compiled(translation)
+    progress.judged()
     _try_out(matcher, table, tokens=_TRIAL_TOKENS[grammar.is_json], control_id=control_id)
+    progress.followed()
     return translation
 
 
 def compile_matcher(text: str, tokenizer: LLTokenizer, *, states: int) -> LLMatcher:
     """Compile; a matcher of a grammar that cannot be compiled says why in `get_error`."""
     return LLMatcher(tokenizer, text, log_level=0, limits=parser_limits(states=states))
-
-
-@dataclass(frozen=True)
-class _Node:
-    """What stands for a JSON Schema in a rule; `checked` as in `Translation`.
-
-    Attributes:
-        matcher: of the schema alone, if it has been compiled.
-    """
-
-    text: str
-    checked: bool
-    matcher: LLMatcher | None = None
-
-    @property
-    def grammar(self) -> str:
-        """The grammar of the schema alone."""
-        return llguidance_grammar.of_rules(f"start: {self.text}")
 
 
 def _of_text(grammar: Grammar) -> Translation:
@@ -121,22 +122,22 @@ def _of_text(grammar: Grammar) -> Translation:
         raise SchemaRefused("$", _first_line(str(error))) from error
 
 
-def _of_calls(calls: Calls, node_of: Callable[[Any], _Node]) -> Translation:
+def _of_calls(calls: Calls, node_of: Callable[[str], _Node]) -> Translation:
     nodes = []
     for path, schema in zip(calls.paths, calls.arguments.values(), strict=True):
         try:
-            nodes.append(node_of(schema))
+            nodes.append(node_of(json.dumps(schema)))
         except SchemaRefused as error:
             raise SchemaRefused(f"${path}{error.path.removeprefix('$')}", error.reason) from error
     checked = any(node.checked for node in nodes)
     text = None
     if calls.text is not None:
-        schema = schema_of(calls.text)
-        of_text = (
-            _Node(llguidance_grammar.text_node(calls.text), False) if schema is None else node_of(schema)
-        )
-        text = of_text.text
-        checked |= of_text.checked or _may_begin(text, calls.beginnings)
+        if calls.text.is_json:
+            of_text = node_of(calls.text.source)
+            text, checked = of_text.text, checked or of_text.checked
+        else:
+            text = llguidance_grammar.text_node(calls.text)
+        checked = checked or _may_begin(text, calls.beginnings)
     return Translation(
         llguidance_grammar.of_rules(calls.rules([node.text for node in nodes], text=text)), checked
     )
@@ -154,14 +155,30 @@ def _may_begin(node: str, beginnings: Sequence[str]) -> bool:
 
 
 def _of_schema(
-    schema: Any, table: TokenTable, *, nesting: int, states: int, judged: Callable[[], None]
+    source: str, table: TokenTable, *, nesting: int, states: int, compiled: Callable[[_Node], None]
 ) -> _Node:
+    """Compile a schema first, because the worker waits for that, and then find out whether it is one."""
+    schema = json.loads(source)
+    try:
+        checked = CheckedSchema(schema, nesting=nesting, patterns=False)
+        node = _compiled(source, checked, table, nesting=nesting, states=states)
+    except BaseException:
+        # What is no schema fails in any way, and is refused by its first mistake.
+        check_well_formed(schema)
+        CheckedSchema(schema, nesting=nesting)
+        raise
+    compiled(node)
     check_well_formed(schema)
-    checked_schema = CheckedSchema(schema, nesting=nesting)
-    judged()
+    checked.compile_patterns()
+    return node
+
+
+def _compiled(
+    source: str, checked_schema: CheckedSchema, table: TokenTable, *, nesting: int, states: int
+) -> _Node:
     count_properties, one_of_is_any_of = True, False
     while True:
-        relaxed = relax(copy.deepcopy(schema), nesting=nesting, count_properties=count_properties)
+        relaxed = relax(json.loads(source), nesting=nesting, count_properties=count_properties)
         check_satisfiable(relaxed)
         checked_schema.check_ends()
         try:
