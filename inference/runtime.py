@@ -45,9 +45,10 @@ _ending = threading.Event()
 
 
 def check_model() -> None:
-    """Check that the model of the settings can be found, and that its device exists; takes seconds.
+    """Check that the model of the settings can be found, and computed here as they ask; takes seconds.
 
-    It needs torch only if the settings ask for CUDA. An upstream engine may come later than this service.
+    It needs torch only if they ask for what not every machine has. An upstream engine may come later than
+    this service.
 
     Raises:
         ModelUnavailable: with the sentence for the operator.
@@ -57,11 +58,22 @@ def check_model() -> None:
     # Imported here: a service in front of another engine needs neither torch nor what fetches models.
     from inference import model_source
 
-    if settings.LLM_DEVICE == "cuda":
+    if _depends_on_machine():
         from inference.engine.compute.path import choose_path
+        from inference.engine.kv_cache import kv_cache_dtype
 
-        choose_path(device=settings.LLM_DEVICE, dtype=settings.LLM_DTYPE)
+        path = choose_path(device=settings.LLM_DEVICE, dtype=settings.LLM_DTYPE)
+        kv_cache_dtype(settings.LLM_KV_CACHE_DTYPE, path.weight_format, native=path.kernels is not None)
     model_source.check(settings.LLM_MODEL)
+
+
+def _depends_on_machine() -> bool:
+    """Whether the settings ask for a device, instructions or kernels that this machine may lack."""
+    return (
+        settings.LLM_DEVICE == "cuda"
+        or settings.LLM_DTYPE in ("bfloat16", "int4")
+        or settings.LLM_KV_CACHE_DTYPE == "int8"
+    )
 
 
 def served_name() -> str:

@@ -14,6 +14,7 @@ from inference import runtime
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable, Unavailable
 from inference.engine.grammar.source import Grammar
+from inference.engine.native import kernels
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.runtime import State
 from tests.models import byte_tokenizer, save_tiny_model, tiny_engine, tiny_of_kind
@@ -96,6 +97,24 @@ def test_cuda_that_is_not_there_ends_the_start_before_the_model_is_looked_for(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     settings.LLM_MODEL, settings.LLM_DEVICE = "/no/such/folder", "cuda"
     with pytest.raises(ModelUnavailable, match="finds no CUDA here"):
+        runtime.check_model()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("LLM_DTYPE", "bfloat16", "Arithmetic in bfloat16 needs"),
+        ("LLM_DTYPE", "int4", "int4 weights need"),
+        ("LLM_KV_CACHE_DTYPE", "int8", "LLM_KV_CACHE_DTYPE=int8 needs"),
+    ],
+)
+def test_what_this_machine_cannot_compute_ends_the_start_before_the_model_is_looked_for(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setattr(kernels, "load", lambda: None)
+    settings.LLM_MODEL = "/no/such/folder"
+    setattr(settings, setting, value)
+    with pytest.raises(ModelUnavailable, match=sentence):
         runtime.check_model()
 
 

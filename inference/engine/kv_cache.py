@@ -6,7 +6,7 @@ import torch
 
 from inference.engine.blocks import BLOCK, BlockPool
 from inference.engine.compute.formats.weight_format import WeightFormat
-from inference.engine.compute.weight_memory import huge_pages
+from inference.engine.compute.weight_memory import HUGE_PAGE, huge_pages
 from inference.engine.config import KVCacheDtype
 from inference.engine.errors import ModelUnavailable
 
@@ -77,4 +77,6 @@ class KVCache:
         if self._device.type != "cpu":
             return torch.empty(shape, dtype=self.dtype, device=self._device)
         size = math.prod(shape) * self.dtype.itemsize
+        if size < HUGE_PAGE:  # one huge page for each of these would take several times their memory
+            return torch.zeros(shape, dtype=self.dtype)
         return huge_pages(size)[:size].view(self.dtype).view(shape)

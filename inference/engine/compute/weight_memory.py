@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import torch
 
-_HUGE_PAGE = 1 << 21
-_CHUNK = 32 * _HUGE_PAGE
+HUGE_PAGE = 1 << 21
+_CHUNK = 32 * HUGE_PAGE
 _LINE = 64
 """Bytes of a cache line."""
 
@@ -35,9 +35,9 @@ class WeightMemory:
 
 def huge_pages(size: int) -> torch.Tensor:
     """At least `size` bytes, aligned to a huge page. The system provides them as they are written."""
-    pages = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # the system has no huge pages
             pages.madvise(mmap.MADV_HUGEPAGE)
     chunk = torch.frombuffer(pages, dtype=torch.uint8)
-    return chunk[-chunk.data_ptr() % _HUGE_PAGE :]
+    return chunk[-chunk.data_ptr() % HUGE_PAGE :]

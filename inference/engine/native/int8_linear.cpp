@@ -22,7 +22,8 @@
 namespace {
 
 // The weights of the next panels, fetched while a tile is computed, some cache lines with each quantisation group. So
-// memory is busy while several row tiles are multiplied with panels that the cache already holds.
+// memory is busy while several row tiles are multiplied with panels that the cache already holds. Fetching these once
+// more, row by row, would take as long as multiplying them: so it did on Zen 4.
 struct Prefetch {
     static constexpr int64_t kLine = 64;
 
@@ -38,6 +39,17 @@ struct Prefetch {
 constexpr int kLeastTileRows = 5;  // fewer are as fast without tiles
 #endif
 
+// R rows, quantised.
+struct Inputs {
+    const int8_t* levels;      // [chunks][R][64]
+    const float* scales;       // [R][scales_stride]
+    const float* corrections;  // [R]: minus what the weights' shift adds to a row's totals
+    int64_t scales_stride;
+    Prefetch prefetch;
+};
+
+// kFromMemory: the only row tile, whose weights come from memory. Otherwise they are in the cache.
+template <bool kFromMemory>
 struct Layer {
     // With few rows and several panels, both the sums and the totals of a tile fit the registers, and every input that
     // is read is multiplied with about as many weights as every weight with inputs.
@@ -53,14 +65,7 @@ struct Layer {
     int64_t width;
     int64_t group_chunks;  // of a quantisation group; the last one may have fewer
 
-    // R rows, quantised.
-    struct Inputs {
-        const int8_t* levels;      // [chunks][R][64]
-        const float* scales;       // [R][scales_stride]
-        const float* corrections;  // [R]: minus what the weights' shift adds to a row's totals
-        int64_t scales_stride;
-        Prefetch prefetch;
-    };
+    using Inputs = ::Inputs;
 
     template <int R, int P>
     void tile(const Inputs& x, int64_t panel, bool more, float* out) const {
@@ -76,7 +81,7 @@ struct Layer {
         }
         const int8_t* levels = x.levels;
         for (int64_t chunk = 0, group = 0; chunk < chunks; ++group) {
-            x.prefetch.fetch(group);
+            if constexpr (!kFromMemory) x.prefetch.fetch(group);
             Sums sums[R][V];
             UNROLLED
             for (int r = 0; r < R; ++r) {
@@ -88,11 +93,11 @@ struct Layer {
                 for (int quad = 0; quad < kQuadsInChunk; ++quad) {
                     const int64_t k = chunk * kQuadsInChunk + quad;
                     Bytes weight[V];
-                    const int64_t ahead = rows_ahead<R, P>(k, quads, more) * kPanel * kQuad;
+                    [[maybe_unused]] const int64_t ahead = rows_ahead<R, P>(k, quads, more) * kPanel * kQuad;
                     UNROLLED
                     for (int p = 0; p < P; ++p) {
                         const uint8_t* row = first_panel + p * stride + k * kPanel * kQuad;
-                        __builtin_prefetch(row + ahead);
+                        if constexpr (kFromMemory) __builtin_prefetch(row + ahead);
                         UNROLLED
                         for (int v = 0; v < kVectors; ++v) weight[p * kVectors + v] = load(row + v * kLanes * kQuad);
                     }
@@ -170,22 +175,27 @@ class Quantised {
 };
 
 void multiply_vectors(const Int8LinearCall& call, const Finish& finish) {
+    using FewRows = Layer<true>;
+    using ManyRows = Layer<false>;
     const Quantised quantised(call, call.rows);
-    const RowTiles tiles(call.rows, Layer::kMostRows, Layer::kManyRows);
-    const Layer layer{call.weights, call.scales, call.bias, quantised.chunks(), call.width, call.group_chunks};
+    const RowTiles tiles(call.rows, FewRows::kMostRows, FewRows::kManyRows);
     for_each_row(tiles, call.depth, call.threads,
                  [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
-    const int64_t panel_lines = layer.chunks * kChunk * kPanel / Prefetch::kLine, groups = quantised.groups();
+    const int64_t chunks = quantised.chunks(), groups = quantised.groups();
+    const auto inputs = [&](int64_t row, Prefetch prefetch) {
+        return Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
+                      quantised.scales_stride(), prefetch};
+    };
+    if (tiles.count == 1) {
+        const FewRows layer{call.weights, call.scales, call.bias, chunks, call.width, call.group_chunks};
+        return multiply(layer, tiles, call.threads, call.out, finish, [&](int64_t, Range) { return inputs(0, {}); });
+    }
+    const ManyRows layer{call.weights, call.scales, call.bias, chunks, call.width, call.group_chunks};
+    const int64_t panel_lines = chunks * kChunk * kPanel / Prefetch::kLine, fetches = tiles.count * groups;
     multiply(layer, tiles, call.threads, call.out, finish, [&](int64_t tile, Range next) {
-        Prefetch prefetch{layer.weights, 0};
-        if (tiles.count > 1) {
-            const int64_t lines = (next.last - next.first) * panel_lines, fetches = tiles.count * groups;
-            prefetch.lines = (lines + fetches - 1) / fetches;
-            prefetch.from += (next.first * panel_lines + tile * groups * prefetch.lines) * Prefetch::kLine;
-        }
-        const int64_t first = tiles.first(tile);
-        return Layer::Inputs{quantised.levels(first), quantised.scales(first), quantised.corrections(first),
-                             quantised.scales_stride(), prefetch};
+        const int64_t lines = ((next.last - next.first) * panel_lines + fetches - 1) / fetches;
+        const int64_t first = next.first * panel_lines + tile * groups * lines;
+        return inputs(tiles.first(tile), {call.weights + first * Prefetch::kLine, lines});
     });
 }
 
