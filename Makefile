@@ -91,7 +91,7 @@ sanitize: $(VENV)/.dev
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(PYTHON) -m pytest --capture sys -m 'not slow' $(ARGS) \
 		tests/test_native*.py tests/test_layer_*.py tests/test_bfloat16.py tests/test_int8.py tests/test_int4.py tests/test_tiles.py \
-		tests/test_sampler.py
+		tests/test_sampler.py tests/test_activation.py tests/test_float32.py tests/test_narrow_weights.py tests/test_one_arithmetic.py
 
 check: $(VENV)/.dev
 	@$(PYTHON) -m ruff check .

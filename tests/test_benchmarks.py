@@ -34,11 +34,13 @@ def gpt2_medium_size(tmp_path: Path) -> ModelSize:
 
 
 @pytest.mark.slow
-def test_throughput_runs_to_its_end(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_throughput_runs_to_its_end_without_a_peer_that_is_not_installed(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(contenders, "BENCH_DIR", tmp_path / "no-venv")
     out = tmp_path / "throughput.json"
-    options = ["--only", "stock", "service", "--requests", "1", "3", "--contexts", "4", "--rounds", "2"]
+    options = ["--only", "stock", "service", "openvino", "--peers", "openvino", "--precisions", "float32"]
+    options += ["--requests", "1", "3", "--contexts", "4", "--rounds", "2"]
     throughput.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
 
     result = json.loads(out.read_text())
@@ -48,9 +50,11 @@ def test_throughput_runs_to_its_end(
             assert set(measured["tokens_per_s"][name]) == {"1 at context 4", "3 at context 4"}
     assert result["machine"]["cpu"]
     assert result["versions"]["torch"]
-    printed = capsys.readouterr().out
-    assert "llmservice float32 : transformers float32" in printed
-    assert "llmservice float32 : limit" in printed
+    captured = capsys.readouterr()
+    assert "llmservice float32 : transformers float32" in captured.out
+    assert "llmservice float32 : limit" in captured.out
+    assert "OpenVINO GenAI float32 is left out" in captured.err
+    assert "OpenVINO" not in captured.out
 
 
 @pytest.mark.slow
@@ -60,7 +64,7 @@ def test_throughput_reports_the_path_of_each_contender_and_a_load_that_one_canno
     out = tmp_path / "throughput.json"
     most = service._MAX_RUNNING
     options = ["--only", "service", "--requests", "1", str(most + 1), "--contexts", "4", "--rounds", "1"]
-    options += ["--precisions", "auto", "float32"]
+    options += ["--precisions", "auto", "float32", "int8-kv8"]
     throughput.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
 
     result = json.loads(out.read_text())
@@ -91,20 +95,6 @@ def test_ctranslate2_is_a_peer(tiny_model: Path, tmp_path: Path, capsys: pytest.
         "CTranslate2 float32",
         "CTranslate2 int8",
     }
-
-
-@pytest.mark.slow
-def test_a_peer_that_is_not_installed_is_left_out_with_a_word(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(contenders, "BENCH_DIR", tmp_path / "no-venv")
-    options = ["--only", "stock", "openvino", "--peers", "openvino", "--requests", "1", "--contexts", "4"]
-    out = tmp_path / "throughput.json"
-    throughput.main(["--model", str(tiny_model), "--rounds", "1", "--out", str(out), *options])
-    captured = capsys.readouterr()
-    assert "OpenVINO GenAI float32 is left out" in captured.err
-    assert "transformers float32" in captured.out
-    assert "OpenVINO" not in captured.out
 
 
 @pytest.mark.slow

@@ -8,12 +8,13 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ READY_WITHIN_S = 180
 DECIDES_THE_DATABASE = {"DATABASE_URL", "API_KEY", "API_KEY_PEPPER", "SECRET_KEY", "VAR_DIR"}
 ENDED_WITHIN_S = 140
 GUNICORN = ("-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py")
+# For a request on a connection of its own: httpx would read all of the system's certificates for each.
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ class Service:
             if self.process.poll() is not None:
                 pytest.fail(f"The service ended with {self.process.returncode}:\n{self.log.read_text()}")
             try:
-                if httpx.get(f"{self.url}/ready").status_code == 200:
+                if httpx.get(f"{self.url}/ready", verify=NO_CERTIFICATES).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
@@ -205,35 +208,49 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("weights")
 
 
+@pytest.fixture(scope="module")
+def starting(
+    tiny_model: Path, tiny_weights: Path, quickstart_weights: Path, prepared_folder: Path
+) -> Callable[[Path], AbstractContextManager[StartService]]:
+    """`start_service` with its folder, for a fixture that starts a service for a whole file."""
+    if SERVICE_URL is not None:
+        pytest.skip("it needs a service of its own, and a running composition is tested")
+
+    @contextmanager
+    def starter(folder: Path) -> Iterator[StartService]:
+        with ExitStack() as stack:
+            count = 0
+
+            def start(*, migrated: bool = True, **settings: str) -> Service:
+                nonlocal count
+                count += 1
+                var_dir = folder / f"service-{count}"
+                environ = service_environ(var_dir, **{"LLM_MODEL": str(tiny_model), **settings})
+                as_prepared = migrated and not DECIDES_THE_DATABASE & settings.keys()
+                if as_prepared:
+                    shutil.copytree(prepared_folder, var_dir)
+                else:
+                    var_dir.mkdir()
+                serves_tiny_model = environ["LLM_MODEL"] == str(tiny_model)
+                share_weights(var_dir, tiny_weights if serves_tiny_model else quickstart_weights)
+                if migrated and not as_prepared:
+                    manage(environ, "serve", "--only-prepare")
+                return stack.enter_context(running(environ, var_dir / "log"))
+
+            yield start
+
+    return starter
+
+
 @pytest.fixture
 def start_service(
-    tmp_path: Path, tiny_model: Path, tiny_weights: Path, quickstart_weights: Path, prepared_folder: Path
+    tmp_path: Path, starting: Callable[[Path], AbstractContextManager[StartService]]
 ) -> Iterator[StartService]:
     """Starts further services, each with a database of its own, and ends them after the test.
 
     They serve `tiny_model`. A test whose texts have to take a while sets LLM_MODEL to the quick-start model.
     """
-    if SERVICE_URL is not None:
-        pytest.skip("it needs a service of its own, and a running composition is tested")
-    with ExitStack() as stack:
-        count = 0
-
-        def start(*, migrated: bool = True, **settings: str) -> Service:
-            nonlocal count
-            count += 1
-            var_dir = tmp_path / f"service-{count}"
-            environ = service_environ(var_dir, **{"LLM_MODEL": str(tiny_model), **settings})
-            as_prepared = migrated and not DECIDES_THE_DATABASE & settings.keys()
-            if as_prepared:
-                shutil.copytree(prepared_folder, var_dir)
-            else:
-                var_dir.mkdir()
-            serves_tiny_model = environ["LLM_MODEL"] == str(tiny_model)
-            share_weights(var_dir, tiny_weights if serves_tiny_model else quickstart_weights)
-            if migrated and not as_prepared:
-                manage(environ, "serve", "--only-prepare")
-            return stack.enter_context(running(environ, var_dir / "log"))
-
+    with starting(tmp_path) as start:
         yield start
 
 

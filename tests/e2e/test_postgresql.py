@@ -12,6 +12,7 @@ import psycopg
 from benchmarks.trial.wire import Wire
 from llmservice.environment import BASE_DIR
 from tests.e2e.conftest import (
+    NO_CERTIFICATES,
     READY_WITHIN_S,
     Service,
     StartService,
@@ -30,6 +31,7 @@ def generate(service: Service, max_new_tokens: int = 1) -> httpx.Response:
         headers={"X-API-Key": service.key},
         json={"prompt": "Once", "max_new_tokens": max_new_tokens},
         timeout=120,
+        verify=NO_CERTIFICATES,
     )
 
 
@@ -59,7 +61,9 @@ def wait_until_workers_are_ready(service: Service, count: int) -> None:
     """`/ready` is answered by any worker; the metrics count those that can generate."""
     service.wait_ready()
     until = time.monotonic() + READY_WITHIN_S
-    while f"llmservice_ready {count}.0" not in httpx.get(f"{service.url}/metrics").text:
+    while (
+        f"llmservice_ready {count}.0" not in httpx.get(f"{service.url}/metrics", verify=NO_CERTIFICATES).text
+    ):
         assert time.monotonic() < until
         time.sleep(0.25)
 

@@ -16,6 +16,7 @@ import pytest
 from llmservice.environment import BASE_DIR
 from tests.e2e.conftest import (
     GUNICORN,
+    NO_CERTIFICATES,
     Service,
     StartService,
     free_port,
@@ -269,6 +270,7 @@ def test_a_running_request_is_answered_after_sigterm(
             headers={"X-API-Key": started.key},
             json={"prompt": "Once upon a time", "max_new_tokens": max_new_tokens, "seed": 1},
             timeout=60,
+            verify=NO_CERTIFICATES,
         )
 
     with ThreadPoolExecutor(1) as pool:
@@ -290,7 +292,7 @@ def test_a_running_request_is_answered_after_sigterm(
 def refused(service: Service) -> bool:
     """Whether a new connection is refused; raises if it hangs instead."""
     try:
-        httpx.get(f"{service.url}/health", timeout=20)
+        httpx.get(f"{service.url}/health", timeout=20, verify=NO_CERTIFICATES)
     except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
         return isinstance(error, httpx.ConnectError)
     return False

@@ -4,15 +4,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import READY_WITHIN_S, Service, StartService
+from tests.e2e.conftest import NO_CERTIFICATES, READY_WITHIN_S, Service, StartService
 from tests.models import save_tiny_model
 
 WITHIN_S = 60
@@ -27,7 +27,11 @@ def workers(service: Service) -> list[int]:
 def wait_until_ready(service: Service, count: int) -> None:
     """The metrics count the workers that can generate; `/ready` is answered by any."""
     service.wait_ready()
-    wait_for(lambda: f"llmservice_ready {count}.0" in httpx.get(f"{service.url}/metrics").text)
+    wait_for(lambda: f"llmservice_ready {count}.0" in metrics(service))
+
+
+def metrics(service: Service) -> str:
+    return httpx.get(f"{service.url}/metrics", verify=NO_CERTIFICATES).text
 
 
 def wait_for(condition: object, within_s: float = READY_WITHIN_S) -> None:
@@ -38,13 +42,17 @@ def wait_for(condition: object, within_s: float = READY_WITHIN_S) -> None:
         time.sleep(0.1)
 
 
+def new_client() -> httpx.Client:
+    return httpx.Client(timeout=WITHIN_S, verify=NO_CERTIFICATES)
+
+
 @contextmanager
 def asked_meanwhile(service: Service) -> Iterator[list[int | str]]:
     """Asks `/ready` and `/generate` all the time, on new connections and on kept ones; the statuses."""
     statuses: list[int | str] = []
     over = threading.Event()
 
-    def ask(client: httpx.Client | None) -> None:
+    def ask(kept: httpx.Client | None) -> None:
         body = {"prompt": "a", "max_new_tokens": 1}
         headers = {"X-API-Key": service.key}
         while not over.wait(0.02):
@@ -53,14 +61,13 @@ def asked_meanwhile(service: Service) -> Iterator[list[int | str]]:
                     ("GET", "/ready", {}),
                     ("POST", "/generate", {"json": body, "headers": headers}),
                 ):
-                    request = client.request if client else httpx.request
-                    statuses.append(
-                        request(method, service.url + path, timeout=WITHIN_S, **extra).status_code  # type: ignore[arg-type]
-                    )
+                    url = service.url + path
+                    with nullcontext(kept) if kept else new_client() as client:
+                        statuses.append(client.request(method, url, **extra).status_code)  # type: ignore[arg-type]
             except httpx.TransportError as error:
                 statuses.append(repr(error))
 
-    with httpx.Client() as kept, ThreadPoolExecutor(2) as pool:
+    with new_client() as kept, ThreadPoolExecutor(2) as pool:
         asking = [pool.submit(ask, None), pool.submit(ask, kept)]
         try:
             yield statuses
@@ -70,37 +77,59 @@ def asked_meanwhile(service: Service) -> Iterator[list[int | str]]:
                 one.result()
 
 
-def test_a_worker_that_loads_leaves_the_connections_to_those_that_can_generate(
-    start_service: StartService,
-) -> None:
-    service = start_service(WEB_CONCURRENCY="2")
-    wait_until_ready(service, 2)
+Starting = Callable[[Path], AbstractContextManager[StartService]]
 
-    with asked_meanwhile(service) as statuses:
-        first, second = workers(service)
-        os.kill(second, signal.SIGTERM)
-        wait_for(lambda: second not in workers(service) and len(workers(service)) == 2)
+
+@pytest.fixture(scope="module")
+def single(starting: Starting, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with one worker and a model of its own, which stops cleanly after all of these tests."""
+    folder = tmp_path_factory.mktemp("single")
+    with starting(folder) as start:
+        service = start(LLM_MODEL=str(save_tiny_model(folder / "model")))
+        wait_until_ready(service, 1)
+        yield service
+        assert service.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def pair(starting: Starting, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with two workers."""
+    with starting(tmp_path_factory.mktemp("pair")) as start:
+        service = start(WEB_CONCURRENCY="2")
         wait_until_ready(service, 2)
+        yield service
+        assert service.stop() == 0
 
-    assert first in workers(service)
+
+def said_since(service: Service, before: str) -> str:
+    """What the log says beyond `before`."""
+    return service.log.read_text().removeprefix(before)
+
+
+def test_a_worker_that_loads_leaves_the_connections_to_those_that_can_generate(pair: Service) -> None:
+    with asked_meanwhile(pair) as statuses:
+        first, second = workers(pair)
+        os.kill(second, signal.SIGTERM)
+        wait_for(lambda: second not in workers(pair) and len(workers(pair)) == 2)
+        wait_until_ready(pair, 2)
+
+    assert first in workers(pair)
     assert set(statuses) == {200}
 
 
-def test_a_worker_that_was_killed_no_longer_counts(start_service: StartService) -> None:
+def test_a_worker_that_was_killed_no_longer_counts(single: Service) -> None:
     """Otherwise its successor would wait for it, and nobody would answer."""
-    service = start_service()
-    service.wait_ready()
+    before = single.log.read_text()
+    os.kill(workers(single)[0], signal.SIGKILL)
+    wait_for(lambda: "was sent SIGKILL" in said_since(single, before), WITHIN_S)
 
-    os.kill(workers(service)[0], signal.SIGKILL)
-    wait_for(lambda: "was sent SIGKILL" in service.log.read_text(), WITHIN_S)
-
-    assert httpx.get(f"{service.url}/health", timeout=WITHIN_S).status_code == 200
-    service.wait_ready()
+    assert httpx.get(f"{single.url}/health", timeout=WITHIN_S).status_code == 200
+    wait_until_ready(single, 1)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_a_reload_interrupts_nobody(start_service: StartService, count: int) -> None:
-    service = start_service(WEB_CONCURRENCY=str(count))
+@pytest.mark.parametrize(("name", "count"), [("single", 1), ("pair", 2)])
+def test_a_reload_interrupts_nobody(request: pytest.FixtureRequest, name: str, count: int) -> None:
+    service: Service = request.getfixturevalue(name)
     wait_until_ready(service, count)
     old = workers(service)
 
@@ -111,32 +140,31 @@ def test_a_reload_interrupts_nobody(start_service: StartService, count: int) -> 
 
     assert len(workers(service)) == count
     assert set(statuses) == {200}
-    assert service.stop() == 0
 
 
-def test_a_reload_that_fails_leaves_the_old_worker(start_service: StartService, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "model")
-    service = start_service(LLM_MODEL=str(model))
-    service.wait_ready()
-    (old,) = workers(service)
+def test_a_reload_that_fails_leaves_the_old_worker(single: Service) -> None:
+    (old,) = workers(single)
+    before = single.log.read_text()
+    config = Path(single.environ["LLM_MODEL"]) / "config.json"
+    kept = config.rename(config.with_name("away.json"))
+    single.process.send_signal(signal.SIGHUP)
+    try:
+        wait_for(lambda: "The reload has failed" in said_since(single, before))
+    finally:
+        kept.rename(config)
 
-    (model / "config.json").unlink()
-    service.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "The reload has failed" in service.log.read_text())
-
-    assert workers(service) == [old]
-    assert httpx.get(f"{service.url}/ready").status_code == 200
-    assert service.stop() == 0
+    assert workers(single) == [old]
+    assert httpx.get(f"{single.url}/ready").status_code == 200
 
 
-def test_a_second_master_process_is_refused_in_the_log(start_service: StartService) -> None:
-    service = start_service()
-    service.wait_ready()
-    (worker,) = workers(service)
+def test_a_second_master_process_is_refused_in_the_log(single: Service) -> None:
+    (worker,) = workers(single)
+    before = single.log.read_text()
 
-    service.process.send_signal(signal.SIGUSR2)
-    wait_for(lambda: "SIGUSR2 is not supported: send SIGHUP" in service.log.read_text(), WITHIN_S)
+    single.process.send_signal(signal.SIGUSR2)
+    refused = "SIGUSR2 is not supported: send SIGHUP"
+    wait_for(lambda: refused in said_since(single, before), WITHIN_S)
 
-    assert workers(service) == [worker]
-    assert "Traceback" not in service.log.read_text()
-    assert httpx.get(f"{service.url}/ready").status_code == 200
+    assert workers(single) == [worker]
+    assert "Traceback" not in said_since(single, before)
+    assert httpx.get(f"{single.url}/ready").status_code == 200
