@@ -25,9 +25,9 @@ NUMBERS = {"type": "array", "items": {"type": "number"}, "maxItems": 3}
 def compiled(grammar: Grammar) -> CompiledGrammar:
     states, nesting = CONFIG.grammar_states, CONFIG.grammar_nesting
     translation = translate(grammar, TABLE, nesting=nesting, states=states)
-    return CompiledGrammar(
-        translation, FinalCheck.of(grammar), TABLE, partial(compile_matcher, states=states)
-    )
+    compiling = partial(compile_matcher, states=states)
+    matcher = compiling(translation.grammar, TABLE.llguidance)
+    return CompiledGrammar(translation, matcher, FinalCheck.of(grammar), TABLE, compiling)
 
 
 def of_schema(schema: Any) -> Grammar:
