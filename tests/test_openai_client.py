@@ -46,14 +46,14 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def refuse(engine: Engine, monkeypatch: pytest.MonkeyPatch, *errors: EngineError) -> None:
     """Have the engine refuse the next requests."""
-    submit, left = engine.submit, list(errors)
+    submit, left = engine.submit_all, list(errors)
 
-    def refusing(prepared: Any) -> Generation:
+    def refusing(prepared: Any) -> list[Generation]:
         if left:
             raise left.pop(0)
         return submit(prepared)
 
-    monkeypatch.setattr(engine, "submit", refusing)
+    monkeypatch.setattr(engine, "submit_all", refusing)
 
 
 def fail(
@@ -62,15 +62,16 @@ def fail(
     """Have the engine fail after it has written some texts."""
     submitted = []
 
-    def failing(prepared: Any) -> Generation:
-        generation = Generation(prepared, submitted_at=0.0)
-        for text in texts:
-            generation.publish(Event(text=text, token_ids=(1,)), now=0.0)
-        generation.finish(error, now=0.0)
-        submitted.append(generation)
-        return generation
+    def failing(prepared: Any) -> list[Generation]:
+        generations = [Generation(one, submitted_at=0.0) for one in prepared]
+        for generation in generations:
+            for text in texts:
+                generation.publish(Event(text=text, token_ids=(1,)), now=0.0)
+            generation.finish(error, now=0.0)
+        submitted.extend(generations)
+        return generations
 
-    monkeypatch.setattr(engine, "submit", failing)
+    monkeypatch.setattr(engine, "submit_all", failing)
     return submitted
 
 

@@ -101,13 +101,13 @@ def test_a_prompt_is_scored_once_for_all_its_choices(
     call: Any, chat_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored = []
-    submit = chat_engine.submit
+    submit = chat_engine.submit_all
 
     def counted(prepared: Any) -> Any:
-        scored.append(prepared.request.prompt_logprobs is not None)
+        scored.extend(one.request.prompt_logprobs is not None for one in prepared)
         return submit(prepared)
 
-    monkeypatch.setattr(chat_engine, "submit", counted)
+    monkeypatch.setattr(chat_engine, "submit_all", counted)
     choices = call("completions", prompt=["ab", "cde"], echo=True, logprobs=1, n=3, max_tokens=2).json()[
         "choices"
     ]
