@@ -100,7 +100,7 @@ def test_a_stream_has_the_same_lists_and_they_agree_with_the_text(call: Any, pro
 def test_a_prompt_is_scored_once_for_all_its_choices(
     call: Any, chat_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored = []
+    scored: list[bool] = []
     submit = chat_engine.submit_all
 
     def counted(prepared: Any) -> Any:
