@@ -255,17 +255,14 @@ void bfloat16_linear(const BFloat16LinearCall* call);
 // C++, for tests alone.
 void bfloat16_linear_on_vectors(const BFloat16LinearCall* call);
 void bfloat16_linear_on_tiles(const BFloat16LinearCall* call);
-#if defined(__AVX512VNNI__) || defined(__aarch64__)
-#define HAS_INT8 1
+#if defined(__AVX2__) || defined(__aarch64__)
+#define HAS_8_BIT_PRODUCTS 1
 void int8_linear(const Int8LinearCall* call);
+void int4_linear(const Int4LinearCall* call);
 #endif
 #if defined(__AVX512VNNI__)
-// The same by tiles alone; without AMX, in plain C++ that tests compare with.
+// `int8_linear` by tiles alone; without AMX, in plain C++ that tests compare with.
 void int8_linear_on_tiles(const Int8LinearCall* call);
-#endif
-#if defined(__AVX2__) || defined(__aarch64__)
-#define HAS_INT4 1
-void int4_linear(const Int4LinearCall* call);
 #endif
 void int4_pack(const Int4PackCall* call);
 void gelu_tanh(const ActivationCall* call);

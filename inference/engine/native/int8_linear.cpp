@@ -1,4 +1,4 @@
-// A linear layer in 8 bits: out = (x * weights^T) * scales + bias, for CPUs with AVX-512 VNNI and for 64-bit ARM.
+// A linear layer in 8 bits: out = (x * weights^T) * scales + bias, for x86 with AVX-512 or AVX2 and for 64-bit ARM.
 //
 // Each row of the input is quantised in groups of 64 or 128, each by its own largest value, so a single large input
 // costs only its group precision, not the whole row. The products of a group are summed in 32 bits, which is exact in
@@ -9,15 +9,17 @@
 
 #include "abi.h"
 #include "cache_lines.h"
+#if defined(__aarch64__)
+#include "int8_neon.h"
+#elif defined(__AVX2__)
+#include "int8_x86.h"
+#endif
 #if defined(__AVX512VNNI__)
 #include "int8_tiles.h"
-#include "int8_vnni.h"
 #include "tile_blocks.h"
-#elif defined(__aarch64__)
-#include "int8_neon.h"
 #endif
 
-#if defined(HAS_INT8)
+#if defined(HAS_8_BIT_PRODUCTS)
 
 namespace {
 
@@ -41,7 +43,7 @@ constexpr int kLeastTileRows = 5;  // fewer are as fast without tiles
 
 // R rows, quantised.
 struct Inputs {
-    const int8_t* levels;      // [chunks][R][64]
+    const Level* levels;       // [chunks][R][64]
     const float* scales;       // [R][scales_stride]
     const float* corrections;  // [R]: minus what the weights' shift adds to a row's totals
     int64_t scales_stride;
@@ -53,9 +55,9 @@ template <bool kFromMemory>
 struct Layer {
     // With few rows and several panels, both the sums and the totals of a tile fit the registers, and every input that
     // is read is multiplied with about as many weights as every weight with inputs.
-    static constexpr int kMostRows = kVectors == 1 ? 4 : 3, kManyRows = kMostRows;
+    static constexpr int kMostRows = kLanes == 4 ? 3 : 4, kManyRows = kMostRows;
     static constexpr int panels_in_tile(int rows) {
-        return std::min(4, (kRegisters - 2) / (kVectors * (2 * rows + 1)));
+        return std::clamp((kRegisters - 2) / (kVectors * (2 * rows + 1)), 1, 4);
     }
 
     const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs
@@ -79,7 +81,7 @@ struct Layer {
             UNROLLED
             for (int v = 0; v < V; ++v) totals[r][v] = first_totals(x.corrections[r]);
         }
-        const int8_t* levels = x.levels;
+        const Level* levels = x.levels;
         for (int64_t chunk = 0, group = 0; chunk < chunks; ++group) {
             if constexpr (!kFromMemory) x.prefetch.fetch(group);
             Sums sums[R][V];
@@ -92,7 +94,7 @@ struct Layer {
                  ++chunk, levels += R * kChunk) {
                 for (int quad = 0; quad < kQuadsInChunk; ++quad) {
                     const int64_t k = chunk * kQuadsInChunk + quad;
-                    Bytes weight[V];
+                    Weights weight[V];
                     [[maybe_unused]] const int64_t ahead = rows_ahead<R, P>(k, quads, more) * kPanel * kQuad;
                     UNROLLED
                     for (int p = 0; p < P; ++p) {
@@ -103,9 +105,8 @@ struct Layer {
                     }
                     UNROLLED
                     for (int r = 0; r < R; ++r) {
-                        int32_t inputs;
-                        std::memcpy(&inputs, levels + r * kChunk + quad * kQuad, sizeof inputs);
-                        const Bytes input = for_each_channel(inputs);
+                        const Level* at = levels + r * kChunk + quad * kQuad;
+                        const Quads input = for_each_channel(*reinterpret_cast<const Quad*>(at));
                         UNROLLED
                         for (int v = 0; v < V; ++v) add_products(sums[r][v], weight[v], input);
                     }
@@ -136,7 +137,7 @@ class Quantised {
           groups_((chunks_ + call.group_chunks - 1) / call.group_chunks) {
         // A row's scales are whole cache lines, which no other thread writes.
         scales_stride_ = (groups_ + kLineFloats - 1) / kLineFloats * kLineFloats;
-        thread_local Lines<int8_t> levels;
+        thread_local Lines<Level> levels;
         thread_local Lines<float> scales, corrections;
         levels_ = levels.of(rows * chunks_ * kChunk);
         scales_ = scales.of(rows * scales_stride_);
@@ -146,13 +147,13 @@ class Quantised {
     int64_t chunks() const { return chunks_; }
     int64_t groups() const { return groups_; }
     int64_t scales_stride() const { return scales_stride_; }
-    const int8_t* levels(int64_t row) const { return levels_ + row * chunks_ * kChunk; }
+    const Level* levels(int64_t row) const { return levels_ + row * chunks_ * kChunk; }
     const float* scales(int64_t row) const { return scales_ + row * scales_stride_; }
     const float* corrections(int64_t row) const { return corrections_ + row; }
 
     // Fills in row `row`, the `place`-th of the `size` rows of its tile.
     void fill(int64_t row, int64_t place, int64_t size) const {
-        int8_t* to = levels_ + ((row - place) * chunks_ + place) * kChunk;
+        Level* to = levels_ + ((row - place) * chunks_ + place) * kChunk;
         float* scales = scales_ + row * scales_stride_;
         float correction = 0.0f;
         for (int64_t group = 0, chunk = 0; group < groups_; ++group, chunk += call_.group_chunks) {
@@ -170,7 +171,7 @@ class Quantised {
 
     const Int8LinearCall& call_;
     int64_t chunks_, groups_, scales_stride_;
-    int8_t* levels_;
+    Level* levels_;
     float *scales_, *corrections_;
 };
 

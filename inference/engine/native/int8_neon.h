@@ -1,34 +1,17 @@
-// The building blocks of the 8-bit linear layer on 64-bit ARM; int8_vnni.h describes each function.
+// The building blocks of the 8-bit linear layer on 64-bit ARM; int8_x86.h describes each function.
 
 #pragma once
 
-#include <arm_neon.h>
-
 #include "int8_levels.h"
+#include "int8_products_neon.h"
 #include "panels.h"
 
 namespace {
 
-typedef int8x16_t Bytes;
-typedef int32x4_t Sums;
-typedef float32x4_t Totals;
-
-// The instructions multiply signed bytes, so the weights' shift is undone here and needs no correction.
-inline Bytes load(const uint8_t* weights) { return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(128))); }
+// The weights' shift is undone here and needs no correction.
+inline Weights load(const uint8_t* weights) { return veorq_s8(load_bytes(weights), vdupq_n_s8(-kShift)); }
 
 inline Totals first_totals(float correction) { return vdupq_n_f32(correction); }
-
-inline Bytes for_each_channel(int32_t inputs) { return vreinterpretq_s8_s32(vdupq_n_s32(inputs)); }
-
-inline void add_products(Sums& sums, Bytes weights, Bytes inputs) {
-#if defined(__ARM_FEATURE_DOTPROD)
-    sums = vdotq_s32(sums, weights, inputs);
-#else
-    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(weights), vget_low_s8(inputs)));
-    const int32x4_t high = vpaddlq_s16(vmull_high_s8(weights, inputs));
-    sums = vaddq_s32(sums, vpaddq_s32(low, high));
-#endif
-}
 
 inline void add_group(Totals& totals, Sums sums, float scale) {
     totals = vfmaq_n_f32(totals, vcvtq_f32_s32(sums), scale);
@@ -48,7 +31,7 @@ struct Channels {
     }
 };
 
-inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, int8_t* to, int64_t stride) {
+inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, Level* to, int64_t stride) {
     float inputs[kMostGroupChunks * kChunk] = {};
     std::copy_n(row + k, std::clamp<int64_t>(depth - k, 0, chunks * kChunk), inputs);
     float32x4_t largest = vdupq_n_f32(0.0f);  // vmaxq_f32 propagates NaN

@@ -9,7 +9,7 @@
 
 #include "cache_lines.h"
 #include "constants.h"
-#include "int8_vnni.h"
+#include "int8_x86.h"
 #include "panels.h"
 #include "tile_blocks.h"
 #include "tiles.h"

@@ -85,7 +85,7 @@ void multiply([[maybe_unused]] const BFloat16LinearOperands& operands, [[maybe_u
 
 void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unused]] const Step& step,
               [[maybe_unused]] const Finish& finish) {
-#if defined(HAS_INT8)
+#if defined(HAS_8_BIT_PRODUCTS)
     auto call = call_of<Int8LinearCall>(operands, step);
     call.group_chunks = operands.group_chunks;
     call.scales = Tensor(operands.scales, step).data;
@@ -95,7 +95,7 @@ void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unuse
 
 void multiply([[maybe_unused]] const Int4LinearOperands& operands, [[maybe_unused]] const Step& step,
               [[maybe_unused]] const Finish& finish) {
-#if defined(HAS_INT4)
+#if defined(HAS_8_BIT_PRODUCTS)
     auto call = call_of<Int4LinearCall>(operands, step);
     call.group_scales = reinterpret_cast<const int8_t*>(Tensor(operands.group_scales, step).data);
     call.scales = Tensor(operands.scales, step).data;

@@ -1,0 +1,146 @@
+// The building blocks of the 8-bit linear layer on x86, with AVX-512 or AVX2.
+
+#pragma once
+
+#include <numeric>
+
+#include "int8_products_x86.h"
+#include "panels.h"
+
+namespace {
+
+inline Weights load(const uint8_t* weights) { return weights_of(load_bytes(weights)); }
+
+#if defined(__AVX512F__)
+inline Totals first_totals(float correction) { return _mm512_set1_ps(correction); }
+
+inline void add_group(Totals& totals, Sums sums, float scale) {
+    totals = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(scale), totals);
+}
+
+// Turns totals into results, and writes those of the first `left` channels.
+struct Channels {
+    __m512 scales, bias;
+    __mmask16 mask;
+
+    Channels(const float* all_scales, const float* all_bias, int64_t left)
+        : scales(_mm512_loadu_ps(all_scales)),
+          bias(_mm512_loadu_ps(all_bias)),
+          mask(left >= kLanes ? 0xffff : static_cast<__mmask16>((1 << left) - 1)) {}
+
+    void write(Totals totals, float* out) const {
+        _mm512_mask_storeu_ps(out, mask, _mm512_fmadd_ps(totals, scales, bias));
+    }
+};
+
+inline void store_levels(Level* to, __m512i levels) {
+#if defined(__AVX512VNNI__)
+    _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(levels));
+#else
+    constexpr int kEvenFirst = 0b11011000;
+    const __m256i pairs = _mm256_shufflelo_epi16(_mm512_cvtepi32_epi16(levels), kEvenFirst);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm256_shufflehi_epi16(pairs, kEvenFirst));
+#endif
+}
+
+// Quantises the `Chunks` chunks of a row from input `k` on, each to `to + chunk * stride`; zeros follow the last input.
+template <int Chunks, bool Whole>
+Group quantise(const float* row, int64_t k, int64_t depth, Level* to, int64_t stride) {
+    constexpr int kVectorsInChunk = kChunk / 16;
+    // The bits of non-negative floats compare as integers in the same order, with NaN above all others.
+    __m512i largest = _mm512_setzero_si512();
+    __m512 inputs[Chunks * kVectorsInChunk];
+    UNROLLED
+    for (int i = 0; i < Chunks * kVectorsInChunk; ++i) {
+        const int64_t at = k + i * 16, left = std::max<int64_t>(0, depth - at);
+        const __mmask16 mask = Whole || left >= 16 ? 0xffff : static_cast<__mmask16>((1 << left) - 1);
+        inputs[i] = _mm512_maskz_loadu_ps(mask, row + at);
+        largest = _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(inputs[i])));
+    }
+    const int32_t bits = _mm512_reduce_max_epi32(largest);
+    float highest;
+    std::memcpy(&highest, &bits, sizeof highest);
+    const Levels levels(highest);
+    const __m512 factor = _mm512_set1_ps(levels.factor);
+    __m512i sum = _mm512_setzero_si512();
+    UNROLLED
+    for (int i = 0; i < Chunks * kVectorsInChunk; ++i) {
+        const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(inputs[i], factor));
+        sum = _mm512_add_epi32(sum, rounded);
+        store_levels(to + i / kVectorsInChunk * stride + i % kVectorsInChunk * 16, rounded);
+    }
+    // With an input that is not finite the result is NaN whatever the sum.
+    return {levels.scale, levels.finite ? -kProductShift * _mm512_reduce_add_epi32(sum) : 0};
+}
+
+// Quantises a group of `chunks` chunks.
+inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, Level* to, int64_t stride) {
+    const bool whole = k + chunks * kChunk <= depth;
+    if (chunks == 1) {
+        return whole ? quantise<1, true>(row, k, depth, to, stride) : quantise<1, false>(row, k, depth, to, stride);
+    }
+    return whole ? quantise<2, true>(row, k, depth, to, stride) : quantise<2, false>(row, k, depth, to, stride);
+}
+
+#else
+inline Totals first_totals(float correction) { return _mm256_set1_ps(correction); }
+
+inline void add_group(Totals& totals, Sums sums, float scale) {
+    totals = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(scale), totals);
+}
+
+struct Channels {
+    __m256 scales, bias;
+    int64_t left;
+
+    Channels(const float* all_scales, const float* all_bias, int64_t left)
+        : scales(_mm256_loadu_ps(all_scales)), bias(_mm256_loadu_ps(all_bias)), left(left) {}
+
+    void write(Totals totals, float* out) const {
+        const __m256 results = _mm256_fmadd_ps(totals, scales, bias);
+        if (left >= kLanes) return _mm256_storeu_ps(out, results);
+        for (int64_t i = 0; i < left; ++i) out[i] = results[i];
+    }
+};
+
+inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, Level* to, int64_t stride) {
+    float padded[kMostGroupChunks * kChunk] = {};
+    const float* inputs = row + k;
+    if (k + chunks * kChunk > depth) {
+        std::copy_n(inputs, std::max<int64_t>(0, depth - k), padded);
+        inputs = padded;
+    }
+    // The bits of non-negative floats compare as integers in the same order, with NaN above all others.
+    __m256i largest = _mm256_setzero_si256();
+    const __m256i without_sign = _mm256_set1_epi32(0x7fffffff);
+    for (int64_t i = 0; i < chunks * kChunk; i += kLanes) {
+        const __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(inputs + i));
+        largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, without_sign));
+    }
+    __m128i most = _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0b01001110));
+    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0b10110001));
+    const Levels levels(_mm_cvtss_f32(_mm_castsi128_ps(most)));
+    const __m256 factor = _mm256_set1_ps(levels.factor);
+    __m256i sum = _mm256_setzero_si256();
+    const auto rounded = [&](int64_t i) {
+        const __m256i whole = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(inputs + i), factor));
+        sum = _mm256_add_epi32(sum, whole);
+        return whole;
+    };
+    for (int64_t i = 0; i < chunks * kChunk; i += 2 * kLanes) {
+        constexpr int kInOrder = 0b11011000, kEvenFirst = kInOrder;
+        // Packing goes by halves of the vectors.
+        const __m256i packed = _mm256_packs_epi32(rounded(i), rounded(i + kLanes));
+        const __m256i pairs = _mm256_shufflelo_epi16(_mm256_permute4x64_epi64(packed, kInOrder), kEvenFirst);
+        __m256i* const at = reinterpret_cast<__m256i*>(to + i / kChunk * stride + i % kChunk);
+        _mm256_store_si256(at, _mm256_shufflehi_epi16(pairs, kEvenFirst));
+    }
+    alignas(32) int32_t sums[kLanes];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums), sum);
+    // With an input that is not finite the result is NaN whatever the sum.
+    return {levels.scale, levels.finite ? -kProductShift * std::accumulate(sums, sums + kLanes, 0) : 0};
+}
+#endif
+
+}  // namespace
