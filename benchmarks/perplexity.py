@@ -1,20 +1,17 @@
 """Quality in bfloat16, 8 and 4 bits: how much worse the model foresees real text than in float32.
 
-`python -m benchmarks.perplexity`: the perplexity of a text, e to the mean of -ln p of its tokens, in float32
-and in each way that the engine multiplies in bfloat16, 8 or 4 bits, also in those that it takes on other
-CPUs, and in every precision of the `--peers`. The text is cut into windows; each stands alone, and every
-token of it but the first is foreseen from those before it.
+`python -m benchmarks.perplexity`: the perplexity of a text, e to the mean of -ln p of its tokens, in float32,
+in bfloat16, 8 and 4 bits, and in every precision of the `--peers`. The text is cut into windows; each stands
+alone, and every token of it but the first is foreseen from those before it.
 """
 
 import argparse
 import math
 import statistics
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -31,7 +28,7 @@ from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype, usable_cpus
-from inference.engine.native import kernels as native
+from inference.engine.errors import ModelUnavailable
 from inference.engine.segment import Segment
 from inference.quickstart import ensure_model
 
@@ -71,49 +68,24 @@ def python_reference() -> Text:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What of this machine the engine is let see: less of it makes it multiply another way.
+class Narrow:
+    """Weights narrower than float32.
 
     Attributes:
-        name: of the way to multiply that it takes then.
-        dtype: the weight format.
+        name: as it is printed.
         cache: the KV cache's data type.
     """
 
     name: str
-    kernels: bool
-    vnni: bool
-    dtype: WeightDtype = "int8"
+    dtype: WeightDtype
     cache: KVCacheDtype = "auto"
 
-    def missing(self) -> str | None:
-        """Why this cannot be measured here; None where it can."""
-        if self.kernels:
-            kernels = native.load()
-            here = kernels and getattr(kernels, f"has_{self.dtype}")
-            return None if here else "there are no native kernels for it"
-        if self.vnni:
-            return None if torch.cpu._is_vnni_supported() else "this CPU has no VNNI"
-        fbgemm = "fbgemm" in torch.backends.quantized.supported_engines
-        return None if fbgemm else "this build of PyTorch has no fbgemm"
 
-    @contextmanager
-    def pretended(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            if not self.kernels:
-                stack.enter_context(patch.object(native, "load", lambda: None))
-            if not self.vnni:
-                stack.enter_context(patch.object(torch.cpu, "_is_vnni_supported", lambda: False))
-            yield
-
-
-_MACHINES = (
-    Machine(name="bfloat16, native kernels", kernels=True, vnni=True, dtype="bfloat16"),
-    Machine(name="int8, native kernels", kernels=True, vnni=True),
-    Machine(name="int8, native kernels, KV cache in int8", kernels=True, vnni=True, cache="int8"),
-    Machine(name="int8, oneDNN (VNNI)", kernels=False, vnni=True),
-    Machine(name="int8, fbgemm (no VNNI: inputs in 7 bits)", kernels=False, vnni=False),
-    Machine(name="int4, native kernels", kernels=True, vnni=True, dtype="int4"),
+_NARROW = (
+    Narrow(name="bfloat16", dtype="bfloat16"),
+    Narrow(name="int8", dtype="int8"),
+    Narrow(name="int8, KV cache in int8", dtype="int8", cache="int8"),
+    Narrow(name="int4", dtype="int4"),
 )
 
 
@@ -254,7 +226,7 @@ def by_peer(entry: Entry, folder: Path, texts: list[list[int]], *, threads: int)
 def measure(
     folder: Path, texts: list[list[int]], *, window: int, threads: int, peers: Sequence[Entry] = ()
 ) -> dict[str, Quality]:
-    """Float32, each narrower way that can be measured here, and the peers, by name."""
+    """Float32, each narrower format that this CPU computes, and the peers, by name."""
 
     def found_by(name: str, dtype: WeightDtype, cache: KVCacheDtype = "auto") -> list[float]:
         progress(f"{name}: loading ...")
@@ -263,13 +235,13 @@ def measure(
 
     float32 = found_by("float32", "float32")
     measured = {"float32": Quality.of(float32, float32=float32)}
-    for machine in _MACHINES:
-        if reason := machine.missing():
-            progress(f"{machine.name} is left out: {reason}.", last=True)
-            continue
-        with machine.pretended():
-            found = found_by(machine.name, machine.dtype, machine.cache)
-        measured[machine.name] = Quality.of(found, float32=float32)
+    for narrow in _NARROW:
+        try:
+            found = found_by(narrow.name, narrow.dtype, narrow.cache)
+        except ModelUnavailable as reason:
+            progress(f"{narrow.name} is left out: {reason}", last=True)
+        else:
+            measured[narrow.name] = Quality.of(found, float32=float32)
     for entry in peers:
         try:
             found = by_peer(entry, folder, texts, threads=threads)

@@ -156,8 +156,7 @@ def test_the_quick_start_model_in_4_bits_predicts_nearly_the_same(quickstart_mod
     with torch.inference_mode():
         expected = stock(input_ids=torch.tensor([text])).logits[0, -1].softmax(0)
     model = prepared(stock, kv_cache_tokens=256, path=cpu_path("int4"))
-    if model.path.kernels and model.path.kernels.has_int8:
-        assert isinstance(model._model.get_output_embeddings(), NativeInt8Linear)
+    assert isinstance(model._model.get_output_embeddings(), NativeInt8Linear)
     blocks = model.blocks.take(blocks_of(len(text)))
     assert blocks
     computed = model.forward([Segment(text, 0, blocks)])[0].softmax(0)

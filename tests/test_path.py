@@ -10,13 +10,13 @@ from inference.engine.blocks import blocks_of
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import choose_path, cpu_path, stock_path
 from inference.engine.compute.probe import Probe
-from inference.engine.config import EngineConfig
+from inference.engine.config import EngineConfig, WeightDtype
 from inference.engine.errors import ModelUnavailable
 from inference.engine.loader import load_engine
 from inference.engine.native import generation
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
-from tests.models import SHAPES, compute_on, prepared, save_tiny_model
+from tests.models import SHAPES, compute_on, path_or_skip, prepared, save_tiny_model
 
 TEXT = [(7 * i + 3) % 256 for i in range(75)]
 
@@ -66,43 +66,43 @@ def test_cuda_that_is_asked_for_and_missing_is_reported() -> None:
 def test_the_description_of_a_cpu_path_names_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
     monkeypatch.setattr(generation, "generation", lambda: "avx2")
-    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["fbgemm"])
     attention = "attention by PyTorch's operators (the native kernels are not built)"
     assert cpu_path().description == f"on the CPU (AVX2): float32 layers by PyTorch's oneDNN, {attention}"
-    for vnni, by in ((True, "oneDNN"), (False, "fbgemm")):
-        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda vnni=vnni: vnni)
-        assert (
-            cpu_path("int8").description == f"on the CPU (AVX2): int8 layers by PyTorch's {by}, {attention}"
-        )
 
 
-def test_pytorch_keeps_its_threads_if_it_computes_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", ["auto", "int8"])
+def test_the_native_kernels_compute_the_layers_without_pytorchs_threads(dtype: WeightDtype) -> None:
     kernels = native.load()
     if kernels is None:
         pytest.skip("the native kernels were not built here")
-    if "fbgemm" not in torch.backends.quantized.supported_engines:
-        pytest.skip("PyTorch has no 8-bit products for this CPU")
-    assert cpu_path().description.endswith(": float32 layers and attention by the native kernels")
-    monkeypatch.setattr(type(kernels), "has_int8", False)
-    path = cpu_path("int8")
-    assert path.description.endswith(", attention by the native kernels")
+    path = path_or_skip(dtype)
+    assert path.description.endswith(
+        f": {path.weight_format.name} layers and attention by the native kernels"
+    )
     before = torch.get_num_threads()
-    for taken, threads in ((path, 3), (cpu_path(), 1)):
-        model = prepared(SHAPES["gpt2"](), kv_cache_tokens=256, path=taken)
-        model.use_threads(3)
-        assert torch.get_num_threads() == threads
-        assert kernels.threads == 3
+    prepared(SHAPES["gpt2"](), kv_cache_tokens=256, path=path).use_threads(3)
+    assert (torch.get_num_threads(), kernels.threads) == (1, 3)
     compute_on(before)
 
 
-def test_a_cpu_that_cannot_multiply_in_8_bits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pytorch_computes_on_its_own_threads_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["qnnpack"])
+    before = torch.get_num_threads()
+    prepared(SHAPES["gpt2"](), kv_cache_tokens=256, path=cpu_path()).use_threads(3)
+    assert torch.get_num_threads() == 3
+    compute_on(before)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_narrow_weights_are_refused_without_the_native_kernels(
+    dtype: WeightDtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "load", lambda: None)
     with pytest.raises(
-        ModelUnavailable, match=r"build them with a C\+\+ compiler .* or set LLM_DTYPE=float32"
+        ModelUnavailable,
+        match=rf"^{dtype} weights need .* build them with a C\+\+ compiler .* or set LLM_DTYPE=float32",
     ):
-        cpu_path("int8")
+        cpu_path(dtype)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

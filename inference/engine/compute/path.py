@@ -68,8 +68,6 @@ def cpu_path(dtype: WeightDtype = "auto") -> ComputePath:
     computed = f"{weight_format.name} layers by {layers.library}"
     if layers.native:
         computed = f"{weight_format.name} layers and attention by {layers.library}"
-    elif kernels:
-        computed += ", attention by the native kernels"
     else:
         computed += ", attention by PyTorch's operators (the native kernels are not built)"
     return ComputePath(

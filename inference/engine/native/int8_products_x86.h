@@ -76,16 +76,12 @@ inline Quad quad_of(const int8_t* levels) {
 }
 
 #if defined(__AVX512F__)
-inline Quads for_each_channel(const Quad& quad) {
-    return {_mm512_set1_epi32(quad.even), _mm512_set1_epi32(quad.odd)};
-}
+inline Quads for_each_channel(const Quad& quad) { return {_mm512_set1_epi32(quad.even), _mm512_set1_epi32(quad.odd)}; }
 inline Weights weights_of(Bytes bytes) {
     return {_mm512_and_si512(bytes, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(bytes, 8)};
 }
 #else
-inline Quads for_each_channel(const Quad& quad) {
-    return {_mm256_set1_epi32(quad.even), _mm256_set1_epi32(quad.odd)};
-}
+inline Quads for_each_channel(const Quad& quad) { return {_mm256_set1_epi32(quad.even), _mm256_set1_epi32(quad.odd)}; }
 inline Weights weights_of(Bytes bytes) {
     return {_mm256_and_si256(bytes, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(bytes, 8)};
 }

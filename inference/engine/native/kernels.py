@@ -78,7 +78,7 @@ class Kernels:
 
     @property
     def has_int8(self) -> bool:
-        """Whether this CPU has `int8_linear`: with AVX-512 VNNI, or 64-bit ARM."""
+        """Whether this CPU has `int8_linear`: with AVX2, or 64-bit ARM."""
         return self._int8_linear is not None
 
     @property

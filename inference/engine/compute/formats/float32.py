@@ -13,13 +13,16 @@ from torch import nn
 
 from inference.engine.compute.formats.panel_linear import PanelLinear
 from inference.engine.compute.formats.panels import PANEL, in_panels
-from inference.engine.compute.formats.weight_format import ROWS_HINT, LinearLayers, WeightFormat
+from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native.kernels import Kernels
 
 LEAST_ROWS = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2
 """The fewest rows of a step with oneDNN. Two give equal bits. With AVX-512, fewer than six take longer: all
 layers of GPT-2 medium took 59 ms for 2 rows and 43 ms for 6."""
+
+_ROWS_HINT = 16
+"""The number of rows for which oneDNN lays weights out."""
 
 
 class NativeLinear(PanelLinear):
@@ -58,7 +61,7 @@ class PackedLinear(nn.Module):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_HINT)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS_HINT)
         self._bias = None if bias is None else bias.detach().clone()
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:

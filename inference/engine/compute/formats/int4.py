@@ -73,7 +73,7 @@ def _build(
 ) -> nn.Module:
     out_features, in_features = weight.shape
     sensitive = out_features > _HEAD_RATIO * in_features or out_features <= in_features
-    if kernels.has_int8 and sensitive:
+    if sensitive:
         return NativeInt8Linear(kernels, memory, weight, bias)
     return NativeInt4Linear(kernels, memory, weight, bias)
 
@@ -84,7 +84,7 @@ def _layers(kernels: Kernels | None) -> LinearLayers:
         return LinearLayers(library="the native kernels", build=build, native=True)
     raise ModelUnavailable(
         "int4 weights need the native kernels and a CPU with AVX2 or 64-bit ARM: build them with a C++ "
-        "compiler (python -m inference.engine.native), or set LLM_DTYPE=int8."
+        "compiler (python -m inference.engine.native), or set LLM_DTYPE=float32."
     )
 
 

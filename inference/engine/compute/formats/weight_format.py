@@ -13,9 +13,6 @@ BuildLinear = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
 
 The weight is narrow (bfloat16 or float16) if the checkpoint has it so and `LinearLayers.takes_narrow`."""
 
-ROWS_HINT = 16
-"""The number of rows for which oneDNN lays weights out."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class LinearLayers:
