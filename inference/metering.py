@@ -9,48 +9,22 @@ from typing import Self
 
 from django.conf import settings
 
-from accounts.limits import endpoint, tally, unreserved
+from accounts.limits import endpoint
 from accounts.limits.admission import Admission, admit
 from accounts.limits.policy import Limits
 from accounts.limits.settler import settle
 from accounts.models import APIKey, Outcome, Prompts
 from inference import generation_spans
 from inference.engine.backend import Backend
-from inference.engine.errors import EngineError, Overloaded, Unavailable
+from inference.engine.errors import EngineError
 from inference.engine.generation import Completion, Event, Generation, merged_events
 from inference.engine.request import GenerationRequest, PreparedRequest
+from inference.preparing import check_room, prepared
 from llmservice.database import return_to_pool
 from llmservice.http import problems, request_record
 
 LAST_STEP_S = 30.0
 """A cancelled generation ends with the backend's next step; no step takes this long."""
-
-
-def prepared(request: GenerationRequest, *, key: APIKey, backend: Backend) -> PreparedRequest:
-    """The request, checked by the backend.
-
-    A grammar may take seconds to compile, so a key without a request left is refused before.
-
-    Raises:
-        Overloaded, Unavailable: the backend has no room for it.
-        EmptyPrompt, TokenWithoutEmbedding, PromptTooLong, InvalidChat, InvalidGrammar: it can never be
-            generated.
-        LimitExceeded: the key has no request left.
-    """
-    # At once: it refuses most requests when there are too many.
-    _check_room(key, backend, count=1)
-    if request.grammar is not None:
-        unreserved.check(key)
-    return backend.prepare(request)
-
-
-def _check_room(key: APIKey, backend: Backend, *, count: int) -> None:
-    """Raises Overloaded or Unavailable: the backend has no room for so many texts; the request is counted."""
-    try:
-        backend.check_room(str(key.pk), count=count)
-    except (Overloaded, Unavailable):
-        tally.count(key.pk, Outcome.OVERLOADED)
-        raise
 
 
 class Metered:
@@ -156,7 +130,7 @@ class Metered:
             Overloaded, Unavailable: the backend has no room; no tokens are counted.
         """
         # It has been checked for one text, before a preparation that may have taken long.
-        _check_room(self._key, self._backend, count=len(self._prepared))
+        check_room(self._key, self._backend, count=len(self._prepared))
         self._admission = admit(
             key=self._key,
             tokens=sum(

@@ -21,7 +21,8 @@ from accounts.limits.tally_file import Counted
 from accounts.models import APIKey, DailyUsage, Outcome, Reservation, Tallied
 from inference.engine.engine import Engine
 from inference.engine.errors import Overloaded
-from inference.metering import Metered, prepared
+from inference.metering import Metered
+from inference.preparing import prepared
 from llmservice.environment import BASE_DIR
 from tests.metering import request
 from tests.models import tiny_engine

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import SchemaError
 from jsonschema.validators import validator_for
 
 from inference.engine.grammar.checked_schema import SUPPORTED_DRAFTS
@@ -40,18 +39,15 @@ def test_nothing_is_a_schema_that_jsonschema_refuses(draft: str, schema: Any) ->
         return
     schema = {**schema, "$schema": draft}
     validator = validator_for(schema)
-    try:
-        validator.check_schema(schema)
-        path = None
-    except SchemaError as error:
-        path = error.json_path
-    if path is None:
+    meta = validator(validator.META_SCHEMA, format_checker=validator.FORMAT_CHECKER)
+    mistakes = {error.json_path for error in meta.iter_errors(schema)}
+    if not mistakes:
         check_well_formed(schema)
         return
     assert not _fits(schema, validator)
     with pytest.raises(SchemaRefused) as refused:
         check_well_formed(schema)
-    assert refused.value.path == path
+    assert refused.value.path in mistakes
 
 
 @pytest.mark.parametrize("draft", SUPPORTED_DRAFTS)
@@ -99,6 +95,14 @@ def test_a_wrong_keyword_is_refused_by_its_place(draft: str, keyword: str, value
     with pytest.raises(SchemaRefused) as refused:
         check_well_formed({"$schema": draft, "properties": {"a": {keyword: value}}})
     assert refused.value.path.startswith(f"$.properties.a.{keyword}")
+
+
+@pytest.mark.parametrize("draft", SUPPORTED_DRAFTS)
+def test_of_several_mistakes_the_first_is_named(draft: str) -> None:
+    wrong = {f"p{number}": {"type": "text"} for number in range(20)}
+    with pytest.raises(SchemaRefused) as refused:
+        check_well_formed({"$schema": draft, "properties": wrong})
+    assert refused.value.path == "$.properties.p0.type"
 
 
 def test_a_pattern_that_repeats_too_often_is_refused() -> None:

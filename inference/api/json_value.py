@@ -1,7 +1,6 @@
 """JSON of any shape within a request, such as a JSON Schema: what of it the service takes."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from llmservice.http.fields import NOT_TEXT
@@ -16,20 +15,22 @@ _NO_NUMBER = "Must not contain numbers that are too large, infinite or not a num
 
 def flaw_of(value: Any) -> str | None:
     """Why the service does not take this value, as the message of an error; None if it does."""
-    level, depth = [value], 0
+    # In a few passes over the whole of it: this thread keeps Python's lock from the engine's.
+    level, depth, texts = [value], 0, list[str]()
     while level:
         below: list[Any] = []
         for one in level:
-            match one:
-                case str() if NOT_TEXT.search(one):
-                    return _NO_TEXT
-                case float() if not math.isfinite(one):
-                    return _NO_NUMBER
-                case Mapping() | list() if depth == MAX_NESTING:
+            if isinstance(one, str):
+                texts.append(one)
+            elif isinstance(one, dict | list):
+                if depth == MAX_NESTING:
                     return TOO_DEEP
-                case Mapping():
-                    below += [*one, *one.values()]
-                case list():
-                    below += one
+                if isinstance(one, dict):
+                    texts.extend(one)
+                    below.extend(one.values())
+                else:
+                    below.extend(one)
+            elif isinstance(one, float) and not math.isfinite(one):
+                return _NO_NUMBER
         level, depth = below, depth + 1
-    return None
+    return _NO_TEXT if NOT_TEXT.search("".join(texts)) else None

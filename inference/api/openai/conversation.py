@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts.models import APIKey
-from inference import metering
+from inference import preparing
 from inference.api.openai.sampling import generation_requests
 from inference.engine.backend import Backend
 from inference.engine.grammar.source import Grammar
@@ -42,7 +42,7 @@ def conversation_request(
         logprobs=logprobs,
         owner=str(key.pk),
     )
-    prepared = metering.prepared(
+    prepared = preparing.prepared(
         replace(request, grammar=grammar or request.grammar), key=key, backend=backend
     )
     if max_new_tokens is not None:

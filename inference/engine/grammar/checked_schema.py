@@ -7,9 +7,11 @@ from urllib.parse import urldefrag, urljoin
 import regex
 
 from inference.engine.grammar.formats import JUDGED_FORMATS
+from inference.engine.grammar.identity import identity
 from inference.engine.grammar.paths import SchemaRefused, under
 from inference.engine.grammar.pattern_meaning import why_ambiguous
-from inference.engine.grammar.relaxed_schema import MANY, NAMED, ONE, resolve
+from inference.engine.grammar.pointers import resolve
+from inference.engine.grammar.relaxed_schema import MANY, NAMED, ONE
 
 _IN_PLACE_ONE = frozenset({"not", "if", "then", "else"})
 _IN_PLACE_MANY = frozenset({"allOf", "anyOf", "oneOf"})
@@ -213,17 +215,6 @@ class CheckedSchema:
         if target is None:
             raise SchemaRefused(path, "it points to nothing")
         return target
-
-
-def identity(value: Any) -> Hashable:
-    """What two JSON values have in common exactly if they are equal."""
-    if isinstance(value, bool):
-        return ("boolean", value)
-    if isinstance(value, list):
-        return ("array", *map(identity, value))
-    if isinstance(value, dict):
-        return ("object", frozenset((name, identity(one)) for name, one in value.items()))
-    return value  # type: ignore[no-any-return]
 
 
 def _below(schema: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any, str]]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import regex
 
-from inference.engine.grammar.checked_schema import CheckedSchema, identity
+from inference.engine.grammar.checked_schema import CheckedSchema
+from inference.engine.grammar.identity import identity
 from inference.engine.grammar.keywords import KEYWORDS
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import regex
 from jsonschema import FormatChecker
 
-from inference.engine.grammar.checked_schema import identity
 from inference.engine.grammar.formats import JUDGED_FORMATS, PATTERNS_OF_FORMATS
+from inference.engine.grammar.identity import identity
 
 if TYPE_CHECKING:
     from inference.engine.grammar.evaluation import Evaluation

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
+from inference.engine.grammar.distinct import DistinctValues
 from inference.engine.grammar.formats import CHECKED_FORMATS, ENFORCED_FORMATS, PATTERNS_OF_FORMATS
 from inference.engine.grammar.paths import SchemaRefused, under
+from inference.engine.grammar.pointers import pointer, resolve
 
 ONE = frozenset({"items", "additionalItems", "additionalProperties"})
 MANY = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
@@ -37,11 +38,13 @@ class Relaxed:
         schema: it, a copy.
         checked: whether a text may fit it that does not fit the original.
         children: by the id of each schema in it, those directly under it with their paths.
+        impossible: by the id of a schema that no value fits, why; it is left as one that llguidance refuses.
     """
 
     schema: Any
     checked: bool = False
     children: dict[int, list[tuple[str, Any]]] = field(default_factory=dict)
+    impossible: dict[int, str] = field(default_factory=dict)
 
 
 def relax(schema: Any, *, nesting: int, count_properties: bool = True) -> Relaxed:
@@ -64,6 +67,7 @@ class _Walk:
         self._relaxed = relaxed
         self._nesting = nesting
         self._count_properties = count_properties
+        self._distinct = DistinctValues(relaxed.schema)
 
     def visit(self, schema: Any, path: str, depth: int) -> None:
         """Change one schema and those under it."""
@@ -84,6 +88,10 @@ class _Walk:
             self.visit(target, under("$", *pointer(reference)), depth + 1)
 
     def _change(self, schema: dict[str, Any], path: str) -> None:
+        # Beside a reference they may not count.
+        counts = "$ref" not in schema
+        unique = counts and schema.get("uniqueItems") is True
+        excludes_all = counts and schema.get("not") in (True, {})
         for name in list(schema):
             if name in REFUSED:
                 raise SchemaRefused(under(path, name), "this keyword is not supported")
@@ -93,6 +101,11 @@ class _Walk:
         self._check_literals(schema, path)
         self._change_format(schema, path)
         self._change_counts(schema)
+        if unique:
+            self._bound_unique(schema)
+        if excludes_all:
+            schema["enum"] = []
+            self._relaxed.impossible[id(schema)] = "`not` excludes every value"
 
     def _check_reference(self, schema: dict[str, Any], path: str) -> None:
         reference = schema.get("$ref")
@@ -144,6 +157,22 @@ class _Walk:
         # `jsonschema` divides floating-point numbers to check it.
         self._relaxed.checked |= isinstance(schema.get("multipleOf"), float)
 
+    def _bound_unique(self, schema: dict[str, Any]) -> None:
+        """End an array before its items must repeat: nothing else would tell the model that it has to."""
+        items, first = schema.get("items"), schema.get("prefixItems", [])
+        if not isinstance(items, dict) or not isinstance(first, list):
+            return
+        different = self._distinct.most(items)
+        if different is None:
+            return
+        bound, most, least = len(first) + different, schema.get("maxItems"), schema.get("minItems")
+        if not isinstance(most, int) or most > bound:
+            schema["maxItems"] = bound
+        if isinstance(least, int) and least > bound:
+            self._relaxed.impossible[id(schema)] = (
+                f"its items must differ, and of the {least} that it must have at least, only {bound} can"
+            )
+
 
 def subschemas(schema: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
     """The schemas directly under one that llguidance reads, and their paths."""
@@ -154,26 +183,3 @@ def subschemas(schema: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
             yield from ((under(path, name, index), child) for index, child in enumerate(value))
         elif name in ONE:
             yield under(path, name), value
-
-
-def pointer(reference: str) -> list[str]:
-    """The keys of a JSON pointer in a fragment, `#/a/b`."""
-    parts = unquote(reference[2:]).split("/")
-    return [part.replace("~1", "/").replace("~0", "~") for part in parts]
-
-
-def resolve(root: Any, reference: str) -> Any:
-    """What a reference within the document points to; None if there is nothing."""
-    if reference == "#":
-        return root
-    if not reference.startswith("#/"):
-        return None
-    place = root
-    for key in pointer(reference):
-        if isinstance(place, list) and key.isdecimal() and int(key) < len(place):
-            place = place[int(key)]
-        elif isinstance(place, dict) and key in place:
-            place = place[key]
-        else:
-            return None
-    return place

@@ -3,7 +3,8 @@
 from typing import Any
 
 from inference.engine.grammar.paths import SchemaRefused
-from inference.engine.grammar.relaxed_schema import Relaxed, resolve
+from inference.engine.grammar.pointers import resolve
+from inference.engine.grammar.relaxed_schema import Relaxed
 
 
 def check_satisfiable(relaxed: Relaxed) -> None:

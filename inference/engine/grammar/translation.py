@@ -220,6 +220,8 @@ def _located(relaxed: Relaxed, error: str, table: TokenTable, *, states: int) ->
             if found and ("Unsatisfiable" in found) == ("Unsatisfiable" in error):
                 path, schema, error, descending = place, child, found, True
                 break
+    if reason := relaxed.impossible.get(id(schema)):
+        return SchemaRefused(path, f"{_NOTHING_FITS}: {reason}")
     pattern = schema.get("pattern") if isinstance(schema, dict) else None
     if isinstance(pattern, str) and "regex" in error:
         return SchemaRefused(under(path, "pattern"), _reason(error, pattern))

@@ -3,12 +3,13 @@
 `jsonschema` takes ten times as long to find out as `Evaluation`, so it is only asked what is wrong.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import jsonschema_specifications
-from jsonschema import Draft202012Validator, SchemaError
-from jsonschema.validators import validator_for
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend, validator_for
 
 from inference.engine.grammar.checked_schema import CheckedSchema
 from inference.engine.grammar.evaluation import Evaluation, TooLong
@@ -28,14 +29,14 @@ def check_well_formed(schema: Any) -> None:
     if _fits(schema, draft):
         return
     try:
-        draft.check_schema(schema)
-    except SchemaError as error:
-        reason = (error.message.strip().splitlines() or ["it is invalid"])[0][:300]
-        raise SchemaRefused(error.json_path, reason) from error
+        error = next(_in_order(draft).iter_errors(schema), None)
     except OverflowError as error:
         raise SchemaRefused("$", "a pattern in it repeats something too often") from error
     except RecursionError as error:
         raise SchemaRefused("$", "it is nested too deeply") from error
+    if error is not None:
+        reason = (error.message.strip().splitlines() or ["it is invalid"])[0][:300]
+        raise SchemaRefused(error.json_path, reason)
 
 
 def _fits(schema: Any, draft: Any) -> bool:
@@ -51,6 +52,29 @@ def _fits(schema: Any, draft: Any) -> bool:
 @cache
 def _schema_of_schemas(draft: Any) -> CheckedSchema:
     return CheckedSchema(_joined(dict(draft.META_SCHEMA)))
+
+
+@cache
+def _in_order(draft: Any) -> Any:
+    """The validator of a draft's schema that finds the mistakes of a schema in the same order each time.
+
+    `jsonschema` keeps the names that `additionalProperties` is about in a set. A part that names its draft
+    would be left to the validator that `jsonschema` has for it, so the schema here is one document without.
+    """
+    root = _joined(dict(draft.META_SCHEMA))
+    root.pop("$schema", None)
+    ordered = extend(draft, {"additionalProperties": _additional_properties})
+    return ordered(root, format_checker=draft.FORMAT_CHECKER)
+
+
+def _additional_properties(
+    validator: Any, part: Any, value: Any, schema: dict[str, Any]
+) -> Iterator[ValidationError]:
+    """As `jsonschema` judges them, where they fit a schema, as in every draft's own."""
+    if validator.is_type(value, "object"):
+        for name, one in value.items():
+            if name not in schema.get("properties", ()):
+                yield from validator.descend(one, part, path=name)
 
 
 def _joined(root: dict[str, Any]) -> dict[str, Any]:
