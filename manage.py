@@ -7,8 +7,8 @@ import sys
 
 
 def main() -> None:
-    # A command is over before it has made much garbage: with Python's own 700 a sixth of its time would go into
-    # collections that find nothing but what has been imported.
+    # A command is over before it has made much garbage: with Python's own 700, a sixth of its time would go
+    # into collections that find nothing but what has been imported.
     gc.set_threshold(50_000)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llmservice.settings")
     from django.core.exceptions import ImproperlyConfigured

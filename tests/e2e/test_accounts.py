@@ -7,18 +7,23 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 import psycopg
+import pytest
 
 from benchmarks.trial.wire import Wire
 from tests.e2e.conftest import NO_CERTIFICATES, READY_WITHIN_S, Service, StartService, running
+from tests.models import save_tiny_model
 
 AT_ONCE = 4
 # Every answer of a key with a limit looks up what is left of it.
 LIMITED = {"LLM_KEY_TOKENS_PER_DAY": "1000000", "LLM_MAX_RUNNING": str(AT_ONCE)}
+# A second or two of the tiny model, in which the database goes away.
+NEW_TOKENS = 1500
+LONG_TEXTS = {**LIMITED, "LLM_MAX_NEW_TOKENS": str(NEW_TOKENS)}
 
 Query = Callable[[str], int]
 
@@ -47,7 +52,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def generate(service: Service, max_new_tokens: int = 60) -> int:
+def generate(service: Service, max_new_tokens: int = NEW_TOKENS) -> int:
     """The tokens that the answer says were used."""
     answer = httpx.post(
         f"{service.url}/generate",
@@ -99,11 +104,17 @@ def kill(service: Service) -> None:
     service.process.wait()
 
 
+@pytest.fixture(scope="module")
+def patient_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with room for long texts."""
+    return save_tiny_model(tmp_path_factory.mktemp("patient"), context_length=2 * NEW_TOKENS)
+
+
 def test_texts_that_end_while_the_database_is_away_are_answered_and_charged(
-    start_service: StartService, database: str, quickstart_model: Path
+    start_service: StartService, database: str, patient_model: Path
 ) -> None:
     wire, query = Wire(database), postgresql(database)
-    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(quickstart_model), **LIMITED)
+    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(patient_model), **LONG_TEXTS)
     service.wait_ready()
     received, answered = 0, 0
     for go_away, come_back in ((wire.silence, wire.resume), (wire.cut, wire.mend)):
@@ -130,10 +141,10 @@ def test_texts_that_end_while_the_database_is_away_are_answered_and_charged(
 
 
 def test_accounts_of_a_killed_service_are_charged_once_by_the_next(
-    start_service: StartService, database: str, quickstart_model: Path, tmp_path: Path
+    start_service: StartService, database: str, patient_model: Path, tmp_path: Path
 ) -> None:
     wire, query = Wire(database), postgresql(database)
-    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(quickstart_model), **LIMITED)
+    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(patient_model), **LONG_TEXTS)
     service.wait_ready()
     with under_way(service, query) as futures:
         wire.cut()
@@ -154,13 +165,23 @@ def test_accounts_of_a_killed_service_are_charged_once_by_the_next(
     wire.cut()
 
 
-def test_texts_that_end_while_sqlite_is_locked_are_answered_and_charged(
-    start_service: StartService, quickstart_model: Path
-) -> None:
-    service = start_service(LLM_MODEL=str(quickstart_model), **LIMITED)
-    service.wait_ready()
+@pytest.fixture(scope="module")
+def on_sqlite(
+    starting: Callable[[Path], AbstractContextManager[StartService]],
+    tmp_path_factory: pytest.TempPathFactory,
+    patient_model: Path,
+) -> Iterator[Service]:
+    with starting(tmp_path_factory.mktemp("sqlite")) as start:
+        service = start(LLM_MODEL=str(patient_model), **LONG_TEXTS)
+        service.wait_ready()
+        yield service
+
+
+def test_texts_that_end_while_sqlite_is_locked_are_answered_and_charged(on_sqlite: Service) -> None:
+    service = on_sqlite
     path = Path(service.environ["VAR_DIR"]) / "db.sqlite3"
     query = sqlite(path)
+    before, answered = charged(query), finished(query)
     with under_way(service, query) as futures:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
@@ -169,12 +190,11 @@ def test_texts_that_end_while_sqlite_is_locked_are_answered_and_charged(
         other.execute("ROLLBACK")
         other.close()
     wait_until(lambda: kept(service) == 0)
-    assert (charged(query), finished(query)) == (received, AT_ONCE)
+    assert (charged(query), finished(query)) == (before + received, answered + AT_ONCE)
 
 
-def test_a_deleted_database_file_is_noticed(start_service: StartService) -> None:
-    service = start_service()
-    service.wait_ready()
+def test_a_deleted_database_file_is_noticed(on_sqlite: Service) -> None:
+    service = on_sqlite
     generate(service, 1)
     path = Path(service.environ["VAR_DIR"]) / "db.sqlite3"
     path.rename(path.with_name("away"))

@@ -19,9 +19,7 @@ def run(service: Service, client: str) -> int:
 
 
 @pytest.mark.parametrize("client", ["curl", "langchain", "llm_command", "openai_python"])
-def test_the_client_works(
-    service: Service, capsys: pytest.CaptureFixture[str], client: str
-) -> None:
+def test_the_client_works(service: Service, capsys: pytest.CaptureFixture[str], client: str) -> None:
     assert run(service, client) == 0
     printed = capsys.readouterr()
     assert " passed " in printed.out, printed.err

@@ -19,6 +19,7 @@ pytestmark = needs_browser
 def service(chatting_service: Service) -> Service:
     return chatting_service
 
+
 # What shells, Python, JavaScript and HTML could take for something else than text.
 HOSTILE = """It's "$HOME" `id` \\n \\' \\\\ ${x} {{y}} %s !! <b>&amp;</b>
 '''\"\"\" é 漢字 🦜 \u2028 \x7f # end"""

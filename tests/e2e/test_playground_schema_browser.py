@@ -19,6 +19,7 @@ pytestmark = needs_browser
 def service(chatting_service: Service) -> Service:
     return chatting_service
 
+
 SCHEMA = {
     "type": "object",
     "properties": {"capital": {"enum": ["Paris"]}, "rivers": {"const": [{"name": "Seine", "km": 777}]}},
