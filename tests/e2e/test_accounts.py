@@ -16,14 +16,10 @@ import pytest
 
 from benchmarks.trial.wire import Wire
 from tests.e2e.conftest import NO_CERTIFICATES, READY_WITHIN_S, Service, StartService, running
-from tests.models import save_tiny_model
 
 AT_ONCE = 4
 # Every answer of a key with a limit looks up what is left of it.
 LIMITED = {"LLM_KEY_TOKENS_PER_DAY": "1000000", "LLM_MAX_RUNNING": str(AT_ONCE)}
-# A second or two of the tiny model, in which the database goes away.
-NEW_TOKENS = 1500
-LONG_TEXTS = {**LIMITED, "LLM_MAX_NEW_TOKENS": str(NEW_TOKENS)}
 
 Query = Callable[[str], int]
 
@@ -52,7 +48,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def generate(service: Service, max_new_tokens: int = NEW_TOKENS) -> int:
+def generate(service: Service, max_new_tokens: int = 60) -> int:
     """The tokens that the answer says were used."""
     answer = httpx.post(
         f"{service.url}/generate",
@@ -104,17 +100,11 @@ def kill(service: Service) -> None:
     service.process.wait()
 
 
-@pytest.fixture(scope="module")
-def patient_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model with room for long texts."""
-    return save_tiny_model(tmp_path_factory.mktemp("patient"), context_length=2 * NEW_TOKENS)
-
-
 def test_texts_that_end_while_the_database_is_away_are_answered_and_charged(
-    start_service: StartService, database: str, patient_model: Path
+    start_service: StartService, database: str, quickstart_model: Path
 ) -> None:
     wire, query = Wire(database), postgresql(database)
-    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(patient_model), **LONG_TEXTS)
+    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(quickstart_model), **LIMITED)
     service.wait_ready()
     received, answered = 0, 0
     for go_away, come_back in ((wire.silence, wire.resume), (wire.cut, wire.mend)):
@@ -141,10 +131,10 @@ def test_texts_that_end_while_the_database_is_away_are_answered_and_charged(
 
 
 def test_accounts_of_a_killed_service_are_charged_once_by_the_next(
-    start_service: StartService, database: str, patient_model: Path, tmp_path: Path
+    start_service: StartService, database: str, quickstart_model: Path, tmp_path: Path
 ) -> None:
     wire, query = Wire(database), postgresql(database)
-    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(patient_model), **LONG_TEXTS)
+    service = start_service(DATABASE_URL=wire.url, LLM_MODEL=str(quickstart_model), **LIMITED)
     service.wait_ready()
     with under_way(service, query) as futures:
         wire.cut()
@@ -169,10 +159,10 @@ def test_accounts_of_a_killed_service_are_charged_once_by_the_next(
 def on_sqlite(
     starting: Callable[[Path], AbstractContextManager[StartService]],
     tmp_path_factory: pytest.TempPathFactory,
-    patient_model: Path,
+    quickstart_model: Path,
 ) -> Iterator[Service]:
     with starting(tmp_path_factory.mktemp("sqlite")) as start:
-        service = start(LLM_MODEL=str(patient_model), **LONG_TEXTS)
+        service = start(LLM_MODEL=str(quickstart_model), **LIMITED)
         service.wait_ready()
         yield service
 

@@ -7,10 +7,10 @@ from django.core.management.base import CommandError, CommandParser
 from accounts import services
 from accounts.key_fields import LIMITS
 from accounts.management import arguments
-from accounts.management.command import KeyCommand
+from accounts.management.command import AccountsCommand
 
 
-class Command(KeyCommand):
+class Command(AccountsCommand):
     help = "Change limits of an API key; those that are not given stay as they are."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -6,11 +6,11 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.management import arguments
-from accounts.management.command import KeyCommand
+from accounts.management.command import AccountsCommand
 from accounts.models import Prompts
 
 
-class Command(KeyCommand):
+class Command(AccountsCommand):
     help = "Set whether the prompts of an API key are kept after their request."
 
     def add_arguments(self, parser: CommandParser) -> None:

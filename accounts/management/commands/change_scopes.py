@@ -6,10 +6,10 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.management import arguments
-from accounts.management.command import KeyCommand
+from accounts.management.command import AccountsCommand
 
 
-class Command(KeyCommand):
+class Command(AccountsCommand):
     help = "Set the scopes of an API key: those that are given replace those that it has."
 
     def add_arguments(self, parser: CommandParser) -> None:

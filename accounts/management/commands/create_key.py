@@ -8,11 +8,11 @@ from django.utils import timezone
 from accounts import services
 from accounts.key_fields import LIMITS
 from accounts.management import arguments
-from accounts.management.command import KeyCommand
+from accounts.management.command import AccountsCommand
 from accounts.models import Prompts, Scope
 
 
-class Command(KeyCommand):
+class Command(AccountsCommand):
     help = "Create an API key and print only its secret to stdout: SECRET=$(manage.py create_key search)"
 
     def add_arguments(self, parser: CommandParser) -> None:

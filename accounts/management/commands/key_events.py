@@ -6,14 +6,14 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from accounts.management import arguments, table
-from accounts.management.command import KeyCommand
+from accounts.management.command import AccountsCommand
 from accounts.models import KeyEvent
 from accounts.templatetags.keys import event_details
 
 MOST = 50
 
 
-class Command(KeyCommand):
+class Command(AccountsCommand):
     help = "List the events of API keys, the latest first: who changed what, when (UTC) and from where."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -8,13 +8,13 @@ from django.utils import timezone
 
 from accounts.key_fields import LIMITS
 from accounts.management import arguments, table
-from accounts.management.command import KeyCommand
+from accounts.management.command import AccountsCommand
 from accounts.models import APIKey, KeyState, Scope
 
 COLUMNS = ("number", "name", "state", "owner", "secrets", "last_used", "expires", "scopes")
 
 
-class Command(KeyCommand):
+class Command(AccountsCommand):
     help = "List the API keys, each with the first characters of its live secrets."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -7,11 +7,11 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.management import arguments
-from accounts.management.command import KeyCommand
+from accounts.management.command import AccountsCommand
 from accounts.templatetags.keys import duration
 
 
-class Command(KeyCommand):
+class Command(AccountsCommand):
     help = "Add a new secret to an API key and print only it to stdout."
 
     def add_arguments(self, parser: CommandParser) -> None:
