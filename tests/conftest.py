@@ -24,7 +24,8 @@ POSTGRES_URLS = (
 )
 IN_CI = os.environ.get("CI") == "true"
 E2E = BASE_DIR / "tests" / "e2e"
-SHARED_SERVICE = "service"
+# Fixtures of services that tests of several files share.
+SHARED_SERVICES = ("chatting_service", "service")
 
 # Until all tests are collected: it would find nothing.
 gc.disable()
@@ -37,8 +38,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests that are told by where they are or what they use, and group the tests by process.
 
-    One process runs the tests that share the one service; all others are grouped by file, because fixtures
-    serve a whole file. The groups that take longest come first, so that at the end no process is alone with
+    One process runs the tests that share a service; all others are grouped by file, because fixtures serve a
+    whole file. The groups that take longest come first, so that at the end no process is alone with
     one of them: those that start services, beginning with the shared one.
     """
     for item in items:
@@ -64,15 +65,17 @@ def _end_to_end(item: pytest.Item) -> bool:
 
 
 def _group(item: pytest.Item) -> str:
-    shares_service = _end_to_end(item) and "service" in getattr(item, "fixturenames", ())
-    return SHARED_SERVICE if shares_service else str(item.path.relative_to(BASE_DIR))
+    used = getattr(item, "fixturenames", ()) if _end_to_end(item) else ()
+    shared = next((name for name in SHARED_SERVICES if name in used), None)
+    return shared or str(item.path.relative_to(BASE_DIR))
 
 
 def _turn(item: pytest.Item) -> int:
     """When the test's group is given to a process."""
-    if _group(item) == SHARED_SERVICE:
-        return 0
-    return 1 if _end_to_end(item) else 2
+    group = _group(item)
+    if group in SHARED_SERVICES:
+        return SHARED_SERVICES.index(group)
+    return len(SHARED_SERVICES) + (0 if _end_to_end(item) else 1)
 
 
 @pytest.fixture(scope="session")

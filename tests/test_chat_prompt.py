@@ -77,7 +77,7 @@ def controls(tokenizer: PreTrainedTokenizerBase, token_ids: tuple[int, ...]) -> 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(data=st.data())
 def test_without_control_text_the_tokens_are_those_of_transformers(
     family: str, template: str, data: st.DataObject
@@ -89,7 +89,7 @@ def test_without_control_text_the_tokens_are_those_of_transformers(
     assert encode(prompt, *messages) == stock(tokenizer, messages)
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(turns=st.lists(st.tuples(ROLES, TEXTS), min_size=1, max_size=5))
 def test_the_quick_start_models_tokens_are_those_of_transformers(
     quickstart_model: Path, turns: list[tuple[str, str]]
@@ -101,7 +101,7 @@ def test_the_quick_start_models_tokens_are_those_of_transformers(
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(data=st.data())
 def test_what_users_write_never_becomes_a_control_token(
     family: str, template: str, data: st.DataObject
@@ -115,7 +115,7 @@ def test_what_users_write_never_becomes_a_control_token(
     assert controls(tokenizer, encode(prompt, *messages)) == controls(tokenizer, stock(tokenizer, harmless))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(name=HOSTILE, description=HOSTILE, argument=HOSTILE, content=HOSTILE)
 def test_no_part_of_a_tool_or_of_a_call_becomes_a_control_token(
     name: str, description: str, argument: str, content: str
@@ -141,7 +141,7 @@ def test_tools_are_laid_out_as_transformers_does() -> None:
     assert encode(prompt, *messages, tools=tuple(tools)) == stock(tokenizer, messages, tools=tools)
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(role=st.one_of(ROLES, HOSTILE.filter(bool)), content=HOSTILE, name=HOSTILE)
 def test_control_text_stays_the_text_that_it_is(
     quickstart_model: Path, role: str, content: str, name: str

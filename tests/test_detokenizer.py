@@ -90,7 +90,7 @@ def token_sequences(draw: st.DrawFn, family: str) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(data=st.data())
 def test_the_pieces_are_the_text_of_a_full_decode(family: str, data: st.DataObject) -> None:
     vocabulary = vocabulary_of(family)
@@ -100,7 +100,7 @@ def test_the_pieces_are_the_text_of_a_full_decode(family: str, data: st.DataObje
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(data=st.data())
 def test_only_text_that_may_still_change_is_held_back(family: str, data: st.DataObject) -> None:
     vocabulary = vocabulary_of(family)
@@ -113,7 +113,7 @@ def test_only_text_that_may_still_change_is_held_back(family: str, data: st.Data
             assert added_text(vocabulary, prompt, new[:i]) in {detokenizer.text, detokenizer.text + UNKNOWN}
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(data=st.data())
 def test_the_pieces_are_the_text_of_a_full_decode_with_the_quick_start_models_tokenizer(
     quickstart_model: Path, data: st.DataObject

@@ -30,17 +30,20 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
 
+# It imports no test: those of this file need torch, which takes seconds.
 KILLED = """
 import json, os, signal, sys
+from datetime import date
 from pathlib import Path
 import django
 django.setup()
 from accounts.limits.tally import Tally
-from tests.test_tally import refused
+from accounts.limits.tally_file import Counted
+from accounts.models import Outcome
 tally = Tally(Path(sys.argv[1]))
 tally._now.file = tally._new_file()
 for key_id in json.loads(sys.argv[2]):
-    tally.add(*refused(key_id))
+    tally.add(Counted(key_id, date(2026, 11, 25), "/generate", Outcome.OVERLOADED))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -2,11 +2,12 @@
 
 from typing import Any, ClassVar, Protocol
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.events import Actor
 from accounts.management import arguments
+from accounts.management.command import AccountsCommand
 from accounts.models import APIKey
 
 
@@ -16,7 +17,7 @@ class Change(Protocol):
     def __call__(self, *, key: APIKey, reason: str, by: Actor) -> None: ...
 
 
-class KeyCommand(BaseCommand):
+class KeyCommand(AccountsCommand):
     """`manage.py <command> <key> --reason …`; a subclass says what it changes, and what that has done."""
 
     change: ClassVar[Change]

@@ -1,12 +1,16 @@
 """Chromium for the tests that look at pages, what the pages complain of, and what is often done there."""
 
+import asyncio
+import atexit
 import shutil
+from asyncio.events import _set_running_loop
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -35,21 +39,57 @@ class Browsing:
         return page
 
 
+class _Chromium:
+    """One browser for all tests of a process: a start takes longer than many a test."""
+
+    def __init__(self) -> None:
+        self._playwright = sync_playwright().start()
+        self._loop = asyncio.get_running_loop()
+        self._browser = self._playwright.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
+        )
+
+    @contextmanager
+    def in_use(self) -> Iterator[Browser]:
+        """Playwright keeps its event loop running in this thread, in a greenlet of its own.
+
+        Between the tests the loop stands still, and other tests may ask Django's database.
+        """
+        _set_running_loop(self._loop)
+        try:
+            yield self._browser
+        finally:
+            _set_running_loop(None)
+
+    def close(self) -> None:
+        with self.in_use():
+            self._browser.close()
+            self._playwright.stop()
+
+
+@cache
+def _chromium() -> _Chromium:
+    chromium = _Chromium()
+    atexit.register(chromium.close)
+    return chromium
+
+
 @contextmanager
 def browsing(url: str, *, width: int = 1280, dark: bool = False) -> Iterator[Browsing]:
-    """Open a browser on the service at `url`. Django's database is not to be asked in this thread meanwhile:
-    Playwright runs an event loop in it, where Django refuses to wait.
+    """Open a window on the service at `url`, with cookies of its own. Django's database is not to be asked in
+    this thread meanwhile: Playwright runs an event loop in it, where Django refuses to wait.
     """
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+    with _chromium().in_use() as browser:
         context = browser.new_context(
             base_url=url,
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
         )
         context.grant_permissions(["clipboard-read", "clipboard-write"])
-        yield Browsing(context=context)
-        browser.close()
+        try:
+            yield Browsing(context=context)
+        finally:
+            context.close()
 
 
 def log_in(page: Page, username: str, password: str) -> None:

@@ -23,8 +23,10 @@ import httpx
 import psycopg
 import pytest
 
+from inference.quickstart import NAME as MODEL_NAME
 from llmservice.environment import BASE_DIR, DEFAULT_API_KEY, Environment
 from tests.models import save_tiny_model
+from tests.openai_api import TEMPLATE
 
 SERVICE_URL = os.environ.get("TEST_SERVICE_URL")
 READY_WITHIN_S = 180
@@ -208,11 +210,11 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("weights")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def starting(
     tiny_model: Path, tiny_weights: Path, quickstart_weights: Path, prepared_folder: Path
 ) -> Callable[[Path], AbstractContextManager[StartService]]:
-    """`start_service` with its folder, for a fixture that starts a service for a whole file."""
+    """`start_service` with its folder, for a fixture that starts a service for several tests."""
     if SERVICE_URL is not None:
         pytest.skip("it needs a service of its own, and a running composition is tested")
 
@@ -240,6 +242,23 @@ def starting(
             yield start
 
     return starter
+
+
+@pytest.fixture(scope="session")
+def chatting_service(
+    starting: Callable[[Path], AbstractContextManager[StartService]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Service]:
+    """A service whose texts take no time, for tests that care for their form only; one for all of them.
+
+    Its model has a chat template, and the name of the quick-start model.
+    """
+    folder = tmp_path_factory.mktemp("chatting")
+    model = save_tiny_model(folder / MODEL_NAME, context_length=4096, chat_template=TEMPLATE)
+    with starting(folder) as start:
+        service = start(LLM_MODEL=str(model))
+        service.wait_ready()
+        yield service
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 import psycopg
+import pytest
 
 from benchmarks.trial.wire import Wire
 from tests.e2e.conftest import NO_CERTIFICATES, READY_WITHIN_S, Service, StartService, running
@@ -154,13 +155,23 @@ def test_accounts_of_a_killed_service_are_charged_once_by_the_next(
     wire.cut()
 
 
-def test_texts_that_end_while_sqlite_is_locked_are_answered_and_charged(
-    start_service: StartService, quickstart_model: Path
-) -> None:
-    service = start_service(LLM_MODEL=str(quickstart_model), **LIMITED)
-    service.wait_ready()
+@pytest.fixture(scope="module")
+def on_sqlite(
+    starting: Callable[[Path], AbstractContextManager[StartService]],
+    tmp_path_factory: pytest.TempPathFactory,
+    quickstart_model: Path,
+) -> Iterator[Service]:
+    with starting(tmp_path_factory.mktemp("sqlite")) as start:
+        service = start(LLM_MODEL=str(quickstart_model), **LIMITED)
+        service.wait_ready()
+        yield service
+
+
+def test_texts_that_end_while_sqlite_is_locked_are_answered_and_charged(on_sqlite: Service) -> None:
+    service = on_sqlite
     path = Path(service.environ["VAR_DIR"]) / "db.sqlite3"
     query = sqlite(path)
+    before, answered = charged(query), finished(query)
     with under_way(service, query) as futures:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
@@ -169,12 +180,11 @@ def test_texts_that_end_while_sqlite_is_locked_are_answered_and_charged(
         other.execute("ROLLBACK")
         other.close()
     wait_until(lambda: kept(service) == 0)
-    assert (charged(query), finished(query)) == (received, AT_ONCE)
+    assert (charged(query), finished(query)) == (before + received, answered + AT_ONCE)
 
 
-def test_a_deleted_database_file_is_noticed(start_service: StartService) -> None:
-    service = start_service()
-    service.wait_ready()
+def test_a_deleted_database_file_is_noticed(on_sqlite: Service) -> None:
+    service = on_sqlite
     generate(service, 1)
     path = Path(service.environ["VAR_DIR"]) / "db.sqlite3"
     path.rename(path.with_name("away"))

@@ -20,6 +20,11 @@ pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
+def service(chatting_service: Service) -> Service:
+    return chatting_service
+
+
+@pytest.fixture(scope="module")
 def admin(service: Service) -> str:
     """The username of an administrator of the service."""
     environ = {**service.environ, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}

@@ -12,6 +12,11 @@ PASSWORD = "correct horse battery staple"
 pytestmark = needs_browser
 
 
+@pytest.fixture(scope="module")
+def service(chatting_service: Service) -> Service:
+    return chatting_service
+
+
 def test_no_page_of_the_admin_breaks_its_policy(service: Service) -> None:
     environ = {**service.environ, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
     manage(environ, "createsuperuser", "--noinput", "--username=hedy", "--email=hedy@example.org")

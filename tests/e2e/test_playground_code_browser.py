@@ -14,6 +14,12 @@ from tests.e2e.playground import answers, ask, body_of, open_playground
 
 pytestmark = needs_browser
 
+
+@pytest.fixture(scope="module")
+def service(chatting_service: Service) -> Service:
+    return chatting_service
+
+
 # What shells, Python, JavaScript and HTML could take for something else than text.
 HOSTILE = """It's "$HOME" `id` \\n \\' \\\\ ${x} {{y}} %s !! <b>&amp;</b>
 '''\"\"\" é 漢字 🦜 \u2028 \x7f # end"""

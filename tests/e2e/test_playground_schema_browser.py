@@ -14,6 +14,12 @@ from tests.e2e.playground import answer_with, ask, body_of, open_playground
 
 pytestmark = needs_browser
 
+
+@pytest.fixture(scope="module")
+def service(chatting_service: Service) -> Service:
+    return chatting_service
+
+
 SCHEMA = {
     "type": "object",
     "properties": {"capital": {"enum": ["Paris"]}, "rivers": {"const": [{"name": "Seine", "km": 777}]}},
@@ -32,7 +38,7 @@ def window(service: Service) -> Iterator[Browsing]:
 @pytest.fixture
 def page(window: Browsing, service: Service) -> Page:
     page = open_playground(window, key=service.key)
-    page.get_by_label("Max tokens").fill("60")
+    page.get_by_label("Max tokens").fill("200")
     page.get_by_label("JSON Schema").fill(json.dumps(SCHEMA))
     return page
 

@@ -4,7 +4,6 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -225,10 +224,8 @@ def test_one_connection_serves_request_after_request(service: Service) -> None:
             assert client.get("/health").json()["status"] == "ok"
 
 
-def test_while_the_model_loads_health_is_ok_and_the_rest_says_why_not(
-    start_service: StartService, quickstart_model: Path
-) -> None:
-    service = start_service(LLM_MODEL=str(quickstart_model))
+def test_while_the_model_loads_health_is_ok_and_the_rest_says_why_not(start_service: StartService) -> None:
+    service = start_service()
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:

@@ -3,9 +3,9 @@
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import httpx
@@ -34,6 +34,18 @@ MANY = 200
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack
+
+
+@pytest.fixture(scope="module")
+def narrow(
+    starting: Callable[[Path], AbstractContextManager[StartService]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Service]:
+    """A service with few threads."""
+    with starting(tmp_path_factory.mktemp("narrow")) as start:
+        service = start(LLM_MAX_RUNNING="1", LLM_MAX_QUEUED="1")
+        service.wait_ready()
+        yield service
 
 
 def served(service: Service) -> None:
@@ -119,21 +131,17 @@ def test_beyond_the_limit_of_connections_the_oldest_idle_one_gives_way(
     assert read_answer(half).status == 200
 
 
-def test_probes_answer_while_every_thread_waits(start_service: StartService, tmp_path: Path) -> None:
+def test_probes_answer_while_every_thread_waits(narrow: Service) -> None:
     """The threads wait for the database, whose lock another process has."""
-    service = start_service(LLM_MAX_RUNNING="1", LLM_MAX_QUEUED="1")
-    service.wait_ready()
-    [file] = Path(service.environ["VAR_DIR"]).glob("*.sqlite3")
+    [file] = Path(narrow.environ["VAR_DIR"]).glob("*.sqlite3")
     locked = sqlite3.connect(file, isolation_level=None)
     locked.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(30) as pool:
-        waiting = [
-            pool.submit(exchange, service, post_generate(service, max_new_tokens=1)) for _ in range(30)
-        ]
+        waiting = [pool.submit(exchange, narrow, post_generate(narrow, max_new_tokens=1)) for _ in range(30)]
         until = time.monotonic() + 2
         while time.monotonic() < until:
             for path in ("/health", "/ready", "/metrics"):
-                assert httpx.get(f"{service.url}{path}", timeout=10).status_code == 200
+                assert httpx.get(f"{narrow.url}{path}", timeout=10).status_code == 200
         # Only then has the test shown anything.
         assert not any(future.done() for future in waiting)
         locked.execute("ROLLBACK")
@@ -150,20 +158,18 @@ def test_a_client_that_closes_only_its_own_side_is_answered(service: Service) ->
     assert answer.status == 200
 
 
-def test_large_files_that_nobody_reads_cost_no_thread(start_service: StartService, stack: ExitStack) -> None:
-    service = start_service(LLM_MAX_RUNNING="1", LLM_MAX_QUEUED="0")
-    service.wait_ready()
+def test_large_files_that_nobody_reads_cost_no_thread(narrow: Service, stack: ExitStack) -> None:
     path = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
     connections = []
     for _ in range(20):
         connection = stack.enter_context(socket.socket())
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(60)
-        connection.connect(("127.0.0.1", int(service.environ["PORT"])))
+        connection.connect(("127.0.0.1", int(narrow.environ["PORT"])))
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert connection.recv(9) == b"HTTP/1.1 "
         connections.append(connection)
-    served(service)
+    served(narrow)
     body = b""
     while len(body) < 1_000_000:
         body += connections[0].recv(65536)

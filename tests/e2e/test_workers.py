@@ -48,14 +48,14 @@ def new_client() -> httpx.Client:
 
 @contextmanager
 def asked_meanwhile(service: Service) -> Iterator[list[int | str]]:
-    """Asks `/ready` and `/generate` all the time, on new connections and on kept ones; the statuses."""
+    """Asks `/ready` and `/generate` again and again, on new connections and on kept ones; the statuses."""
     statuses: list[int | str] = []
     over = threading.Event()
 
     def ask(kept: httpx.Client | None) -> None:
         body = {"prompt": "a", "max_new_tokens": 1}
         headers = {"X-API-Key": service.key}
-        while not over.wait(0.02):
+        while not over.wait(0.1):
             try:
                 for method, path, extra in (
                     ("GET", "/ready", {}),

@@ -3,12 +3,13 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.bootstrap import BootstrapError, Superuser, bootstrap
+from accounts.management.command import AccountsCommand
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = (
         "Create the first API key from API_KEY if the database holds no key, and the admin account that "
         "DJANGO_SUPERUSER_USERNAME and DJANGO_SUPERUSER_PASSWORD name if it does not exist. "

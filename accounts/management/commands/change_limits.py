@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.key_fields import LIMITS
 from accounts.management import arguments
+from accounts.management.command import AccountsCommand
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = "Change limits of an API key; those that are not given stay as they are."
 
     def add_arguments(self, parser: CommandParser) -> None:

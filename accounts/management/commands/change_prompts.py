@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.management import arguments
+from accounts.management.command import AccountsCommand
 from accounts.models import Prompts
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = "Set whether the prompts of an API key are kept after their request."
 
     def add_arguments(self, parser: CommandParser) -> None:

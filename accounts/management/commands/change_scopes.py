@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.management import arguments
+from accounts.management.command import AccountsCommand
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = "Set the scopes of an API key: those that are given replace those that it has."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from accounts import services
 from accounts.key_fields import LIMITS
 from accounts.management import arguments
+from accounts.management.command import AccountsCommand
 from accounts.models import Prompts, Scope
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = "Create an API key and print only its secret to stdout: SECRET=$(manage.py create_key search)"
 
     def add_arguments(self, parser: CommandParser) -> None:

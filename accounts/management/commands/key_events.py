@@ -3,16 +3,17 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from accounts.management import arguments, table
+from accounts.management.command import AccountsCommand
 from accounts.models import KeyEvent
 from accounts.templatetags.keys import event_details
 
 MOST = 50
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = "List the events of API keys, the latest first: who changed what, when (UTC) and from where."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,17 +3,18 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from accounts.key_fields import LIMITS
 from accounts.management import arguments, table
+from accounts.management.command import AccountsCommand
 from accounts.models import APIKey, KeyState, Scope
 
 COLUMNS = ("number", "name", "state", "owner", "secrets", "last_used", "expires", "scopes")
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = "List the API keys, each with the first characters of its live secrets."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,14 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.management import arguments
+from accounts.management.command import AccountsCommand
 from accounts.templatetags.keys import duration
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = "Add a new secret to an API key and print only it to stdout."
 
     def add_arguments(self, parser: CommandParser) -> None:

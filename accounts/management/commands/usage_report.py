@@ -4,18 +4,19 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.limits import admission, clock
 from accounts.limits.policy import day_of
 from accounts.management import arguments
+from accounts.management.command import AccountsCommand
 from accounts.models import DailyUsage
 from accounts.usage_export import csv_lines, row
 
 DAYS = 30
 
 
-class Command(BaseCommand):
+class Command(AccountsCommand):
     help = "Write the usage of each API key on each day (UTC) at each endpoint to stdout."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -109,7 +109,7 @@ def logprobs(served: Served) -> None:
 @client.check
 def structured(served: Served) -> str:
     """ChatOpenAI: with_structured_output by each method, whole and streamed"""
-    asked = chat(served, max_tokens=160, temperature=0)
+    asked = chat(served, max_tokens=400, temperature=0)
     city: Any = asked.with_structured_output(City).invoke(QUESTION)
     parsed: list[Any] = [
         city,
@@ -125,7 +125,7 @@ def structured(served: Served) -> str:
 @client.check
 def tools(served: Served) -> str:
     """ChatOpenAI: bind_tools with each choice that needs a call, and the results sent back"""
-    asked = chat(served, max_tokens=60, temperature=0)
+    asked = chat(served, max_tokens=200)
     messages: list[BaseMessage] = [HumanMessage("What is the weather in Paris?")]
     for choice in ("any", "weather", {"type": "function", "function": {"name": "weather"}}):
         bound = asked.bind_tools([weather], tool_choice=choice, strict=True, parallel_tool_calls=False)

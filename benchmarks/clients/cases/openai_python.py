@@ -56,7 +56,7 @@ def chat(served: Served) -> str:
 @client.check
 def structured(served: Served) -> str:
     """Pydantic models: parse and stream, as the answer and as the arguments of a function"""
-    asked: dict[str, Any] = {"model": served.model, "messages": QUESTION, "temperature": 0, "max_tokens": 160}
+    asked: dict[str, Any] = {"model": served.model, "messages": QUESTION, "temperature": 0, "max_tokens": 400}
     function: dict[str, Any] = {
         "tools": [openai.pydantic_function_tool(City)],
         "tool_choice": "required",
