@@ -46,8 +46,7 @@ def test_it_is_small(image: str) -> None:
 
 
 def test_a_start_compiles_no_module_of_the_project(image: str) -> None:
-    # The sources have other times than when they were compiled, so byte code has to be of the kind that is not
-    # checked against them.
+    # The sources have other times than when they were compiled: byte code must not be checked against them.
     checked = (
         "from pathlib import Path; compiled = [*Path('/app').rglob('*.pyc')];"
         "print(len(compiled) > 100, [path for path in compiled if path.read_bytes()[4] != 1])"
