@@ -53,8 +53,10 @@ COPY manage.py ./
 COPY llmservice/ llmservice/
 COPY accounts/ accounts/
 COPY inference/ inference/
+# Byte code that an import writes has the time of its source in it: with the times below it would never be used.
 RUN mkdir staticfiles \
-    && SECRET_KEY=of-the-build VAR_DIR=/tmp /opt/venv/bin/python manage.py collectstatic --no-input --ignore redoc --verbosity 0 \
+    && PYTHONDONTWRITEBYTECODE=1 SECRET_KEY=of-the-build VAR_DIR=/tmp \
+       /opt/venv/bin/python manage.py collectstatic --no-input --ignore redoc --verbosity 0 \
     && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash . \
     && find . -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
@@ -77,7 +79,9 @@ LABEL org.opencontainers.image.title="llmservice" \
 
 ARG SOURCE_DATE_EPOCH
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data llmservice \
-    && install --directory --owner llmservice --group llmservice --mode 700 /data /models
+    && install --directory --owner llmservice --group llmservice --mode 700 /data /models \
+    && touch --date "@$SOURCE_DATE_EPOCH" /data /models \
+       /etc /etc/passwd /etc/group /etc/shadow /etc/gshadow /etc/subuid /etc/subgid
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=kernels /build/kernels /opt/kernels
 COPY --from=materials /sbom.json /app/sbom.json

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Builds the image, starts it by docker-compose with the quick-start model, and tests it there. What it starts it
 # ends, and removes all of it but the image. usage: docker/test.sh [PYTEST-ARGUMENTS]
-# It needs docker, docker-compose and the packages of `make test`. COMPOSE_EXTRA names a further compose file.
+# It needs docker, docker-compose and what `make` needs, which installs the tests. COMPOSE_EXTRA names a further
+# compose file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$PWD/.venv/bin/python
+make .venv/.dev .venv/.native
 
 free_port() { "$python" -c 'import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])'; }
 taken() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

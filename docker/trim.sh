@@ -5,6 +5,7 @@ set -eu
 python=$1
 epoch=${SOURCE_DATE_EPOCH:-1767225600}
 site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+environment=$("$python" -c 'import sys; print(sys.prefix)')
 cd "$site"
 
 # An image in front of another engine has no torch.
@@ -26,7 +27,7 @@ find django rest_framework axes -path '*/locale/*' -name '*.mo' ! -path '*/en/*'
 find . -depth -type d -name __pycache__ -exec rm -rf {} +
 
 # The byte code that an import writes has the time of its source in it.
-set_times() { find "$site" -exec touch --no-dereference --date "@$epoch" {} +; }
+set_times() { find "$environment" -exec touch --no-dereference --date "@$epoch" {} +; }
 set_times
 
 # Byte code of the large packages takes as much space as they do, and of most of their modules none is ever

@@ -73,15 +73,23 @@ def test_unknown_keys_and_other_addresses_are_not_counted(client: Client, issued
     assert counts() == {}
 
 
-def test_a_refusal_is_answered_also_if_it_cannot_be_counted(
-    client: Client, issued: IssuedSecret, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_refusals_are_answered_and_counted_later_if_the_database_fails(
+    client: Client, issued: IssuedSecret, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise DatabaseError("disk full")
 
-    monkeypatch.setattr(ledger, "account", fail)
-    assert generate(client, issued, {"prompt": 5}) == 422
-    assert f"A refused request of key {issued.key.pk} was not counted: disk full" in caplog.text
+    with monkeypatch.context() as failing:
+        failing.setattr(ledger, "account", fail)
+        # A test's transaction is on it.
+        failing.setattr("accounts.limits.tally.connection.close", lambda: None)
+        assert generate(client, issued, {"prompt": 5}) == 422
+        issued.key.scopes = ["usage"]
+        services.update_key(key=issued.key, fields=["scopes"])
+        assert generate(client, issued) == 403
+    assert counts() == {}
+    assert generate(client, issued) == 403
+    assert counts() == {"invalid": 1, "forbidden": 2}
 
 
 def test_usage_and_limit_are_counted_together_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""Requests refused for want of room, counted in the usage of their keys without a wait for the database.
+"""Refused requests that reserve nothing, counted in the usage of their keys without a wait for the database.
 
-There are most of them when there is least time. So each is added up in memory, and a thread of the worker
-writes the sums. Before its answer leaves, it is in a file as well, from which the next worker counts it if
-this one is killed.
+There are most of them when there is least time, and the database may be away. So each is added up in memory,
+and a thread of the worker writes the sums. Before its answer leaves, it is in a file as well, from which the
+next worker counts it if this one is killed.
 """
 
 import atexit

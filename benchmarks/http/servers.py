@@ -98,16 +98,39 @@ def llmservice_in_container(
     environ = _with_database(var_dir, LLM_MODEL=str(folder), **settings)
     inside = {"LLM_MODEL": "/model", "LLM_THREADS": str(threads), **settings}
     command_line = [
-        *("docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),  # noqa: S108
-        *("--security-opt", "no-new-privileges", "--cpus", str(threads)),
-        *("--publish", f"127.0.0.1:{environ['PORT']}:8000", "--user", f"{os.getuid()}:{os.getgid()}"),
-        *("--volume", f"{folder.resolve()}:/model:ro", "--volume", f"{var_dir.resolve()}:/data"),
-        *(f"--env={name}={value}" for name, value in inside.items()),
+        *_docker_run(var_dir, **inside),
+        *("--cpus", str(threads), "--publish", f"127.0.0.1:{environ['PORT']}:8000"),
+        *("--volume", f"{folder.resolve()}:/model:ro"),
         image,
     ]
     log = var_dir / "container.log"
     with _running("llmservice in a container", command_line, environ, log) as server:
         yield server
+
+
+@contextmanager
+def front_in_container(image: str, engine_url: str, data: Path) -> Iterator[Server]:
+    """A container of this image in front of an engine of this machine, on its network.
+
+    Args:
+        data: its folder for data; without a database there, the start makes one.
+    """
+    port = str(free_port())
+    settings = {"HOST": "127.0.0.1", "PORT": port, "LLM_UPSTREAM_URL": engine_url}
+    command_line = [*_docker_run(data, **settings), "--network", "host", image]
+    log = data / "container.log"
+    with _running("the front", command_line, os.environ | {"PORT": port}, log) as server:
+        yield server
+
+
+def _docker_run(data: Path, **settings: str) -> list[str]:
+    """The beginning of a command that starts a container with these settings, hardened as by Compose."""
+    return [
+        *("docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),  # noqa: S108
+        *("--security-opt", "no-new-privileges", "--user", f"{os.getuid()}:{os.getgid()}"),
+        *("--volume", f"{data.resolve()}:/data"),
+        *(f"--env={name}={value}" for name, value in settings.items()),
+    ]
 
 
 def _with_database(var_dir: Path, **settings: str) -> dict[str, str]:

@@ -45,6 +45,15 @@ def test_it_is_small(image: str) -> None:
     assert inspect("image", image, ".Size") - max(0, base - SLIM_BASE_SIZE) < SIZE_LIMIT
 
 
+def test_a_start_compiles_no_module_of_the_project(image: str) -> None:
+    # The sources have other times than when they were compiled: byte code must not be checked against them.
+    checked = (
+        "from pathlib import Path; compiled = [*Path('/app').rglob('*.pyc')];"
+        "print(len(compiled) > 100, [path for path in compiled if path.read_bytes()[4] != 1])"
+    )
+    assert command("docker", "run", "--rm", image, "python", "-c", checked) == "True []"
+
+
 def test_it_serves_what_the_engine_generates_and_lists_what_it_is_made_of(image: str) -> None:
     port = free_port()
     with scripted_engine() as engine:
