@@ -165,5 +165,5 @@ def test_the_quick_start_model_in_4_bits_predicts_nearly_the_same(quickstart_mod
 
 def test_without_the_kernels_it_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
-    with pytest.raises(ModelUnavailable, match=r"int4 weights need the native kernels.*LLM_DTYPE=int8"):
+    with pytest.raises(ModelUnavailable, match=r"int4 weights need the native kernels.*LLM_DTYPE=float32"):
         cpu_path("int4")
