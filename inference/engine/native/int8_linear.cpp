@@ -175,7 +175,7 @@ class Quantised {
     float *scales_, *corrections_;
 };
 
-void multiply_vectors(const Int8LinearCall& call, const Finish& finish) {
+void multiply_block(const Int8LinearCall& call, const Finish& finish) {
     using FewRows = Layer<true>;
     using ManyRows = Layer<false>;
     const Quantised quantised(call, call.rows);
@@ -198,6 +198,17 @@ void multiply_vectors(const Int8LinearCall& call, const Finish& finish) {
         const int64_t first = next.first * panel_lines + tile * groups * lines;
         return inputs(tiles.first(tile), {call.weights + first * Prefetch::kLine, lines});
     });
+}
+
+// In blocks of rows whose levels stay in a core's own cache, because every panel meets all of them.
+void multiply_vectors(const Int8LinearCall& whole, const Finish& finish) {
+    constexpr int64_t kBlockBytes = 1 << 18, kFewest = 32;
+    const int64_t most = std::max<int64_t>(kFewest, kBlockBytes / (whole.depth * sizeof(Level)));
+    const RowTiles blocks(whole.rows, most, most);
+    for (int64_t block = 0; block < blocks.count; ++block) {
+        const int64_t first = blocks.first(block);
+        multiply_block(with_rows(whole, {first, first + blocks.size(block)}), finish.from(first));
+    }
 }
 
 #if defined(__AVX512VNNI__)

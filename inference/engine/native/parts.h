@@ -45,4 +45,13 @@ void for_each_part(int64_t count, int64_t numbers, int64_t threads, Function fun
     pool::for_each(parts.size(), threads, [&](int64_t part) { function(parts[part]); });
 }
 
+// The rows `rows` of a linear layer's call.
+template <typename Call>
+Call with_rows(Call call, Range rows) {
+    call.rows = rows.last - rows.first;
+    call.x += rows.first * call.depth;
+    call.out += rows.first * call.width;
+    return call;
+}
+
 }  // namespace

@@ -53,11 +53,7 @@ void for_each_block(const Call& whole, const Finish& finish, Multiply multiply) 
     constexpr int64_t kBlockNumbers = 1 << 20;
     const int64_t most = std::max<int64_t>(4, kBlockNumbers / (whole.depth * kRows)) * kRows;
     for (int64_t first = 0; first < whole.rows; first += most) {
-        Call call = whole;
-        call.rows = std::min(most, whole.rows - first);
-        call.x += first * whole.depth;
-        call.out += first * whole.width;
-        multiply(call, finish.from(first));
+        multiply(with_rows(whole, {first, std::min(whole.rows, first + most)}), finish.from(first));
     }
 }
 
