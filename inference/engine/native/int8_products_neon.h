@@ -20,7 +20,7 @@ inline void store_bytes(uint8_t* to, Bytes bytes) { vst1q_u8(to, vreinterpretq_u
 inline Sums first_sums(int32_t correction) { return vdupq_n_s32(correction); }
 
 typedef int8_t Level;
-typedef int32_t Quad __attribute__((may_alias));
+typedef int32_t Quad;
 typedef int8x16_t Quads;
 typedef Bytes Weights;
 

@@ -41,7 +41,7 @@ inline Sums first_sums(int32_t correction) { return _mm256_set1_epi32(correction
 // Weights: Bytes, in the form in which they are multiplied.
 #if defined(__AVX512VNNI__)
 typedef int8_t Level;
-typedef int32_t Quad __attribute__((may_alias));
+typedef int32_t Quad;
 typedef __m512i Quads;
 typedef Bytes Weights;
 
