@@ -13,3 +13,8 @@ def generations() -> list[Kernels]:
     runnable = known[: known.index(generation()) + 1]
     opened = [native._open(library) for name in runnable if (library := build.built(name))]
     return [kernels for kernels in opened if kernels]
+
+
+def generations_with_8_bit_products() -> list[Kernels]:
+    """Those of them that multiply in 8 bits; a fixture over none skips its tests."""
+    return [kernels for kernels in generations() if kernels.has_8_bit_products]

@@ -126,7 +126,7 @@ def test_too_little_memory_names_the_smallest_format(
         return str(refused.value)
 
     kernels = native.load()
-    if kernels and kernels.has_int4:
+    if kernels and kernels.has_8_bit_products:
         assert "LLM_DTYPE=int4" in refusal("float32")
         assert "LLM_DTYPE=int4" in refusal("int8")
     assert "LLM_DTYPE" not in refusal("int4")

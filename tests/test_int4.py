@@ -12,26 +12,22 @@ from inference.engine.compute.formats.int8 import NativeInt8Linear
 from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.weight_memory import WeightMemory
-from inference.engine.errors import ModelUnavailable
-from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 from tests.linear_layers import assert_same_bits_among_others
 from tests.models import SHAPES, prepared, spread_for
-from tests.native_generations import generations
+from tests.native_generations import generations_with_8_bit_products
 
 _LEVELS = torch.tensor([-127, -99, -79, -63, -49, -36, -25, -13, -2, 10, 22, 35, 48, 63, 81, 105])
 _ODD_SHAPES = [(1, 7), (33, 48), (100, 576), (16, 32), (300, 1000)]
 
-GENERATIONS = [kernels for kernels in generations() if kernels.has_int4]
+GENERATIONS = generations_with_8_bit_products()
 
 
-@pytest.fixture(params=range(max(1, len(GENERATIONS))))
+@pytest.fixture(params=GENERATIONS)
 def kernels(request: pytest.FixtureRequest) -> Kernels:
     """The kernels of each generation of CPUs that this one can run."""
-    if not GENERATIONS:
-        pytest.skip("the native kernels were not built here, or have no int4 for this CPU")
-    chosen: Kernels = GENERATIONS[request.param]
+    chosen: Kernels = request.param
     return chosen
 
 
@@ -161,9 +157,3 @@ def test_the_quick_start_model_in_4_bits_predicts_nearly_the_same(quickstart_mod
     assert blocks
     computed = model.forward([Segment(text, 0, blocks)])[0].softmax(0)
     assert float((computed - expected).abs().sum()) / 2 < 0.35  # total variation distance
-
-
-def test_without_the_kernels_it_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "load", lambda: None)
-    with pytest.raises(ModelUnavailable, match=r"int4 weights need the native kernels.*LLM_DTYPE=float32"):
-        cpu_path("int4")

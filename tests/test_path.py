@@ -98,10 +98,8 @@ def test_narrow_weights_are_refused_without_the_native_kernels(
     dtype: WeightDtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
-    with pytest.raises(
-        ModelUnavailable,
-        match=rf"^{dtype} weights need .* build them with a C\+\+ compiler .* or set LLM_DTYPE=float32",
-    ):
+    needs = rf"^{dtype} weights need the native kernels .* build them with a C\+\+ compiler "
+    with pytest.raises(ModelUnavailable, match=needs + r".* or set LLM_DTYPE=float32"):
         cpu_path(dtype)
 
 

@@ -157,20 +157,19 @@ struct Layer {
             UNROLLED
             for (int v = 0; v < V; ++v) {
                 const int p = v / kVectors, part = v % kVectors;
-                const Totals of_group = widened_scales(from_scales + (p * groups + group) * kPanel + part * kLanes);
+                const Vector of_group = widened_scales(from_scales + (p * groups + group) * kPanel + part * kLanes);
                 UNROLLED
-                for (int r = 0; r < R; ++r) add_group(totals[r][v], sums[r][v], of_group, x.scales[group * R + r]);
+                for (int r = 0; r < R; ++r) {
+                    add_group(totals[r][v], sums[r][v], of_group * broadcast(x.scales[group * R + r]));
+                }
             }
         }
         UNROLLED
         for (int v = 0; v < V; ++v) {
-            const int64_t first = panel * kPanel + v * kLanes, left = std::min<int64_t>(kLanes, width - first);
-            if (left <= 0) break;
+            const int64_t first = panel * kPanel + v * kLanes;
+            const Channels channels(scales + first, bias + first, width - first);
             UNROLLED
-            for (int r = 0; r < R; ++r) {
-                const Totals result = finished(totals[r][v], scales + first, bias + first);
-                std::memcpy(out + r * width + first, &result, left * sizeof(float));
-            }
+            for (int r = 0; r < R; ++r) channels.write(totals[r][v], out + r * width + first);
         }
     }
 };

@@ -3,8 +3,7 @@
 #pragma once
 
 #include "int4_levels.h"
-#include "int8_products_neon.h"
-#include "vectors.h"
+#include "int8_totals.h"
 
 namespace {
 
@@ -15,16 +14,9 @@ struct Unpack {
     Bytes high(Bytes packed) const { return vqtbl1q_s8(table, vshrq_n_u8(vreinterpretq_u8_s8(packed), 4)); }
 };
 
-inline Totals widened_scales(const int8_t* scales) {
+inline Vector widened_scales(const int8_t* scales) {
     const float numbers[4] = {static_cast<float>(scales[0]), static_cast<float>(scales[1]),
                               static_cast<float>(scales[2]), static_cast<float>(scales[3])};
     return vld1q_f32(numbers);
 }
-inline void add_group(Totals& totals, Sums sums, Totals scales, float scale) {
-    totals = vfmaq_f32(totals, vcvtq_f32_s32(sums), vmulq_n_f32(scales, scale));
-}
-inline Totals finished(Totals totals, const float* scales, const float* bias) {
-    return vfmaq_f32(vld1q_f32(bias), totals, vld1q_f32(scales));
-}
-
 }  // namespace

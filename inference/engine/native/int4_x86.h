@@ -5,8 +5,7 @@
 #include <algorithm>
 
 #include "int4_levels.h"
-#include "int8_products_x86.h"
-#include "vectors.h"
+#include "int8_totals.h"
 
 namespace {
 
@@ -26,14 +25,8 @@ struct Unpack {
     }
 };
 
-inline Totals widened_scales(const int8_t* scales) {
+inline Vector widened_scales(const int8_t* scales) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales))));
-}
-inline void add_group(Totals& totals, Sums sums, Totals scales, float scale) {
-    totals = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_mul_ps(scales, _mm512_set1_ps(scale)), totals);
-}
-inline Totals finished(Totals totals, const float* scales, const float* bias) {
-    return _mm512_fmadd_ps(totals, _mm512_loadu_ps(scales), _mm512_loadu_ps(bias));
 }
 
 #else
@@ -46,15 +39,10 @@ struct Unpack {
     }
 };
 
-inline Totals widened_scales(const int8_t* scales) {
+inline Vector widened_scales(const int8_t* scales) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales))));
 }
-inline void add_group(Totals& totals, Sums sums, Totals scales, float scale) {
-    totals = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scales, _mm256_set1_ps(scale)), totals);
-}
-inline Totals finished(Totals totals, const float* scales, const float* bias) {
-    return _mm256_fmadd_ps(totals, _mm256_loadu_ps(scales), _mm256_loadu_ps(bias));
-}
+
 #endif
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 namespace {
@@ -34,5 +35,30 @@ struct Group {
     float scale;
     int32_t correction;
 };
+
+// Level: a quantised input, as it is kept. Quad: four of them, in the form in which they are multiplied.
+#if defined(__AVX512VNNI__) || defined(__aarch64__)
+typedef int8_t Level;
+typedef int32_t Quad;
+
+inline Quad quad_of(const int8_t* levels) {
+    Quad quad;
+    std::memcpy(&quad, levels, sizeof quad);
+    return quad;
+}
+#else
+typedef int16_t Level;
+// The first and third level, and the second and fourth: as shifts find them in the weights.
+struct __attribute__((may_alias)) Quad {
+    int32_t even, odd;
+};
+
+inline Quad quad_of(const int8_t* levels) {
+    const int16_t pairs[] = {levels[0], levels[2], levels[1], levels[3]};
+    Quad quad;
+    std::memcpy(&quad, pairs, sizeof quad);
+    return quad;
+}
+#endif
 
 }  // namespace

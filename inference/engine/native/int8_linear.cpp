@@ -54,7 +54,8 @@ struct Inputs {
 template <bool kFromMemory>
 struct Layer {
     // With few rows and several panels, both the sums and the totals of a tile fit the registers, and every input that
-    // is read is multiplied with about as many weights as every weight with inputs.
+    // is read is multiplied with about as many weights as every weight with inputs. With AVX2, the totals of more rows
+    // leave the registers while a group is added up, which costs less than to read the weights for fewer.
     static constexpr int kMostRows = kLanes == 4 ? 3 : 4, kManyRows = kMostRows;
     static constexpr int panels_in_tile(int rows) {
         return std::clamp((kRegisters - 2) / (kVectors * (2 * rows + 1)), 1, 4);
@@ -79,7 +80,7 @@ struct Layer {
         UNROLLED
         for (int r = 0; r < R; ++r) {
             UNROLLED
-            for (int v = 0; v < V; ++v) totals[r][v] = first_totals(x.corrections[r]);
+            for (int v = 0; v < V; ++v) totals[r][v] = broadcast(x.corrections[r]);
         }
         const Level* levels = x.levels;
         for (int64_t chunk = 0, group = 0; chunk < chunks; ++group) {
@@ -115,7 +116,8 @@ struct Layer {
             UNROLLED
             for (int r = 0; r < R; ++r) {
                 UNROLLED
-                for (int v = 0; v < V; ++v) add_group(totals[r][v], sums[r][v], x.scales[r * x.scales_stride + group]);
+                for (int v = 0; v < V; ++v)
+                    add_group(totals[r][v], sums[r][v], broadcast(x.scales[r * x.scales_stride + group]));
             }
         }
         UNROLLED

@@ -2,34 +2,13 @@
 
 #pragma once
 
-#include "int8_levels.h"
-#include "int8_products_neon.h"
+#include "int8_totals.h"
 #include "panels.h"
 
 namespace {
 
 // The weights' shift is undone here and needs no correction.
 inline Weights load(const uint8_t* weights) { return veorq_s8(load_bytes(weights), vdupq_n_s8(-kShift)); }
-
-inline Totals first_totals(float correction) { return vdupq_n_f32(correction); }
-
-inline void add_group(Totals& totals, Sums sums, float scale) {
-    totals = vfmaq_n_f32(totals, vcvtq_f32_s32(sums), scale);
-}
-
-struct Channels {
-    float32x4_t scales, bias;
-    int64_t left;
-
-    Channels(const float* all_scales, const float* all_bias, int64_t left)
-        : scales(vld1q_f32(all_scales)), bias(vld1q_f32(all_bias)), left(left) {}
-
-    void write(Totals totals, float* out) const {
-        const float32x4_t value = vfmaq_f32(bias, totals, scales);
-        if (left >= kLanes) return vst1q_f32(out, value);
-        for (int64_t i = 0; i < left; ++i) out[i] = value[i];
-    }
-};
 
 inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, Level* to, int64_t stride) {
     float inputs[kMostGroupChunks * kChunk] = {};

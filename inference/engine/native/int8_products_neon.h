@@ -5,7 +5,8 @@
 #include <arm_neon.h>
 
 #include <cstdint>
-#include <cstring>
+
+#include "int8_levels.h"
 
 namespace {
 
@@ -13,22 +14,14 @@ constexpr int kProductShift = 0;  // the instructions multiply signed bytes
 
 typedef int8x16_t Bytes;
 typedef int32x4_t Sums;
-typedef float32x4_t Totals;
 
 inline Bytes load_bytes(const uint8_t* from) { return vreinterpretq_s8_u8(vld1q_u8(from)); }
 inline void store_bytes(uint8_t* to, Bytes bytes) { vst1q_u8(to, vreinterpretq_u8_s8(bytes)); }
 inline Sums first_sums(int32_t correction) { return vdupq_n_s32(correction); }
 
-typedef int8_t Level;
-typedef int32_t Quad;
 typedef int8x16_t Quads;
 typedef Bytes Weights;
 
-inline Quad quad_of(const int8_t* levels) {
-    Quad quad;
-    std::memcpy(&quad, levels, sizeof quad);
-    return quad;
-}
 inline Quads for_each_channel(const Quad& quad) { return vreinterpretq_s8_s32(vdupq_n_s32(quad)); }
 inline Weights weights_of(Bytes bytes) { return bytes; }
 

@@ -7,7 +7,6 @@
 #include <immintrin.h>
 
 #include <cstdint>
-#include <cstring>
 
 #include "int8_levels.h"
 
@@ -18,7 +17,6 @@ constexpr int kProductShift = kShift;
 #if defined(__AVX512F__)
 typedef __m512i Bytes;  // a quad of weights for each channel
 typedef __m512i Sums;   // a quantisation group's sum for each channel
-typedef __m512 Totals;  // the sum over the groups for each channel
 
 inline Bytes load_bytes(const uint8_t* from) {
     Bytes loaded = _mm512_loadu_si512(from);
@@ -30,26 +28,17 @@ inline Sums first_sums(int32_t correction) { return _mm512_set1_epi32(correction
 #else
 typedef __m256i Bytes;
 typedef __m256i Sums;
-typedef __m256 Totals;
 
 inline Bytes load_bytes(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
 inline void store_bytes(uint8_t* to, Bytes bytes) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes); }
 inline Sums first_sums(int32_t correction) { return _mm256_set1_epi32(correction); }
 #endif
 
-// Level: a quantised input, as it is kept. Quad: four of them. Quads: a quad for each channel.
-// Weights: Bytes, in the form in which they are multiplied.
+// Quads: a quad of inputs for each channel. Weights: Bytes, in the form in which they are multiplied.
 #if defined(__AVX512VNNI__)
-typedef int8_t Level;
-typedef int32_t Quad;
 typedef __m512i Quads;
 typedef Bytes Weights;
 
-inline Quad quad_of(const int8_t* levels) {
-    Quad quad;
-    std::memcpy(&quad, levels, sizeof quad);
-    return quad;
-}
 inline Quads for_each_channel(const Quad& quad) { return _mm512_set1_epi32(quad); }
 inline Weights weights_of(Bytes bytes) { return bytes; }
 
@@ -58,22 +47,10 @@ inline void add_products(Sums& sums, const Weights& weights, const Quads& quads)
     asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(weights), "v"(quads));
 }
 #else
-typedef int16_t Level;
-// The first and third level, and the second and fourth: as shifts find them in the weights.
-struct __attribute__((may_alias)) Quad {
-    int32_t even, odd;
-};
 struct Quads {
     Bytes even, odd;
 };
 typedef Quads Weights;
-
-inline Quad quad_of(const int8_t* levels) {
-    const int16_t pairs[] = {levels[0], levels[2], levels[1], levels[3]};
-    Quad quad;
-    std::memcpy(&quad, pairs, sizeof quad);
-    return quad;
-}
 
 #if defined(__AVX512F__)
 inline Quads for_each_channel(const Quad& quad) { return {_mm512_set1_epi32(quad.even), _mm512_set1_epi32(quad.odd)}; }

@@ -70,7 +70,7 @@ struct TiledLayer {
             UNROLLED
             for (int v = 0; v < kVectors; ++v) {
                 if (range.first == 0) {
-                    totals[r][v] = first_totals(x.corrections[r]);
+                    totals[r][v] = broadcast(x.corrections[r]);
                 } else {
                     totals[r][v] = *reinterpret_cast<const Totals*>(sofar + r * kPanel + v * kLanes);
                 }
@@ -82,7 +82,7 @@ struct TiledLayer {
                 UNROLLED
                 for (int v = 0; v < kVectors; ++v) {
                     const Sums* from = reinterpret_cast<const Sums*>(sums + r * kPanel + v * kLanes);
-                    add_group(totals[r][v], *from, x.scales[r * x.scales_stride + group]);
+                    add_group(totals[r][v], *from, broadcast(x.scales[r * x.scales_stride + group]));
                 }
             }
         }

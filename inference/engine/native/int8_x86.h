@@ -4,42 +4,22 @@
 
 #include <numeric>
 
-#include "int8_products_x86.h"
+#include "int8_totals.h"
 #include "panels.h"
 
 namespace {
 
 inline Weights load(const uint8_t* weights) { return weights_of(load_bytes(weights)); }
 
+constexpr int kMiddleSwapped = 0b11011000;  // of four numbers
+
 #if defined(__AVX512F__)
-inline Totals first_totals(float correction) { return _mm512_set1_ps(correction); }
-
-inline void add_group(Totals& totals, Sums sums, float scale) {
-    totals = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(scale), totals);
-}
-
-// Turns totals into results, and writes those of the first `left` channels.
-struct Channels {
-    __m512 scales, bias;
-    __mmask16 mask;
-
-    Channels(const float* all_scales, const float* all_bias, int64_t left)
-        : scales(_mm512_loadu_ps(all_scales)),
-          bias(_mm512_loadu_ps(all_bias)),
-          mask(left >= kLanes ? 0xffff : static_cast<__mmask16>((1 << left) - 1)) {}
-
-    void write(Totals totals, float* out) const {
-        _mm512_mask_storeu_ps(out, mask, _mm512_fmadd_ps(totals, scales, bias));
-    }
-};
-
 inline void store_levels(Level* to, __m512i levels) {
 #if defined(__AVX512VNNI__)
     _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(levels));
 #else
-    constexpr int kEvenFirst = 0b11011000;
-    const __m256i pairs = _mm256_shufflelo_epi16(_mm512_cvtepi32_epi16(levels), kEvenFirst);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm256_shufflehi_epi16(pairs, kEvenFirst));
+    const __m256i pairs = _mm256_shufflelo_epi16(_mm512_cvtepi32_epi16(levels), kMiddleSwapped);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm256_shufflehi_epi16(pairs, kMiddleSwapped));
 #endif
 }
 
@@ -83,26 +63,6 @@ inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks
 }
 
 #else
-inline Totals first_totals(float correction) { return _mm256_set1_ps(correction); }
-
-inline void add_group(Totals& totals, Sums sums, float scale) {
-    totals = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(scale), totals);
-}
-
-struct Channels {
-    __m256 scales, bias;
-    int64_t left;
-
-    Channels(const float* all_scales, const float* all_bias, int64_t left)
-        : scales(_mm256_loadu_ps(all_scales)), bias(_mm256_loadu_ps(all_bias)), left(left) {}
-
-    void write(Totals totals, float* out) const {
-        const __m256 results = _mm256_fmadd_ps(totals, scales, bias);
-        if (left >= kLanes) return _mm256_storeu_ps(out, results);
-        for (int64_t i = 0; i < left; ++i) out[i] = results[i];
-    }
-};
-
 inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, Level* to, int64_t stride) {
     float padded[kMostGroupChunks * kChunk] = {};
     const float* inputs = row + k;
@@ -129,12 +89,11 @@ inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks
         return whole;
     };
     for (int64_t i = 0; i < chunks * kChunk; i += 2 * kLanes) {
-        constexpr int kInOrder = 0b11011000, kEvenFirst = kInOrder;
         // Packing goes by halves of the vectors.
         const __m256i packed = _mm256_packs_epi32(rounded(i), rounded(i + kLanes));
-        const __m256i pairs = _mm256_shufflelo_epi16(_mm256_permute4x64_epi64(packed, kInOrder), kEvenFirst);
+        const __m256i pairs = _mm256_shufflelo_epi16(_mm256_permute4x64_epi64(packed, kMiddleSwapped), kMiddleSwapped);
         __m256i* const at = reinterpret_cast<__m256i*>(to + i / kChunk * stride + i % kChunk);
-        _mm256_store_si256(at, _mm256_shufflehi_epi16(pairs, kEvenFirst));
+        _mm256_store_si256(at, _mm256_shufflehi_epi16(pairs, kMiddleSwapped));
     }
     alignas(32) int32_t sums[kLanes];
     _mm256_store_si256(reinterpret_cast<__m256i*>(sums), sum);

@@ -77,14 +77,9 @@ class Kernels:
         return self._bfloat16_linear is not None
 
     @property
-    def has_int8(self) -> bool:
-        """Whether this CPU has `int8_linear`: with AVX2, or 64-bit ARM."""
+    def has_8_bit_products(self) -> bool:
+        """Whether this CPU has `int8_linear` and `int4_linear`: with AVX2, or 64-bit ARM."""
         return self._int8_linear is not None
-
-    @property
-    def has_int4(self) -> bool:
-        """Whether this CPU has `int4_linear`: with AVX2, or 64-bit ARM."""
-        return self._int4_linear is not None
 
     def attention(
         self,

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -85,6 +86,20 @@ inline Vector rounded(Vector numbers) {
 }
 
 inline Vector widened_vector(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+
+// Writes the first `left` numbers, or all.
+inline void store_first(float* to, Vector numbers, int64_t left) {
+#if defined(__AVX512F__)
+    const uint32_t mask = left >= kLanes ? 0xffff : (1u << std::max<int64_t>(0, left)) - 1;
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>(mask), numbers);
+#else
+    if (left >= kLanes) {
+        *reinterpret_cast<Unaligned*>(to) = numbers;
+    } else {
+        for (int64_t i = 0; i < left; ++i) to[i] = numbers[i];
+    }
+#endif
+}
 
 // Stands before the loops over a tile: only if they are unrolled early does the compiler keep the sums in registers.
 #define UNROLLED _Pragma("GCC unroll 64")

@@ -15,12 +15,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from inference.engine.compute.formats.int8 import NativeInt8Linear
+from inference.engine.compute.formats.int8 import NativeInt8Linear, layers_with_8_bit_products
 from inference.engine.compute.formats.panel_linear import PanelLinear
 from inference.engine.compute.formats.panels import PANEL
-from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
+from inference.engine.compute.formats.weight_format import WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
-from inference.engine.errors import ModelUnavailable
 from inference.engine.native.kernels import Kernels
 
 _GROUP = 32
@@ -37,7 +36,7 @@ _NUMBERS_AT_ONCE = 1 << 22
 
 
 class NativeInt4Linear(PanelLinear):
-    """A linear layer `[*, in] -> [*, out]` of the native kernel. It needs `kernels.has_int4`.
+    """A linear layer `[*, in] -> [*, out]` of the native kernel. It needs `kernels.has_8_bit_products`.
 
     Args:
         memory: for the weights.
@@ -78,19 +77,9 @@ def _build(
     return NativeInt4Linear(kernels, memory, weight, bias)
 
 
-def _layers(kernels: Kernels | None) -> LinearLayers:
-    if kernels and kernels.has_int4:
-        build = partial(_build, kernels, WeightMemory())
-        return LinearLayers(library="the native kernels", build=build, native=True)
-    raise ModelUnavailable(
-        "int4 weights need the native kernels and a CPU with AVX2 or 64-bit ARM: build them with a C++ "
-        "compiler (python -m inference.engine.native), or set LLM_DTYPE=float32."
-    )
-
-
 INT4 = WeightFormat(
     name="int4",
-    layers=_layers,
+    layers=partial(layers_with_8_bit_products, build=_build, name="int4"),
     on_gpu=False,
     bytes_per_weight=0.82,  # of all layers together: SmolLM2-135M 0.82, GPT-2 medium 0.77
     kv_cache_dtype=torch.float16,
