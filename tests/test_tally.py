@@ -196,10 +196,12 @@ def test_a_disk_without_room_costs_no_refusal_of_a_process_that_lives(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tally_file, "add", full)
-    tally.start(tmp_path)
+    one = Tally(tmp_path)
+    one.start()
     for _ in range(3):
-        tally.count(key.pk, Outcome.OVERLOADED)
-    tally.stop()
+        one.add(*refused(key.pk))
+        one.write()
+    one.stop()
     assert overloaded() == {key.pk: 3}
     assert caplog.text.count("free space") == 1
 

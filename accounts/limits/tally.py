@@ -87,6 +87,8 @@ class Tally:
                 tally_file.add(self._now.file, one)
             except OSError as error:
                 self._warn(error)
+            else:
+                self._unkept = False
 
     def write(self) -> None:
         """Write what has been counted. What the database does not take now is kept for the next time."""
@@ -119,12 +121,10 @@ class Tally:
         if self._folder is None:
             return None
         try:
-            file = tally_file.create(self._folder)
+            return tally_file.create(self._folder)
         except OSError as error:
             self._warn(error)
             return None
-        self._unkept = False
-        return file
 
     def _warn(self, error: OSError) -> None:
         if not self._unkept:

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+# Nothing depends on speed: on a busy machine, Swagger takes more than Playwright's five seconds to draw.
+expect.set_options(timeout=30_000)
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 
