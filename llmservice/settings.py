@@ -112,6 +112,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_ENGINE = "llmservice.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "accounts.admin.forbidden.form_refused"
 
 # --- Lockout after failed logins to the admin (django-axes)
 AUTHENTICATION_BACKENDS = [

@@ -79,6 +79,24 @@ def test_every_page_requires_a_login(client: Client, key: APIKey) -> None:
     assert APIKey.objects.get().state is KeyState.ACTIVE
 
 
+@pytest.mark.parametrize(
+    ("headers", "advice"),
+    [
+        ({}, "allow cookies for this site"),
+        ({"Cookie": f"csrftoken={'a' * 32}"}, "reload the page and try again"),
+        ({"Origin": "https://another.example"}, "CSRF_TRUSTED_ORIGINS"),
+    ],
+)
+def test_a_form_that_is_out_of_date_says_what_to_do(
+    client: Client, headers: dict[str, str], advice: str
+) -> None:
+    response = Client(enforce_csrf_checks=True).post("/admin/login/", FORGED, headers=headers)
+    assert response.status_code == 403
+    page = response.content.decode()
+    assert advice in page
+    assert "<style" not in page
+
+
 def test_a_post_from_another_site_is_refused(admin_user: User, key: APIKey) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)

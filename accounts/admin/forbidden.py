@@ -1,9 +1,10 @@
-"""The page of the admin for an account that lacks a permission; it names the permission."""
+"""The pages of the admin that say why something is refused: no permission, a form that is out of date."""
 
 from django.contrib import admin
 from django.contrib.auth import get_permission_codename
 from django.contrib.auth.models import Permission
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.shortcuts import render
 from django.urls import ResolverMatch
 
@@ -32,6 +33,23 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
         "codename": needed,
     }
     return render(request, "admin/accounts/forbidden.html", context, status=403)
+
+
+def form_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's `CSRF_FAILURE_VIEW`: a form lacks the token of this session, as after another login."""
+    if reason == REASON_NO_CSRF_COOKIE:
+        advice = "The browser sent no cookie: allow cookies for this site, reload the page and try again."
+    elif reason.startswith(("Origin checking failed", "Referer checking failed")):
+        advice = (
+            "The form came from another address than this service knows as its own. Behind a proxy, ask the "
+            "operator to set CSRF_TRUSTED_ORIGINS to the address in the browser."
+        )
+    else:
+        advice = (
+            "The page was opened before the last login or logout: go back, reload the page and try again."
+        )
+    context = {**admin.site.each_context(request), "title": "The form was refused", "advice": advice}
+    return render(request, "admin/accounts/form_refused.html", context, status=403)
 
 
 def _needed(request: HttpRequest) -> str | None:
