@@ -1,11 +1,13 @@
 """Time from the start of the process to `/ready`, and the whole service's memory until then and afterwards.
 
 `python -m benchmarks.startup`: the real gunicorn on an existing database. The first start, which fills the
-page cache and writes the packed weights, is not counted. With `--upstream`: the container's command in front
-of another engine, which answers at once; `--python` may name one that has only the packages of that role.
+page cache and writes the packed weights, is not counted. `--workers 1 2` shows what a second worker adds.
+With `--upstream`: the container's command in front of another engine, which answers at once; `--python` may
+name one that has only the packages of that role.
 """
 
 import argparse
+import itertools
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="folder of a model; GPT-2 medium's shape if not given")
     parser.add_argument("--precision", nargs="*", default=["float32", "int8"])
     parser.add_argument("--packed-weights", default="on", choices=["on", "off"], help="LLM_PACKED_WEIGHTS")
+    parser.add_argument("--workers", nargs="*", type=int, default=[1], help="numbers of gunicorn's workers")
     parser.add_argument("--upstream", action="store_true", help="measure a service in front of an engine")
     parser.add_argument("--python", default=sys.executable, help="of the service with --upstream")
     parser.add_argument("--rounds", type=int, default=3)
@@ -35,8 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS_DIR / "startup.json")
     given = parser.parse_args(argv)
     if given.upstream:
-        starts = upstream_starts(given.rounds, python=given.python)
-        print(table({"in front of an engine": starts}))
+        print(table({"in front of an engine": upstream_starts(given.rounds, python=given.python)}))
         return
     folder = given.model or ensure_gpt2_medium(say=lambda text: progress(text, last=True))
     measured: dict[str, list[dict[str, float]]] = {}
@@ -48,12 +50,16 @@ def main(argv: list[str] | None = None) -> None:
             progress(f"{precision} is left out: {error}", last=True)
             continue
         settings = {"LLM_DTYPE": precision, "LLM_PACKED_WEIGHTS": given.packed_weights}
+        planned = [(0, given.workers[0]), *itertools.product(range(1, 1 + given.rounds), given.workers)]
         with tempfile.TemporaryDirectory() as scratch:
-            for number in range(1 + given.rounds):
+            for number, workers in planned:
                 progress(f"{precision}: start {number} of {given.rounds} ...")
-                figures, path = start_once(folder, Path(scratch), threads=given.threads, **settings)
+                figures, path = start_once(
+                    folder, Path(scratch), threads=given.threads, workers=workers, **settings
+                )
                 if number > 0:
-                    measured.setdefault(precision, []).append(figures)
+                    name = precision if workers == 1 else f"{precision}, {workers} workers"
+                    measured.setdefault(name, []).append(figures)
                 else:
                     progress(f"llmservice {precision}: {path}", last=True)
                     paths[precision] = path
@@ -78,13 +84,16 @@ def table(measured: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     return markdown(head, rows)
 
 
-def start_once(folder: Path, var_dir: Path, *, threads: int, **settings: str) -> tuple[dict[str, float], str]:
-    """Start the service, wait until it is ready, stop it; returns the figures and its path."""
+def start_once(
+    folder: Path, var_dir: Path, *, threads: int, workers: int, **settings: str
+) -> tuple[dict[str, float], str]:
+    """Start the service, wait until all workers are ready, stop it; returns the figures and its path."""
+    settings["WEB_CONCURRENCY"] = str(workers)
     with (
         llmservice(folder, var_dir, threads=threads, **settings) as server,
         PeakMemory(server.process.pid) as memory,
     ):
-        return figures_of(server, memory), server.compute_path()
+        return figures_of(server, memory, workers=workers), server.compute_path()
 
 
 def upstream_starts(rounds: int, *, python: str) -> list[dict[str, float]]:
@@ -104,9 +113,9 @@ def upstream_starts(rounds: int, *, python: str) -> list[dict[str, float]]:
     return starts[1:]
 
 
-def figures_of(server: Server, memory: PeakMemory) -> dict[str, float]:
-    """Wait until the service is ready; returns the figures of its start."""
-    ready_s = server.wait_ready()
+def figures_of(server: Server, memory: PeakMemory, *, workers: int = 1) -> dict[str, float]:
+    """Wait until all workers are ready; returns the figures of this start."""
+    ready_s = server.wait_ready(workers=workers)
     return {
         "ready_s": ready_s,
         "cpu_s": sum(map(cpu_seconds, family(server.process.pid))),

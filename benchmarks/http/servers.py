@@ -22,6 +22,8 @@ SERVE = ("manage.py", "serve")
 """The container's command: checks the database, then becomes gunicorn."""
 
 _READY_WITHIN_S = 300
+# What a worker says once it can generate, with its compute path.
+_READY = re.compile(r" is ready after [\d.]+ s, (.+?)\. CPU threads: ")
 _ENDED_WITHIN_S = 60
 
 
@@ -36,8 +38,11 @@ class Server:
     log: Path
     began: float
 
-    def wait_ready(self) -> float:
+    def wait_ready(self, *, workers: int = 1) -> float:
         """Wait until it can generate; returns the seconds since the start of its process.
+
+        Args:
+            workers: wait until so many can.
 
         Raises:
             RuntimeError: it ended or took too long; the message holds the end of its log.
@@ -45,16 +50,22 @@ class Server:
         while time.monotonic() < self.began + _READY_WITHIN_S and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(f"{self.url}/ready", timeout=5) as answer:  # noqa: S310
-                    if answer.status == 200:
+                    if answer.status == 200 and (
+                        workers == 1 or len(_READY.findall(self._said())) == workers
+                    ):
                         return time.monotonic() - self.began
             except (urllib.error.URLError, OSError):
-                time.sleep(0.02)
-        raise RuntimeError(f"{self.name} did not become ready:\n{self.log.read_text()[-2000:]}")
+                pass
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.name} did not become ready:\n{self._said()[-2000:]}")
 
     def compute_path(self) -> str:
         """How it computes on this machine, as its log says; empty if the log does not say it."""
-        found = re.search(r" is ready after [\d.]+ s, (.+?)\. CPU threads: ", self.log.read_text())
+        found = _READY.search(self._said())
         return found[1] if found else ""
+
+    def _said(self) -> str:
+        return self.log.read_text()
 
     def ask(self, clients: int, seconds: float, *options: str) -> dict[str, float]:
         """Run `benchmarks.http.load` with these clients, seconds and options; returns its figures."""
