@@ -22,6 +22,7 @@ from inference.engine.compute.prepare import WrongLogits, complete
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.fingerprint import fingerprint, sources_digest
+from inference.engine.memory import return_freed_memory
 from inference.engine.model_weights import ReadyWeights, from_checkpoint, from_packed, readable
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.sampler import draw
@@ -96,6 +97,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
     engine.start()
     logger.info("Warming up ...")
     _warm_up(engine, vocabulary_size=language_model.vocabulary_size)
+    return_freed_memory()
     logger.info(
         "%s is ready after %.1f s, %s. CPU threads: %d. Context: %d tokens. Weights: %.0f MB in %s. "
         "KV cache: %d tokens in %s. Texts independent of the load: %s.",
