@@ -13,6 +13,8 @@ from inference.engine.upstream.config import EngineName, UpstreamConfig
 from llmservice.variable import Topic, setting
 from llmservice.variable_set import VariableSet
 
+_ENDPOINTS = ("/completions", "/models", "/responses", "/embeddings")
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamSettings(VariableSet):
@@ -73,13 +75,21 @@ class UpstreamSettings(VariableSet):
         """The values in `environ`.
 
         Raises:
-            ImproperlyConfigured: also if an upstream engine is wanted, and its URL is none.
+            ImproperlyConfigured: also if an upstream engine is wanted, and cannot be reached by this URL or
+                with this key.
         """
         values = super().read(environ)
-        if values.llm_backend == "upstream" and not _is_url(values.llm_upstream_url):
+        if values.llm_backend != "upstream":
+            return values
+        if not _is_url(values.llm_upstream_url):
             raise ImproperlyConfigured(
                 "LLM_BACKEND=upstream needs LLM_UPSTREAM_URL, the URL of the engine, such as "
                 "http://vllm:8000/v1."
+            )
+        if not _is_header_text(values.llm_upstream_api_key):
+            raise ImproperlyConfigured(
+                "LLM_UPSTREAM_API_KEY must be of visible ASCII characters, without spaces and line ends: it "
+                "is sent in a header."
             )
         return values
 
@@ -87,6 +97,15 @@ class UpstreamSettings(VariableSet):
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            return False
     except ValueError:
         return False
+    # Paths are added to it; that of one endpoint would only ever answer 404.
+    return (
+        _is_header_text(text) and not (parts.query or parts.fragment) and not parts.path.endswith(_ENDPOINTS)
+    )
+
+
+def _is_header_text(text: str) -> bool:
+    return all("!" <= character <= "~" for character in text)

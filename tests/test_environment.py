@@ -135,8 +135,22 @@ def test_8_bits_can_be_asked_for_by_either_setting_and_the_dtype_decides(
     assert Environment.read(environ).llm_dtype == dtype
 
 
-@pytest.mark.parametrize("url", ["", "vllm:8000", "ftp://vllm", "http://", "http://[::1", "http://vllm:0"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "vllm:8000", "ftp://vllm", "http://", "http://[::1", "http://vllm:0", "http://vllm:99999"),
+        *("http://vllm a", "http://vllm/v1?key=a", "http://vllm/v1#a", "http://vllm/v1/chat/completions"),
+    ],
+)
 def test_an_upstream_engine_needs_a_url(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"needs LLM_UPSTREAM_URL, the URL of the engine"):
         Environment.read({"LLM_BACKEND": "upstream", "LLM_UPSTREAM_URL": url})
     assert Environment.read({"LLM_UPSTREAM_URL": url}).llm_backend == "engine"
+
+
+@pytest.mark.parametrize("key", ["sk-ä", "sk a", "sk\na", "sk\x00"])
+def test_the_key_of_an_upstream_engine_fits_a_header(key: str) -> None:
+    environ = {"LLM_BACKEND": "upstream", "LLM_UPSTREAM_URL": "http://vllm", "LLM_UPSTREAM_API_KEY": key}
+    with pytest.raises(ImproperlyConfigured, match=r"^LLM_UPSTREAM_API_KEY must be of visible ASCII"):
+        Environment.read(environ)
+    assert Environment.read(environ | {"LLM_UPSTREAM_API_KEY": "sk-a"}).llm_upstream_api_key == "sk-a"

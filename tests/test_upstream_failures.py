@@ -1,6 +1,8 @@
 """An engine behind the service that is overloaded, refuses, breaks off, hangs, or tells nothing."""
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from inference.engine.errors import (
 from tests.scripted_engine import (
     ScriptedEngine,
     as_json,
+    chunk,
     drops,
     each_in_turn,
     error,
@@ -39,6 +42,8 @@ def connect(engine: ScriptedEngine) -> Iterator[Connect]:
         yield connect
 
 
+NESTED = b'{"a":' * 100_000
+"""JSON for which Python's parser raises RecursionError."""
 OVERLOAD = [error(429, "Slow down."), error(503, "Full.")]
 
 
@@ -111,6 +116,10 @@ def test_a_text_that_nobody_has_seen_is_begun_again(engine: ScriptedEngine, conn
         stream(b"data: {not json}\n\n"),
         stream(b'data: {"choices": [{"text": 5}]}\n\n'),
         stream(b'data: {"choices": 7}\n\n'),
+        stream(b"data: " + NESTED + b"\n\n"),
+        stream(chunk("Hel", usage=(-5, 1))),
+        stream(chunk("Hel", usage=(5, 10**30))),
+        stream(b'data: {"usage": {"prompt_tokens": 1e999, "completion_tokens": 1}}\n\n'),
         error(200, "Not a stream."),
     ],
 )
@@ -165,6 +174,61 @@ def test_an_engine_that_fails_is_left_alone_until_a_probe_finds_it_again(
     del engine.answers["/v1/models"]
     wait_for(lambda: backend.fault == "")
     assert backend.submit(prepared).result(WAIT_S).text == "Hello"
+
+
+@pytest.mark.parametrize("listing", [as_json(NESTED), as_json([]), error(500, "Broken.")])
+def test_a_probe_that_is_answered_with_rubbish_is_repeated(
+    engine: ScriptedEngine, connect: Connect, listing: Any
+) -> None:
+    backend = connect(failures=1)
+    prepared = backend.prepare(request())
+    engine.answers[COMPLETIONS] = drops
+    engine.answers["/v1/models"] = listing
+    with pytest.raises(Unavailable):
+        backend.submit(prepared).result(WAIT_S)
+    asked = len(engine.bodies("/v1/models"))
+    wait_for(lambda: len(engine.bodies("/v1/models")) >= asked + 2)
+
+    engine.answers.clear()
+    wait_for(lambda: backend.fault == "")
+
+
+def test_a_probe_that_fails_here_is_repeated(
+    engine: ScriptedEngine, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = connect(failures=1)
+    prepared = backend.prepare(request())
+    engine.answers[COMPLETIONS] = drops
+    asked = threading.Event()
+
+    async def fails(*_: object) -> None:
+        asked.set()
+        raise LookupError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inference.engine.upstream.backend.served_model", fails)
+        with pytest.raises(Unavailable):
+            backend.submit(prepared).result(WAIT_S)
+        assert asked.wait(WAIT_S)
+
+    wait_for(lambda: backend.fault == "")
+
+
+def test_an_answer_that_trickles_is_given_up(engine: ScriptedEngine, connect: Connect) -> None:
+    backend = connect(first_byte_s=0.2, silence_s=0.2)
+
+    def trickles(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        while not engine.gone.wait(0.02):
+            handler.wfile.write(b" ")
+
+    engine.answers["/tokenize"] = trickles
+    with pytest.raises(UpstreamSilent, match=r"did not end its answer within 0\.4 s"):
+        backend.prepare(request())
+    assert engine.gone.wait(WAIT_S)
 
 
 def test_stopping_ends_what_runs(engine: ScriptedEngine, connect: Connect) -> None:

@@ -18,6 +18,7 @@ from inference.engine.fair_queue import LONGEST_RETRY_S
 
 DEFAULT_RETRY_S = 5
 _LONGEST_MESSAGE = 500
+_MOST_DIGITS = 9
 
 UNREACHABLE = "The engine behind this service cannot be reached; try again shortly."
 KEY_REFUSED = "The engine behind this service refuses its key: LLM_UPSTREAM_API_KEY has to be corrected."
@@ -79,18 +80,23 @@ def failure_in_stream(described: Any) -> Failure:
     return failure_of(status, {}, json.dumps({"error": error}).encode())
 
 
+def json_object(content: bytes) -> Mapping[str, Any] | None:
+    """The JSON object that the content is; None if it is anything else."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, Mapping) else None
+
+
 def _described(body: bytes) -> Mapping[str, Any]:
     """The error object in a body, if there is one."""
-    try:
-        parsed = json.loads(body)
-    except ValueError:
-        return {}
-    if not isinstance(parsed, Mapping):
-        return {}
+    parsed = json_object(body) or {}
     error = parsed.get("error", parsed)
     return error if isinstance(error, Mapping) else {}
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> int:
     text = headers.get("Retry-After", "")
-    return min(LONGEST_RETRY_S, max(1, int(text))) if text.isdecimal() else DEFAULT_RETRY_S
+    readable = text.isdecimal() and len(text) <= _MOST_DIGITS
+    return min(LONGEST_RETRY_S, max(1, int(text))) if readable else DEFAULT_RETRY_S

@@ -1,7 +1,6 @@
 """The pooled HTTP client of one upstream engine, with its time limits."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from inference.engine.errors import GenerationFailed, Unavailable, UpstreamSilent
-from inference.engine.upstream.answers import UNREACHABLE, UNREADABLE, Failure, failure_of
+from inference.engine.upstream.answers import UNREACHABLE, UNREADABLE, Failure, failure_of, json_object
 from inference.engine.upstream.config import ATTEMPTS, BETWEEN_ATTEMPTS_S, UpstreamConfig
 
 T = TypeVar("T")
@@ -90,22 +89,26 @@ class UpstreamClient:
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
         content = b""
+        # An answer that trickles never falls silent.
+        limit_s = self._config.first_byte_s + self._config.silence_s
         for attempt in range(ATTEMPTS):
             try:
-                async with self._answer(method, path, body, {}) as response:
-                    content = await self._read(response)
+                content = await _within(
+                    limit_s, self._content(method, path, body), "did not end its answer within"
+                )
                 break
             except UpstreamFailure as error:
                 if not error.failure.again or attempt + 1 == ATTEMPTS:
                     raise
             await asyncio.sleep(BETWEEN_ATTEMPTS_S * 2**attempt)
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, Mapping):
+        answer = json_object(content)
+        if answer is None:
             raise UpstreamFailure(Failure(GenerationFailed(UNREADABLE), broken=True))
         return answer
+
+    async def _content(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
+        async with self._answer(method, path, body, {}) as response:
+            return await self._read(response)
 
     @asynccontextmanager
     async def _answer(

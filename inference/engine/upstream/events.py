@@ -1,11 +1,10 @@
 """The data of server-sent events, from the bytes of an answer as they come."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from inference.engine.errors import GenerationFailed
-from inference.engine.upstream.answers import UNREADABLE
+from inference.engine.upstream.answers import UNREADABLE, json_object
 
 LONGEST_LINE = 16 * 2**20
 """A chunk with twenty alternatives for each of some hundred tokens has a few hundred kilobytes."""
@@ -37,10 +36,7 @@ async def chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[Mapping[str, Any
 
 
 def _object(data: bytes) -> Mapping[str, Any]:
-    try:
-        chunk = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise GenerationFailed(UNREADABLE) from error
-    if not isinstance(chunk, Mapping):
+    chunk = json_object(data)
+    if chunk is None:
         raise GenerationFailed(UNREADABLE)
     return chunk

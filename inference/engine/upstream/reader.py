@@ -11,6 +11,9 @@ from inference.engine.upstream.answers import UNREADABLE
 from inference.engine.upstream.dialect import Dialect
 from inference.engine.upstream.tool_text import ToolText
 
+_MOST_TOKENS = 2**31
+"""Accounts hold the sum of many such counts."""
+
 
 class AnswerReader:
     """Reads the chunks of one choice, and counts its tokens.
@@ -44,7 +47,7 @@ class AnswerReader:
         """
         try:
             return self._read(chunk)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise GenerationFailed(UNREADABLE) from error
 
     def last_event(self) -> Event:
@@ -69,11 +72,11 @@ class AnswerReader:
         choices = chunk.get("choices") or ()
         before = self.completion_tokens
         if usage:
-            self.prompt_tokens = int(usage["prompt_tokens"])
+            self.prompt_tokens = _count(usage["prompt_tokens"])
             self.exact = True
         if not choices:
             if usage:
-                self.completion_tokens = int(usage["completion_tokens"])
+                self.completion_tokens = _count(usage["completion_tokens"])
             return None
         choice = choices[0]
         text = self._text_of(choice)
@@ -85,7 +88,7 @@ class AnswerReader:
             self.exact = self.exact or bool(ids)
             self.completion_tokens += len(ids)
         elif usage and self._usage_in_chunks:
-            self.completion_tokens = max(before, int(usage["completion_tokens"]))
+            self.completion_tokens = max(before, _count(usage["completion_tokens"]))
         elif text:
             self.completion_tokens += 1
         found = self._logprobs_of(choice)
@@ -111,3 +114,11 @@ class AnswerReader:
         if not found:
             return ()
         return logprobs.of_chat(found.get("content") or ()) if self._chat else logprobs.of_completion(found)
+
+
+def _count(reported: Any) -> int:
+    """Raises ValueError: it is no number of tokens, which nobody may be charged."""
+    count = int(reported)
+    if not 0 <= count <= _MOST_TOKENS:
+        raise ValueError("The engine reports an impossible number of tokens.")
+    return count

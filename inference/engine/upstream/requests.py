@@ -27,6 +27,8 @@ from inference.engine.upstream.job import Job, UpstreamGeneration
 
 logger = logging.getLogger(__name__)
 
+NOT_ASKED = "The engine behind this service could not be asked."
+
 _PROBE_S = 10.0
 _ENDED_WITHIN_S = 5.0
 
@@ -212,8 +214,12 @@ class UpstreamRequests:
                     await self._ask()
             except (EngineError, UpstreamFailure, TimeoutError) as error:
                 self._breaker.failed(str(error) or "The engine behind this service does not answer.")
+            except Exception:
+                # Nobody else would ask again: no request passes meanwhile.
+                logger.exception("The probe of the upstream engine failed.")
+                self._breaker.failed(NOT_ASKED)
             except BaseException:
-                self._breaker.failed("The engine behind this service could not be asked.")
+                self._breaker.failed(NOT_ASKED)
                 raise
             else:
                 self._breaker.succeeded()

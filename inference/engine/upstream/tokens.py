@@ -63,7 +63,7 @@ class UpstreamTokens:
         answer = await self._post("tokenize", body)
         try:
             return tuple(int(token_id) for token_id in answer["tokens"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise GenerationFailed(UNREADABLE) from error
 
     async def text_of(self, token_ids: tuple[int, ...]) -> str:
