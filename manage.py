@@ -11,6 +11,9 @@ def main() -> None:
     # into collections that find nothing but what has been imported.
     gc.set_threshold(50_000)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llmservice.settings")
+    from llmservice.start_signals import end_on_signals
+
+    end_on_signals()
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import InterfaceError, OperationalError, ProgrammingError

@@ -26,6 +26,7 @@ from llmservice.arbiter import RollingArbiter
 from llmservice.environment import BASE_DIR, PREFLIGHT_PASSED, Environment
 from llmservice.server.connection import LINGER_S
 from llmservice.server.worker import Worker
+from llmservice.start_signals import end_on_signals
 
 try:
     environment = Environment.read(os.environ)
@@ -64,19 +65,36 @@ forwarded_allow_ips = ""
 def on_starting(server: Arbiter) -> None:
     """Import what all workers share, and end the start, with one sentence, if none of them could serve."""
     RollingArbiter.adopt(server)
+    end_on_signals()
     preflight = None
     if os.environ.pop(PREFLIGHT_PASSED, "") != str(os.getpid()):
         preflight = subprocess.Popen([sys.executable, "manage.py", "preflight"], cwd=BASE_DIR)
-    if environment.llm_backend != "upstream":
-        import_libraries()
-    if preflight is not None and preflight.wait():
-        sys.exit(preflight.returncode)
+    try:
+        missing = None if environment.llm_backend == "upstream" else import_libraries()
+        if preflight is not None and preflight.wait():
+            sys.exit(preflight.returncode)
+    finally:
+        if preflight is not None:
+            preflight.terminate()  # a signal has ended the start
+    if missing is not None:
+        sys.exit(
+            f"The packages that compute models cannot be imported ({missing}): install requirements/cpu.txt "
+            "and requirements/lock/base.txt, or set LLM_BACKEND=upstream to serve in front of another engine."
+        )
 
 
-def import_libraries() -> None:
-    """Import what takes seconds and 0.2 GB. It computes nothing: OpenMP's threads do not survive a fork."""
+def import_libraries() -> str | None:
+    """Import what takes seconds and 0.2 GB, and return what is wrong with it, if anything.
+
+    It computes nothing: OpenMP's threads do not survive a fork.
+    """
     with paused_collector():
-        from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel  # noqa: F401
+        try:
+            import torch  # noqa: F401
+            from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel  # noqa: F401
+        except (ImportError, OSError) as error:  # OSError: a shared library cannot be loaded
+            return str(error).partition("\n")[0]
+    return None
 
 
 def when_ready(server: Arbiter) -> None:
