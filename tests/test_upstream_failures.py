@@ -58,6 +58,25 @@ def test_overload_there_is_overload_here(engine: ScriptedEngine, connect: Connec
     assert len(engine.bodies(COMPLETIONS)) == 1
 
 
+LOADING = [
+    error(503, "The model is loading.", code="unavailable"),
+    as_json({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, status=503),
+]
+
+
+@pytest.mark.parametrize("answer", LOADING)
+def test_an_engine_that_starts_or_ends_is_not_called_overloaded(
+    engine: ScriptedEngine, connect: Connect, answer: Any
+) -> None:
+    engine.answers[COMPLETIONS] = answer
+    backend = connect(failures=1)
+    with pytest.raises(Unavailable, match="starting or ending"):
+        submit(backend, request()).result(WAIT_S)
+    assert backend.fault == ""  # it answers
+    engine.answers[COMPLETIONS] = each_in_turn(answer, stream(*TWO))
+    assert submit(backend, request()).result(WAIT_S).text == "Hello"
+
+
 def test_a_refusal_there_names_the_field_here(engine: ScriptedEngine, connect: Connect) -> None:
     engine.answers[COMPLETIONS] = error(400, "Bad regex.", param="structured_outputs.regex")
     with pytest.raises(UpstreamRefused, match="Bad regex") as caught:

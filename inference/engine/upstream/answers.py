@@ -21,6 +21,9 @@ _LONGEST_MESSAGE = 500
 _MOST_DIGITS = 9
 
 UNREACHABLE = "The engine behind this service cannot be reached; try again shortly."
+NOT_READY = (
+    "The engine behind this service does not generate now: it is starting or ending; try again shortly."
+)
 KEY_REFUSED = "The engine behind this service refuses its key: LLM_UPSTREAM_API_KEY has to be corrected."
 NO_MODEL = "The engine behind this service does not serve its model: LLM_UPSTREAM_MODEL has to be corrected."
 UNREADABLE = "The answer of the engine behind this service could not be read."
@@ -53,6 +56,10 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     code = described.get("code")
     if code == "model_not_found" or status == HTTPStatus.NOT_FOUND:
         return Failure(Unavailable(NO_MODEL), misconfigured=True, absent=status == HTTPStatus.NOT_FOUND)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and (
+        code == "unavailable" or described.get("type") == "unavailable_error"
+    ):
+        return Failure(Unavailable(NOT_READY), again=True)
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return Failure(Unavailable(KEY_REFUSED), misconfigured=True)
