@@ -156,7 +156,9 @@ licences: $(VENV)/.dev
 $(TOOLS)/.ready: $(VENV)/.venv requirements/lock/supply-chain.txt
 	$(call say,'Installing the tools for the supply chain ...')
 	@rm -rf $(@D) && mkdir -p $(dir $(@D)) && $(PYTHON) -m venv $(@D)
-	@$(PEER_PIP) install --no-deps --require-hashes -r requirements/lock/supply-chain.txt | $(PROGRESS)
+	@$(PEER_PIP) install --no-deps --require-hashes -r requirements/lock/supply-chain.txt | $(PROGRESS) || { \
+		echo 'NOT DONE: the tools for the supply chain could not be installed, for the reason above; they come from' \
+			'the package index that pip uses.' >&2; exit 1; }
 	@touch $@
 
 # --- The virtual environment. A stamp is newer than the requirements that it installed.

@@ -22,6 +22,7 @@ from inference.engine.errors import (
     Overloaded,
     Unavailable,
 )
+from llmservice.http.database_errors import AWAY
 from llmservice.http.problems import problem_for
 from llmservice.intake import IntakeMiddleware
 from tests.problems import problem
@@ -118,6 +119,17 @@ def test_what_nobody_foresaw_is_in_the_log_with_its_trace(
     assert record.getMessage() == "GET /fail/unforeseen failed"
     assert record.exc_info
     assert str(record.exc_info[1]) == SECRET
+
+
+@pytest.mark.urls(__name__)
+def test_a_database_that_is_away_takes_one_line_of_the_log(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "llmservice.http.problems"):
+        client.get("/fail/database")
+    (record,) = [record for record in caplog.records if record.name == "llmservice.http.problems"]
+    assert record.getMessage() == f"GET /fail/database failed: {AWAY} ({SECRET})"
+    assert record.exc_info is None
 
 
 @pytest.mark.urls(__name__)

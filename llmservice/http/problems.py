@@ -212,7 +212,12 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     meaning = meaning_of(exc)
     if meaning.fault if meaning is not None else problem.code.status >= 500:
         request = context["request"]
-        logger.error("%s %s failed", excerpt(request.method), excerpt(request.path, 256), exc_info=exc)
+        failed = f"{excerpt(request.method)} {excerpt(request.path, 256)} failed"
+        if problem.code is codes.DATABASE_UNAVAILABLE:
+            # Each request says it while the database is away. A trace would add nothing, and fill the disk.
+            logger.error("%s: %s (%s)", failed, problem.detail, excerpt(str(exc).partition("\n")[0], 256))
+        else:
+            logger.error("%s", failed, exc_info=exc)
     return problem.response(context["request"].path)
 
 
