@@ -139,7 +139,10 @@ def test_an_integer_that_no_client_reads_is_named(call: Callable[..., Any]) -> N
 
 
 def test_a_cut_answer_has_no_complete_call_that_does_not_fit(call: Callable[..., Any]) -> None:
-    few = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1, "maximum": 2}}}
+    few: dict[str, Any] = {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": 1, "maximum": 2}},
+    }
     few |= {"required": ["a"], "additionalProperties": False, "if": True, "then": {"minProperties": 2}}
     tools = [{"type": "function", "function": {"name": "f", "parameters": few}}]
     response = call(messages=USER, tools=tools, tool_choice="required", max_tokens=200, seed=1)
