@@ -44,7 +44,7 @@ class _Arrays:
 
     def why_none(self) -> str | None:
         if self._least > self._most:
-            return f"it must have at least {self._least:g} items, and can have at most {self._most:g}"
+            return f"it must have {self._least:g} or more items, and can have {self._most:g} at most"
         if self._unique and (different := self._different()) < self._least:
             return (
                 f"its items must differ, and of the {self._least:g} that it must have at least, "
@@ -72,13 +72,11 @@ class _Arrays:
         if self._unique and (values := self._search.of(contained).values) is not None:
             possible = min(possible, len(values))
         if least > possible:
-            return (
-                f"`contains` must match at least {least:g} of its items, and can match at most {possible:g}"
-            )
+            return f"`contains` must match {least:g} or more items, and can match {possible:g} at most"
         taken = taken_whole(contained, self._search.checked)
         certain = self._count(self._least, lambda place: self._search.of(place).kinds <= taken)
         if certain > most:
-            return f"`contains` must match at most {most:g} of its items, and matches at least {certain:g}"
+            return f"`contains` must match {most:g} items at most, and matches {certain:g} or more"
         return None
 
     def _both(self, place: Any, contained: Any) -> bool:
@@ -107,14 +105,14 @@ class _Objects:
         least, most = _bounds(self._parts, "minProperties", "maxProperties")
         least = max(least, len(self._required))
         if least > most:
-            return f"it must have at least {least:g} properties, and can have at most {most:g}"
+            return f"it must have {least:g} or more properties, and can have {most:g} at most"
         for name in self._required:
             if not self._may_come(name):
                 return f"the property “{name[:64]}” is required, and can have no value"
         if least and (names := self._names()) is not None:
             possible = sum(map(self._may_come, names)) if len(names) <= _MOST_NAMES else len(names)
             if possible < least:
-                return f"it must have at least {least:g} properties, and can have at most {possible}"
+                return f"it must have {least:g} or more properties, and can have {possible} at most"
         if any(self._excludes_required(part.get("not")) for part in self._parts):
             return "`not` excludes what it requires"
         return None
