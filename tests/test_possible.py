@@ -136,6 +136,7 @@ def engine() -> Iterator[Engine]:
 NOTHING = array(items=NULL, maxItems=1, contains=NULL, minContains=2)
 DEFINED = {"$defs": {"nothing": NOTHING}}
 DEFINED_IN_DRAFT_7 = {"$defs": {"nothing": array(contains=False)}}
+OPEN = {"$defs": {"open": {"properties": {"a": NULL}}}}
 NOT_NULL = {"not": NULL}
 REFERENCE = {"$ref": "#/$defs/nothing"}
 
@@ -196,6 +197,12 @@ def test_a_part_that_nothing_fits_refuses_no_schema_that_can_do_without_it(
         ({**DEFINED, **obj(properties={"a": REFERENCE})}, '{"a":[null]}', False),
         ({**DRAFT_7, **DEFINED_IN_DRAFT_7, **obj(properties={"a": REFERENCE})}, '{"a":[null]}', False),
         (obj(allOf=[{"properties": {"a": NULL}}], unevaluatedProperties=False), '{"a":null}', True),
+        (obj(allOf=[{"properties": {"a": NULL}}], unevaluatedProperties=False), '{"b":null}', False),
+        ({**OPEN, **obj(unevaluatedProperties=False, **{"$ref": "#/$defs/open"})}, '{"a":null}', True),
+        ({**OPEN, **obj(unevaluatedProperties=False, **{"$ref": "#/$defs/open"})}, '{"b":null}', False),
+        (obj(anyOf=[{"properties": {"a": NULL}}, OPEN], unevaluatedProperties=False), '{"b":null}', False),
+        (obj(patternProperties={"b": NULL}, unevaluatedProperties=False), '{"b":null}', True),
+        (obj(patternProperties={"b": NULL}, unevaluatedProperties=False), '{"a":null}', False),
         (obj(allOf=[{"additionalProperties": True}], unevaluatedProperties=False), '{"a":null}', True),
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from inference.engine.grammar.distinct import DistinctValues
+from inference.engine.grammar.evaluated import evaluated_names
 from inference.engine.grammar.formats import CHECKED_FORMATS, ENFORCED_FORMATS, PATTERNS_OF_FORMATS
 from inference.engine.grammar.kinds import types_of
 from inference.engine.grammar.paths import SchemaRefused, under
@@ -128,7 +129,7 @@ class _Walk:
         # Beside a reference they may not count.
         counts = "$ref" not in schema
         unique = counts and schema.get("uniqueItems") is True
-        self._change_unevaluated(schema)
+        self._change_unevaluated(schema, original)
         for name in list(schema):
             if name in REFUSED:
                 raise SchemaRefused(under(path, name), "this keyword is not supported")
@@ -145,18 +146,23 @@ class _Walk:
         if self._bounds_values and _BOUND_VALUES & original.keys():
             self._bound_values(schema, original)
 
-    def _change_unevaluated(self, schema: dict[str, Any]) -> None:
-        """Enforce that nothing is unevaluated, where no other schema may have evaluated it."""
-        if _IN_PLACE & schema.keys():
+    def _change_unevaluated(self, schema: dict[str, Any], original: dict[str, Any]) -> None:
+        """Enforce that nothing is unevaluated, as far as the names of properties tell."""
+        in_place = _IN_PLACE & schema.keys()
+        if schema.get("unevaluatedItems") is False and not in_place | ({"items", "contains"} & schema.keys()):
+            del schema["unevaluatedItems"]
+            schema["items"] = False
+        if schema.get("unevaluatedProperties") is not False:
             return
-        for name, same in (("unevaluatedProperties", "additionalProperties"), ("unevaluatedItems", "items")):
-            if (
-                schema.get(name) is False
-                and same not in schema
-                and not (same == "items" and "contains" in schema)
-            ):
-                del schema[name]
-                schema[same] = False
+        checked = self._search.checked
+        if not in_place and "additionalProperties" not in schema:
+            del schema["unevaluatedProperties"]
+            schema["additionalProperties"] = False
+        elif not ("$ref" in schema and checked.ignores_siblings):
+            names = evaluated_names(original, checked)
+            if names is not None:
+                schema["properties"] = dict.fromkeys(names, True) | schema.get("properties", {})
+                schema["additionalProperties"] = False
 
     def _bound_values(self, schema: dict[str, Any], original: dict[str, Any]) -> None:
         """Let only those values be drawn that can fit."""
