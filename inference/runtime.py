@@ -71,7 +71,7 @@ def _depends_on_machine() -> bool:
     """Whether the settings ask for a device, instructions or kernels that this machine may lack."""
     return (
         settings.LLM_DEVICE == "cuda"
-        or settings.LLM_DTYPE in ("bfloat16", "int8", "int4")
+        or settings.LLM_DTYPE not in ("auto", "float32")
         or settings.LLM_KV_CACHE_DTYPE == "int8"
     )
 

@@ -219,3 +219,14 @@ def test_what_a_grammar_cannot_say_is_checked_at_the_end(engine: Engine) -> None
     assert constraint.provisional
     assert constraint.fits('{"name": "f", "arguments": {}}')
     assert not constraint.fits('{"name": "f", "arguments": {"a": 1}}')
+
+
+def test_the_complete_calls_of_a_cut_answer_fit(engine: Engine) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "not": {"required": ["a"]}}
+    calls = Calls(tool_format=PLAIN, arguments={"f": schema}, paths=["[0]"], required=True, several=True)
+    constraint = constraint_of(engine, calls)
+    fitting, other = '{"name": "f", "arguments": {}}', '{"name": "f", "arguments": {"a": 1}}'
+    for text in ("", fitting, f"{fitting}\n{other[:-2]}", '{"name": "f'):
+        assert constraint.fits(text, cut=True)
+    for text in (other, other[:-1], f"{other}\n{fitting}", f'{other}\n{{"name": "f'):
+        assert not constraint.fits(text, cut=True)

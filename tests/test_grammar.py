@@ -145,7 +145,8 @@ def test_a_text_is_drawn_again_until_it_fits(engine: Engine) -> None:
 
 def test_a_text_that_cannot_fit_is_an_error_and_streams_nothing(engine: Engine) -> None:
     value = {
-        "type": "array", "items": {"const": 1}, "minItems": 2, "maxItems": 2, "contains": {"const": 2}
+        "type": "array", "items": {"const": 1}, "minItems": 2, "maxItems": 2,
+        "if": {"minItems": 2}, "then": {"maxItems": 1},
     }  # fmt: skip
     generation = submit(engine, constrained(schema(value)))
     finish(engine)

@@ -142,6 +142,19 @@ def test_an_output_with_calls_goes_into_the_next_input(hermes: Callable[..., Any
     assert answered(second)["usage"]["input_tokens"] > first["usage"]["input_tokens"]
 
 
+def test_what_the_client_has_parsed_comes_back_with_the_answer(call: Callable[..., Any]) -> None:
+    """OpenAI's client sends the items of its `parse` so, once they are written as JSON."""
+    part = {"type": "output_text", "text": "{}", "annotations": [], "parsed": {}}
+    said = {"type": "message", "role": "assistant", "content": [part]}
+    parsed = {**CALL, "parsed_arguments": {"q": "a", "n": 1}}
+    assert call(input=[*USER, said, *USER, parsed, RESULT], max_output_tokens=1).status_code == 200
+
+
+def test_a_tool_without_a_type_is_told_what_it_lacks(call: Callable[..., Any]) -> None:
+    error = refused(call(input="Hi", tools=[{"name": "a"}]), 400)
+    assert (error["param"], "and function" in error["message"]) == ("tools[0]", False)
+
+
 def test_calls_that_follow_each_other_are_one_message(call: Callable[..., Any]) -> None:
     twice = [CALL, {**CALL, "call_id": "call_2"}, {**RESULT, "call_id": "call_2"}, RESULT]
     assert call(input=[*USER, *twice], max_output_tokens=1).status_code == 200
@@ -181,6 +194,7 @@ def test_without_a_template_for_tools_the_model_cannot_choose(call: Callable[...
         ({"input": [*USER, {**CALL, "call_id": ""}, RESULT]}, "input[1].call_id"),
         ({"input": [*USER, {**CALL, "namespace": "a"}, RESULT]}, "input[1].namespace"),
         ({"input": [*USER, CALL, {**RESULT, "output": 5}]}, "input[2].output"),
+        ({"input": [*USER, CALL, {**CALL, "call_id": "call_2"}, CALL, RESULT]}, "input[3].call_id"),
     ],
 )
 def test_what_is_wrong_is_refused_by_its_place(

@@ -29,6 +29,12 @@ CALL: dict[str, Any] = {
 RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Nothing."}
 
 
+def called_with(*changes: dict[str, Any]) -> dict[str, Any]:
+    """A conversation in which the assistant has called, each time with these changes of the call."""
+    calls = [{**CALL, **change} for change in changes]
+    return {"messages": [*USER, {"role": "assistant", "content": None, "tool_calls": calls}, RESULT]}
+
+
 @pytest.fixture
 def call(client: Client, key: str, engine_with: Callable[..., Engine]) -> Callable[..., Any]:
     """Posts a chat to a model whose chat template knows no tools."""
@@ -108,6 +114,41 @@ def test_results_of_tools_are_part_of_the_conversation(call: Callable[..., Any])
     assert answer["usage"]["prompt_tokens"] == len(written)
 
 
+def test_what_the_client_has_parsed_comes_back_with_the_answer(call: Callable[..., Any]) -> None:
+    """OpenAI's client sends the messages of its `parse` and `stream` so."""
+    function = {**CALL["function"], "parsed_arguments": {"q": "a", "n": 1}}
+    said = {"role": "assistant", "content": "{}", "parsed": {}}
+    answered = {
+        "role": "assistant",
+        "tool_calls": [{**CALL, "index": 0, "function": function}],
+        "parsed": None,
+    }
+    plain = {"role": "assistant", "tool_calls": [CALL]}
+    tokens = [
+        call(messages=[*USER, said, *USER, answer, RESULT], max_tokens=1).json()["usage"]["prompt_tokens"]
+        for answer in (answered, plain)
+    ]
+    assert tokens[0] == tokens[1]
+
+
+def test_an_integer_that_no_client_reads_is_named(call: Callable[..., Any]) -> None:
+    function = {"name": "find", "arguments": f'{{"n": {"1" * 5000}}}'}
+    error = refused(call(**called_with({"function": function})), 400)
+    assert error["param"] == "messages[1].tool_calls[0].function.arguments"
+    assert "too large" in error["message"]
+
+
+def test_a_cut_answer_has_no_complete_call_that_does_not_fit(call: Callable[..., Any]) -> None:
+    few: dict[str, Any] = {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": 1, "maximum": 2}},
+    }
+    few |= {"required": ["a"], "additionalProperties": False, "if": True, "then": {"minProperties": 2}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": few}}]
+    response = call(messages=USER, tools=tools, tool_choice="required", max_tokens=200, seed=1)
+    assert refused(response, 400)["code"] == "no_fitting_text"
+
+
 def test_without_a_template_for_tools_the_model_cannot_choose(call: Callable[..., Any]) -> None:
     for how in ({}, {"tool_choice": "auto"}):
         error = refused(call(messages=USER, tools=TOOLS, **how), 400)
@@ -138,6 +179,14 @@ def test_without_a_template_for_tools_the_model_cannot_choose(call: Callable[...
         ({"messages": [*USER, {"role": "assistant", "tool_calls": [CALL]}]}, "messages[1]"),
         ({"messages": [*USER, {"role": "assistant", "tool_calls": [CALL]}, *USER]}, "messages[2].role"),
         ({"messages": [{"role": "user", "content": "a", "tool_calls": [CALL]}]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "user", "content": "a", "parsed": {}}]}, "messages[0].parsed"),
+        ({"tools": [{**TOOLS[0], "x": 1}]}, "tools[0].x"),
+        (called_with({"x": 1}), "messages[1].tool_calls[0].x"),
+        (called_with({"index": "0"}), "messages[1].tool_calls[0].index"),
+        (called_with({"type": "custom"}), "messages[1].tool_calls[0].type"),
+        (called_with({"function": {"name": "find"}}), "messages[1].tool_calls[0].function"),
+        (called_with({"function": {**CALL["function"], "x": 1}}), "messages[1].tool_calls[0].function.x"),
+        (called_with({}, {"id": "call_2"}, {}), "messages[1].tool_calls[2].id"),
     ],
 )
 def test_what_is_wrong_is_refused_by_its_place(

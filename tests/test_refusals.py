@@ -178,7 +178,7 @@ def test_the_requests_of_a_minute_come_back() -> None:
 
 def test_a_text_that_fits_no_schema_is_counted_once(client: Client, engine: Engine) -> None:
     issued = new_key(requests_per_minute=2, burst=2)
-    nothing_fits = {"type": "boolean", "not": {"enum": [True, False]}}
+    nothing_fits = {"type": "integer", "minimum": 1, "maximum": 1, "not": {"minimum": 1}}
     body = {"prompt": "Once", "json_schema": nothing_fits, "seed": 1}
     response = post(client, issued, body)
     assert problem(response, 422)["code"] == "no_fitting_text"

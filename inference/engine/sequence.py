@@ -254,7 +254,8 @@ class Sequence:
 
     def _add(self, written: Written, *, now: float) -> None:
         """Tell the client what was added to the text, and end it for a reason."""
-        if written.reason == "stop" and not self._writer.fits():
+        ends = written.reason == "stop" or (written.reason == "length" and self._writer.provisional)
+        if ends and not self._writer.fits(cut=written.reason == "length"):
             self._draw_again()
             return
         token_ids = () if written.token_id is None else (written.token_id,)

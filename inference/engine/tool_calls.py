@@ -57,6 +57,11 @@ class ToolCallReader:
         self._read = self._read_name if required else self._read_text
         self._object = _JSONObject()
 
+    @property
+    def within_arguments(self) -> bool:
+        """Whether the arguments of the last call have begun and not ended."""
+        return self._read == self._read_arguments
+
     def begin_calls(self) -> None:
         """The control token of the format has come: no text follows, only calls."""
         self._read = self._read_name

@@ -125,9 +125,13 @@ class Writer:
         logprobs = () if row is None else self.logprobs(row[None], [token_id], top)
         return Written(token_id=token_id, piece=piece, reason=reason, logprobs=logprobs)
 
-    def fits(self) -> bool:
-        """Whether the finished text is what the grammar asks for."""
-        return self.constraint is None or self.constraint.fits(self.text)
+    def fits(self, *, cut: bool) -> bool:
+        """Whether the finished text is what the grammar asks for.
+
+        Args:
+            cut: it ends at its limit of tokens, and may be incomplete.
+        """
+        return self.constraint is None or self.constraint.fits(self.text, cut=cut)
 
     def restart(self) -> None:
         """Begin another text, with the random numbers that follow those of this one."""

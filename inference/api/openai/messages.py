@@ -23,7 +23,7 @@ MAX_MESSAGES = 2048
 MAX_TEXT_PARTS = 1024
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_NAME_LENGTH = 64
-NAMES = {"role", "content", "name", "tool_calls", "tool_call_id"}
+NAMES = {"role", "content", "name", "tool_calls", "tool_call_id", "parsed"}
 
 _TEXT_PARTS = {
     "type": "array",
@@ -38,6 +38,7 @@ _TEXT_PARTS = {
 
 
 _CONTENT = {"oneOf": [TEXT_SCHEMA, _TEXT_PARTS]}
+_PARSED = {"description": "Not used: OpenAI's client adds it."}
 
 
 def _message_schema(*roles: str, required: tuple[str, ...], **fields: Any) -> dict[str, Any]:
@@ -62,10 +63,12 @@ def _message_schema(*roles: str, required: tuple[str, ...], **fields: Any) -> di
         "maxItems": MAX_MESSAGES,
         "items": {
             "anyOf": [
-                _message_schema(*(role for role in ROLES if role != "tool"), required=("content",)),
+                _message_schema("system", "developer", "user", required=("content",)),
+                _message_schema("assistant", required=("content",), parsed=_PARSED),
                 _message_schema(
                     "assistant",
                     required=("tool_calls",),
+                    parsed=_PARSED,
                     content={"oneOf": [*_CONTENT["oneOf"], {"type": "null"}]},
                     tool_calls=TOOL_CALLS_SCHEMA,
                 ),
@@ -124,6 +127,9 @@ def _message(index: int, data: Any) -> dict[str, Any]:
     calls, call = data.get("tool_calls"), data.get("tool_call_id")
     if calls is not None and role != "assistant":
         refuse(index, "tool_calls", reason="Only the assistant calls tools.")
+    # What OpenAI's client has parsed of an answer, it sends back with the answer.
+    if data.get("parsed") is not None and role != "assistant":
+        refuse(index, "parsed", reason="Only for the role assistant.")
     if call is not None and role != "tool":
         refuse(index, "tool_call_id", reason="Only for the role tool.")
     content = "" if calls and data.get("content") is None else _content(index, data.get("content"))

@@ -3,16 +3,21 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NoReturn
 
 from inference.api.json_value import TOO_DEEP, flaw_of
 from inference.api.openai.refusal import refuse
 from inference.api.openai.tools import NAME, NAME_RULE
+from inference.engine.grammar.finite import is_finite
 from llmservice.http.fields import NOT_TEXT, TEXT_SCHEMA
 
 MAX_CALLS = 128
 MAX_ID_LENGTH = 64
 ID_RULE = f"Must be a string of 1 to {MAX_ID_LENGTH} characters."
+SAME_ID = "Another call of the same answer has this id as well."
+PARSED_ARGUMENTS = "parsed_arguments"
+"""What OpenAI's client adds to a call whose arguments it has parsed; it sends it back with the call."""
 
 TOOL_CALLS_SCHEMA = {
     "type": "array",
@@ -23,6 +28,7 @@ TOOL_CALLS_SCHEMA = {
         "properties": {
             "id": {**TEXT_SCHEMA, "minLength": 1, "maxLength": MAX_ID_LENGTH},
             "type": {"type": "string", "enum": ["function"]},
+            "index": {"type": ["integer", "null"], "description": "Not used: OpenAI's client adds it."},
             "function": {
                 "type": "object",
                 "properties": {
@@ -32,6 +38,7 @@ TOOL_CALLS_SCHEMA = {
                         "contentMediaType": "application/json",
                         "description": "A JSON object, as text.",
                     },
+                    "parsed_arguments": {"description": "Not used: OpenAI's client adds it."},
                 },
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
@@ -51,7 +58,13 @@ def tool_calls(data: Any, *path: str | int) -> list[dict[str, Any]]:
     """
     if not isinstance(data, list) or not 0 < len(data) <= MAX_CALLS:
         refuse(*path, reason=f"Must be a list of 1 to {MAX_CALLS} calls.")
-    return [_call(call, *path, index) for index, call in enumerate(data)]
+    calls = [_call(call, *path, index) for index, call in enumerate(data)]
+    seen: set[str] = set()
+    for index, call in enumerate(calls):
+        if call["id"] in seen:
+            refuse(*path, index, "id", reason=SAME_ID)
+        seen.add(call["id"])
+    return calls
 
 
 def function_call(identity: str, function: Mapping[str, Any], *path: str | int) -> dict[str, Any]:
@@ -136,22 +149,32 @@ def _missing(calls: set[str]) -> str:
 
 
 def _call(data: Any, *path: str | int) -> dict[str, Any]:
-    if not isinstance(data, Mapping) or set(data) != {"id", "type", "function"}:
-        refuse(*path, reason="Must have the fields id, type and function.")
+    # OpenAI's client leaves `index` in calls that it has put together from a stream.
+    _check_names(data, ("id", "type", "function"), "index", *path)
+    if not isinstance(data.get("index"), int | None) or isinstance(data.get("index"), bool):
+        refuse(*path, "index", reason="Must be an integer.")
     if data["type"] != "function":
         refuse(*path, "type", reason="This service supports calls of the type function only.")
     function = data["function"]
-    if not isinstance(function, Mapping) or set(function) != {"name", "arguments"}:
-        refuse(*path, "function", reason="Must have the fields name and arguments.")
+    _check_names(function, ("name", "arguments"), PARSED_ARGUMENTS, *path, "function")
     identity = call_id(data["id"], *path, "id")
     return function_call(identity, function, *path, "function")
+
+
+def _check_names(data: Any, needed: Sequence[str], ignored: str, *path: str | int) -> None:
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            if name not in (*needed, ignored) and value is not None:
+                refuse(*path, name[:64], reason="This service does not support this field.")
+    if not isinstance(data, Mapping) or not data.keys() >= set(needed):
+        refuse(*path, reason=f"Must have the fields {', '.join(needed[:-1])} and {needed[-1]}.")
 
 
 def _arguments(text: Any, *path: str | int) -> dict[str, Any]:
     if not isinstance(text, str):
         refuse(*path, reason="Must be a string that contains a JSON object.")
     try:
-        arguments = json.loads(text or "{}", parse_constant=_refuse_constant)
+        arguments = json.loads(text or "{}", parse_int=_integer, parse_constant=_refuse_constant)
     except RecursionError:
         refuse(*path, reason=TOO_DEEP)
     except ValueError:
@@ -161,6 +184,11 @@ def _arguments(text: Any, *path: str | int) -> dict[str, Any]:
     if (flaw := flaw_of(arguments)) is not None:
         refuse(*path, reason=flaw)
     return arguments
+
+
+def _integer(digits: str) -> int | float:
+    """An integer; as infinite, which `flaw_of` refuses, if no client could read it."""
+    return int(digits) if is_finite(digits) else inf
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -121,6 +121,10 @@ class ToolsField(serializers.Field[Any, Any, Any, Any]):
         if isinstance(kind, str) and kind != "function":
             reason = f"This service supports tools of the type function only, not “{kind[:64]}”."
             refuse(index, "type", reason=reason)
+        if self.function_path:
+            for name in data:
+                if name not in ("type", *self.function_path):
+                    refuse(index, name[:64], reason="Unknown field.")
         function = self.function_of(data) if kind == "function" else None
         if function is None:
             refuse(index, reason=str(self.error_messages["shape"]))

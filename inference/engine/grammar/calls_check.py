@@ -16,20 +16,22 @@ class CallsCheck:
         of_text = None if calls.text is None else schema_of(calls.text)
         self._text_check = None if of_text is None else SchemaCheck(of_text)
 
-    def fits(self, text: str, *, calls_begun: bool) -> bool:
+    def fits(self, text: str, *, calls_begun: bool, cut: bool = False) -> bool:
         """Whether the answer is complete calls that fit, or a text that does.
 
         Args:
             calls_begun: the control token of the format has come.
+            cut: the answer is the beginning of one, whose complete calls fit.
 
         Raises:
             NoFittingText: it takes too long to find out.
         """
-        content, calls = self._read(text, calls_begun=calls_begun)
+        content, calls, last_is_open = self._read(text, calls_begun=calls_begun)
+        complete = calls[:-1] if last_is_open else calls
+        if cut:
+            return self._fit(complete)
         if calls:
-            return self._are_complete(calls, text.removeprefix(content)) and all(
-                name in self._checks and self._checks[name].fits(arguments) for name, arguments in calls
-            )
+            return self._are_complete(calls, text.removeprefix(content)) and self._fit(calls)
         if calls_begun or self._calls.required:
             return False
         return self._text_check is None or self._text_check.fits(content)
@@ -42,13 +44,13 @@ class CallsCheck:
         Args:
             calls_begun: as for `fits`.
         """
-        content, calls = self._read(text, calls_begun=calls_begun)
+        content, calls, _ = self._read(text, calls_begun=calls_begun)
         if calls:
             return calls[-1][1]
         return None if calls_begun or self._text_check is None else content
 
-    def _read(self, text: str, *, calls_begun: bool) -> tuple[str, list[tuple[str, str]]]:
-        """The text before calls, and the name and the arguments of each call."""
+    def _read(self, text: str, *, calls_begun: bool) -> tuple[str, list[tuple[str, str]], bool]:
+        """The text before calls, each call's name and arguments, and whether the last is incomplete."""
         reader = self._calls.reader()
         if calls_begun:
             reader.begin_calls()
@@ -63,7 +65,10 @@ class CallsCheck:
                 case Arguments(text=piece):
                     name, arguments = calls[-1]
                     calls[-1] = name, arguments + piece
-        return content, calls
+        return content, calls, reader.within_arguments
+
+    def _fit(self, calls: list[tuple[str, str]]) -> bool:
+        return all(name in self._checks and self._checks[name].fits(arguments) for name, arguments in calls)
 
     def _are_complete(self, calls: list[tuple[str, str]], text: str) -> bool:
         return "".join(written_calls(self._calls.tool_format, calls)) == text

@@ -74,7 +74,13 @@ class CheckedSchema:
         return self._targets[id(schema)]
 
     def pattern(self, pattern: str) -> regex.Pattern[str]:
-        """The pattern, compiled: it has no look at the clock, so it is done beforehand."""
+        """The pattern, compiled: that has no look at the clock, so it is done before values are judged.
+
+        Raises:
+            SchemaRefused: it was not compiled at once, and texts cannot be searched for it.
+        """
+        if pattern not in self._patterns:
+            self._compile_pattern(pattern, self._uncompiled[pattern])
         return self._patterns[pattern]
 
     def literals(self, schema: dict[str, Any]) -> frozenset[Hashable]:

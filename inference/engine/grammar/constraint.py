@@ -121,8 +121,11 @@ class Constraint:
             if self.acceptor is not None:
                 self.acceptor.refuse_ends()
 
-    def fits(self, text: str) -> bool:
+    def fits(self, text: str, *, cut: bool = False) -> bool:
         """Whether a finished text is what was asked for.
+
+        Args:
+            cut: it is only the beginning of one, of which a client reads the complete calls.
 
         Raises:
             NoFittingText: it takes too long to find out.
@@ -131,9 +134,9 @@ class Constraint:
             case None:
                 return True
             case CallsCheck() as check:
-                return check.fits(text, calls_begun=self._calls_begun)
+                return check.fits(text, calls_begun=self._calls_begun, cut=cut)
             case check:
-                return check.fits(text)
+                return cut or check.fits(text)
 
     def restart(self) -> None:
         """Begin another text."""

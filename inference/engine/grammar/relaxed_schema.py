@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inference.engine.grammar.distinct import DistinctValues
+from inference.engine.grammar.evaluated import evaluated_names
 from inference.engine.grammar.formats import CHECKED_FORMATS, ENFORCED_FORMATS, PATTERNS_OF_FORMATS
+from inference.engine.grammar.kinds import types_of
 from inference.engine.grammar.paths import SchemaRefused, under
 from inference.engine.grammar.pointers import pointer, resolve
+
+if TYPE_CHECKING:
+    from inference.engine.grammar.possible import Search
 
 ONE = frozenset({"items", "additionalItems", "additionalProperties"})
 MANY = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
@@ -21,6 +26,11 @@ CHECKED_AT_THE_END = frozenset(
     }
 )
 """llguidance has no grammar for them. What is generated without them is checked when it ends."""
+
+_BOUND_VALUES = CHECKED_AT_THE_END | {"$ref", "allOf", "oneOf", "minProperties", "maxProperties"}
+"""Keywords by which a schema may have no value that llguidance would not notice."""
+
+_IN_PLACE = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "dependencies"})
 
 COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
 
@@ -47,30 +57,56 @@ class Relaxed:
     impossible: dict[int, str] = field(default_factory=dict)
 
 
-def relax(schema: Any, *, nesting: int, count_properties: bool = True) -> Relaxed:
+def relax(
+    schema: Any,
+    search: "Search",
+    *,
+    nesting: int,
+    count_properties: bool = True,
+    bounds_values: bool = True,
+) -> Relaxed:
     """Relax a schema, which is changed.
 
     Args:
+        search: finds the values of the same schema, of another copy of it.
         nesting: the most schemas within each other.
         count_properties: keep `minProperties` and `maxProperties`.
+        bounds_values: leave out of each part what the search says that it cannot be.
 
     Raises:
         SchemaRefused: it has a keyword that can be neither enforced nor checked.
     """
     relaxed = Relaxed(schema)
-    _Walk(relaxed, nesting=nesting, count_properties=count_properties).visit(schema, "$", 0)
+    walk = _Walk(
+        relaxed, search, nesting=nesting, count_properties=count_properties, bounds_values=bounds_values
+    )
+    walk.visit(schema, search.checked.root, "$", 0)
     return relaxed
 
 
 class _Walk:
-    def __init__(self, relaxed: Relaxed, *, nesting: int, count_properties: bool) -> None:
+    def __init__(
+        self,
+        relaxed: Relaxed,
+        search: "Search",
+        *,
+        nesting: int,
+        count_properties: bool,
+        bounds_values: bool,
+    ) -> None:
         self._relaxed = relaxed
+        self._search = search
         self._nesting = nesting
         self._count_properties = count_properties
+        self._bounds_values = bounds_values
         self._distinct = DistinctValues(relaxed.schema)
 
-    def visit(self, schema: Any, path: str, depth: int) -> None:
-        """Change one schema and those under it."""
+    def visit(self, schema: Any, original: Any, path: str, depth: int) -> None:
+        """Change one schema and those under it.
+
+        Args:
+            original: it, in the copy that stays.
+        """
         if depth > self._nesting:
             raise SchemaRefused(
                 path, f"more than {self._nesting} schemas within each other are not supported"
@@ -78,34 +114,68 @@ class _Walk:
         if not isinstance(schema, dict) or id(schema) in self._relaxed.children:
             return
         below = self._relaxed.children[id(schema)] = list(subschemas(schema, path))
-        self._change(schema, path)
-        for place, child in below:
-            self.visit(child, place, depth + 1)
+        self._change(schema, original, path)
+        for (place, child), (_, unchanged) in zip(below, subschemas(original, path), strict=True):
+            self.visit(child, unchanged, place, depth + 1)
         reference = schema.get("$ref")
         if isinstance(reference, str) and reference.startswith("#/"):
             # It may point to a place that is no schema by its keyword.
-            target = resolve(self._relaxed.schema, reference)
-            self.visit(target, under("$", *pointer(reference)), depth + 1)
+            target, unchanged = (
+                resolve(root, reference) for root in (self._relaxed.schema, self._search.checked.root)
+            )
+            self.visit(target, unchanged, under("$", *pointer(reference)), depth + 1)
 
-    def _change(self, schema: dict[str, Any], path: str) -> None:
+    def _change(self, schema: dict[str, Any], original: dict[str, Any], path: str) -> None:
         # Beside a reference they may not count.
         counts = "$ref" not in schema
         unique = counts and schema.get("uniqueItems") is True
-        excludes_all = counts and schema.get("not") in (True, {})
+        self._change_unevaluated(schema, original)
         for name in list(schema):
             if name in REFUSED:
                 raise SchemaRefused(under(path, name), "this keyword is not supported")
             if name in CHECKED_AT_THE_END:
-                self._relaxed.checked |= schema.pop(name) is not False
+                asks_nothing = name in ("uniqueItems", "not") and schema[name] is False
+                del schema[name]
+                self._relaxed.checked |= not asks_nothing
         self._check_reference(schema, path)
         self._check_literals(schema, path)
         self._change_format(schema, path)
         self._change_counts(schema)
         if unique:
             self._bound_unique(schema)
-        if excludes_all:
+        if self._bounds_values and _BOUND_VALUES & original.keys():
+            self._bound_values(schema, original)
+
+    def _change_unevaluated(self, schema: dict[str, Any], original: dict[str, Any]) -> None:
+        """Enforce that nothing is unevaluated, as far as the names of properties tell."""
+        in_place = _IN_PLACE & schema.keys()
+        if schema.get("unevaluatedItems") is False and not in_place | ({"items", "contains"} & schema.keys()):
+            del schema["unevaluatedItems"]
+            schema["items"] = False
+        if schema.get("unevaluatedProperties") is not False:
+            return
+        checked = self._search.checked
+        if not in_place and "additionalProperties" not in schema:
+            del schema["unevaluatedProperties"]
+            schema["additionalProperties"] = False
+        elif not ("$ref" in schema and checked.ignores_siblings):
+            names = evaluated_names(original, checked)
+            if names is not None:
+                schema["properties"] = dict.fromkeys(names, True) | schema.get("properties", {})
+                schema["additionalProperties"] = False
+
+    def _bound_values(self, schema: dict[str, Any], original: dict[str, Any]) -> None:
+        """Let only those values be drawn that can fit."""
+        possible = self._search.of(original)
+        if not possible.kinds:
             schema["enum"] = []
-            self._relaxed.impossible[id(schema)] = "`not` excludes every value"
+            self._relaxed.impossible[id(schema)] = possible.reason or "nothing fits all of it"
+        elif "$ref" in schema:
+            return  # what stands beside it may not count
+        elif possible.values is not None and "enum" in schema:
+            schema["enum"] = list(possible.values)
+        elif ("not" in original or "if" in original) and (types := types_of(possible.kinds)) is not None:
+            schema["type"] = types
 
     def _check_reference(self, schema: dict[str, Any], path: str) -> None:
         reference = schema.get("$ref")

@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
 
@@ -15,6 +16,7 @@ from inference.engine.grammar import llguidance_grammar
 from inference.engine.grammar.calls import Calls
 from inference.engine.grammar.checked_schema import CheckedSchema
 from inference.engine.grammar.paths import SchemaRefused, under
+from inference.engine.grammar.possible import Search
 from inference.engine.grammar.relaxed_schema import Relaxed, relax
 from inference.engine.grammar.satisfiable import check_satisfiable
 from inference.engine.grammar.source import Grammar
@@ -176,9 +178,16 @@ def _of_schema(
 def _compiled(
     source: str, checked_schema: CheckedSchema, table: TokenTable, *, nesting: int, states: int
 ) -> _Node:
-    count_properties, one_of_is_any_of = True, False
+    count_properties, one_of_is_any_of, bounds_values = True, False, True
+    search = Search(checked_schema)
     while True:
-        relaxed = relax(json.loads(source), nesting=nesting, count_properties=count_properties)
+        relaxed = relax(
+            json.loads(source),
+            search,
+            nesting=nesting,
+            count_properties=count_properties,
+            bounds_values=bounds_values,
+        )
         check_satisfiable(relaxed)
         checked_schema.check_ends()
         try:
@@ -195,6 +204,9 @@ def _compiled(
             one_of_is_any_of = True
         elif "min/maxProperties" in error and count_properties:
             count_properties = False
+        elif bounds_values and relaxed.impossible and search.any(checked_schema.root):
+            # A part that nothing fits must not refuse a schema that can do without it.
+            bounds_values = False
         else:
             raise _located(relaxed, error, table, states=states)
 
@@ -213,6 +225,8 @@ def _located(relaxed: Relaxed, error: str, table: TokenTable, *, states: int) ->
             searched += 1
             if searched > _MOST_SEARCHED or not isinstance(child, dict | bool) or ".$defs" in place:
                 continue
+            if id(schema) in relaxed.impossible and not _is_why(child, schema, relaxed):
+                continue
             alone = {**shared, **child} if isinstance(child, dict) else child
             node = llguidance_grammar.json_node(alone, one_of_is_any_of=True)
             text = llguidance_grammar.of_rules(f"start: {node}")
@@ -226,6 +240,17 @@ def _located(relaxed: Relaxed, error: str, table: TokenTable, *, states: int) ->
     if isinstance(pattern, str) and "regex" in error:
         return SchemaRefused(under(path, "pattern"), _reason(error, pattern))
     return SchemaRefused(path, _reason(error, ""))
+
+
+def _is_why(part: Any, schema: dict[str, Any], relaxed: Relaxed) -> bool:
+    """Whether nothing fits a schema because nothing fits this part of it."""
+    properties = schema.get("properties", {})
+    needed = [properties.get(name) for name in schema.get("required", ())]
+    needed += [
+        schema.get("items"),
+        *(one for name in ("allOf", "anyOf", "oneOf") for one in schema.get(name, ())),
+    ]
+    return id(part) in relaxed.impossible and any(part is one for one in needed)
 
 
 def _reason(error: str, pattern: str) -> str:

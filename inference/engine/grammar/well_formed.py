@@ -13,7 +13,7 @@ from jsonschema.validators import extend, validator_for
 
 from inference.engine.grammar.checked_schema import CheckedSchema
 from inference.engine.grammar.evaluation import Evaluation, TooLong
-from inference.engine.grammar.paths import SchemaRefused
+from inference.engine.grammar.paths import SchemaRefused, under
 
 _LIMIT_S = 1.0
 _TO_ROOT = frozenset({"$dynamicRef", "$recursiveRef"})
@@ -36,7 +36,7 @@ def check_well_formed(schema: Any) -> None:
         raise SchemaRefused("$", "it is nested too deeply") from error
     if error is not None:
         reason = (error.message.strip().splitlines() or ["it is invalid"])[0][:300]
-        raise SchemaRefused(error.json_path, reason)
+        raise SchemaRefused(under("$", *error.absolute_path), reason)
 
 
 def _fits(schema: Any, draft: Any) -> bool:

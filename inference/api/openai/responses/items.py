@@ -15,6 +15,8 @@ from inference.api.openai.messages import MAX_TEXT_PARTS
 from inference.api.openai.refusal import refuse
 from inference.api.openai.tool_messages import (
     MAX_ID_LENGTH,
+    PARSED_ARGUMENTS,
+    SAME_ID,
     Naming,
     call_id,
     check_order,
@@ -29,7 +31,10 @@ MAX_ITEMS = 2048
 ROLES = ("user", "assistant", "system", "developer")
 STATUSES = ("in_progress", "completed", "incomplete")
 # The fields of a part beside its type and its text.
-PARTS: Mapping[str, tuple[str, ...]] = {"input_text": (), "output_text": ("annotations", "logprobs")}
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "input_text": (),
+    "output_text": ("annotations", "logprobs", "parsed"),
+}
 
 NAMING = Naming(kind_field="type", kind="function_call_output", id_field="call_id")
 
@@ -51,6 +56,7 @@ _PART_SCHEMA = {
                 "text": TEXT_SCHEMA,
                 "annotations": {"type": ["array", "null"], "maxItems": 0, "items": {}},
                 "logprobs": {"type": ["array", "null"], "items": {}},
+                "parsed": {"description": "Not used: OpenAI's client adds it."},
             },
             "required": ["type", "text"],
             "additionalProperties": False,
@@ -93,6 +99,7 @@ _ITEM_SCHEMA = {
             call_id=_ID_SCHEMA,
             name={"type": "string", "pattern": f"^{NAME.pattern}$"},
             arguments={"type": "string", "description": "A JSON object, as text."},
+            parsed_arguments={"description": "Not used: OpenAI's client adds it."},
         ),
         _item_schema(
             "function_call_output",
@@ -143,6 +150,8 @@ def _conversation(items: list[Message]) -> tuple[Message, ...]:
     for place, item in enumerate(items):
         last = messages[-1] if messages else None
         if "tool_calls" in item and last is not None and last["role"] == "assistant":
+            if item["tool_calls"][0]["id"] in {call["id"] for call in last.get("tool_calls", ())}:
+                refuse(place, "call_id", reason=SAME_ID)
             messages[-1] = {**last, "tool_calls": [*last.get("tool_calls", ()), *item["tool_calls"]]}
         else:
             messages.append(item)
@@ -182,7 +191,7 @@ def _message(item: Mapping[str, Any]) -> Message:
 
 
 def _call(item: Mapping[str, Any]) -> Message:
-    _check_fields(item, {"call_id", "name", "arguments"})
+    _check_fields(item, {"call_id", "name", "arguments", PARSED_ARGUMENTS})
     call = function_call(call_id(item.get("call_id"), "call_id"), item)
     return {"role": "assistant", "content": "", "tool_calls": [call]}
 

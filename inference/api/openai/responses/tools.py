@@ -30,6 +30,8 @@ from inference.api.openai.tools import (
 class FlatToolsField(ToolsField):
     """A list of functions, which may be empty."""
 
+    default_error_messages = {"shape": "Must have the type “function”."}
+
     function_path = ()
     allow_empty = True
 
