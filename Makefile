@@ -34,7 +34,7 @@ CLANG_FORMAT := $(VENV)/bin/clang-format
 help:
 	@echo 'make run         start the service; takes PORT=8123 LLM_MODEL=/some/folder HOST= API_KEY= DATABASE_URL='
 	@echo 'make test        run all tests; ARGS="-k generate" goes to pytest, WORKERS=0 runs them in one process'
-	@echo 'make test-fast   run the tests that need no server, browser or model, in under a minute'
+	@echo 'make test-fast   run the tests that need no server, browser, model or process of their own'
 	@echo 'make test-postgresql   run the tests that use the database on the PostgreSQL server at TEST_POSTGRES_URL'
 	@echo 'make coverage    measure which lines the tests run (without the end-to-end tests)'
 	@echo 'make sanitize    run the kernels with the address, undefined-behaviour and thread sanitizers of GCC'

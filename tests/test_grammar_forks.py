@@ -32,6 +32,7 @@ def engine() -> Iterator[Engine]:
     engine.stop()
 
 
+@pytest.mark.slow
 def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(engine: Engine) -> None:
     grammars = GrammarCompiler(engine._tokenizer, CONFIG, eos_ids=(256,))
     try:

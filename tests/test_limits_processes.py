@@ -14,6 +14,8 @@ from accounts.limits.gcra import Rate, microseconds
 from benchmarks import databases
 from llmservice.environment import BASE_DIR
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 PROCESSES = 4
 # After the deadline of every request here.
 LATER = (datetime.now(UTC) + timedelta(hours=1)).isoformat()

@@ -11,6 +11,8 @@ import pytest
 
 from llmservice.environment import BASE_DIR
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 
 def manage(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -15,6 +15,8 @@ from inference.engine.compute.packed import shared_memory
 from inference.engine.compute.packed.store import PackedWeights
 from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:

@@ -276,6 +276,7 @@ def _schemas(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 SCHEMAS = st.recursive(st.booleans() | TYPES.map(lambda name: {"type": name}), _schemas, max_leaves=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     schema=_schemas(SCHEMAS),

@@ -18,6 +18,8 @@ import pytest
 from llmservice.environment import BASE_DIR
 from tests.openai_api import error_of
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 HOST = "Host: localhost\r\n"
 
 

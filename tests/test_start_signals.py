@@ -12,6 +12,8 @@ from llmservice.environment import BASE_DIR, PREFLIGHT_PASSED
 from tests.e2e.conftest import free_port
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 SERVE = [sys.executable, "manage.py", "serve"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "llmservice/gunicorn.conf.py"]
 UNREACHABLE = "postgres://nobody@127.0.0.1:9/none"
