@@ -22,6 +22,8 @@ from inference.engine.grammar.source import Grammar
 from tests.models import tiny_engine
 from tests.test_grammar_trial import CONFIG, SLOW, schema
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -32,7 +34,6 @@ def engine() -> Iterator[Engine]:
     engine.stop()
 
 
-@pytest.mark.slow
 def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(engine: Engine) -> None:
     grammars = GrammarCompiler(engine._tokenizer, CONFIG, eos_ids=(256,))
     try:

@@ -21,6 +21,8 @@ from inference.engine.request import SamplingParams
 from tests.engine_requests import finish, request, submit
 from tests.models import tiny_engine
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 SLOW = Grammar.of_schema(
     {"allOf": [{"type": "integer", "multipleOf": m} for m in (7, 11, 13, 17, 19, 23)]}, field="json_schema"
 )

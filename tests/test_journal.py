@@ -14,6 +14,8 @@ from accounts.limits.settlement import Settlement
 from accounts.models import Outcome
 from llmservice.environment import BASE_DIR
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 # A process that writes one account and is killed, as the kernel kills it.
 KILLED = """
 import os, signal, sys

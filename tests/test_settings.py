@@ -18,6 +18,8 @@ from inference.engine.errors import ModelUnavailable
 from llmservice.environment import BASE_DIR, Environment
 from tests.models import save_tiny_model
 
+pytestmark = pytest.mark.slow  # It starts processes.
+
 
 def start(var_dir: Path, code: str, **environ: str) -> subprocess.CompletedProcess[str]:
     inherited = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "llmservice.settings"}
