@@ -88,9 +88,8 @@ def start_once(
     folder: Path, var_dir: Path, *, threads: int, workers: int, **settings: str
 ) -> tuple[dict[str, float], str]:
     """Start the service, wait until all workers are ready, stop it; returns the figures and its path."""
-    settings["WEB_CONCURRENCY"] = str(workers)
     with (
-        llmservice(folder, var_dir, threads=threads, **settings) as server,
+        llmservice(folder, var_dir, threads=threads, WEB_CONCURRENCY=str(workers), **settings) as server,
         PeakMemory(server.process.pid) as memory,
     ):
         return figures_of(server, memory, workers=workers), server.compute_path()

@@ -109,13 +109,19 @@ def test_an_invalid_item_of_a_list_is_named_by_its_place(client: Client) -> None
     assert document["detail"] == "stop[1]: Must not be empty."
 
 
+def logged(client: Client, address: str, caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
+    """The one record of a request that fails."""
+    with caplog.at_level(logging.ERROR, "llmservice.http.problems"):
+        client.get(address)
+    (record,) = [record for record in caplog.records if record.name == "llmservice.http.problems"]
+    return record
+
+
 @pytest.mark.urls(__name__)
 def test_what_nobody_foresaw_is_in_the_log_with_its_trace(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR, "llmservice.http.problems"):
-        client.get("/fail/unforeseen")
-    (record,) = [record for record in caplog.records if record.name == "llmservice.http.problems"]
+    record = logged(client, "/fail/unforeseen", caplog)
     assert record.getMessage() == "GET /fail/unforeseen failed"
     assert record.exc_info
     assert str(record.exc_info[1]) == SECRET
@@ -125,9 +131,7 @@ def test_what_nobody_foresaw_is_in_the_log_with_its_trace(
 def test_a_database_that_is_away_takes_one_line_of_the_log(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR, "llmservice.http.problems"):
-        client.get("/fail/database")
-    (record,) = [record for record in caplog.records if record.name == "llmservice.http.problems"]
+    record = logged(client, "/fail/database", caplog)
     assert record.getMessage() == f"GET /fail/database failed: {AWAY} ({SECRET})"
     assert record.exc_info is None
 

@@ -51,21 +51,18 @@ class Server:
             try:
                 with urllib.request.urlopen(f"{self.url}/ready", timeout=5) as answer:  # noqa: S310
                     if answer.status == 200 and (
-                        workers == 1 or len(_READY.findall(self._said())) == workers
+                        workers == 1 or len(_READY.findall(self.log.read_text())) == workers
                     ):
                         return time.monotonic() - self.began
             except (urllib.error.URLError, OSError):
                 pass
             time.sleep(0.02)
-        raise RuntimeError(f"{self.name} did not become ready:\n{self._said()[-2000:]}")
+        raise RuntimeError(f"{self.name} did not become ready:\n{self.log.read_text()[-2000:]}")
 
     def compute_path(self) -> str:
         """How it computes on this machine, as its log says; empty if the log does not say it."""
-        found = _READY.search(self._said())
+        found = _READY.search(self.log.read_text())
         return found[1] if found else ""
-
-    def _said(self) -> str:
-        return self.log.read_text()
 
     def ask(self, clients: int, seconds: float, *options: str) -> dict[str, float]:
         """Run `benchmarks.http.load` with these clients, seconds and options; returns its figures."""

@@ -9,6 +9,7 @@ from rest_framework import serializers
 from inference.api.openai.fields import NO_TEXT
 from inference.api.openai.refusal import refuse
 from inference.api.openai.tool_messages import (
+    ADDED_BY_CLIENT,
     MAX_ID_LENGTH,
     TOOL_CALLS_SCHEMA,
     call_id,
@@ -38,7 +39,6 @@ _TEXT_PARTS = {
 
 
 _CONTENT = {"oneOf": [TEXT_SCHEMA, _TEXT_PARTS]}
-_PARSED = {"description": "Not used: OpenAI's client adds it."}
 
 
 def _message_schema(*roles: str, required: tuple[str, ...], **fields: Any) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def _message_schema(*roles: str, required: tuple[str, ...], **fields: Any) -> di
         "items": {
             "anyOf": [
                 _message_schema("system", "developer", "user", required=("content",)),
-                _message_schema("assistant", required=("content",), parsed=_PARSED),
+                _message_schema("assistant", required=("content",), parsed=ADDED_BY_CLIENT),
                 _message_schema(
                     "assistant",
                     required=("tool_calls",),
-                    parsed=_PARSED,
+                    parsed=ADDED_BY_CLIENT,
                     content={"oneOf": [*_CONTENT["oneOf"], {"type": "null"}]},
                     tool_calls=TOOL_CALLS_SCHEMA,
                 ),

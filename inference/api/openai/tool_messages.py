@@ -16,6 +16,8 @@ MAX_CALLS = 128
 MAX_ID_LENGTH = 64
 ID_RULE = f"Must be a string of 1 to {MAX_ID_LENGTH} characters."
 SAME_ID = "Another call of the same answer has this id as well."
+ADDED_BY_CLIENT = {"description": "Not used: OpenAI's client adds it."}
+"""The schema of what OpenAI's client leaves in an answer, and sends back with it."""
 PARSED_ARGUMENTS = "parsed_arguments"
 """What OpenAI's client adds to a call whose arguments it has parsed; it sends it back with the call."""
 
@@ -28,7 +30,7 @@ TOOL_CALLS_SCHEMA = {
         "properties": {
             "id": {**TEXT_SCHEMA, "minLength": 1, "maxLength": MAX_ID_LENGTH},
             "type": {"type": "string", "enum": ["function"]},
-            "index": {"type": ["integer", "null"], "description": "Not used: OpenAI's client adds it."},
+            "index": {"type": ["integer", "null"], **ADDED_BY_CLIENT},
             "function": {
                 "type": "object",
                 "properties": {
@@ -38,7 +40,7 @@ TOOL_CALLS_SCHEMA = {
                         "contentMediaType": "application/json",
                         "description": "A JSON object, as text.",
                     },
-                    "parsed_arguments": {"description": "Not used: OpenAI's client adds it."},
+                    PARSED_ARGUMENTS: ADDED_BY_CLIENT,
                 },
                 "required": ["name", "arguments"],
                 "additionalProperties": False,

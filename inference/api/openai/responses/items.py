@@ -14,6 +14,7 @@ from inference.api.openai.fields import NO_TEXT
 from inference.api.openai.messages import MAX_TEXT_PARTS
 from inference.api.openai.refusal import refuse
 from inference.api.openai.tool_messages import (
+    ADDED_BY_CLIENT,
     MAX_ID_LENGTH,
     PARSED_ARGUMENTS,
     SAME_ID,
@@ -56,7 +57,7 @@ _PART_SCHEMA = {
                 "text": TEXT_SCHEMA,
                 "annotations": {"type": ["array", "null"], "maxItems": 0, "items": {}},
                 "logprobs": {"type": ["array", "null"], "items": {}},
-                "parsed": {"description": "Not used: OpenAI's client adds it."},
+                "parsed": ADDED_BY_CLIENT,
             },
             "required": ["type", "text"],
             "additionalProperties": False,
@@ -99,7 +100,7 @@ _ITEM_SCHEMA = {
             call_id=_ID_SCHEMA,
             name={"type": "string", "pattern": f"^{NAME.pattern}$"},
             arguments={"type": "string", "description": "A JSON object, as text."},
-            parsed_arguments={"description": "Not used: OpenAI's client adds it."},
+            parsed_arguments=ADDED_BY_CLIENT,
         ),
         _item_schema(
             "function_call_output",
