@@ -14,10 +14,12 @@ import torch
 from torch import nn
 
 from inference.engine import checkpoint, model_weights
+from inference.engine.compute import prepare
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.packed import shared_memory, tensor_file
 from inference.engine.compute.packed.tensor_file import TensorWriter
-from inference.engine.config import EngineConfig, WeightDtype
+from inference.engine.compute.probe import Probe
+from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype
 from inference.engine.loader import load_engine
 from inference.engine.native import kernels
 from inference.engine.request import GenerationRequest, SamplingParams
@@ -28,9 +30,14 @@ Result = tuple[list[Any], str | None]
 pytestmark = pytest.mark.skipif(kernels.load() is None, reason="only the native kernels' weights are kept")
 
 
-def results(folder: Path, kept: Path | None, dtype: WeightDtype = "float32") -> Result:
+def results(
+    folder: Path,
+    kept: Path | None,
+    dtype: WeightDtype = "float32",
+    kv_cache_dtype: KVCacheDtype = "auto",
+) -> Result:
     """What an engine generates, with the bits of its log-probabilities, and its fingerprint."""
-    config = EngineConfig(kv_cache_tokens=256, threads=1, dtype=dtype)
+    config = EngineConfig(kv_cache_tokens=256, threads=1, dtype=dtype, kv_cache_dtype=kv_cache_dtype)
     engine = load_engine(folder, name="tiny", config=config, packed_weights=kept)
     try:
         request = GenerationRequest(
@@ -79,6 +86,42 @@ def test_the_next_start_reads_no_checkpoint_and_gives_the_same_bits(
     assert results(folder, kept, dtype) == plain
     with no_checkpoint(monkeypatch):
         assert results(folder, kept, dtype) == plain
+
+
+@contextmanager
+def nothing_recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("the layers were recorded, or tried for the load")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prepare, "replace_layers", refused)
+        patched.setattr(Probe, "rows_are_independent", refused)
+        yield
+
+
+@pytest.mark.parametrize("shape", ["gpt2", "llama"])
+def test_the_next_start_knows_what_the_layers_do(
+    shape: str, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny_model(tmp_path / "model", shape=shape)
+    plain = results(folder, kept)
+    with nothing_recorded(monkeypatch):
+        assert results(folder, kept) == plain
+    with pytest.raises(AssertionError), nothing_recorded(monkeypatch):  # another KV cache rounds otherwise
+        results(folder, kept, kv_cache_dtype="float16")
+
+
+def test_a_damaged_layer_program_is_recorded_again(
+    model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = results(model, kept)
+    (program,) = kept.glob("*.program")
+    content = bytearray(program.read_bytes())
+    content[100] ^= 1
+    program.write_bytes(content)
+    assert results(model, kept) == plain
+    with nothing_recorded(monkeypatch):
+        assert results(model, kept) == plain
 
 
 def test_narrow_weights_are_kept_narrow(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

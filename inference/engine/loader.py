@@ -134,7 +134,9 @@ def _prepared(
         weights = from_packed(store, key, folder, dtype=dtype, path=path)
         try:
             if weights is not None:
-                return weights, complete(weights.hooked, name=name, config=config, path=path)
+                return weights, complete(
+                    weights.hooked, name=name, config=config, path=path, kept=weights.program
+                )
         except WrongLogits as error:
             store.discard(key)
             weights = None  # its memory is needed for those of the checkpoint

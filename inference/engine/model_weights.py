@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from inference.engine.checkpoint import bytes_when_read, read_model
+from inference.engine.compute.layer_program.kept import KeptProgram
 from inference.engine.compute.linear import replace_linears
 from inference.engine.compute.packed.model_record import ModelWriter, NotKeepable, restored_model
 from inference.engine.compute.packed.store import PackedWeights
@@ -28,11 +29,13 @@ class ReadyWeights:
     Attributes:
         eos_ids: tokens that end a text.
         size: bytes that the weights take.
+        program: where the layer program of packed weights is kept.
     """
 
     hooked: HookedModel
     eos_ids: set[int]
     size: int
+    program: KeptProgram | None = None
 
 
 def from_checkpoint(folder: Path, *, dtype: torch.dtype, path: ComputePath) -> ReadyWeights:
@@ -100,7 +103,10 @@ def from_packed(
         return None
     expected = tensor_at(packed.memory, kept["expected"]).clone()
     return ReadyWeights(
-        HookedModel(model, expected, kept["vocabulary_size"]), set(kept["eos_ids"]), kept["size"]
+        HookedModel(model, expected, kept["vocabulary_size"]),
+        set(kept["eos_ids"]),
+        kept["size"],
+        KeptProgram(store, key, packed.memory),
     )
 
 

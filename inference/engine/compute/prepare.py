@@ -8,7 +8,9 @@ from transformers import PreTrainedModel
 
 from inference.engine.compute import attention
 from inference.engine.compute.activation import replace_activations
-from inference.engine.compute.layer_program.module import replace_layers
+from inference.engine.compute.layer_program.compiler import Program
+from inference.engine.compute.layer_program.kept import KeptProgram, Prepared
+from inference.engine.compute.layer_program.module import replace_layers, use_program
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.linear import replace_linears
 from inference.engine.compute.model import LanguageModel
@@ -80,10 +82,20 @@ def check_hooks(model: PreTrainedModel, path: ComputePath) -> HookedModel:
     return HookedModel(model, expected, vocabulary)
 
 
-def complete(hooked: HookedModel, *, name: str, config: EngineConfig, path: ComputePath) -> LanguageModel:
+def complete(
+    hooked: HookedModel,
+    *,
+    name: str,
+    config: EngineConfig,
+    path: ComputePath,
+    kept: KeptProgram | None = None,
+) -> LanguageModel:
     """Make a hooked model, whose weights have their final form, ready to serve.
 
     The KV cache is allocated once, here: what the weights leave of the memory decides its size.
+
+    Args:
+        kept: what an earlier start has found out; it is written if there is nothing yet.
 
     Raises:
         ModelUnavailable: as `prepare` does.
@@ -95,11 +107,18 @@ def complete(hooked: HookedModel, *, name: str, config: EngineConfig, path: Comp
     dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format, native=path.kernels is not None)
     # Its cache is in float32: a narrower one would magnify the last bits, in which two ways may differ.
     probe = Probe(model, path)
+    known = kept.read(dtype) if kept else None
+    program = None
     if path.kernels and path.layers.native:
-        _record_layers(model, path, path.kernels, probe)
+        program = _replace_layers(model, path, path.kernels, probe, known.program if known else None)
     if path.layers.build:
         _check_format(path, probe, hooked.expected)
-    reproducible = Probe(model, path, dtype=dtype).rows_are_independent()
+    if known and program:
+        reproducible = known.reproducible
+    else:
+        reproducible = Probe(model, path, dtype=dtype).rows_are_independent()
+        if kept and program:
+            kept.write(Prepared(program, reproducible), dtype)
     if not reproducible:
         logger.warning(
             "With this model on this machine, a text can depend on the load: its logits do not have the same "
@@ -161,14 +180,20 @@ def _check_format(path: ComputePath, probe: Probe, expected: torch.Tensor) -> No
         )
 
 
-def _record_layers(model: PreTrainedModel, path: ComputePath, kernels: Kernels, probe: Probe) -> None:
-    """Replace the layers by one native call, if a layer program can do what they do."""
+def _replace_layers(
+    model: PreTrainedModel, path: ComputePath, kernels: Kernels, probe: Probe, known: Program | None
+) -> Program | None:
+    """Replace the layers by one native call, `known` or recorded, if a layer program can do what they do."""
     count = model.config.get_text_config().num_hidden_layers
     tolerance = path.weight_format.program_tolerance
     try:
-        replace_layers(model, count, kernels, probe.pass_of, tolerance=tolerance)
+        if known is None:
+            return replace_layers(model, count, kernels, probe.pass_of, tolerance=tolerance)
+        use_program(model, count, kernels, known)
     except NotRecordable as reason:
         logger.info("The layers of this kind of model are called one by one: %s.", reason)
+        return None
+    return known
 
 
 def _near(computed: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:

@@ -93,8 +93,8 @@ def replace_layers(
     compute: Callable[[int], torch.Tensor],
     *,
     tolerance: float,
-) -> None:
-    """Replace the `count` layers of `model` by one native call.
+) -> Program:
+    """Replace the `count` layers of `model` by one native call; returns what it does.
 
     Args:
         compute: runs the model for that number of rows and returns its result.
@@ -104,12 +104,7 @@ def replace_layers(
     Raises:
         NotRecordable: no program can do what the layers do, or layer programs are off; `model` is unchanged.
     """
-    if _off.get():
-        raise NotRecordable("layer programs are turned off")
-    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if not stacks:
-        raise NotRecordable("no list of modules holds them")
-    stack = stacks[0]
+    stack = _stack(model, count)
     layers = list(stack)
     expected = [compute(rows).clone() for rows in _TRIED_ROWS]
     try:
@@ -119,8 +114,7 @@ def replace_layers(
         raise
     except Exception as error:
         raise NotRecordable(repr(error)) from error
-    del stack[1:]
-    stack[0] = NativeLayers(layers, program, kernels)
+    use_program(model, count, kernels, program)
     try:
         computed = [compute(rows).clone() for rows in _TRIED_ROWS]
     except Exception as error:
@@ -133,6 +127,28 @@ def replace_layers(
         stack[0] = layers[0]
         stack.extend(layers[1:])
         raise NotRecordable(reason)
+    return program
+
+
+def use_program(model: nn.Module, count: int, kernels: Kernels, program: Program) -> None:
+    """Replace the `count` layers of `model` by a call of `program`, which does what they do.
+
+    Raises:
+        NotRecordable: there are no such layers, or layer programs are off; `model` is unchanged.
+    """
+    stack = _stack(model, count)
+    layers = list(stack)
+    del stack[1:]
+    stack[0] = NativeLayers(layers, program, kernels)
+
+
+def _stack(model: nn.Module, count: int) -> nn.ModuleList:
+    if _off.get():
+        raise NotRecordable("layer programs are turned off")
+    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not stacks:
+        raise NotRecordable("no list of modules holds them")
+    return stacks[0]
 
 
 def _record(

@@ -25,11 +25,13 @@ logger = logging.getLogger(__name__)
 
 _KEPT = 2
 """Files: so that a service that changes between two models or formats packs neither again."""
+_PROGRAM = ".program"
+"""Of the file with the layer program of the weights whose file has the same name."""
 _WAIT_S = 600.0
 _POLL_S = 0.05
 
 Pack = Callable[[TensorWriter], dict[str, Any]]
-"""Writes the weights of a model, and returns a description of them."""
+"""Writes tensors, and returns a description of them."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class PackedWeights:
             with self._alone():
                 found = self._read(key)
                 if found is None:
-                    self._write(key, pack, size)
+                    self._write_weights(key, pack, size)
                     found = self._read(key)
                 return found
         except NotKeepable as reason:
@@ -86,8 +88,33 @@ class PackedWeights:
         return None
 
     def discard(self, key: str) -> None:
-        """Remove the file with this key, because it is of no use."""
-        self._file(key).unlink(missing_ok=True)
+        """Remove the weights with this key, because they are of no use."""
+        for path in (self._file(key), self._file(key).with_suffix(_PROGRAM)):
+            path.unlink(missing_ok=True)
+
+    def read_program(self, key: str) -> Packed | None:
+        """The layer program of the weights with this key; None if there is none."""
+        path = self._file(key).with_suffix(_PROGRAM)
+        try:
+            file = TensorFile(path)
+            memory = torch.empty(file.size, dtype=torch.uint8)
+            file.read_into(memory)
+        except Damaged:
+            path.unlink(missing_ok=True)
+            return None
+        except OSError:
+            return None
+        return Packed(memory, file.description)
+
+    def write_program(self, key: str, pack: Pack) -> None:
+        """Keep the layer program of the weights with this key, which a start can do without."""
+        path = self._file(key)
+        try:
+            # Without the lock: several processes may write the same at once.
+            if path.exists():
+                self._write(path.with_suffix(_PROGRAM), path.with_suffix(f".{os.getpid()}.part"), pack)
+        except OSError as error:
+            logger.info("The layer program is not kept: %s.", error.strerror or error)
 
     def _read(self, key: str) -> Packed | None:
         path = self._file(key)
@@ -103,12 +130,15 @@ class PackedWeights:
         os.utime(path)
         return Packed(memory, file.description)
 
-    def _write(self, key: str, pack: Pack, size: int) -> None:
+    def _write_weights(self, key: str, pack: Pack, size: int) -> None:
         self._remove_all_but(_KEPT - 1)
         if shutil.disk_usage(self._folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         path = self._file(key)
-        unfinished = path.with_suffix(".part")
+        path.with_suffix(_PROGRAM).unlink(missing_ok=True)
+        self._write(path, path.with_suffix(".part"), pack)
+
+    def _write(self, path: Path, unfinished: Path, pack: Pack) -> None:
         try:
             # Not synchronised with the disk: what a crash leaves of it is noticed when it is read.
             with unfinished.open("w+b") as file:
@@ -156,7 +186,7 @@ class PackedWeights:
         files = sorted(self._folder.glob("*.weights"), key=lambda file: file.stat().st_mtime, reverse=True)
         names = {file.stem for file in files[:kept]}
         for file in self._folder.iterdir():
-            if file.suffix in {".weights", ".part", ".shared"} and file.stem not in names:
+            if file.suffix in {".weights", _PROGRAM, ".part", ".shared"} and file.stem not in names:
                 file.unlink(missing_ok=True)
 
     def _file(self, key: str) -> Path:
