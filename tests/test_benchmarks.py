@@ -12,6 +12,7 @@ from benchmarks.gpt2_medium import VOCABULARY_SIZE, invented_vocabulary
 from benchmarks.http.load import percentiles
 from benchmarks.limit import ModelSize
 from benchmarks.machine import Power
+from benchmarks.structured import step_cost
 from benchmarks.throughput_table import Load, Round, table
 from benchmarks.workload import Timing, Workload
 from inference.engine.compute.path import choose_path
@@ -137,6 +138,14 @@ def test_step_profile_names_the_operators(
     printed = capsys.readouterr().out
     assert "native::attention" in printed or "scaled_dot_product" in printed
     assert "linear" in printed
+
+
+def test_step_cost_tells_texts_with_a_schema_from_those_without(capsys: pytest.CaptureFixture[str]) -> None:
+    size = ["--requests", "2", "--tokens", "6", "--rounds", "1"]
+    step_cost.main([*size, "--schemas", "no schema", "values", "--parts"])
+    _, free, parts, held, held_parts = capsys.readouterr().out.splitlines()
+    assert ("no schema:" in free, "values:" in held) == (True, True)
+    assert ("masks" in parts, "masks" in held_parts) == (False, True)
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
