@@ -16,6 +16,7 @@ from inference.engine.grammar.kinds import kind_of, taken_whole
 from inference.engine.grammar.paths import SchemaRefused
 from inference.engine.grammar.possible import Search
 from inference.engine.grammar.source import Grammar
+from tests.examples import examples
 from tests.models import tiny_engine
 
 NULL = {"type": "null"}
@@ -276,7 +277,7 @@ SCHEMAS = st.recursive(st.booleans() | TYPES.map(lambda name: {"type": name}), _
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     schema=_schemas(SCHEMAS),
     defined=st.tuples(SCHEMAS, SCHEMAS),

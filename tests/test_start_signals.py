@@ -10,6 +10,7 @@ import pytest
 
 from llmservice.environment import BASE_DIR, PREFLIGHT_PASSED
 from tests.e2e.conftest import free_port
+from tests.interruptible import interruptible
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow  # It starts processes.
@@ -47,7 +48,8 @@ def output_until(process: subprocess.Popen[str], text: str) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_waits_for_the_database_ends_by_itself(tmp_path: Path, number: signal.Signals) -> None:
     """Its status says that it has ended itself: the system would not end the first process of a container."""
-    process = started(SERVE, tmp_path, DATABASE_URL=UNREACHABLE, DATABASE_WAIT_S="600")
+    with interruptible():
+        process = started(SERVE, tmp_path, DATABASE_URL=UNREACHABLE, DATABASE_WAIT_S="600")
     assert "Waiting up to 600 s" in output_until(process, "Waiting up to")
 
     process.send_signal(number)

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import NO_CERTIFICATES, Service, StartService
+from tests.interruptible import interruptible
 from tests.sse import parse
 
 
@@ -15,7 +16,8 @@ from tests.sse import parse
 def test_a_signal_stops_the_service_cleanly(
     start_service: StartService, tmp_path: Path, number: signal.Signals
 ) -> None:
-    started = start_service(TMPDIR=str(tmp_path))
+    with interruptible():
+        started = start_service(TMPDIR=str(tmp_path))
     started.wait_ready()
     assert len(list(tmp_path.glob("llmservice-metrics-*"))) == 1
 

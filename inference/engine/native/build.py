@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
@@ -88,11 +88,18 @@ def built(generation: str) -> Path | None:
 
 def _library(generation: str) -> Path:
     options = [_COMPILE, _ARITHMETIC, GENERATIONS[generation], _further_options()]
-    digest = hashlib.sha256(repr(options).encode())
-    for source in [*_sources(), *sorted(_FOLDER.glob("*.h"))]:
+    digest = hashlib.sha256(repr(options).encode() + _contents(_FOLDER))
+    return _libraries() / f"kernels-{generation}-{digest.hexdigest()[:16]}.so"
+
+
+@cache
+def _contents(folder: Path) -> bytes:
+    """A digest of the sources in a folder, read once: a process asks for the library of every layer."""
+    digest = hashlib.sha256()
+    for source in [*sorted(folder.glob("*.cpp")), *sorted(folder.glob("*.h"))]:
         digest.update(f"{source.name}\n".encode())
         digest.update(source.read_bytes())
-    return _libraries() / f"kernels-{generation}-{digest.hexdigest()[:16]}.so"
+    return digest.digest()
 
 
 def _libraries() -> Path:
