@@ -140,9 +140,11 @@ def test_step_profile_names_the_operators(
     assert "linear" in printed
 
 
-def test_step_cost_tells_texts_with_a_schema_from_those_without(capsys: pytest.CaptureFixture[str]) -> None:
+def test_step_cost_tells_texts_with_a_schema_from_those_without(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     size = ["--requests", "2", "--tokens", "6", "--rounds", "1"]
-    step_cost.main([*size, "--schemas", "no schema", "values", "--parts"])
+    step_cost.main(["--model", str(tiny_model), *size, "--schemas", "no schema", "values", "--parts"])
     _, free, parts, held, held_parts = capsys.readouterr().out.splitlines()
     assert ("no schema:" in free, "values:" in held) == (True, True)
     assert ("masks" in parts, "masks" in held_parts) == (False, True)
