@@ -12,12 +12,12 @@ from transformers import PreTrainedModel
 
 from inference.engine.checkpoint import bytes_when_read, read_model
 from inference.engine.compute.layer_program.kept import KeptProgram
-from inference.engine.compute.linear import replace_linears
 from inference.engine.compute.packed.model_record import ModelWriter, NotKeepable, restored_model
 from inference.engine.compute.packed.store import PackedWeights
 from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.prepare import HookedModel, check_hooks, hook
+from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.errors import ModelUnavailable
 from inference.engine.memory import return_freed_memory, weight_bytes
 
@@ -52,7 +52,7 @@ def from_checkpoint(folder: Path, *, dtype: torch.dtype, path: ComputePath) -> R
     eos_ids, size = _eos_ids(model), weight_bytes(model, path.weight_format)
     hooked = check_hooks(model, path)
     if path.layers.build:
-        replace_linears(model, path.layers.build)
+        size -= replace_weights(model, path.layers.build)
     return ReadyWeights(hooked, eos_ids, size)
 
 
@@ -77,11 +77,13 @@ def from_packed(
     def pack(writer: TensorWriter) -> dict[str, Any]:
         with readable(folder):
             model = read_model(folder, dtype=dtype)
-        kept = {"eos_ids": sorted(_eos_ids(model)), "size": weight_bytes(model, path.weight_format)}
+        eos_ids, size = sorted(_eos_ids(model)), weight_bytes(model, path.weight_format)
         hooked = check_hooks(model, path)
         streaming = ModelWriter(writer)
-        replace_linears(model, streaming.streaming(build))
-        return kept | {
+        size -= replace_weights(model, streaming.streaming(build))
+        return {
+            "eos_ids": eos_ids,
+            "size": size,
             "vocabulary_size": hooked.vocabulary_size,
             "expected": writer.add(hooked.expected),
             "model": streaming.describe(model),

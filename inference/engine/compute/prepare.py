@@ -12,12 +12,12 @@ from inference.engine.compute.layer_program.compiler import Program
 from inference.engine.compute.layer_program.kept import KeptProgram, Prepared
 from inference.engine.compute.layer_program.module import replace_layers, use_program
 from inference.engine.compute.layer_program.recorder import NotRecordable
-from inference.engine.compute.linear import replace_linears
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.model_limits import context_length, vocabulary_size
 from inference.engine.compute.narrow_weights import widened_linears
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.probe import Probe
+from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
@@ -64,7 +64,7 @@ def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: Co
     """
     hooked = check_hooks(model, path)
     if path.layers.build:
-        replace_linears(model, path.layers.build)
+        replace_weights(model, path.layers.build)
     return complete(hooked, name=name, config=config, path=path)
 
 

@@ -69,6 +69,13 @@ class NativeInt8Linear(PanelLinear):
             panels = in_panels(padded.unflatten(1, (-1, _DOT_INPUTS)))
             self._weight[first // PANEL :][: len(panels)] = panels
 
+    def weight_rows(self, channels: torch.Tensor) -> torch.Tensor:
+        """The weights of these output channels, `[*]`, as they are multiplied: `[*, in]`."""
+        dots = self._weight.view(torch.int32).squeeze(3)
+        levels = dots[channels // PANEL, :, channels % PANEL].contiguous().view(torch.uint8)
+        rows: torch.Tensor = levels[..., : self.in_features].float().sub_(128)
+        return rows.mul_(self._scales[channels, None])
+
     def _multiply(self, x: torch.Tensor, out: torch.Tensor) -> None:
         group_chunks = _group_chunks(self.out_features, self.in_features)
         self._kernels.int8_linear(self._weight, self._scales, self._bias, x, out, group_chunks=group_chunks)

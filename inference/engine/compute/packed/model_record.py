@@ -57,12 +57,15 @@ class ModelWriter:
             NotKeepable: the model holds tensors in a way that a file cannot.
             OSError: the file cannot be written.
         """
-        named = list(model.named_modules(remove_duplicate=False))
-        if len(named) > len({module for _, module in named}):
-            raise NotKeepable("a module in two places")
         own: dict[str, Any] = {}
-        for name, module in named:
-            if _is_own(module) and (module in self._written or _holds_tensors(module)):
+        places: dict[nn.Module, str] = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            first = places.setdefault(module, name)
+            if first != name:
+                if first not in own:
+                    raise NotKeepable("a module in two places")
+                own[name] = {"place": first}
+            elif _is_own(module) and any(map(_holds_tensors, module.modules())):
                 attributes = self._written.get(module) or self._attributes(module)
                 own[name] = {
                     "class": f"{type(module).__module__}:{type(module).__qualname__}",
@@ -120,7 +123,9 @@ def restored_model(
     hook(model)
     for name, kept in description["own"].items():
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, _rebuilt(kept, memory, kernels))
+        place = kept.get("place")
+        module = _rebuilt(kept, memory, kernels) if place is None else model.get_submodule(place)
+        setattr(model.get_submodule(parent), child, module)
     for name, reference in description["tensors"].items():
         parent, _, child = name.rpartition(".")
         module, tensor = model.get_submodule(parent), tensor_at(memory, reference)
