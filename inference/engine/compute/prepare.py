@@ -124,6 +124,7 @@ def complete(
             "With this model on this machine, a text can depend on the load: its logits do not have the same "
             "bits alone and in a batch."
         )
+    del probe  # its KV cache is no part of what the weights take
     return_freed_memory()
     blocks = kv_cache_blocks(model.config, config, dtype=dtype, context_length=context, device=path.device)
     return LanguageModel(

@@ -44,7 +44,8 @@ def replace_weights(model: PreTrainedModel, build: BuildLinear) -> int:
     Returns:
         The bytes of the embedding that was replaced, or 0.
     """
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    embedding: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
     tied = (
         type(embedding) is nn.Embedding
         and embedding.max_norm is None
@@ -54,7 +55,8 @@ def replace_weights(model: PreTrainedModel, build: BuildLinear) -> int:
     )
     replace_linears(model, build)
     packed: Any = model.get_output_embeddings()
-    if not tied or not isinstance(packed, HasRows):
+    has_rows = isinstance(packed, HasRows)
+    if not tied or not has_rows:
         return 0
     model.set_input_embeddings(HeadEmbedding(packed))
     return int(embedding.weight.nbytes)
