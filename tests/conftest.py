@@ -55,11 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector away from what has been imported, which took a quarter of a test's time.
-
-    PyTorch's sixty loggers propagate nothing, so pytest would add its handlers to each of them three times a
-    test.
-    """
+    """Keep the garbage collector away from what has been imported, which took a quarter of a test's time."""
+    # pytest adds its handlers, three times a test, to loggers that propagate nothing: to PyTorch's sixty.
     for name, logger in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] == "torch" and isinstance(logger, logging.Logger):
             logger.propagate = True

@@ -50,13 +50,20 @@ def results(
 
 
 @contextmanager
-def no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def refused(*_: object, **__: object) -> None:
-        raise AssertionError("the checkpoint was read")
-
+def refusing(monkeypatch: pytest.MonkeyPatch, *calls: tuple[object, str]) -> Iterator[None]:
+    """While entered, each of these attributes fails when it is called."""
     with monkeypatch.context() as patched:
-        patched.setattr(model_weights, "read_model", refused)
+        for owner, name in calls:
+
+            def refused(*_: object, _name: str = name, **__: object) -> None:
+                raise AssertionError(f"{_name} was called")
+
+            patched.setattr(owner, name, refused)
         yield
+
+
+CHECKPOINT = ((model_weights, "read_model"),)
+RECORDING = ((prepare, "replace_layers"), (Probe, "rows_are_independent"))
 
 
 @pytest.fixture
@@ -84,19 +91,8 @@ def test_the_next_start_reads_no_checkpoint_and_gives_the_same_bits(
     folder = save_tiny_model(tmp_path / "model", shape=shape, dtype=dtype)
     plain = results(folder, None, dtype)
     assert results(folder, kept, dtype) == plain
-    with no_checkpoint(monkeypatch):
+    with refusing(monkeypatch, *CHECKPOINT):
         assert results(folder, kept, dtype) == plain
-
-
-@contextmanager
-def nothing_recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def refused(*_: object, **__: object) -> None:
-        raise AssertionError("the layers were recorded, or tried for the load")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(prepare, "replace_layers", refused)
-        patched.setattr(Probe, "rows_are_independent", refused)
-        yield
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "llama"])
@@ -105,9 +101,10 @@ def test_the_next_start_knows_what_the_layers_do(
 ) -> None:
     folder = save_tiny_model(tmp_path / "model", shape=shape)
     plain = results(folder, kept)
-    with nothing_recorded(monkeypatch):
+    with refusing(monkeypatch, *RECORDING):
         assert results(folder, kept) == plain
-    with pytest.raises(AssertionError), nothing_recorded(monkeypatch):  # another KV cache rounds otherwise
+    # Another KV cache rounds otherwise, so its rows are tried.
+    with pytest.raises(AssertionError), refusing(monkeypatch, *RECORDING):
         results(folder, kept, kv_cache_dtype="float16")
 
 
@@ -120,8 +117,23 @@ def test_a_damaged_layer_program_is_recorded_again(
     content[100] ^= 1
     program.write_bytes(content)
     assert results(model, kept) == plain
-    with nothing_recorded(monkeypatch):
+    with refusing(monkeypatch, *RECORDING):
         assert results(model, kept) == plain
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_an_embedding_is_kept_tied_or_not(
+    tied: bool, dtype: WeightDtype, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path_or_skip(dtype)
+    folder = tmp_path / "model"
+    tiny_of_kind("llama", hidden_size=16, tie_word_embeddings=tied).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    plain = results(folder, None, dtype)
+    assert results(folder, kept, dtype) == plain
+    with refusing(monkeypatch, *CHECKPOINT):
+        assert results(folder, kept, dtype) == plain
 
 
 def test_narrow_weights_are_kept_narrow(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +145,7 @@ def test_narrow_weights_are_kept_narrow(tmp_path: Path, kept: Path, monkeypatch:
     assert results(folder, kept, "auto") == plain
     (narrow,) = set(kept.glob("*.weights")) - {wide}
     assert narrow.stat().st_size < wide.stat().st_size
-    with no_checkpoint(monkeypatch):
+    with refusing(monkeypatch, *CHECKPOINT):
         assert results(folder, kept, "auto") == plain
 
 
@@ -154,7 +166,7 @@ def test_a_damaged_file_is_written_again(
     file.write_bytes(changed.get(damage, bytes(content)))
     assert results(model, kept) == plain
     assert "packed again" in caplog.text
-    with no_checkpoint(monkeypatch):
+    with refusing(monkeypatch, *CHECKPOINT):
         assert results(model, kept) == plain
 
 
@@ -242,7 +254,7 @@ def test_further_kinds_of_models_are_kept(
     tiny_of_kind(kind).save_pretrained(tmp_path / "model")
     byte_tokenizer().save_pretrained(tmp_path / "model")
     plain = results(tmp_path / "model", kept)
-    with no_checkpoint(monkeypatch):
+    with refusing(monkeypatch, *CHECKPOINT):
         assert results(tmp_path / "model", kept) == plain
 
 
@@ -255,5 +267,5 @@ def test_without_huge_pages_each_process_has_memory_of_its_own(
     plain = results(model, None)
     monkeypatch.setattr(shared_memory, "create", none)
     assert results(model, kept) == plain
-    with no_checkpoint(monkeypatch):
+    with refusing(monkeypatch, *CHECKPOINT):
         assert results(model, kept) == plain

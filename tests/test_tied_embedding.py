@@ -10,11 +10,9 @@ from transformers import PreTrainedModel
 from inference.engine.compute.formats.int8 import NativeInt8Linear, quantise
 from inference.engine.compute.tied_embedding import HeadEmbedding, replace_weights
 from inference.engine.compute.weight_memory import WeightMemory
-from inference.engine.config import EngineConfig, WeightDtype
-from inference.engine.loader import load_engine
+from inference.engine.config import WeightDtype
 from inference.engine.model_weights import from_checkpoint
 from inference.engine.native.kernels import Kernels
-from inference.engine.request import GenerationRequest, SamplingParams
 from tests.models import byte_tokenizer, path_or_skip, tiny_of_kind
 from tests.native_generations import generations_with_8_bit_products
 
@@ -66,30 +64,6 @@ def test_wider_formats_keep_the_embedding(dtype: WeightDtype) -> None:
     build: Any = path_or_skip(dtype).layers.build
     assert replace_weights(model, build) == 0
     assert model.get_input_embeddings() is own
-
-
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("dtype", ["int8", "int4"])
-def test_kept_weights_give_the_same_bits(tied: bool, dtype: WeightDtype, tmp_path: Path) -> None:
-    path_or_skip(dtype)
-    folder = saved(tmp_path / "model", tied=tied)
-
-    def result(kept: Path | None) -> list[str]:
-        config = EngineConfig(kv_cache_tokens=256, threads=1, dtype=dtype)
-        engine = load_engine(folder, name="tiny", config=config, packed_weights=kept)
-        try:
-            request = GenerationRequest(
-                prompt=tuple(range(1, 40)), max_new_tokens=8, sampling=SamplingParams(), logprobs=3
-            )
-            generated = engine.submit(engine.prepare(request)).result()
-            return [generated.text, *map(repr, generated.logprobs)]
-        finally:
-            engine.stop()
-
-    plain = result(None)
-    assert result(tmp_path / "kept") == plain
-    assert list((tmp_path / "kept").glob("*.weights"))
-    assert result(tmp_path / "kept") == plain
 
 
 def test_the_size_of_the_weights_has_a_tied_embedding_once(tmp_path: Path) -> None:
