@@ -1,5 +1,7 @@
 """Requests to a tiny engine, as the tests of the engine make them."""
 
+from functools import cache
+
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.generation import Generation
@@ -7,9 +9,14 @@ from inference.engine.request import GenerationRequest, SamplingParams
 from tests.models import byte_tokenizer, tiny_engine
 
 
+@cache
+def _token_ids(prompt: str) -> tuple[int, ...]:
+    return tuple(byte_tokenizer()(prompt)["input_ids"])
+
+
 def request(prompt: str = "Hello", *, new: int = 20, seed: int = 1, **more: object) -> GenerationRequest:
     fields: dict[str, object] = {"sampling": SamplingParams(seed=seed), "max_new_tokens": new, **more}
-    return GenerationRequest(prompt=tuple(byte_tokenizer()(prompt)["input_ids"]), **fields)  # type: ignore[arg-type]
+    return GenerationRequest(prompt=_token_ids(prompt), **fields)  # type: ignore[arg-type]
 
 
 def submit(engine: Engine, request: GenerationRequest) -> Generation:

@@ -3,6 +3,8 @@
 Where `kubectl` is installed, a test holds the two equal.
 """
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ KNOWN_FIELDS = {"apiVersion", "kind", "resources", "patches", "images"}
 
 def render(folder: Path) -> list[Resource]:
     """The resources of a kustomization."""
-    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    (kustomization,) = _documents(folder / "kustomization.yaml")
     if unknown := kustomization.keys() - KNOWN_FIELDS:
         raise NotImplementedError(f"{folder}: {unknown}")
     resources: list[Resource] = []
@@ -71,4 +73,9 @@ def _named(value: Any) -> bool:
 
 
 def _documents(path: Path) -> list[Resource]:
+    return copy.deepcopy(_parsed(path))
+
+
+@cache
+def _parsed(path: Path) -> list[Resource]:
     return list(yaml.safe_load_all(path.read_text()))

@@ -1,15 +1,18 @@
 """Tiny models with random weights, and a byte-level tokenizer, made on the spot."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,13 +24,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import ComputePath, cpu_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
+from inference.engine.kv_cache import KVCache
+from inference.engine.memory import kv_cache_blocks
 from inference.engine.native import kernels as native
+from inference.engine.native.kernels import Kernels
 from inference.engine.tokenizer import HuggingFaceTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
@@ -117,6 +124,42 @@ def prepared(
     return prepare(model, name=name, config=config, path=path or cpu_path())
 
 
+@cache
+def _prepared_once(
+    shape: str, context_length: int, kernels: Kernels | None
+) -> tuple[PreTrainedModel, LanguageModel]:
+    """What all engines of this process with the same shape share: the weights, in their final form."""
+    model = SHAPES[shape](context_length=context_length)
+    return model, prepared(model, name=f"tiny-{shape}", kv_cache_tokens=1)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """The same weights with a workspace of their own, so that two engines can compute at a time."""
+    twin = copy.copy(module)
+    twin._modules = {name: child and _copied(child) for name, child in module._modules.items()}
+    if isinstance(twin, NativeLayers):
+        twin._workspace = torch.empty(0)
+    return twin
+
+
+def tiny_model(shape: str, *, context_length: int, config: EngineConfig) -> LanguageModel:
+    """As `prepared` returns it. What all share is prepared once: that takes longer than most tests."""
+    model, first = _prepared_once(shape, context_length, native.load())
+    cache, device = first.cache, first.path.device
+    blocks = kv_cache_blocks(
+        model.config, config, dtype=cache.dtype, context_length=context_length, device=device
+    )
+    return LanguageModel(
+        cast("PreTrainedModel", _copied(model)),
+        name=first.name,
+        context_length=first.context_length,
+        vocabulary_size=first.vocabulary_size,
+        cache=KVCache(blocks=blocks, dtype=cache.dtype, device=device),
+        path=first.path,
+        reproducible=first.reproducible,
+    )
+
+
 def tiny_engine(
     config: EngineConfig | None = None,
     *,
@@ -134,8 +177,7 @@ def tiny_engine(
     """
     config = replace(config or EngineConfig(kv_cache_tokens=4096), threads=1)
     compute_on(1)  # a second thread only waits, with so small a model
-    shaped = SHAPES[shape](context_length=context_length)
-    model = prepared(shaped, name=f"tiny-{shape}", kv_cache_tokens=config.kv_cache_tokens)
+    model = tiny_model(shape, context_length=context_length, config=config)
     tokens = HuggingFaceTokenizer(tokenizer or byte_tokenizer(), rows=model.vocabulary_size)
     engine = Engine(
         model,

@@ -22,6 +22,7 @@ from inference.engine.native import build, generation
 from inference.engine.native import kernels as native
 from inference.engine.native.abi import BFloat16LinearCall
 from inference.engine.native.kernels import Kernels
+from tests.examples import examples
 from tests.linear_layers import assert_only_its_own_row_is_not_finite, assert_same_bits_among_others
 from tests.models import SHAPES, prepared, save_tiny_model
 
@@ -87,7 +88,7 @@ def _computed(
 
 @pytest.mark.parametrize("name", sorted(_LIBRARIES))
 @pytest.mark.parametrize("add", [_on_vectors, _on_tiles])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(
     rows=st.integers(1, 70),
     depth=st.integers(1, 150) | st.sampled_from([544, 1056]),

@@ -19,6 +19,7 @@ from inference.engine.grammar.constraint import Constraint
 from inference.engine.grammar.source import Grammar
 from inference.engine.tokenizer import HuggingFaceTokenizer
 from inference.engine.tool_format import MISTRAL
+from tests.examples import examples
 from tests.models import byte_tokenizer, tiny_engine
 
 END = 256
@@ -45,7 +46,7 @@ def constraint(engine: Engine, grammar: Grammar) -> Constraint:
     return engine.grammars.compile(grammar).constraint(end_ids=frozenset(), stops=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     text=st.from_regex(f"({PATTERN})[aé!]?", fullmatch=True, alphabet="aé世😀!"),
     places=st.sets(st.integers(0, 12), min_size=2),

@@ -21,6 +21,7 @@ from inference.engine.grammar.tokens import TokenTable
 from inference.engine.grammar.translation import translate
 from inference.engine.request import GenerationRequest, SamplingParams
 from tests.engine_requests import alone, finish, request, submit
+from tests.examples import examples
 from tests.models import byte_tokenizer, tiny_engine
 
 PERSON = {
@@ -60,7 +61,9 @@ def completion(engine: Engine, one: GenerationRequest) -> Completion:
     return generation.result()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.integers(0, 2**31),
     st.sampled_from([PERSON, UNIQUE, {"type": "string", "format": "date-time"}, {"enum": ["x", 2, None]}]),

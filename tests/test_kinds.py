@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from inference.engine.grammar.checked_schema import CheckedSchema
 from inference.engine.grammar.keywords import KEYWORDS
 from inference.engine.grammar.kinds import KINDS, of_types, taken_whole, types_of
+from tests.examples import examples
 
 TYPES = st.sampled_from(["null", "boolean", "integer", "number", "string", "array", "object"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(types=st.lists(TYPES, min_size=1, unique=True))
 def test_types_are_kinds_and_back(types: list[str]) -> None:
     found = types_of(of_types(types))

@@ -25,6 +25,7 @@ from inference.engine.memory import weight_bytes
 from inference.engine.native import kernels as native
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.segment import Segment
+from tests.examples import examples
 from tests.models import SHAPES, byte_tokenizer, prepared, tiny_of_kind
 from tests.native_generations import generations
 
@@ -143,7 +144,7 @@ def test_a_checkpoint_of_several_types_is_read_in_float32(tmp_path: Path) -> Non
 
 
 @needs_kernels
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_the_kernel_s_products_have_the_bits_of_float32(data: st.DataObject) -> None:
     """Any shape and batch, subnormal values included, on every generation that runs here."""

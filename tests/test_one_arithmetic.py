@@ -17,6 +17,7 @@ from inference.engine.compute.model import LanguageModel
 from inference.engine.config import KVCacheDtype, WeightDtype
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
+from tests.examples import examples
 from tests.models import path_or_skip, prepared, tiny_llama, tiny_of_kind
 
 LONGEST = 5 * BLOCK
@@ -87,7 +88,7 @@ def test_any_cutting_in_any_company_gives_the_same_bits(
             known = whole[tuple(token_ids)] = text.logits[0].clone()
         return known
 
-    @settings(max_examples=12, deadline=None)
+    @settings(max_examples=examples(12), deadline=None)
     @given(st.data())
     def cut(data: st.DataObject) -> None:
         lengths = data.draw(st.lists(st.integers(1, LONGEST), min_size=1, max_size=4), label="lengths")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.engine.blocks import BLOCK, BlockPool
@@ -80,6 +80,7 @@ REQUESTS = st.lists(
 )
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(
     blocks=st.integers(4, 12),
     max_running=st.integers(1, 6),

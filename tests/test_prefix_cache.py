@@ -14,6 +14,7 @@ from inference.engine.generation import Generation
 from inference.engine.load import PrefixWork
 from inference.engine.prefix_cache import PrefixCache
 from inference.engine.request import GenerationRequest
+from tests.examples import examples
 from tests.test_scheduler import GREEDY, Counting, engine, run, submit
 
 Prefix = tuple[str, tuple[int, ...]]
@@ -146,7 +147,7 @@ class CacheMachine(RuleBasedStateMachine):
 
 def test_the_cache_matches_the_model() -> None:
     run_state_machine_as_test(
-        CacheMachine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+        CacheMachine, settings=settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
     )
 
 

@@ -14,6 +14,7 @@ from inference.engine.errors import PromptTooLong
 from inference.engine.prompt_bound import prompt_bound
 from inference.engine.request import Chat, GenerationRequest, SamplingParams
 from inference.engine.tokenizer import HuggingFaceTokenizer
+from tests.examples import examples
 from tests.models import byte_tokenizer, tiny_engine
 from tests.tokenizer_families import FAMILIES
 
@@ -92,7 +93,7 @@ def test_no_text_has_fewer_tokens_than_its_bound(kind: str) -> None:
 
     for text in texts:
         holds(text)
-    settings(max_examples=60, deadline=None)(given(text=TEXT)(holds))()
+    settings(max_examples=examples(60), deadline=None)(given(text=TEXT)(holds))()
 
 
 @pytest.mark.parametrize(

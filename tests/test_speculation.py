@@ -20,6 +20,7 @@ from inference.engine.loader import load_engine
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.writer import Writer
 from tests.engine_requests import request
+from tests.examples import examples
 from tests.models import save_tiny_model, tiny_engine
 
 LITERAL = Grammar("regex", r"hello (world|moon)x{30}[0-9]+: the end", "regex")
@@ -180,7 +181,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(asked=REQUESTS)
 def test_any_guesses_leave_every_text_as_it_is(
     plain: Engine, speculative: Engine, guessing: Engine, asked: list[dict[str, Any]]

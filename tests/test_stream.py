@@ -19,6 +19,7 @@ from inference.api import stream
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import GenerationFailed
+from tests.examples import examples
 from tests.models import tiny_engine
 from tests.problems import problem
 from tests.sse import ServerSentEvent, parse, pieces
@@ -77,7 +78,9 @@ def test_the_pieces_together_are_the_text_and_the_last_event_is_the_whole_answer
     assert streamed[-1].data == whole
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     seed=st.integers(0, 1000),
     stop=st.lists(st.text(min_size=1, max_size=2).filter(str.isprintable), max_size=2),

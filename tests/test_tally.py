@@ -109,6 +109,7 @@ def killed_while_refusing(folder: Path, ones: list[Counted]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 class TestKilled:
+    @pytest.mark.slow
     def test_the_next_process_counts_what_a_killed_one_refused_and_does_so_once(
         self, key: APIKey, tmp_path: Path
     ) -> None:
@@ -122,6 +123,7 @@ class TestKilled:
         assert not list(tmp_path.glob("*.tally"))
         assert not Tallied.objects.exists()
 
+    @pytest.mark.slow
     def test_what_was_written_before_the_kill_is_not_counted_again(
         self, key: APIKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -139,6 +141,7 @@ class TestKilled:
         assert overloaded() == {key.pk: 3}
         assert not list(tmp_path.glob("*.tally"))
 
+    @pytest.mark.slow
     def test_one_process_alone_adopts_a_file(self, key: APIKey, tmp_path: Path) -> None:
         killed_while_refusing(tmp_path, refused(key.pk, 2))
         several = [Tally(tmp_path) for _ in range(3)]
@@ -167,6 +170,7 @@ class TestKilled:
         assert overloaded() == {key.pk: 2}
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_transaction_whose_end_is_unknown_counts_once(
     key: APIKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -225,6 +229,7 @@ def test_what_the_database_never_took_is_left_to_the_next_process(
     assert overloaded() == {key.pk: 1}
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_key_that_the_database_lacks_does_not_keep_the_others_from_being_counted(
     key: APIKey, tmp_path: Path

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from inference.engine.native import build, generation
 from inference.engine.native.abi import Int8LinearCall
+from tests.examples import examples
 
 Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, int, int], torch.Tensor]
 _CHUNK = 64
@@ -57,7 +58,7 @@ def on_tiles(request: pytest.FixtureRequest) -> Multiply:
     return _bound(request.param, "int8_linear_on_tiles")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     rows=st.integers(1, 40),
     depth=st.integers(1, 1200),

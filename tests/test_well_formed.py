@@ -10,6 +10,7 @@ from jsonschema.validators import validator_for
 from inference.engine.grammar.checked_schema import SUPPORTED_DRAFTS
 from inference.engine.grammar.paths import SchemaRefused, under
 from inference.engine.grammar.well_formed import _fits, check_well_formed
+from tests.examples import examples
 
 VALUES = st.recursive(
     st.sampled_from([True, -1, 0, 1.5, 2.0, "string", "any", "#", "#/$defs/a", "[", "(?i)a", None]),
@@ -32,7 +33,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(draft=st.sampled_from(SUPPORTED_DRAFTS), schema=st.dictionaries(st.just("items"), VALUES) | VALUES)
 def test_nothing_is_a_schema_that_jsonschema_refuses(draft: str, schema: Any) -> None:
     if not isinstance(schema, dict):
