@@ -36,6 +36,7 @@ from inference.engine.memory import kv_cache_blocks
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.tokenizer import HuggingFaceTokenizer
+from tests.shared_trial import SharingEngine
 
 END_OF_TEXT = "<|endoftext|>"
 CONTEXT_LENGTH = 256
@@ -169,17 +170,19 @@ def tiny_engine(
     eos_ids: tuple[int, ...] = (),
     start: bool = True,
     forces: bool = True,
+    own_trial: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Engine:
     """An engine with a tiny model; the caller stops it, or steps it where it is not started.
 
     Without a `tokenizer` it has the one of bytes. Without `eos_ids` every text reaches its full length.
+    Without `own_trial` its grammars are tried out by a process that others use as well.
     """
     config = replace(config or EngineConfig(kv_cache_tokens=4096), threads=1)
     compute_on(1)  # a second thread only waits, with so small a model
     model = tiny_model(shape, context_length=context_length, config=config)
     tokens = HuggingFaceTokenizer(tokenizer or byte_tokenizer(), rows=model.vocabulary_size)
-    engine = Engine(
+    engine = (Engine if own_trial else SharingEngine)(
         model,
         tokens,
         config,

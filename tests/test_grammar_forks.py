@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    engine = tiny_engine(CONFIG, eos_ids=(256,), start=False)
+    engine = tiny_engine(CONFIG, eos_ids=(256,), start=False, own_trial=True)
     yield engine
     engine.stop()
 

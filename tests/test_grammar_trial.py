@@ -33,7 +33,7 @@ GREEDY = SamplingParams(do_sample=False)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    engine = tiny_engine(CONFIG, eos_ids=(256,), start=False)
+    engine = tiny_engine(CONFIG, eos_ids=(256,), start=False, own_trial=True)
     yield engine
     engine.stop()
 

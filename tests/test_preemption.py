@@ -14,6 +14,7 @@ from inference.engine.engine import Engine
 from inference.engine.errors import Cancelled, Overloaded
 from inference.engine.generation import Completion, Generation
 from inference.engine.request import GenerationRequest, SamplingParams
+from tests.examples import examples
 from tests.test_scheduler import Counting, Letters, engine, run, submit
 
 
