@@ -1,6 +1,5 @@
 """From a folder of model files to a running, warmed-up engine."""
 
-import gc
 import logging
 import threading
 import time
@@ -98,7 +97,6 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
     engine.start()
     logger.info("Warming up ...")
     _warm_up(engine, vocabulary_size=language_model.vocabulary_size)
-    gc.collect()  # what only cycles of objects keep
     return_freed_memory()
     logger.info(
         "%s is ready after %.1f s, %s. CPU threads: %d. Context: %d tokens. Weights: %.0f MB in %s. "
