@@ -213,6 +213,40 @@ def test_only_allowed_tokens_are_chosen_however_many_there_are(
         assert (logits == kept).all()
 
 
+@given(
+    st.lists(LOGITS, min_size=70, max_size=200),
+    st.data(),
+    st.builds(
+        SamplingParams,
+        temperature=st.floats(0.1, 5),
+        top_k=st.one_of(st.just(0), st.integers(1, 250)),
+        top_p=st.one_of(st.just(1.0), st.floats(0.1, 1.0)),
+    ),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_the_native_draw_leaves_out_what_is_not_allowed(
+    some: list[float], data: st.DataObject, params: SamplingParams, number: float
+) -> None:
+    """Of nearly all tokens, whatever the logits of the others are."""
+    kernels = native.load()
+    if kernels is None:
+        pytest.skip("the native kernels were not built")
+    scores = np.array(some, dtype=np.float32)
+    left_out = data.draw(st.sets(st.integers(0, len(scores) - 1), max_size=30))
+    allowed = TokenSet.of(set(range(len(scores))) - left_out, vocabulary_size=len(scores))
+    scores[allowed.ids[0]] = 3.0  # at least one is finite
+    index = kernels.draw(scores, params, number, allowed)
+    assert index is None or index in allowed
+    scores[list(left_out)] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf, 1e4]))
+    assert kernels.draw(scores, params, number, allowed) == index
+    shifts = (-1e-6, 0.0, 1e-6)
+    near = {draw(scores, params, min(max(number + shift, 0.0), 1 - 1e-16), allowed) for shift in shifts}
+    loose = replace(params, top_p=min(1.0, params.top_p + 1e-6))
+    tight = replace(params, top_p=params.top_p - 1e-6)
+    near |= {draw(scores, other, number, allowed) for other in (loose, tight)}
+    assert index in near
+
+
 def test_rounding_never_draws_a_token_that_is_not_allowed(
     drawing: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:

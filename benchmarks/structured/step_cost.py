@@ -31,6 +31,7 @@ from inference.engine.detokenizer import Detokenizer
 from inference.engine.engine import Engine
 from inference.engine.forward_pass import ForwardPass
 from inference.engine.grammar.constraint import Constraint, Masks
+from inference.engine.grammar.masks import read_masks
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
 from inference.engine.model_weights import from_checkpoint
@@ -193,6 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
         HuggingFaceTokenizer(wrapped, rows=len(wrapped)),
         config,
         draw=path.kernels.draw if path.kernels else draw,
+        read_masks=path.kernels.read_masks if path.kernels else read_masks,
     )
     times: dict[str, list[Now]] = defaultdict(list)
     texts = {}

@@ -26,6 +26,7 @@ from inference.engine.errors import (
 from inference.engine.forward_pass import ForwardPass
 from inference.engine.generation import Generation
 from inference.engine.grammar.compiler import GrammarCompiler
+from inference.engine.grammar.masks import ReadMasks, read_masks
 from inference.engine.load import Load, Work
 from inference.engine.request import GenerationRequest, PreparedRequest, Prompt
 from inference.engine.request_check import checked
@@ -48,6 +49,7 @@ class Engine:
     Args:
         eos_ids: tokens that end a text.
         draw: draws from the distribution of a next token.
+        read_masks: reads what grammars allow.
         drafter: makes what proposes the next tokens of a text, unless `config.speculation` is off.
         forces: tokens that a grammar forces share a step; a text is the same if its rows do not depend on
             others.
@@ -73,6 +75,7 @@ class Engine:
         *,
         eos_ids: Iterable[int] = (),
         draw: Draw = draw,
+        read_masks: ReadMasks = read_masks,
         fingerprint: str | None = None,
         drafter: Callable[[], Drafter] = NGramDrafter,
         forces: bool = True,
@@ -92,6 +95,7 @@ class Engine:
         self._config = config
         self._eos_ids = frozenset(eos_ids)
         self._draw = draw
+        self._read_masks = read_masks
         self._drafter = drafter if config.speculation == "auto" else None
         self._grammars: GrammarCompiler | None = None
         self._grammars_lock = threading.Lock()
@@ -121,7 +125,9 @@ class Engine:
         """Compiles what texts are held to; the first use takes a second or less."""
         with self._grammars_lock:
             if self._grammars is None:
-                self._grammars = GrammarCompiler(self._tokenizer, self._config, eos_ids=self._eos_ids)
+                self._grammars = GrammarCompiler(
+                    self._tokenizer, self._config, eos_ids=self._eos_ids, read_masks=self._read_masks
+                )
             return self._grammars
 
     def prompt_text(self, prepared: PreparedRequest) -> str:

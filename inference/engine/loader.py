@@ -22,6 +22,7 @@ from inference.engine.compute.prepare import WrongLogits, complete
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.fingerprint import fingerprint, sources_digest
+from inference.engine.grammar.masks import read_masks
 from inference.engine.memory import return_freed_memory
 from inference.engine.model_weights import ReadyWeights, from_checkpoint, from_packed, readable
 from inference.engine.request import GenerationRequest, SamplingParams
@@ -87,6 +88,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
         forces=language_model.reproducible,
         eos_ids=weights.eos_ids,
         draw=path.kernels.draw if path.kernels else draw,
+        read_masks=path.kernels.read_masks if path.kernels else read_masks,
         # One that promises the same text, which such a model does not give.
         fingerprint=fingerprint(folder, [*arithmetic, _name(language_model.cache.dtype)])
         if language_model.reproducible

@@ -1,8 +1,7 @@
 """From the logits of a step to the tokens of its texts."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from inference.engine.errors import EngineError, GenerationFailed
 from inference.engine.grammar.constraint import Masks
@@ -39,8 +38,10 @@ class Selection:
             rows = logits[row : row + segment.logits]
             row += segment.logits
             if not sequence.finished:  # its mask may have failed
-                with self._alone(sequence):
+                try:
                     sequence.advance(segment, rows, now=self._clock())
+                except Exception as error:
+                    self._end(sequence, error)
         if self._forces:
             self._force([sequence for sequence, _ in plan])
 
@@ -65,19 +66,16 @@ class Selection:
             self._compute_masks(sequences)
             forced = []
             for sequence in sequences:
-                with self._alone(sequence):
+                try:
                     if not sequence.finished and sequence.force(now=self._clock()):
                         forced.append(sequence)
+                except Exception as error:
+                    self._end(sequence, error)
             sequences = forced
 
-    @contextmanager
-    def _alone(self, sequence: Sequence) -> Iterator[None]:
-        """Turns an exception into the end of this sequence."""
-        try:
-            yield
-        except EngineError as error:
-            sequence.fail(error, now=self._clock())
-        except Exception:
-            logger.exception("Choosing the next token failed.")
-            failed = GenerationFailed("The model's output for this request could not be read.")
-            sequence.fail(failed, now=self._clock())
+    def _end(self, sequence: Sequence, error: Exception) -> None:
+        """End this sequence alone by what it has raised."""
+        if not isinstance(error, EngineError):
+            logger.error("Choosing the next token failed.", exc_info=error)
+            error = GenerationFailed("The model's output for this request could not be read.")
+        sequence.fail(error, now=self._clock())

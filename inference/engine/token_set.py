@@ -15,13 +15,17 @@ class TokenSet:
         words: token `i` is bit `i % 32` of word `i // 32`; there is at least one bit more than tokens, and
             those behind the last token are 0.
         vocabulary_size: how many tokens there are.
+
+    Args:
+        count: how many are in the set; None counts them if someone asks.
     """
 
-    __slots__ = ("vocabulary_size", "words")
+    __slots__ = ("_count", "vocabulary_size", "words")
 
-    def __init__(self, words: Words, vocabulary_size: int) -> None:
+    def __init__(self, words: Words, vocabulary_size: int, count: int | None = None) -> None:
         self.words = words
         self.vocabulary_size = vocabulary_size
+        self._count = count
 
     @classmethod
     def of(cls, token_ids: Iterable[int], *, vocabulary_size: int) -> "TokenSet":
@@ -34,10 +38,12 @@ class TokenSet:
         return bool(int(self.words[token_id // 32]) >> token_id % 32 & 1)
 
     def __bool__(self) -> bool:
-        return bool(self.words.any())
+        return len(self) > 0
 
     def __len__(self) -> int:
-        return int(np.bitwise_count(self.words).sum())
+        if self._count is None:
+            self._count = int(np.bitwise_count(self.words).sum())
+        return self._count
 
     def __or__(self, other: "TokenSet") -> "TokenSet":
         return TokenSet(self.words | other.words, self.vocabulary_size)

@@ -15,6 +15,7 @@ from inference.engine.grammar.calls import Calls, without_control_token
 from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
 from inference.engine.grammar.constraint import Acceptor, Constraint, Masks
+from inference.engine.grammar.masks import ReadMasks, read_masks
 from inference.engine.grammar.source import Grammar, schema_of
 from inference.engine.grammar.tokens import TokenTable
 from inference.engine.grammar.translation import Translation, compile_matcher
@@ -102,17 +103,26 @@ class GrammarCompiler:
 
     Args:
         eos_ids: tokens that end a text.
+        read_masks: reads the masks of texts.
 
     Raises (`compile`):
         InvalidGrammar: it cannot be enforced; the message names the place and the reason.
         Overloaded, Unavailable: it cannot be compiled now.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: EngineConfig, *, eos_ids: Iterable[int]) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        config: EngineConfig,
+        *,
+        eos_ids: Iterable[int],
+        read_masks: ReadMasks = read_masks,
+    ) -> None:
         tokens = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocabulary_size)]
         special_ids = {*tokenizer.special_ids.values(), *eos_ids}
         self._config = config
-        self._table = TokenTable(tokens, (i for i in special_ids if i < len(tokens)))
+        special_ids = {token_id for token_id in special_ids if token_id < len(tokens)}
+        self._table = TokenTable(tokens, special_ids, read_masks=read_masks)
         self._trial = Trial(self._table, config)
         # On Linux each thread has a niceness of its own.
         self._background = ThreadPoolExecutor(_AT_ONCE, "grammar", os.nice, (NICENESS,))

@@ -1,6 +1,5 @@
 """One text on its way through a grammar: which tokens may come next, and where it may end."""
 
-import time
 from collections.abc import Sequence
 
 from llguidance import LLExecutor, LLMatcher
@@ -8,10 +7,13 @@ from llguidance import LLExecutor, LLMatcher
 from inference.engine.errors import NoFittingText
 from inference.engine.grammar.calls_check import CallsCheck
 from inference.engine.grammar.check import SchemaCheck
+from inference.engine.grammar.effort import Effort
 from inference.engine.grammar.finite import in_string, number_at_end
-from inference.engine.grammar.tokens import Mask, TokenTable
+from inference.engine.grammar.masks import Mask
+from inference.engine.grammar.tokens import TokenTable
 from inference.engine.token_set import TokenSet
 
+_effort = Effort()
 _LONGEST_TOKEN_S = 0.25
 """Following one token takes microseconds. Where it takes this long, the next one may take for ever."""
 
@@ -71,13 +73,12 @@ class Constraint:
         mask = self._mask or self.compute_mask()
         self._refuse_errors()
         self.may_end = mask.ends and may_end
-        tokens, any_left = mask.tokens, mask.count > 0
+        tokens = mask.tokens
         if overflowing := self._overflowing():
             tokens -= self._table.token_set(overflowing)
-            any_left = bool(tokens)
-        if self.may_end and any_left:
+        if self.may_end and tokens:
             return tokens | self._ends
-        if not mask.ends and not any_left:
+        if not mask.ends and not tokens:
             raise NoFittingText("No token of this model can continue the text as its grammar demands.")
         return tokens
 
@@ -109,10 +110,9 @@ class Constraint:
             NoFittingText: the grammar is too complex to follow any further.
         """
         self._mask = None
-        began = time.thread_time()  # a busy machine takes nothing away from a text
-        self._matcher.consume_token(token_id)
-        self._refuse_errors()
-        if time.thread_time() - began > _LONGEST_TOKEN_S:
+        _effort.begin()
+        followed = self._matcher.consume_token(token_id)
+        if not followed or _effort.exceeds(_LONGEST_TOKEN_S):
             raise NoFittingText("The grammar is too complex to follow this text any further.")
         if token_id != self._control_id:
             self._text += self._table.tokens[token_id]
@@ -204,16 +204,13 @@ class Masks:
     def __init__(self, table: TokenTable, *, threads: int) -> None:
         self._table = table
         self._executor = LLExecutor(threads)
-        self._masks = table.new_masks(1)
 
     def compute(self, constraints: Sequence[Constraint]) -> None:
         """Compute the mask of each one's next token."""
         if len(constraints) == 1:  # waking a thread takes longer than most masks
             constraints[0].compute_mask()
             return
-        if len(constraints) > len(self._masks):
-            self._masks = self._table.new_masks(len(constraints))
-        masks = self._masks[: len(constraints)]
+        masks = self._table.new_masks(len(constraints))
         self._executor.unsafe_compute_mask_ptr(
             [(constraint._matcher, row) for row, constraint in enumerate(constraints)],
             masks.ctypes.data,

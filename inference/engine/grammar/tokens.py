@@ -1,38 +1,14 @@
 """The tokens of a model, as llguidance needs them, and its masks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llguidance import LLParserLimits, LLTokenizer
-from numpy.typing import NDArray
 
 from inference.engine.grammar.finite import Overflows
+from inference.engine.grammar.masks import Mask, RawMasks, ReadMasks, read_masks
 from inference.engine.token_set import TokenSet
-
-RawMasks = NDArray[np.int32]
-"""As llguidance writes them, `[count, words]`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """What may come next.
-
-    Attributes:
-        tokens: which tokens.
-        count: how many.
-        ends: whether the text may end.
-    """
-
-    tokens: TokenSet
-    count: int
-    ends: bool
-
-    @property
-    def only(self) -> int | None:
-        """The one token that may come next; None if there are others, or the text may end."""
-        return int(self.tokens.ids[0]) if self.count == 1 and not self.ends else None
 
 
 class TokenTable:
@@ -44,19 +20,23 @@ class TokenTable:
     Args:
         tokens: the bytes of each token, from id 0 on.
         special_ids: tokens that have no text.
+        read_masks: reads what llguidance has computed.
 
     Attributes:
         overflows: which tokens make a number too large.
     """
 
-    def __init__(self, tokens: Sequence[bytes], special_ids: Iterable[int]) -> None:
+    def __init__(
+        self, tokens: Sequence[bytes], special_ids: Iterable[int], *, read_masks: ReadMasks = read_masks
+    ) -> None:
         self.tokens = tuple(tokens)
         self.special_ids = tuple(sorted(set(special_ids)))
         wrapper: Any = _Wrapper(self.tokens, self.special_ids)
         self.overflows = Overflows(self.tokens)
         self.llguidance = LLTokenizer(wrapper)
         with_text = {token_id for token_id, token in enumerate(self.tokens) if token}
-        self._with_text = self.token_set(with_text.difference(self.special_ids)).words
+        self._with_text = self.token_set(with_text.difference(self.special_ids))
+        self._read_masks = read_masks
 
     def token_set(self, token_ids: Iterable[int]) -> TokenSet:
         """A set of this model's tokens."""
@@ -64,26 +44,15 @@ class TokenTable:
 
     def new_masks(self, count: int) -> RawMasks:
         """Room for this many masks."""
-        return np.zeros((count, len(self._with_text)), dtype=np.int32)
+        return np.zeros((count, len(self._with_text.words)), dtype=np.int32)
 
     def read(self, masks: RawMasks, control_ids: Sequence[int | None]) -> list[Mask]:
-        """What may come next by each mask.
+        """What may come next by each mask; it keeps their memory.
 
         Args:
             control_ids: of each, a special token that may come where the grammar names it; others never do.
         """
-        every = masks.view(np.uint32)
-        words = every & self._with_text
-        for row, control_id in enumerate(control_ids):
-            if control_id is not None:
-                word, bit = divmod(control_id, 32)
-                words[row, word] |= every[row, word] & np.uint32(1 << bit)
-        counts = np.bitwise_count(words).sum(axis=1, dtype=np.uint32).tolist()
-        word, bit = divmod(len(self.tokens), 32)
-        return [
-            Mask(TokenSet(row, len(self.tokens)), count, ends=bool(end >> bit & 1))
-            for row, count, end in zip(words, counts, every[:, word].tolist(), strict=True)
-        ]
+        return self._read_masks(masks, self._with_text, control_ids)
 
 
 class _Wrapper:

@@ -75,8 +75,24 @@ struct ActivationCall {
 struct DrawCall {
     const float* logits;      // [count]
     const uint32_t* allowed;  // a bit for each logit, whether it may be drawn, at least one; null allows all
+    int64_t allowed_count;    // how many of these bits are 1
     int64_t count, top_k;
     double temperature, top_p, min_p, number;
+};
+
+// What a mask tells: how many tokens may come next, the first of these (-1 if there is none), and whether the text may
+// end.
+struct ReadMask {
+    int64_t tokens, first, ends;
+};
+
+// Reads the masks that a grammar's library has filled. A bit of a mask is a token.
+struct MasksCall {
+    uint32_t* masks;             // [count][words]; keeps the tokens that may come
+    const uint32_t* readable;    // [words], the tokens that may come wherever a mask has them
+    const int64_t* control_ids;  // [count], of each mask another one of these, or -1; null for none at all
+    ReadMask* read;              // [count]
+    int64_t count, words, end;   // `end` is the bit that tells whether a text may end
 };
 
 // Element (row, head, d) of queries, keys or values is at row * strides.row + head * strides.head + d.
@@ -271,6 +287,7 @@ void silu(const ActivationCall* call);
 void attention(const AttentionCall* call);
 // Returns the index of the logit that is drawn, or -1 if the highest is not a finite number.
 int64_t draw(const DrawCall* call);
+void read_masks(const MasksCall* call);
 void run_program(const Instruction* instructions, int64_t count, const Step* step);
 // One line for each structure ("name size field:offset:size ..."), then the operations, the memories, and the types of
 // weights and of the cache.

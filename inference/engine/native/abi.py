@@ -90,9 +90,22 @@ class DrawCall(ctypes.Structure):
     """The draw of a token from one row of logits."""
 
     _fields_ = [
-        *(("logits", pointer), ("allowed", pointer), ("count", integer), ("top_k", integer)),
+        *pointers("logits", "allowed"),
+        *integers("allowed_count", "count", "top_k"),
         *((name, double) for name in ("temperature", "top_p", "min_p", "number")),
     ]
+
+
+class ReadMask(ctypes.Structure):
+    """What a mask tells; an int64 array `[count, 3]` is an array of them."""
+
+    _fields_ = integers("tokens", "first", "ends")
+
+
+class MasksCall(ctypes.Structure):
+    """The reading of masks."""
+
+    _fields_ = pointers("masks", "readable", "control_ids", "read") + integers("count", "words", "end")
 
 
 class Strides(ctypes.Structure):

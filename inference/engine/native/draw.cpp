@@ -3,21 +3,20 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <vector>
 
 #include "abi.h"
+#include "draw_row.h"
 #include "exponential.h"
 #include "vectors.h"
 
 namespace {
 
-constexpr int64_t kGroup = 64;      // logits whose maximum is known
 constexpr int64_t kSum = 1024;      // weights that are summed in float32, before the sums are added in float64
 constexpr int64_t kLikeliest = 64;  // of the tokens of a nucleus, this many are sorted at first
-
-constexpr int64_t kBits = 32;  // of a word of `allowed`
 
 // What a call needs, kept by each thread for the next one.
 struct Scratch {
@@ -31,62 +30,16 @@ struct Scratch {
     std::vector<double> sums;
 };
 
-inline Vector loaded(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
-
-template <int kCount>
-float largest(const float* numbers) {
-    if constexpr (kCount == 1) {
-        return *numbers;
-    } else {
-        typedef float Half __attribute__((vector_size(2 * kCount), aligned(4)));
-        const Half a = *reinterpret_cast<const Half*>(numbers),
-                   b = *reinterpret_cast<const Half*>(numbers + kCount / 2);
-        const Half larger = a > b ? a : b;
-        return largest<kCount / 2>(reinterpret_cast<const float*>(&larger));
-    }
-}
-
-inline float largest_lane(Vector lanes) { return largest<kLanes>(reinterpret_cast<const float*>(&lanes)); }
-
-// Fills `maxima` with the largest logit of each group; the last group may be smaller. Returns the largest of all, and
-// NaN if one of the logits is.
-float find_maxima(const float* logits, int64_t count, std::vector<float>& maxima) {
-    maxima.clear();
-    Vector odd = broadcast(0.0f);  // not 0 where a logit was NaN
-    const Vector one = broadcast(1.0f);
-    int64_t i = 0;
-    for (; i + kGroup <= count; i += kGroup) {
-        Vector most = loaded(logits + i);
-        odd = most == most ? odd : one;
-        for (int64_t j = kLanes; j < kGroup; j += kLanes) {
-            const Vector next = loaded(logits + i + j);
-            odd = next == next ? odd : one;
-            most = next > most ? next : most;
-        }
-        maxima.push_back(largest_lane(most));
-    }
-    bool has_nan = largest_lane(odd) != 0.0f;
-    if (i < count) {
-        float most = logits[i];
-        for (; i < count; ++i) {
-            has_nan = has_nan || std::isnan(logits[i]);
-            most = logits[i] > most ? logits[i] : most;
-        }
-        maxima.push_back(most);
-    }
-    return has_nan ? std::numeric_limits<float>::quiet_NaN() : *std::max_element(maxima.begin(), maxima.end());
-}
-
 float kth_largest(std::vector<float>& numbers, int64_t k) {
     std::nth_element(numbers.begin(), numbers.begin() + (k - 1), numbers.end(), std::greater<float>());
     return numbers[k - 1];
 }
 
-// Fills `scratch.tokens` with the k largest logits and all that equal the smallest of them, in ascending order. Only
-// groups whose maximum is among the k largest maxima can hold them.
-void find_top_k(const float* logits, int64_t count, int64_t k, Scratch& scratch) {
+// Fills `scratch.tokens` with the k largest logits and all that equal the smallest of them, in ascending order. More
+// than k may be drawn. Only groups whose maximum is among the k largest maxima can hold them.
+void find_top_k(const Row& row, int64_t k, Scratch& scratch) {
     const int64_t groups = static_cast<int64_t>(scratch.maxima.size());
-    float least = -std::numeric_limits<float>::infinity();
+    float least = kNever;
     if (groups > k) {
         scratch.ordered.assign(scratch.maxima.begin(), scratch.maxima.end());
         least = kth_largest(scratch.ordered, k);
@@ -95,21 +48,57 @@ void find_top_k(const float* logits, int64_t count, int64_t k, Scratch& scratch)
     scratch.ordered.clear();
     for (int64_t group = 0; group < groups; ++group) {
         if (scratch.maxima[group] < least) continue;
-        for (int64_t i = group * kGroup; i < std::min(count, (group + 1) * kGroup); ++i) {
-            if (logits[i] < least) continue;
+        for (int64_t i = group * kGroup; i < std::min(row.count, (group + 1) * kGroup); ++i) {
+            if (row.logits[i] < least || !row.allows(i)) continue;
             scratch.tokens.push_back(static_cast<int32_t>(i));
-            scratch.ordered.push_back(logits[i]);
+            scratch.ordered.push_back(row.logits[i]);
         }
     }
     least = kth_largest(scratch.ordered, k);
-    std::erase_if(scratch.tokens, [&](int32_t token) { return logits[token] < least; });
+    std::erase_if(scratch.tokens, [&](int32_t token) { return row.logits[token] < least; });
 }
 
-// exp((logit - highest) / temperature), and 0 where float32 has no normal number for it.
-inline float weight_at(float logit, float highest, float factor) {
-    const float exponent = (logit - highest) * factor;
-    const float weight = exponential(exponent);
-    return exponent < -87.0f ? 0.0f : weight;
+// exp((logit - highest) * factor), and 0 where float32 has no normal number for it.
+template <typename Number>
+inline Number weight_at(Number logit, Number highest, Number factor) {
+    const Number exponent = (logit - highest) * factor, least = Number{} - 87.0f;
+    const Number weight = exponential(exponent);
+    return exponent < least ? Number{} : weight;
+}
+
+// The weights of a whole group, and their sums by lane.
+template <bool kAll>
+inline Vector weigh_group(const float* logits, uint64_t allowed, float highest, float factor, float* weights) {
+    const Vector subtracted = broadcast(highest), scale = broadcast(factor);
+    Vector sums = broadcast(0.0f);
+    UNROLLED for (int64_t i = 0; i < kGroup; i += kLanes) {
+        const Vector weight = weight_at(loaded<kAll>(logits + i, allowed >> i), subtracted, scale);
+        *reinterpret_cast<Unaligned*>(weights + i) = weight;
+        sums += weight;
+    }
+    return sums;
+}
+
+// Fills `scratch.weights`, and `scratch.sums` as `add_up_weights` does. Returns the sum of all.
+double weigh(const Row& row, float highest, float factor, Scratch& scratch) {
+    scratch.weights.resize(row.count);
+    scratch.sums.clear();
+    float* weights = scratch.weights.data();
+    double total = 0.0;
+    for (int64_t i = 0; i < row.count;) {
+        const int64_t last = std::min(row.count, i + kSum);
+        Vector sums = broadcast(0.0f);
+        for (; i + kGroup <= last; i += kGroup) {
+            const uint64_t allowed = row.allowed_of_group(i);
+            sums += allowed == kWhole ? weigh_group<true>(row.logits + i, allowed, highest, factor, weights + i)
+                                      : weigh_group<false>(row.logits + i, allowed, highest, factor, weights + i);
+        }
+        float sum = add_up<kLanes>(reinterpret_cast<const float*>(&sums));
+        for (; i < last; ++i) sum += weights[i] = weight_at(row.at(i), highest, factor);
+        scratch.sums.push_back(sum);
+        total += sum;
+    }
+    return total;
 }
 
 // A token's weight and, in the lower 32 bits, its index: the larger number comes first in descending order, of equal
@@ -195,12 +184,6 @@ int64_t token_at(double wanted, const Scratch& scratch) {
     return found;
 }
 
-int64_t count_allowed(const uint32_t* allowed, int64_t count) {
-    int64_t bits = 0;
-    for (int64_t word = 0; word * kBits < count; ++word) bits += std::popcount(allowed[word]);
-    return bits;
-}
-
 // Fills `scratch.allowed` and `scratch.ids` with the logits that may be drawn, and their places.
 void gather_allowed(const DrawCall& call, Scratch& scratch) {
     scratch.allowed.clear();
@@ -214,56 +197,36 @@ void gather_allowed(const DrawCall& call, Scratch& scratch) {
     }
 }
 
-// Fills `scratch.allowed` with all logits, those that may not be drawn as minus infinity.
-void copy_allowed(const DrawCall& call, Scratch& scratch) {
-    scratch.allowed.assign(call.logits, call.logits + call.count);
-    for (int64_t word = 0; word * kBits < call.count; ++word) {
-        for (uint32_t bits = ~call.allowed[word]; bits; bits &= bits - 1) {
-            const int64_t i = word * kBits + std::countr_zero(bits);
-            if (i < call.count) scratch.allowed[i] = -std::numeric_limits<float>::infinity();
-        }
-    }
-}
-
 }  // namespace
 
 extern "C" int64_t draw(const DrawCall* call) {
     thread_local Scratch scratch;
-    const float* logits = call->logits;
-    int64_t count = call->count;
-    bool gathered = false;
-    if (call->allowed) {
-        const int64_t allowed = count_allowed(call->allowed, count);
-        gathered = 2 * allowed < count;  // nearly all of them are faster copied
-        if (gathered) {
-            gather_allowed(*call, scratch);
-            count = allowed;
-        } else {
-            copy_allowed(*call, scratch);
-        }
-        logits = scratch.allowed.data();
+    Row row{call->logits, call->allowed, call->count};
+    int64_t candidates = call->allowed ? call->allowed_count : call->count;
+    const bool gathered = 2 * candidates < call->count;  // of more, it is faster to leave out the others on the way
+    if (gathered) {
+        gather_allowed(*call, scratch);
+        candidates = static_cast<int64_t>(scratch.ids.size());
+        row = {scratch.allowed.data(), nullptr, candidates};
     }
-    if (!count) return -1;
-    const float highest = find_maxima(logits, count, scratch.maxima);
+    if (!candidates) return -1;
+    const float highest = find_maxima(row, scratch.maxima);
     if (!(std::abs(highest) <= std::numeric_limits<float>::max())) return -1;
     // Finite, so that the highest logit has a weight of 1 at any temperature.
     const double most = std::numeric_limits<float>::max();
     const float factor = static_cast<float>(std::min(1.0 / call->temperature, most));
-    std::vector<float>& weights = scratch.weights;
-    const bool some = call->top_k > 0 && call->top_k < count;
+    const bool some = call->top_k > 0 && call->top_k < candidates;
     if (some) {
-        find_top_k(logits, count, call->top_k, scratch);
-        weights.resize(scratch.tokens.size());
-        for (size_t i = 0; i < weights.size(); ++i) weights[i] = weight_at(logits[scratch.tokens[i]], highest, factor);
-    } else {
-        weights.resize(count);
-        for (int64_t i = 0; i < count; ++i) weights[i] = weight_at(logits[i], highest, factor);
+        find_top_k(row, call->top_k, scratch);
+        scratch.ordered.resize(scratch.tokens.size());
+        for (size_t i = 0; i < scratch.tokens.size(); ++i) scratch.ordered[i] = row.logits[scratch.tokens[i]];
+        row = {scratch.ordered.data(), nullptr, static_cast<int64_t>(scratch.ordered.size())};
     }
-    double total = add_up_weights(scratch);
+    double total = weigh(row, highest, factor, scratch);
     if (call->top_p < 1.0) keep_nucleus(call->top_p, total, scratch);
     if (call->min_p > 0.0) {
         const float least = static_cast<float>(call->min_p);  // the highest has a weight of 1
-        for (float& weight : weights) weight = weight < least ? 0.0f : weight;
+        for (float& weight : scratch.weights) weight = weight < least ? 0.0f : weight;
     }
     if (call->top_p < 1.0 || call->min_p > 0.0) total = add_up_weights(scratch);
     int64_t index = token_at(call->number * total, scratch);

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from inference.engine.native.abi import DrawCall
+from inference.engine.native.address import address
 from inference.engine.request import SamplingParams
 from inference.engine.sampler import Draw
 from inference.engine.token_set import TokenSet
@@ -24,8 +25,9 @@ def native_draw(library: ctypes.CDLL) -> Draw:
         dense = np.ascontiguousarray(logits, dtype=np.float32)
         index: int = function(
             DrawCall(
-                logits=dense.ctypes.data,
-                allowed=None if allowed is None else allowed.words.ctypes.data,
+                logits=address(dense),
+                allowed=None if allowed is None else address(allowed.words),
+                allowed_count=0 if allowed is None else len(allowed),
                 count=len(dense),
                 top_k=params.top_k,
                 temperature=params.temperature,

@@ -32,6 +32,7 @@ from inference.engine.native.generation import generation
 from inference.engine.native.instructions import Instruction, Step
 from inference.engine.native.int4_pack import native_int4_pack
 from inference.engine.native.layout import difference
+from inference.engine.native.masks import native_read_masks
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Kernels:
         listener: is called with each operation, its tensors and its numbers, by their names in `abi.h`.
             `run` does not call it.
         draw: draws a token from a row of logits, a NumPy array.
+        read_masks: reads the masks of grammars, NumPy arrays.
         int4_pack: quantises weights for `int4_linear`.
     """
 
@@ -65,6 +67,7 @@ class Kernels:
         }
         self._attention = _bound(library.attention, AttentionCall)
         self.draw = native_draw(library)
+        self.read_masks = native_read_masks(library)
         self.int4_pack = native_int4_pack(library)
         self._run = library.run_program
         self._run.argtypes = [ctypes.POINTER(Instruction), ctypes.c_int64, ctypes.POINTER(Step)]

@@ -19,7 +19,9 @@ from inference.engine.native.abi import (
     Int4PackCall,
     Int8LinearCall,
     LinearCall,
+    MasksCall,
     NewRows,
+    ReadMask,
     Shape,
     Strides,
     Tile,
@@ -29,7 +31,7 @@ from inference.engine.native.instructions import OPERANDS, Extent, Instruction, 
 
 _STRUCTURES: tuple[Any, ...] = (
     *(LinearCall, BFloat16LinearCall, Int8LinearCall, Int4LinearCall, Int4PackCall),
-    *(ActivationCall, DrawCall),
+    *(ActivationCall, DrawCall, ReadMask, MasksCall),
     *(Strides, NewRows, Shape, Cache, Tile, AttentionCall),
     *(Extent, Operand, *dict.fromkeys(OPERANDS.values()), Instruction, Step),
 )
