@@ -16,7 +16,7 @@ from benchmarks.machine import Meter, Power, describe
 from benchmarks.results import markdown, progress, with_spread
 from inference.engine.blocks import blocks_of
 from inference.engine.compute.attention import AttentionBatch
-from inference.engine.kv_cache import KVCache
+from inference.engine.kv_cache import CachedLayer, KVCache
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
@@ -57,7 +57,7 @@ class Case:
         """What computes one layer."""
         blocks = blocks_of(self.past + self.rows)
         cache = KVCache(blocks=blocks * self.segments, dtype=self.dtype)
-        pools = [cache.pools(layer, HEADS, DIM, DIM) for layer in range(self.layers)]
+        pools = cache.pools([CachedLayer(number, HEADS, DIM, DIM) for number in range(self.layers)])
         for pool in (pool for pair in pools for pool in pair):
             pool.normal_()
         batch = AttentionBatch(

@@ -7,7 +7,7 @@ from inference.engine import memory
 from inference.engine.blocks import BLOCK
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
-from inference.engine.kv_cache import KVCache
+from inference.engine.kv_cache import CachedLayer, KVCache
 from tests.models import CONTEXT_LENGTH, tiny_gpt2, tiny_llama
 
 MIB = 1024 * 1024
@@ -32,7 +32,8 @@ def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8])
 def test_a_token_s_bytes_are_those_that_the_cache_takes(dtype: torch.dtype) -> None:
     cache = KVCache(blocks=1, dtype=dtype)
-    taken = sum(pool.nbytes for layer in range(2) for pool in cache.pools(layer, 2, 16, 16))
+    layers = [CachedLayer(number, 2, 16, 16) for number in range(2)]
+    taken = sum(pool.nbytes for pair in cache.pools(layers) for pool in pair)
     assert taken == BLOCK * memory.bytes_per_token(tiny_llama().config, dtype)
 
 

@@ -1,6 +1,8 @@
 """The KV cache: keys and values of all running sequences. Memory is used only as blocks are filled."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -12,6 +14,8 @@ from inference.engine.errors import ModelUnavailable
 
 _SCALE_BYTES = 4
 """In int8, of the scale that the key of a token has in each head, and of the scale of its value."""
+_PADDING_BYTES = 2048
+"""After a block of all layers, lest blocks meet in a few places of the CPU's caches with what a head has."""
 
 
 def kv_cache_dtype(chosen: KVCacheDtype, weight_format: WeightFormat, *, native: bool) -> torch.dtype:
@@ -39,14 +43,29 @@ def bytes_per_head(key_dim: int, value_dim: int, dtype: torch.dtype) -> int:
     return (key_dim + value_dim) * dtype.itemsize + scales
 
 
+class CachedLayer(NamedTuple):
+    """A layer of the KV cache.
+
+    Attributes:
+        number: of the layer in its model.
+        heads: of its keys and values.
+        key_dim, value_dim: what a key and a value have in a head.
+    """
+
+    number: int
+    heads: int
+    key_dim: int
+    value_dim: int
+
+
 class KVCache:
     """Keys and values of every layer, in float32, float16 or int8.
 
-    A block holds the keys and values of `BLOCK` tokens in all heads of a layer, side by side. Keys are
+    A block holds the keys and values of `BLOCK` tokens in all heads of all layers. Of a layer, keys are
     `[blocks, kv_heads, dim, 16]`, so that attention computes with a number of 16 keys at once. Values are
     `[blocks, kv_heads, 16, dim]`, their dimension rounded up to 16. In int8 both are `[blocks, kv_heads,
     bytes]`, with the 16 tokens' scales in float32 after the numbers of a head. They are allocated when the
-    layer is first used, so layers may have different shapes.
+    layers are first used, so layers may have different shapes.
 
     Args:
         blocks: how many blocks there are.
@@ -58,25 +77,37 @@ class KVCache:
         self.blocks = BlockPool(blocks)
         self.dtype = dtype
         self._device = device or torch.device("cpu")
-        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._pools: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def pools(
-        self, layer: int, heads: int, key_dim: int, value_dim: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The layer's keys and values."""
-        if layer not in self._layers:
-            count, width = self.blocks.count, -(-value_dim // BLOCK) * BLOCK
-            keys: tuple[int, ...] = (count, heads, key_dim, BLOCK)
-            values: tuple[int, ...] = (count, heads, BLOCK, width)
-            if self.dtype is torch.int8:
-                keys, values = ((count, heads, (dim + _SCALE_BYTES) * BLOCK) for dim in (key_dim, width))
-            self._layers[layer] = (self._empty(keys), self._empty(values))
-        return self._layers[layer]
+    def pools(self, layers: Sequence[CachedLayer]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The keys and the values of each of these layers.
 
-    def _empty(self, shape: tuple[int, ...]) -> torch.Tensor:
+        On a CPU, what a block has in all layers that are first used in the same call lies side by side: few
+        blocks then take few huge pages.
+        """
+        new = {layer.number: layer for layer in layers if layer.number not in self._pools}
+        if new:
+            pools = iter(self._allocate([shape for layer in new.values() for shape in self._shapes(layer)]))
+            self._pools.update(zip(new, zip(pools, pools, strict=True), strict=True))
+        return [self._pools[layer.number] for layer in layers]
+
+    def _shapes(self, layer: CachedLayer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What a block has of the layer's keys and of its values."""
+        width = -(-layer.value_dim // BLOCK) * BLOCK
+        if self.dtype is torch.int8:
+            keys, values = ((layer.heads, (dim + _SCALE_BYTES) * BLOCK) for dim in (layer.key_dim, width))
+            return keys, values
+        return (layer.heads, layer.key_dim, BLOCK), (layer.heads, BLOCK, width)
+
+    def _allocate(self, shapes: list[tuple[int, ...]]) -> list[torch.Tensor]:
+        """A pool for each of these shapes of a block."""
+        count = self.blocks.count
         if self._device.type != "cpu":
-            return torch.empty(shape, dtype=self.dtype, device=self._device)
-        size = math.prod(shape) * self.dtype.itemsize
-        if size < HUGE_PAGE:  # one huge page for each of these would take several times their memory
-            return torch.zeros(shape, dtype=self.dtype)
-        return huge_pages(size)[:size].view(self.dtype).view(shape)
+            return [torch.empty((count, *shape), dtype=self.dtype, device=self._device) for shape in shapes]
+        sizes = [math.prod(shape) for shape in shapes]
+        padding = _PADDING_BYTES // self.dtype.itemsize if len(shapes) > 2 else 0
+        size = count * (sum(sizes) + padding) * self.dtype.itemsize
+        # Small ones are no huge page each, which would take several times their memory.
+        memory = torch.zeros(size, dtype=torch.uint8) if size < HUGE_PAGE else huge_pages(size)[:size]
+        parts = memory.view(self.dtype).view(count, -1).split([*sizes, padding], dim=1)
+        return [part.unflatten(1, shape) for part, shape in zip(parts[:-1], shapes, strict=True)]

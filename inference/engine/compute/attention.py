@@ -14,7 +14,7 @@ import torch
 from transformers import AttentionInterface
 
 from inference.engine.blocks import BLOCK, blocks_of
-from inference.engine.kv_cache import KVCache
+from inference.engine.kv_cache import CachedLayer, KVCache
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 
@@ -70,7 +70,7 @@ def packed_attention(
         `[1, rows, heads, head_dim]`, and no weights.
     """
     layer, kv_heads = int(module.layer_idx), key.shape[1]  # type: ignore[arg-type]
-    pools = batch.cache.pools(layer, kv_heads, key.shape[3], value.shape[3])
+    (pools,) = batch.cache.pools([CachedLayer(layer, kv_heads, key.shape[3], value.shape[3])])
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     shape = (query.shape[2], query.shape[1], value.shape[3])
     if batch.kernels:
@@ -128,7 +128,7 @@ def _attended(
     Row by row, and block by block within a row: so all shapes depend on the row's position only.
     """
     count, (heads, rows, dim) = blocks_of(_end(segment)), query.shape
-    keys, values = (_blocks(pool, segment.blocks[:count]).to(query.dtype) for pool in pools)
+    keys, values = (_dense(pool, segment.blocks[:count]).to(query.dtype) for pool in pools)
     kv_heads, width = values.shape[1], values.shape[3]
     grouped = query.view(kv_heads, heads // kv_heads, rows, dim)
     output = query.new_empty((rows, heads, value_dim))
@@ -143,11 +143,11 @@ def _attended(
     return output
 
 
-def _blocks(pool: torch.Tensor, blocks: list[int]) -> torch.Tensor:
-    """These blocks, without a copy where they lie side by side."""
+def _dense(pool: torch.Tensor, blocks: list[int]) -> torch.Tensor:
+    """These blocks, without a copy where they lie side by side and nothing lies between them."""
     first, count = blocks[0], len(blocks)
     if blocks == list(range(first, first + count)):
-        return pool[first : first + count]
+        return pool[first : first + count].contiguous()
     return pool[torch.tensor(blocks, device=pool.device)]
 
 

@@ -48,7 +48,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Strides, row, head),
         STRUCTURE(NewRows, queries, query, keys, key, values, value),
         STRUCTURE(Shape, heads, kv_heads, dim, value_dim),
-        STRUCTURE(Cache, keys, values, type),
+        STRUCTURE(Cache, keys, values, key_block, value_block, type),
         STRUCTURE(Tile, row, rows, past, table),
         STRUCTURE(AttentionCall, rows, cache, shape, tiles, tile_count, tables, scale, out, threads),
         STRUCTURE(Extent, fixed, per_row),
@@ -57,12 +57,12 @@ const std::vector<Structure>& structures() {
         STRUCTURE(BFloat16LinearOperands, weights, bias, x, out),
         STRUCTURE(Int8LinearOperands, weights, scales, bias, x, out, group_chunks),
         STRUCTURE(Int4LinearOperands, weights, group_scales, scales, bias, x, out),
-        STRUCTURE(AttentionOperands, query, key, value, out, pool_pair, scale),
+        STRUCTURE(AttentionOperands, query, key, value, out, cache, scale),
         STRUCTURE(UnaryOperands, x, out),
         STRUCTURE(LayerNormOperands, x, weight, bias, out, epsilon),
         STRUCTURE(BinaryOperands, left, right, out),
         STRUCTURE(Instruction, operation, follows, operands),
-        STRUCTURE(Step, rows, workspace, inputs, pools, cache_type, tiles, tile_count, tables, threads),
+        STRUCTURE(Step, rows, workspace, inputs, caches, tiles, tile_count, tables, threads),
     };
     return all;
 }

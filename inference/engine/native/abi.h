@@ -121,10 +121,12 @@ constexpr int kBlock = 16;
 #define CACHE_TYPES(NAME) NAME(float32) NAME(float16) NAME(int8)
 
 // A layer's keys, [blocks][kv_heads][dim][16], and values, [blocks][kv_heads][16][value_dim rounded up to 16]. In int8,
-// the block of a head ends with its tokens' scales, [16] in float32.
+// the block of a head ends with its tokens' scales, [16] in float32. The heads of a block are dense; from one block to
+// the next, those of other layers can lie between.
 struct Cache {
     void *keys, *values;
-    int64_t type;  // a CacheType
+    int64_t key_block, value_block;  // numbers from one block to the next
+    int64_t type;                    // a CacheType
 };
 
 // Consecutive rows of one sequence, from `row` on, whose tokens lie in one block: how many of the sequence's tokens
@@ -186,10 +188,10 @@ struct Int4LinearOperands {
     Operand weights, group_scales, scales, bias, x, out;
 };
 
-// Attention over the KV cache's `pool_pair`-th keys and values among Step::pools.
+// Attention over the keys and values of the `cache`-th of Step::caches.
 struct AttentionOperands {
     Operand query, key, value, out;
-    int64_t pool_pair;
+    int64_t cache;
     double scale;
 };
 
@@ -251,8 +253,7 @@ struct Step {
     int64_t rows;
     char* workspace;
     char* const* inputs;
-    void* const* pools;  // of each attention, its keys and then its values
-    int64_t cache_type;  // of each pool, as in Cache
+    const Cache* caches;  // of each attention
     const Tile* tiles;
     int64_t tile_count;
     const int64_t* tables;  // as in AttentionCall

@@ -133,7 +133,18 @@ class Shape(ctypes.Structure):
 class Cache(ctypes.Structure):
     """A layer's part of the KV cache."""
 
-    _fields_ = pointers("keys", "values") + integers("type")
+    _fields_ = pointers("keys", "values") + integers("key_block", "value_block", "type")
+
+    @classmethod
+    def of(cls, keys: Any, values: Any) -> Self:
+        """That of two tensors of PyTorch, as `KVCache.pools` makes them."""
+        return cls(
+            keys=keys.data_ptr(),
+            values=values.data_ptr(),
+            key_block=keys.stride(0),
+            value_block=values.stride(0),
+            type=CacheType.of(keys.dtype),
+        )
 
 
 class Tile(ctypes.Structure):

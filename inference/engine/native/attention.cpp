@@ -55,15 +55,16 @@ class Attention {
 
     Item item(int64_t i) const { return {call_.tiles[i / heads_], i % heads_}; }
 
-    // The `index`-th block of the item's sequence.
-    int64_t block(const Item& item, int64_t index) const {
-        return call_.tables[item.tile.table + index] * heads_ + item.head;
-    }
+    // In the `index`-th block of the item's sequence, what its head has.
     Number* keys(const Item& item, int64_t index) const {
-        return static_cast<Number*>(call_.cache.keys) + block(item, index) * (dim_ * kBlock + kScales<Number>);
+        return part(call_.cache.keys, call_.cache.key_block, dim_, item, index);
     }
     Number* values(const Item& item, int64_t index) const {
-        return static_cast<Number*>(call_.cache.values) + block(item, index) * (width_ * kBlock + kScales<Number>);
+        return part(call_.cache.values, call_.cache.value_block, width_, item, index);
+    }
+    Number* part(void* numbers, int64_t size, int64_t dim, const Item& item, int64_t index) const {
+        const int64_t block = call_.tables[item.tile.table + index];
+        return static_cast<Number*>(numbers) + block * size + item.head * (dim * kBlock + kScales<Number>);
     }
 
     // What the item's first row brings along.

@@ -4,7 +4,7 @@ import ctypes
 from enum import IntEnum
 from typing import Self
 
-from inference.engine.native.abi import Fields, double, integer, integers, pointer
+from inference.engine.native.abi import Cache, Fields, double, integer, integers, pointer
 
 DIMENSIONS = 4
 
@@ -61,9 +61,9 @@ class Int4LinearOperands(ctypes.Structure):
 
 
 class AttentionOperands(ctypes.Structure):
-    """Of `attention`, whose keys and values are those numbered `pool_pair` among a step's pools."""
+    """Of `attention`; `cache` is the number of its keys and values among a step's caches."""
 
-    _fields_ = [*_operands("query", "key", "value", "out"), ("pool_pair", integer), ("scale", double)]
+    _fields_ = [*_operands("query", "key", "value", "out"), ("cache", integer), ("scale", double)]
 
 
 class LayerNormOperands(ctypes.Structure):
@@ -140,8 +140,7 @@ class Step(ctypes.Structure):
 
     _fields_ = [
         *(("rows", integer), ("workspace", pointer)),
-        *(("inputs", ctypes.POINTER(pointer)), ("pools", ctypes.POINTER(pointer))),
-        ("cache_type", integer),
+        *(("inputs", ctypes.POINTER(pointer)), ("caches", ctypes.POINTER(Cache))),
         *(("tiles", pointer), ("tile_count", integer), ("tables", pointer)),
         ("threads", integer),
     ]

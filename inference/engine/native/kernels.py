@@ -18,7 +18,6 @@ from inference.engine.native.abi import (
     AttentionCall,
     BFloat16LinearCall,
     Cache,
-    CacheType,
     Int4LinearCall,
     Int8LinearCall,
     LinearCall,
@@ -112,7 +111,6 @@ class Kernels:
         if self.listener:
             tensors = {"query": query, "key": key, "value": value, "out": out}
             self.listener("attention", tensors, {"layer": layer, "scale": scale})
-        keys, values = pools
         self._attention(
             AttentionCall(
                 rows=NewRows(
@@ -123,11 +121,7 @@ class Kernels:
                     values=value.data_ptr(),
                     value=_strides(value),
                 ),
-                cache=Cache(
-                    keys=keys.data_ptr(),
-                    values=values.data_ptr(),
-                    type=CacheType.of(keys.dtype),
-                ),
+                cache=Cache.of(*pools),
                 shape=Shape(
                     heads=query.shape[1],
                     kv_heads=key.shape[1],

@@ -106,7 +106,6 @@ void multiply([[maybe_unused]] const Int4LinearOperands& operands, [[maybe_unuse
 void attend(const AttentionOperands& operands, const Step& step) {
     const Tensor query(operands.query, step), key(operands.key, step), value(operands.value, step),
         out(operands.out, step);
-    void* const* pools = step.pools + 2 * operands.pool_pair;
     const AttentionCall call{
         .rows = {.queries = query.data,
                  .query = query.rows_and_heads(),
@@ -114,7 +113,7 @@ void attend(const AttentionOperands& operands, const Step& step) {
                  .key = key.rows_and_heads(),
                  .values = value.data,
                  .value = value.rows_and_heads()},
-        .cache = {.keys = pools[0], .values = pools[1], .type = step.cache_type},
+        .cache = step.caches[operands.cache],
         .shape = {.heads = query.sizes[1], .kv_heads = key.sizes[1], .dim = key.width(), .value_dim = value.width()},
         .tiles = step.tiles,
         .tile_count = step.tile_count,

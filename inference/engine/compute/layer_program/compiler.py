@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from inference.engine.compute.layer_program.recorder import Call, NotRecordable, Recorder, View
+from inference.engine.kv_cache import CachedLayer
 from inference.engine.native.instructions import DIMENSIONS, Extent, Instruction, Memory, Operand
 
 _FLOAT_BYTES = 4
@@ -37,8 +38,7 @@ class Program:
 
     Attributes:
         instructions: an array of `Instruction`.
-        attentions: the arguments of `KVCache.pools` for each attention: its layer, the heads of its keys, and
-            the dimensions of keys and values.
+        attentions: the layer of each attention in the KV cache.
         floats_per_row: size of the workspace.
         output: where the result begins in the workspace, in floats per row.
         width: floats per row of the result.
@@ -46,7 +46,7 @@ class Program:
     """
 
     instructions: Any
-    attentions: list[tuple[int, int, int, int]]
+    attentions: list[CachedLayer]
     floats_per_row: int
     output: int
     width: int
@@ -96,14 +96,16 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         return Operand(memory=memory, base=base, offset=offset, sizes=tuple(sizes), strides=tuple(strides))
 
     instructions = (Instruction * len(pairs))()
-    attentions: list[tuple[int, int, int, int]] = []
+    attentions: list[CachedLayer] = []
     for i, (a, b) in enumerate(pairs):
         operands = {name: operand(a.operands[name], view) for name, view in b.operands.items()}
         numbers = dict(b.numbers)
         if b.operation == "attention":
             key, value = b.operands["key"], b.operands["value"]
-            numbers["pool_pair"] = len(attentions)
-            attentions.append((int(numbers.pop("layer")), key.sizes[1], key.sizes[3], value.sizes[3]))
+            numbers["cache"] = len(attentions)
+            attentions.append(
+                CachedLayer(int(numbers.pop("layer")), key.sizes[1], key.sizes[3], value.sizes[3])
+            )
         instructions[i] = Instruction.of(b.operation, **operands, **numbers)
         instructions[i].follows = follows[i]
     width = many.output.sizes[-1]

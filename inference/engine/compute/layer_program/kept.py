@@ -14,6 +14,7 @@ import torch
 from inference.engine.compute.layer_program.compiler import Program
 from inference.engine.compute.packed.store import PackedWeights
 from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
+from inference.engine.kv_cache import CachedLayer
 from inference.engine.native.instructions import OPERANDS, OPERATIONS, Instruction, Memory, Operand
 
 _IN_WEIGHTS = -1
@@ -61,7 +62,7 @@ class KeptProgram:
         return Prepared(
             Program(
                 instructions=instructions,
-                attentions=[(a, b, c, d) for a, b, c, d in kept["attentions"]],
+                attentions=[CachedLayer(*one) for one in kept["attentions"]],
                 floats_per_row=kept["floats_per_row"],
                 output=kept["output"],
                 width=kept["width"],

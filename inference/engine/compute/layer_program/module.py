@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.compiler import Pass, Program, compile_passes
 from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
-from inference.engine.native.abi import CacheType
+from inference.engine.native.abi import Cache
 from inference.engine.native.instructions import Step
 from inference.engine.native.kernels import Kernels
 
@@ -41,7 +41,7 @@ class NativeLayers(nn.Module):
         self._kernels = kernels
         self._workspace = torch.empty(0)
         self._cache: object = None
-        self._pools: Any = None
+        self._caches: Any = None
 
     def forward(self, *args: Any, batch: AttentionBatch, **kwargs: Any) -> torch.Tensor:
         """`[1, rows, width]`; valid until the next call."""
@@ -52,15 +52,15 @@ class NativeLayers(nn.Module):
             self._workspace = torch.empty(rows * program.floats_per_row)
         if self._cache is not batch.cache:
             self._cache = batch.cache
-            self._pools = _addresses([pool for a in program.attentions for pool in batch.cache.pools(*a)])
+            pools = batch.cache.pools(program.attentions)
+            self._caches = (Cache * len(pools))(*(Cache.of(*pair) for pair in pools))
         self._kernels.run(
             program.instructions,
             Step(
                 rows=rows,
                 workspace=self._workspace.data_ptr(),
                 inputs=_addresses(inputs),
-                pools=self._pools,
-                cache_type=CacheType.of(batch.cache.dtype),
+                caches=self._caches,
                 tiles=batch.tiles.data_ptr(),
                 tile_count=len(batch.tiles),
                 tables=batch.tables.data_ptr(),
