@@ -17,6 +17,7 @@ from benchmarks.results import progress
 from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.layer_program.module import layer_program_off
+from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, WeightDtype, usable_cpus
@@ -40,19 +41,9 @@ def step_profile(
     one_by_one: bool = False,
 ) -> str:
     """One decode step of `requests` texts of `context` tokens, by operator: a table for people."""
-    torch.set_num_threads(threads)
-    progress("Loading ...")
-    stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    config = EngineConfig(kv_cache_tokens=blocks_of(context + 1) * BLOCK * requests, dtype=dtype)
     with layer_program_off() if one_by_one else nullcontext():
-        model = prepare(stock, name="profile", config=config, path=cpu_path(dtype))
-    model.use_threads(threads)
-    segments = []
-    for _ in range(requests):
-        blocks = model.blocks.take(blocks_of(context + 1))
-        assert blocks is not None  # noqa: S101
-        model.forward([Segment(list(range(context)), 0, blocks)])
-        segments.append(Segment([0], context, blocks))
+        model = loaded(folder, tokens=blocks_of(context + 1) * BLOCK * requests, threads=threads, dtype=dtype)
+    segments = texts_of(model, requests=requests, context=context)
     progress("Measuring ...")
     seconds = []
     for _ in range(_STEPS):
@@ -65,6 +56,28 @@ def step_profile(
     table = measured.key_averages().table(sort_by="self_cpu_time_total", row_limit=_LINES)
     step = f"{sorted(seconds)[_STEPS // 2] * 1000:.1f} ms a step, the median of {_STEPS}; {_STEPS} of them:"
     return f"{step}\n{table}"
+
+
+def loaded(folder: Path, *, tokens: int, threads: int, dtype: WeightDtype) -> LanguageModel:
+    """The model of `folder`, with a KV cache for this many tokens."""
+    torch.set_num_threads(threads)
+    progress(f"Loading {dtype} ...")
+    stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    config = EngineConfig(kv_cache_tokens=tokens, dtype=dtype)
+    model = prepare(stock, name=folder.name, config=config, path=cpu_path(dtype))
+    model.use_threads(threads)
+    return model
+
+
+def texts_of(model: LanguageModel, *, requests: int, context: int) -> list[Segment]:
+    """A decode step of this many texts, each after `context` tokens, which are in the KV cache."""
+    segments = []
+    for _ in range(requests):
+        blocks = model.blocks.take(blocks_of(context + 1))
+        assert blocks is not None  # noqa: S101
+        model.forward([Segment(list(range(context)), 0, blocks)])
+        segments.append(Segment([0], context, blocks))
+    return segments
 
 
 @contextmanager
