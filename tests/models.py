@@ -77,7 +77,7 @@ def tiny_llama(
     """Llama's shape: rotary positions, grouped queries (three to a key), gated MLP."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=257, max_position_embeddings=context_length, hidden_size=96, intermediate_size=192,
+        vocab_size=257, max_position_embeddings=context_length, hidden_size=96, intermediate_size=224,
         num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
         bos_token_id=256, eos_token_id=256, tie_word_embeddings=True, initializer_range=spread,
     )  # fmt: skip
@@ -90,7 +90,7 @@ def tiny_of_kind(kind: str, **further: Any) -> PreTrainedModel:
     """The shape that transformers calls `kind`, two layers of it; `further` goes into its configuration."""
     torch.manual_seed(0)
     settings = {
-        "vocab_size": 257, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "vocab_size": 257, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "pad_token_id": 0,
         "bos_token_id": 0, "eos_token_id": 0,
     }  # fmt: skip

@@ -8,6 +8,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from inference.engine.compute.formats.float32 import LEAST_ROWS, NativeLinear, PackedLinear
+from inference.engine.compute.formats.weight_format import LinearWeights
 from inference.engine.compute.linear import replace_linears
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native import kernels as native
@@ -56,7 +57,12 @@ def test_replaced_layers_compute_what_the_model_s_own_compute(kind: tuple[Layer,
     rows = torch.randn(4, 7, 48)
     with torch.inference_mode():
         expected = model(rows)
-        assert replace_linears(model, kind[0]) == 3
+        make, _ = kind
+
+        def build(linear: LinearWeights) -> nn.Module:
+            return make(linear.weight, linear.bias)
+
+        assert replace_linears(model, build, hidden_size=48, input_squares={}) == 3
         torch.testing.assert_close(model(rows), expected)
     assert not [name for name, _ in model.named_parameters()]
 
@@ -66,9 +72,9 @@ def test_each_weight_is_freed_before_the_next_is_packed() -> None:
     weights = [weakref.ref(layer.weight) for layer in model]
     alive = []
 
-    def make(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Module:
+    def make(linear: LinearWeights) -> nn.Module:
         alive.append(sum(ref() is not None for ref in weights))
         return nn.Identity()
 
-    replace_linears(model, make)
+    replace_linears(model, make, hidden_size=4, input_squares={})
     assert alive == [3, 2, 1]

@@ -11,7 +11,7 @@ from torch import nn
 from inference.engine import config, memory
 from inference.engine.blocks import blocks_of
 from inference.engine.compute.formats import FORMATS
-from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
+from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
 from inference.engine.compute.path import choose_path, cpu_path
 from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig
@@ -44,10 +44,10 @@ def test_each_format_computes_nearly_what_the_model_s_own_code_does(shape: str, 
 class HalfLinear(nn.Module):
     """A linear layer with its weight in bfloat16."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def __init__(self, linear: LinearWeights) -> None:
         super().__init__()
-        self._weight = weight.to(torch.bfloat16)
-        self._bias = None if bias is None else bias.detach().clone()
+        self._weight = linear.weight.to(torch.bfloat16)
+        self._bias = None if linear.bias is None else linear.bias.detach().clone()
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(hidden, self._weight.float(), self._bias)
@@ -140,8 +140,8 @@ def test_too_little_memory_names_the_smallest_format(
 
 def test_weights_that_are_read_wrong_are_not_served(added: Callable[[WeightFormat], Any]) -> None:
     class Misread(HalfLinear):
-        def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-            super().__init__(weight.flip(0), bias)
+        def __init__(self, linear: LinearWeights) -> None:
+            super().__init__(replace(linear, weight=linear.weight.flip(0)))
 
     def layers(kernels: Kernels | None) -> LinearLayers:
         return LinearLayers(library="this test", build=Misread)

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM
 
 from inference.engine.blocks import blocks_of
 from inference.engine.compute.formats.int4 import NativeInt4Linear
 from inference.engine.compute.formats.int8 import NativeInt8Linear
+from inference.engine.compute.formats.weight_format import LinearWeights
 from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.compute.path import cpu_path
+from inference.engine.compute.prepare import check_hooks
+from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
@@ -18,7 +22,7 @@ from tests.linear_layers import assert_same_bits_among_others
 from tests.models import SHAPES, prepared, spread_for
 from tests.native_generations import generations_with_8_bit_products
 
-_LEVELS = torch.tensor([-127, -99, -79, -63, -49, -36, -25, -13, -2, 10, 22, 35, 48, 63, 81, 105])
+_LEVELS = torch.tensor([-70, -55, -44, -35, -27, -20, -14, -7, -1, 6, 12, 19, 26, 35, 45, 58])
 _ODD_SHAPES = [(1, 7), (33, 48), (100, 576), (16, 32), (300, 1000)]
 
 GENERATIONS = generations_with_8_bit_products()
@@ -31,8 +35,14 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
     return chosen
 
 
-def _layer(kernels: Kernels, weight: torch.Tensor, bias: torch.Tensor | None = None) -> NativeInt4Linear:
-    return NativeInt4Linear(kernels, WeightMemory(), weight, bias)
+def _layer(
+    kernels: Kernels,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    importance: torch.Tensor | None = None,
+) -> NativeInt4Linear:
+    known = torch.ones(weight.shape[1]) if importance is None else importance
+    return NativeInt4Linear(kernels, WeightMemory(), weight, bias, known)
 
 
 def _unpacked(layer: NativeInt4Linear) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,8 +95,8 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
 def test_weights_that_are_levels_come_back_as_they_were(kernels: Kernels) -> None:
     torch.manual_seed(0)
     levels = _LEVELS[torch.randint(16, (32, 3, 32))]
-    levels[:, :, 0] = -127
-    levels[:, 2, 1] = 105  # each group has both ends, so only one scale is free of error
+    levels[:, :, 0] = _LEVELS[0]
+    levels[:, 2, 1] = _LEVELS[-1]  # each group has both ends, so only one scale is free of error
     scales = torch.randint(20, 127, (32, 3, 1))
     scales[:, 0] = 127
     weight = (levels * scales).float().flatten(1) / 127
@@ -106,6 +116,57 @@ def test_the_search_beats_rounding_to_even_levels(kernels: Kernels) -> None:
     scale = groups.abs().amax(2, keepdim=True) / 7
     even = ((groups / scale).round() * scale).flatten(1)
     assert float((restored - weight).norm()) < 0.8 * float((even - weight).norm())
+
+
+def test_the_weights_of_important_inputs_are_met_best(kernels: Kernels) -> None:
+    torch.manual_seed(0)
+    weight, rows = torch.randn(64, 512), torch.randn(200, 512)
+    rows[:, 5::32] *= 20  # one input of each group
+    squares = rows.square().mean(0)
+    expected = rows @ weight.t()
+    errors = [
+        float((_layer(kernels, weight, importance=importance)(rows) - expected).norm())
+        for importance in (squares, torch.ones(512))
+    ]
+    assert errors[0] < 0.7 * errors[1]
+
+
+@pytest.mark.skipif(not GENERATIONS, reason="no int4 for this CPU")
+@pytest.mark.parametrize("square", [0.0, torch.nan, torch.inf])
+def test_squares_that_say_nothing_change_nothing(square: float) -> None:
+    torch.manual_seed(0)
+    weight, rows = torch.randn(96, 48), torch.randn(3, 48)
+    assert torch.equal(_built(weight, torch.full((48,), square))(rows), _built(weight, None)(rows))
+
+
+@pytest.mark.skipif(not GENERATIONS, reason="no int4 for this CPU")
+def test_an_input_that_was_zero_for_a_few_tokens_counts_with_others() -> None:
+    torch.manual_seed(0)
+    weight, rows = torch.randn(96, 64), torch.randn(3, 64)
+    squares = torch.cat([torch.zeros(32), torch.ones(32)])
+    expected = rows @ weight.t()
+    assert float((_built(weight, squares)(rows) - expected).norm() / expected.norm()) < 0.15
+
+
+def _built(weight: torch.Tensor, squares: torch.Tensor | None) -> nn.Module:
+    build = cpu_path("int4").layers.build
+    assert build
+    layer = build(LinearWeights(weight=weight, bias=None, input_squares=squares, hidden_size=1))
+    assert isinstance(layer, NativeInt4Linear)
+    return layer
+
+
+@pytest.mark.skipif(not GENERATIONS, reason="no int4 for this CPU")
+def test_small_layers_stay_in_8_bits() -> None:
+    hooked = check_hooks(SHAPES["llama"](**spread_for("int4")), path := cpu_path("int4"))
+    assert path.layers.build
+    replace_weights(hooked.model, path.layers.build, hooked.input_squares)
+    kinds: dict[type, set[str]] = {NativeInt4Linear: set(), NativeInt8Linear: set()}
+    for name, module in hooked.model.named_modules():
+        if type(module) in kinds:
+            kinds[type(module)].add(name.rpartition(".")[2])
+    assert kinds[NativeInt4Linear] == {"gate_proj", "up_proj", "down_proj", "lm_head"}
+    assert kinds[NativeInt8Linear] == {"q_proj", "k_proj", "v_proj", "o_proj"}
 
 
 def test_transposed_weights_give_what_dense_ones_give(kernels: Kernels) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from inference.engine.compute.attention import AttentionBatch
+from inference.engine.compute.formats.weight_format import LinearWeights
 from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.config import WeightDtype
 from inference.engine.native import kernels as native
@@ -48,7 +49,14 @@ def test_what_follows_a_linear_layer_has_the_same_bits_done_part_by_part(
 def linear(dtype: WeightDtype, out_features: int, in_features: int) -> Any:
     build = path_or_skip(dtype).layers.build
     assert build
-    return build(torch.randn(out_features, in_features) / in_features**0.5, torch.randn(out_features))
+    return build(
+        LinearWeights(
+            weight=torch.randn(out_features, in_features) / in_features**0.5,
+            bias=torch.randn(out_features),
+            input_squares=None,
+            hidden_size=1,
+        )
+    )
 
 
 def adds_its_own_input(hidden: torch.Tensor, result: torch.Tensor) -> torch.Tensor:

@@ -50,10 +50,10 @@ def test_only_a_tied_embedding_is_replaced(dtype: WeightDtype) -> None:
     build: Any = path_or_skip(dtype).layers.build
     tied, untied = model_with(tied=True), model_with(tied=False)
     embedding: Any = tied.get_input_embeddings()
-    assert replace_weights(tied, build) == embedding.weight.nbytes
+    assert replace_weights(tied, build, {}) == embedding.weight.nbytes
     assert not [name for name, tensor in tied.named_parameters() if tensor.dim() > 1]
     own: Any = untied.get_input_embeddings()
-    assert replace_weights(untied, build) == 0
+    assert replace_weights(untied, build, {}) == 0
     assert untied.get_input_embeddings() is own
 
 
@@ -62,7 +62,7 @@ def test_wider_formats_keep_the_embedding(dtype: WeightDtype) -> None:
     model = model_with(tied=True)
     own: Any = model.get_input_embeddings()
     build: Any = path_or_skip(dtype).layers.build
-    assert replace_weights(model, build) == 0
+    assert replace_weights(model, build, {}) == 0
     assert model.get_input_embeddings() is own
 
 

@@ -90,7 +90,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
         draw=path.kernels.draw if path.kernels else draw,
         read_masks=path.kernels.read_masks if path.kernels else read_masks,
         # One that promises the same text, which such a model does not give.
-        fingerprint=fingerprint(folder, [*arithmetic, _name(language_model.cache.dtype)])
+        fingerprint=fingerprint(folder, [*arithmetic, _name(language_model.cache.dtype), weights.made_from])
         if language_model.reproducible
         else None,
         weight_format=path.weight_format.name,

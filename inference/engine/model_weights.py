@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from inference.engine.checkpoint import bytes_when_read, read_model
+from inference.engine.compute.input_squares import digest_of
 from inference.engine.compute.layer_program.kept import KeptProgram
 from inference.engine.compute.packed.model_record import ModelWriter, NotKeepable, restored_model
 from inference.engine.compute.packed.store import PackedWeights
@@ -29,12 +30,14 @@ class ReadyWeights:
     Attributes:
         eos_ids: tokens that end a text.
         size: bytes that the weights take.
+        made_from: a digest of what they were made from beside the checkpoint.
         program: where the layer program of packed weights is kept.
     """
 
     hooked: HookedModel
     eos_ids: set[int]
     size: int
+    made_from: str
     program: KeptProgram | None = None
 
 
@@ -52,8 +55,8 @@ def from_checkpoint(folder: Path, *, dtype: torch.dtype, path: ComputePath) -> R
     eos_ids, size = _eos_ids(model), weight_bytes(model, path.weight_format)
     hooked = check_hooks(model, path)
     if path.layers.build:
-        size -= replace_weights(model, path.layers.build)
-    return ReadyWeights(hooked, eos_ids, size)
+        size -= replace_weights(model, path.layers.build, hooked.input_squares)
+    return ReadyWeights(hooked, eos_ids, size, digest_of(hooked.input_squares))
 
 
 def from_packed(
@@ -80,8 +83,9 @@ def from_packed(
         eos_ids, size = sorted(_eos_ids(model)), weight_bytes(model, path.weight_format)
         hooked = check_hooks(model, path)
         streaming = ModelWriter(writer)
-        size -= replace_weights(model, streaming.streaming(build))
+        size -= replace_weights(model, streaming.streaming(build), hooked.input_squares)
         return {
+            "made_from": digest_of(hooked.input_squares),
             "eos_ids": eos_ids,
             "size": size,
             "vocabulary_size": hooked.vocabulary_size,
@@ -105,9 +109,10 @@ def from_packed(
         return None
     expected = tensor_at(packed.memory, kept["expected"]).clone()
     return ReadyWeights(
-        HookedModel(model, expected, kept["vocabulary_size"]),
+        HookedModel(model, expected, kept["vocabulary_size"], {}),
         set(kept["eos_ids"]),
         kept["size"],
+        kept["made_from"],
         KeptProgram(store, key, packed.memory),
     )
 

@@ -3,27 +3,40 @@
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from inference.engine.compute.formats.weight_format import BuildLinear
+from inference.engine.compute.formats.weight_format import BuildLinear, LinearWeights
+from inference.engine.compute.input_squares import InputSquares
 from inference.engine.memory import return_freed_memory
 
 
-def replace_linears(model: nn.Module, build: BuildLinear) -> int:
+def replace_linears(
+    model: nn.Module, build: BuildLinear, *, hidden_size: int, input_squares: InputSquares
+) -> int:
     """Replace every linear layer of `model` (`nn.Linear`, `Conv1D`) by what `build` makes of it, in place.
 
     Each weight is freed as soon as its layer is replaced, unless it is tied to the embeddings.
+
+    Args:
+        hidden_size: the numbers in a hidden state.
+        input_squares: of the layers, as far as they were noted.
 
     Returns:
         The number of layers replaced.
     """
     found = [
-        (parent, name)
-        for parent in model.modules()
+        (place, parent, name)
+        for place, parent in model.named_modules()
         for name, child in parent.named_children()
         if isinstance(child, nn.Linear | Conv1D)
     ]
-    for parent, name in found:
+    for place, parent, name in found:
         child: nn.Linear | Conv1D = getattr(parent, name)
         weight = child.weight.detach()
-        setattr(parent, name, build(weight.t() if isinstance(child, Conv1D) else weight, child.bias))
+        linear = LinearWeights(
+            weight=weight.t() if isinstance(child, Conv1D) else weight,
+            bias=child.bias,
+            input_squares=input_squares.get(f"{place}.{name}" if place else name),
+            hidden_size=hidden_size,
+        )
+        setattr(parent, name, build(linear))
         return_freed_memory()  # the C library would keep what packing took, layer after layer
     return len(found)

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from inference.engine.compute import attention
 from inference.engine.compute.activation import replace_activations
+from inference.engine.compute.input_squares import InputSquares, noted_input_squares
 from inference.engine.compute.layer_program.compiler import Program
 from inference.engine.compute.layer_program.kept import KeptProgram, Prepared
 from inference.engine.compute.layer_program.module import replace_layers, use_program
@@ -41,11 +42,13 @@ class HookedModel:
     Attributes:
         expected: the probe's logits by the model's own code, `[2, vocabulary]`.
         vocabulary_size: token ids that it takes and has logits for, from 0.
+        input_squares: of its own linear layers, for the probe; empty if the weight format does not use them.
     """
 
     model: PreTrainedModel
     expected: torch.Tensor
     vocabulary_size: int
+    input_squares: InputSquares
 
 
 def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: ComputePath) -> LanguageModel:
@@ -64,7 +67,7 @@ def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: Co
     """
     hooked = check_hooks(model, path)
     if path.layers.build:
-        replace_weights(model, path.layers.build)
+        replace_weights(model, path.layers.build, hooked.input_squares)
     return complete(hooked, name=name, config=config, path=path)
 
 
@@ -78,8 +81,8 @@ def check_hooks(model: PreTrainedModel, path: ComputePath) -> HookedModel:
     _move(model.eval(), path.device)
     probe = Probe(model, path)
     with widened_linears(model):
-        expected = _hook(model, path, probe)
-    return HookedModel(model, expected, vocabulary)
+        expected, input_squares = _hook(model, path, probe)
+    return HookedModel(model, expected, vocabulary, input_squares)
 
 
 def complete(
@@ -154,11 +157,16 @@ def _move(model: PreTrainedModel, device: torch.device) -> None:
         ) from error
 
 
-def _hook(model: PreTrainedModel, path: ComputePath, probe: Probe) -> torch.Tensor:
-    """Hook attention and activations; returns the logits of the model's own code, which stay the same."""
+def _hook(model: PreTrainedModel, path: ComputePath, probe: Probe) -> tuple[torch.Tensor, InputSquares]:
+    """Hook attention and activations; returns what the model's own code computes, which stays the same."""
     kind = model.config.model_type
+    squares: InputSquares = {}
     try:
-        expected = probe.own_logits()
+        if path.layers.uses_input_squares:
+            with noted_input_squares(model) as squares:
+                expected = probe.own_logits()
+        else:
+            expected = probe.own_logits()
         hook(model, path)
         computed = probe.logits()
     except Exception as error:
@@ -168,7 +176,7 @@ def _hook(model: PreTrainedModel, path: ComputePath, probe: Probe) -> torch.Tens
             f"Models of the kind {kind} cannot be served: with this engine's attention they do not compute "
             "what their own code does."
         )
-    return expected
+    return expected, squares
 
 
 def _check_format(path: ComputePath, probe: Probe, expected: torch.Tensor) -> None:

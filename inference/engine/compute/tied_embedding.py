@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from inference.engine.compute.formats.weight_format import BuildLinear
+from inference.engine.compute.input_squares import InputSquares
 from inference.engine.compute.linear import replace_linears
 
 
@@ -36,7 +37,7 @@ class HeadEmbedding(nn.Module):
         return rows
 
 
-def replace_weights(model: PreTrainedModel, build: BuildLinear) -> int:
+def replace_weights(model: PreTrainedModel, build: BuildLinear, input_squares: InputSquares) -> int:
     """Replace every linear layer by what `build` makes of it, and an embedding tied to one with `HasRows`.
 
     Other embeddings stay as they are, and so do those that do more than look rows up.
@@ -53,7 +54,8 @@ def replace_weights(model: PreTrainedModel, build: BuildLinear) -> int:
         and embedding.weight.data_ptr() == head.weight.data_ptr()
         and embedding.weight.shape == head.weight.shape
     )
-    replace_linears(model, build)
+    hidden_size = getattr(model.config.get_text_config(), "hidden_size", 0)
+    replace_linears(model, build, hidden_size=hidden_size, input_squares=input_squares)
     packed: Any = model.get_output_embeddings()
     has_rows = isinstance(packed, HasRows)
     if not tied or not has_rows:

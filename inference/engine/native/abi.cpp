@@ -40,7 +40,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(BFloat16LinearCall, weights, bias, x, out, rows, depth, width, threads),
         STRUCTURE(Int8LinearCall, weights, scales, bias, x, out, rows, depth, width, group_chunks, threads),
         STRUCTURE(Int4LinearCall, weights, group_scales, scales, bias, x, out, rows, depth, width, threads),
-        STRUCTURE(Int4PackCall, from, weights, group_scales, scales, channels, depth, threads),
+        STRUCTURE(Int4PackCall, from, importance, weights, group_scales, scales, channels, depth, threads),
         STRUCTURE(ActivationCall, x, out, rows, width, threads),
         STRUCTURE(DrawCall, logits, allowed, allowed_count, count, top_k, temperature, top_p, min_p, number),
         STRUCTURE(ReadMask, tokens, first, ends),

@@ -57,7 +57,8 @@ struct Int4LinearCall {
 
 // Quantises weights for `int4_linear`. The last panel's missing channels are filled up with zeros.
 struct Int4PackCall {
-    const float* from;  // [channels][depth]
+    const float* from;        // [channels][depth]
+    const float* importance;  // [depth], greater than 0
     uint8_t* weights;
     int8_t* group_scales;
     float* scales;

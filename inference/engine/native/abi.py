@@ -75,7 +75,7 @@ class Int4LinearCall(ctypes.Structure):
 class Int4PackCall(ctypes.Structure):
     """The quantisation of weights to 4 bits."""
 
-    _fields_ = pointers("from", "weights", "group_scales", "scales") + integers(
+    _fields_ = pointers("from", "importance", "weights", "group_scales", "scales") + integers(
         "channels", "depth", "threads"
     )
 

@@ -14,6 +14,8 @@ constexpr float kMostGroupScale = 127.0f;
 
 // The levels that quantise normally distributed weights in groups of 32 with the least squared error, each group with
 // its best scale, which may be negative (Lloyd's algorithm; Lloyd, 1982, "Least squares quantization in PCM").
-constexpr int8_t kInt4Levels[16] = {-127, -99, -79, -63, -49, -36, -25, -13, -2, 10, 22, 35, 48, 63, 81, 105};
+// Two products of levels without signs, which are at most 128, with inputs of at most 127 fit 16 bits.
+constexpr int8_t kInt4Levels[16] = {-70, -55, -44, -35, -27, -20, -14, -7, -1, 6, 12, 19, 26, 35, 45, 58};
+static_assert(2 * 127 * (kInt4Levels[15] - kInt4Levels[0]) <= INT16_MAX);
 
 }  // namespace

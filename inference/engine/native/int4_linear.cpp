@@ -27,7 +27,7 @@ constexpr int64_t kUnpackedBytes = kInt4Quads * kPanel * kQuad;  // of a group o
 
 // A group of a row: four inputs in each quad, the scale of their levels, and minus what the weights' shift adds.
 struct QuantisedGroup {
-    Quad quads[kInt4Quads];
+    int32_t quads[kInt4Quads];
     float scale;
     int32_t correction;
 
@@ -53,8 +53,8 @@ struct QuantisedGroup {
                 sum += level;
             }
         }
-        for (int i = 0; i < kInt4Quads; ++i) quads[i] = quad_of(levels + i * kQuad);
-        correction = -kProductShift * sum;
+        std::memcpy(quads, levels, sizeof quads);
+        correction = -kInt4Shift * sum;
     }
 };
 
@@ -87,7 +87,8 @@ struct Unpacked {
 
 template <typename Form>
 struct Layer {
-    static constexpr int kMostRows = kVectors == 1 ? 4 : kVectors == 2 ? 2 : 3, kManyRows = kMostRows;
+    // With 16 registers, four rows are worth that their totals do not stay in them.
+    static constexpr int kMostRows = kVectors == 4 ? 3 : 4, kManyRows = kMostRows;
     static constexpr int panels_in_tile(int rows) {
         const int registers = kRegisters - 2 - Form::kUnpackRegisters;
         return std::clamp(registers / (kVectors * (2 * rows + Form::kBuffers)), 1, 4);
@@ -102,7 +103,7 @@ struct Layer {
 
     // R rows, quantised.
     struct Inputs {
-        const Quad* quads;           // [groups * 8][R]
+        const int32_t* quads;        // [groups * 8][R]
         const float* scales;         // [groups][R]
         const int32_t* corrections;  // [groups][R]
     };
@@ -127,20 +128,20 @@ struct Layer {
             }
             constexpr int64_t kFetched = Form::kBytes / kInt4LineBytes;
             const int64_t ahead = rows_ahead<R, P>(group * kFetched, groups * kFetched, more) / kFetched * Form::kBytes;
-            const Quad* quads = x.quads + group * kInt4Quads * R;
+            const int32_t* quads = x.quads + group * kInt4Quads * R;
             UNROLLED
             for (int line = 0; line < kInt4Lines; ++line) {
                 const auto add = [&](int quad, auto weight_of) {
-                    Weights weight[V];
+                    Bytes weight[V];
                     UNROLLED
                     for (int p = 0; p < P; ++p) {
                         const uint8_t* at = from + (p * groups + group) * Form::kBytes;
                         UNROLLED
-                        for (int v = 0; v < kVectors; ++v) weight[p * kVectors + v] = weights_of(weight_of(at, v));
+                        for (int v = 0; v < kVectors; ++v) weight[p * kVectors + v] = weight_of(at, v);
                     }
                     UNROLLED
                     for (int r = 0; r < R; ++r) {
-                        const Quads input = for_each_channel(quads[quad * R + r]);
+                        const Bytes input = for_each_channel(quads[quad * R + r]);
                         UNROLLED
                         for (int v = 0; v < V; ++v) add_products(sums[r][v], weight[v], input);
                     }
@@ -176,7 +177,7 @@ struct Layer {
 
 // The rows of a step, quantised, for each row tile.
 struct Quantised {
-    std::vector<Quad> quads;
+    std::vector<int32_t> quads;
     std::vector<int32_t> corrections;
     std::vector<float> scales;
 
@@ -185,7 +186,7 @@ struct Quantised {
             buffer.resize(std::max<size_t>(buffer.size(), count));
             return buffer.data();
         };
-        Quad* const all_quads = grow(quads, call.rows * groups * kInt4Quads);
+        int32_t* const all_quads = grow(quads, call.rows * groups * kInt4Quads);
         int32_t* const all_corrections = grow(corrections, call.rows * groups);
         float* const all_scales = grow(scales, call.rows * groups);
         // Divided by groups and not by rows, because two threads must not write to the same cache lines.
@@ -197,7 +198,7 @@ struct Quantised {
                         const int64_t k = g * kInt4Group, index = (first * groups + g * size) + r;
                         const QuantisedGroup group(call.x + (first + r) * call.depth + k,
                                                    std::min<int64_t>(kInt4Group, call.depth - k));
-                        Quad* to = all_quads + (first * groups + g * size) * kInt4Quads + r;
+                        int32_t* to = all_quads + (first * groups + g * size) * kInt4Quads + r;
                         for (int i = 0; i < kInt4Quads; ++i) to[i * size] = group.quads[i];
                         all_scales[index] = group.scale;
                         all_corrections[index] = group.correction;

@@ -7,6 +7,8 @@
 
 namespace {
 
+constexpr int kInt4Shift = 0;  // the instructions multiply signed bytes
+
 struct Unpack {
     int8x16_t table = vld1q_s8(kInt4Levels);
 

@@ -8,8 +8,9 @@ import torch
 
 from inference.engine.native.abi import Int4PackCall
 
-Int4Pack = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int], None]
-"""Quantises a weight, `[channels, depth]`, into the three further tensors, on this many threads:
+Int4Pack = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int], None]
+"""Quantises a weight, `[channels, depth]`, with the importance of its inputs, `[depth]`, each greater than 0,
+into the three further tensors, on this many threads:
 
 - the levels, two a byte: uint8 `[ceil(channels / 16), ceil(depth / 32), 4, 64]`;
 - the scales of groups, relative to the channel's: int8 `[ceil(channels / 16), ceil(depth / 32), 16]`;
@@ -23,12 +24,19 @@ def native_int4_pack(library: ctypes.CDLL) -> Int4Pack:
 
     def pack(
         weight: torch.Tensor,
+        importance: torch.Tensor,
         levels: torch.Tensor,
         group_scales: torch.Tensor,
         scales: torch.Tensor,
         threads: int,
     ) -> None:
-        addresses = {"from": weight, "weights": levels, "group_scales": group_scales, "scales": scales}
+        addresses = {
+            "from": weight,
+            "importance": importance,
+            "weights": levels,
+            "group_scales": group_scales,
+            "scales": scales,
+        }
         channels, depth = weight.shape
         function(
             Int4PackCall(

@@ -9,9 +9,11 @@
 
 namespace {
 
+constexpr int kInt4Shift = -kInt4Levels[0];  // of the levels, which leaves them no signs
+
 inline __m128i level_table() {
     return _mm_add_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kInt4Levels)),
-                        _mm_set1_epi8(static_cast<char>(kProductShift)));
+                        _mm_set1_epi8(static_cast<char>(kInt4Shift)));
 }
 
 #if defined(__AVX512F__)
@@ -24,6 +26,15 @@ struct Unpack {
         return _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(packed, 4), mask));
     }
 };
+
+#if !defined(__AVX512VNNI__)
+// Pairs of products in 16 bits, which levels are small enough for, and their sums in 32.
+inline Bytes for_each_channel(int32_t quad) { return _mm512_set1_epi32(quad); }
+inline void add_products(Sums& sums, Bytes levels, Bytes quads) {
+    const __m512i pairs = _mm512_maddubs_epi16(levels, quads);
+    sums = _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+#endif
 
 inline Vector widened_scales(const int8_t* scales) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales))));
@@ -38,6 +49,12 @@ struct Unpack {
         return _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(packed, 4), mask));
     }
 };
+
+inline Bytes for_each_channel(int32_t quad) { return _mm256_set1_epi32(quad); }
+inline void add_products(Sums& sums, Bytes levels, Bytes quads) {
+    const __m256i pairs = _mm256_maddubs_epi16(levels, quads);
+    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
 
 inline Vector widened_scales(const int8_t* scales) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales))));

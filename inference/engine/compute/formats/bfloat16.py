@@ -6,12 +6,10 @@ call; sums are in float32. CPUs have instructions for that, for vectors (AVX512-
 which add in different orders. A CPU uses one of them for any number of rows.
 """
 
-from functools import partial
-
 import torch
 from torch.nn.functional import pad
 
-from inference.engine.compute.formats.panel_linear import PanelLinear
+from inference.engine.compute.formats.panel_linear import PanelLinear, building
 from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
@@ -55,7 +53,7 @@ class NativeBFloat16Linear(PanelLinear):
 
 def _layers(kernels: Kernels | None) -> LinearLayers:
     if kernels and kernels.has_bfloat16:
-        build = partial(NativeBFloat16Linear, kernels, WeightMemory())
+        build = building(NativeBFloat16Linear, kernels)
         return LinearLayers(library="the native kernels", build=build, native=True, takes_narrow=True)
     raise ModelUnavailable(
         "Arithmetic in bfloat16 needs the native kernels and a CPU with AVX512-BF16 or AMX: build them with "

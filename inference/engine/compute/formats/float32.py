@@ -6,14 +6,12 @@ packed weights does too, except for a single row: with AVX-512 it has a separate
 oneDNN every step has at least `LEAST_ROWS` rows, padding included.
 """
 
-from functools import partial
-
 import torch
 from torch import nn
 
-from inference.engine.compute.formats.panel_linear import PanelLinear
+from inference.engine.compute.formats.panel_linear import PanelLinear, building
 from inference.engine.compute.formats.panels import PANEL, in_panels
-from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
+from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native.kernels import Kernels
 
@@ -72,12 +70,16 @@ class PackedLinear(nn.Module):
         return out.view(*hidden.shape[:-1], self.out_features)
 
 
+def _build_packed(linear: LinearWeights) -> nn.Module:
+    return PackedLinear(linear.weight, linear.bias)
+
+
 def _layers(kernels: Kernels | None) -> LinearLayers:
     if kernels:
-        build = partial(NativeLinear, kernels, WeightMemory())
+        build = building(NativeLinear, kernels)
         return LinearLayers(library="the native kernels", build=build, native=True)
     if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return LinearLayers(library="PyTorch's oneDNN", build=PackedLinear, least_rows=LEAST_ROWS)
+        return LinearLayers(library="PyTorch's oneDNN", build=_build_packed, least_rows=LEAST_ROWS)
     return LinearLayers(library="PyTorch's operators", least_rows=LEAST_ROWS)
 
 

@@ -7,22 +7,15 @@ times larger than the rest and would leave the rest only a few levels. Sums of 8
 order.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
-from torch import nn
 from torch.nn.functional import pad
 
-from inference.engine.compute.formats.panel_linear import PanelLinear
+from inference.engine.compute.formats.panel_linear import PanelLinear, building
 from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native.kernels import Kernels
-
-BuildNative = Callable[[Kernels, WeightMemory, torch.Tensor, torch.Tensor | None], nn.Module]
-"""Builds a linear layer of the native kernels from a weight and a bias."""
 
 _DOT_INPUTS = 4
 """Inputs that one instruction multiplies and adds up."""
@@ -89,24 +82,28 @@ def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (weight / scales[:, None]).round_().to(torch.int8), scales
 
 
-def layers_with_8_bit_products(kernels: Kernels | None, *, build: BuildNative, name: str) -> LinearLayers:
-    """How a format is computed whose inputs have 8 bits.
+def with_8_bit_products(kernels: Kernels | None, *, name: str) -> Kernels:
+    """The kernels, if they multiply inputs in 8 bits, for the format `name`.
 
     Raises:
         ModelUnavailable: this CPU cannot multiply them, or the native kernels are missing.
     """
     if kernels and kernels.has_8_bit_products:
-        build_here = partial(build, kernels, WeightMemory())
-        return LinearLayers(library="the native kernels", build=build_here, native=True)
+        return kernels
     raise ModelUnavailable(
         f"{name} weights need the native kernels and a CPU with AVX2 or 64-bit ARM: build them with a C++ "
         "compiler (python -m inference.engine.native), or set LLM_DTYPE=float32."
     )
 
 
+def _layers(kernels: Kernels | None) -> LinearLayers:
+    build = building(NativeInt8Linear, with_8_bit_products(kernels, name="int8"))
+    return LinearLayers(library="the native kernels", build=build, native=True)
+
+
 INT8 = WeightFormat(
     name="int8",
-    layers=partial(layers_with_8_bit_products, build=NativeInt8Linear, name="int8"),
+    layers=_layers,
     on_gpu=False,
     bytes_per_weight=1.0,
     kv_cache_dtype=torch.float16,

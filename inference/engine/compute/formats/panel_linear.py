@@ -1,9 +1,13 @@
 """What the linear layers of the native kernels have in common, in every weight format."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from inference.engine.compute.formats.panels import whole_panels
+from inference.engine.compute.formats.weight_format import BuildLinear, LinearWeights
+from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native.kernels import Kernels
 
 
@@ -29,3 +33,17 @@ class PanelLinear(nn.Module):
     def _multiply(self, x: torch.Tensor, out: torch.Tensor) -> None:
         """Fill `out`, `[*, out]`, from `x`, `[*, in]`, which is dense."""
         raise NotImplementedError
+
+
+Layer = Callable[[Kernels, WeightMemory, torch.Tensor, torch.Tensor | None], PanelLinear]
+"""A kind of layer, for a weight, `[out, in]`, and a bias, `[out]`."""
+
+
+def building(layer: Layer, kernels: Kernels) -> BuildLinear:
+    """Builds layers of this kind, which share their memory for weights."""
+    memory = WeightMemory()
+
+    def build(linear: LinearWeights) -> nn.Module:
+        return layer(kernels, memory, linear.weight, linear.bias)
+
+    return build

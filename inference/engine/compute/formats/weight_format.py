@@ -8,10 +8,27 @@ from torch import nn
 
 from inference.engine.native.kernels import Kernels
 
-BuildLinear = Callable[[torch.Tensor, torch.Tensor | None], nn.Module]
-"""Builds a linear layer `[*, in] -> [*, out]` from a weight, `[out, in]`, and a bias, `[out]`, in float32.
 
-The weight is narrow (bfloat16 or float16) if the checkpoint has it so and `LinearLayers.takes_narrow`."""
+@dataclass(frozen=True, kw_only=True)
+class LinearWeights:
+    """What a linear layer of a model is made of.
+
+    Attributes:
+        weight: `[out, in]`, in float32, or narrow (bfloat16 or float16) if the checkpoint has it so and
+            `LinearLayers.takes_narrow`.
+        bias: `[out]`, in float32, or None.
+        input_squares: the mean square of each input for a few tokens, `[in]`; None if it was not noted.
+        hidden_size: the numbers in a hidden state of the model; 0 if its configuration does not say.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    input_squares: torch.Tensor | None
+    hidden_size: int
+
+
+BuildLinear = Callable[[LinearWeights], nn.Module]
+"""Builds a linear layer `[*, in] -> [*, out]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +40,7 @@ class LinearLayers:
         build: builds the layer that replaces one of the model's. None leaves the model's own layers and
             activations as they are.
         native: the layers call the native kernels, so a layer program can contain them.
+        uses_input_squares: `build` makes use of `LinearWeights.input_squares`.
         takes_narrow: weights may stay in the checkpoint's bfloat16 or float16 until `build` is called.
         least_rows: the fewest rows of a step for which a row's result does not depend on the others.
     """
@@ -30,6 +48,7 @@ class LinearLayers:
     library: str
     build: BuildLinear | None = None
     native: bool = False
+    uses_input_squares: bool = False
     takes_narrow: bool = False
     least_rows: int = 1
 

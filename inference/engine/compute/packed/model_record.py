@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from inference.engine.compute.formats.weight_format import BuildLinear
+from inference.engine.compute.formats.weight_format import BuildLinear, LinearWeights
 from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
 from inference.engine.native.kernels import Kernels
 
@@ -40,8 +40,8 @@ class ModelWriter:
             NotKeepable, OSError: by the returned function.
         """
 
-        def build_and_write(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Module:
-            layer = build(weight, bias)
+        def build_and_write(linear: LinearWeights) -> nn.Module:
+            layer = build(linear)
             self._written[layer] = self._attributes(layer)
             for name, value in _attributes(layer).items():
                 if isinstance(value, torch.Tensor):
