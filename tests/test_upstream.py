@@ -100,9 +100,10 @@ def test_without_a_tokenizer_a_prompt_is_estimated_and_then_charged_as_reported(
 ) -> None:
     engine.answers["/tokenize"] = error(404, "Not Found")
     engine.answers[COMPLETIONS] = stream(*TWO)
-    generation = submit(connect(), request("a longer prompt of some words"))
+    backend, estimated = connect(), request("a longer prompt of some words")
 
-    assert 5 < generation.prompt_tokens < 20
+    assert 5 < backend.prepare(estimated).prompt_tokens < 20
+    generation = submit(backend, estimated)
     assert generation.result(WAIT_S).prompt_tokens == 5
     assert used(generation) == (5, 3)
 
