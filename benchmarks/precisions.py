@@ -1,4 +1,4 @@
-"""A decode step in several precisions, in turns in one process: `python -m benchmarks.precisions int8 int4`.
+"""A decode step in several precisions, in turns in one process: `python -m benchmarks.precisions`.
 
 By CPU time on one thread, the shortest of many: other work on the machine disturbs it least.
 """
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("precisions", nargs="*", choices=FORMATS, default=["int8", "int4"])
+    parser.add_argument("--precisions", nargs="+", choices=FORMATS, default=["int8", "int4"])
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--context", type=int, default=40, help="tokens before each")
     parser.add_argument("--rounds", type=int, default=25)

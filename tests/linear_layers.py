@@ -20,5 +20,6 @@ def assert_same_bits_among_others(
     layer: nn.Module, rows: torch.Tensor, computed: torch.Tensor, segments: Iterable[tuple[int, int]]
 ) -> None:
     """Rows computed together in segments, each of a first row and a count, have the bits of `computed`."""
+    assert layer(rows[:0]).shape == computed[:0].shape
     for first, count in segments:
         assert torch.equal(layer(rows[first : first + count]), computed[first : first + count])

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.engine import fingerprint as module
+from inference.engine import model_weights
 from inference.engine.config import EngineConfig
 from inference.engine.fingerprint import fingerprint
 from inference.engine.loader import load_engine
@@ -76,6 +77,17 @@ def test_a_large_file_of_another_kind_is_sampled(tmp_path: Path, monkeypatch: py
     content[500_000:600_000] = b"x" * 100_000
     file.write_bytes(content)
     assert fingerprint(tmp_path, []) != before
+
+
+def test_weights_made_from_other_numbers_have_another(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for digest in ("one", "one", "another"):
+        monkeypatch.setattr(model_weights, "digest_of", lambda squares, digest=digest: digest)
+        engine = load_engine(model, name="tiny", config=EngineConfig(kv_cache_tokens=512))
+        found.append(engine.fingerprint)
+        engine.stop()
+    assert None not in found
+    assert found[0] == found[1] != found[2]
 
 
 def test_an_engine_has_one_of_its_model_and_its_arithmetic(model: Path) -> None:

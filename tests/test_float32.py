@@ -62,7 +62,7 @@ def test_replaced_layers_compute_what_the_model_s_own_compute(kind: tuple[Layer,
         def build(linear: LinearWeights) -> nn.Module:
             return make(linear.weight, linear.bias)
 
-        assert replace_linears(model, build, hidden_size=48, input_squares={}) == 3
+        assert replace_linears(model, build, hidden_size=48, input_squares={}, head=None) == 3
         torch.testing.assert_close(model(rows), expected)
     assert not [name for name, _ in model.named_parameters()]
 
@@ -76,5 +76,5 @@ def test_each_weight_is_freed_before_the_next_is_packed() -> None:
         alive.append(sum(ref() is not None for ref in weights))
         return nn.Identity()
 
-    replace_linears(model, make, hidden_size=4, input_squares={})
+    replace_linears(model, make, hidden_size=4, input_squares={}, head=None)
     assert alive == [3, 2, 1]

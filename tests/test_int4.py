@@ -151,13 +151,15 @@ def test_an_input_that_was_zero_for_a_few_tokens_counts_with_others() -> None:
 def _built(weight: torch.Tensor, squares: torch.Tensor | None) -> nn.Module:
     build = cpu_path("int4").layers.build
     assert build
-    layer = build(LinearWeights(weight=weight, bias=None, input_squares=squares, hidden_size=1))
+    layer = build(
+        LinearWeights(weight=weight, bias=None, input_squares=squares, hidden_size=1, is_head=False)
+    )
     assert isinstance(layer, NativeInt4Linear)
     return layer
 
 
 @pytest.mark.skipif(not GENERATIONS, reason="no int4 for this CPU")
-def test_small_layers_stay_in_8_bits() -> None:
+def test_the_head_and_small_layers_stay_in_8_bits() -> None:
     hooked = check_hooks(SHAPES["llama"](**spread_for("int4")), path := cpu_path("int4"))
     assert path.layers.build
     replace_weights(hooked.model, path.layers.build, hooked.input_squares)
@@ -165,8 +167,26 @@ def test_small_layers_stay_in_8_bits() -> None:
     for name, module in hooked.model.named_modules():
         if type(module) in kinds:
             kinds[type(module)].add(name.rpartition(".")[2])
-    assert kinds[NativeInt4Linear] == {"gate_proj", "up_proj", "down_proj", "lm_head"}
-    assert kinds[NativeInt8Linear] == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert kinds[NativeInt4Linear] == {"gate_proj", "up_proj", "down_proj"}
+    assert kinds[NativeInt8Linear] == {"q_proj", "k_proj", "v_proj", "o_proj", "head"}
+
+
+@pytest.mark.skipif(not GENERATIONS, reason="no int4 for this CPU")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_layer_is_built_with_the_squares_of_its_inputs(shape: str) -> None:
+    hooked = check_hooks(SHAPES[shape](**spread_for("int4")), cpu_path("int4"))
+    built: list[LinearWeights] = []
+
+    def build(linear: LinearWeights) -> nn.Module:
+        built.append(linear)
+        return nn.Identity()
+
+    replace_weights(hooked.model, build, hooked.input_squares)
+    assert len(built) == len(hooked.input_squares)
+    for linear in built:
+        assert linear.input_squares is not None
+        assert linear.input_squares.shape == linear.weight.shape[1:]
+    assert [linear.is_head for linear in built].count(True) == 1
 
 
 def test_transposed_weights_give_what_dense_ones_give(kernels: Kernels) -> None:

@@ -55,6 +55,7 @@ def linear(dtype: WeightDtype, out_features: int, in_features: int) -> Any:
             bias=torch.randn(out_features),
             input_squares=None,
             hidden_size=1,
+            is_head=False,
         )
     )
 

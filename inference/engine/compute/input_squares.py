@@ -25,7 +25,8 @@ def noted_input_squares(model: nn.Module) -> Iterator[InputSquares]:
 
     def note(name: str, linear: nn.Module, args: Any) -> None:
         if args:
-            noted[name] = args[0].detach().float().flatten(0, -2).square().mean(0)
+            rows = args[0].detach().float().reshape(-1, args[0].shape[-1])
+            noted[name] = rows.square().mean(0)
 
     hooks = [
         module.register_forward_pre_hook(partial(note, name))

@@ -9,7 +9,12 @@ from inference.engine.memory import return_freed_memory
 
 
 def replace_linears(
-    model: nn.Module, build: BuildLinear, *, hidden_size: int, input_squares: InputSquares
+    model: nn.Module,
+    build: BuildLinear,
+    *,
+    hidden_size: int,
+    input_squares: InputSquares,
+    head: nn.Module | None,
 ) -> int:
     """Replace every linear layer of `model` (`nn.Linear`, `Conv1D`) by what `build` makes of it, in place.
 
@@ -18,6 +23,7 @@ def replace_linears(
     Args:
         hidden_size: the numbers in a hidden state.
         input_squares: of the layers, as far as they were noted.
+        head: the LM head.
 
     Returns:
         The number of layers replaced.
@@ -36,6 +42,7 @@ def replace_linears(
             bias=child.bias,
             input_squares=input_squares.get(f"{place}.{name}" if place else name),
             hidden_size=hidden_size,
+            is_head=child is head,
         )
         setattr(parent, name, build(linear))
         return_freed_memory()  # the C library would keep what packing took, layer after layer

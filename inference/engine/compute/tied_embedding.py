@@ -55,7 +55,7 @@ def replace_weights(model: PreTrainedModel, build: BuildLinear, input_squares: I
         and embedding.weight.shape == head.weight.shape
     )
     hidden_size = getattr(model.config.get_text_config(), "hidden_size", 0)
-    replace_linears(model, build, hidden_size=hidden_size, input_squares=input_squares)
+    replace_linears(model, build, hidden_size=hidden_size, input_squares=input_squares, head=head)
     packed: Any = model.get_output_embeddings()
     has_rows = isinstance(packed, HasRows)
     if not tied or not has_rows:

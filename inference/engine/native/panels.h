@@ -54,8 +54,9 @@ struct RowTiles {
     int64_t rows;
     int64_t count;
 
-    // One tile for up to `most` rows, and otherwise tiles of up to `many`.
-    RowTiles(int64_t all, int64_t most, int64_t many) : rows(all), count(all > most ? (all + many - 1) / many : 1) {}
+    // One tile for up to `most` rows, and otherwise tiles of up to `many`; none for no rows.
+    RowTiles(int64_t all, int64_t most, int64_t many)
+        : rows(all), count(all > most ? (all + many - 1) / many : all > 0) {}
     int64_t first(int64_t tile) const { return rows * tile / count; }
     int64_t size(int64_t tile) const { return first(tile + 1) - first(tile); }
 };

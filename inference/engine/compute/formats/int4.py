@@ -27,9 +27,6 @@ from inference.engine.native.kernels import Kernels
 _GROUP = 32
 """Inputs whose weights share a scale."""
 
-_HEAD_RATIO = 16
-"""A layer whose outputs are more than this many times its inputs is the LM head."""
-
 _SMALL = 2
 """A layer with at most this many times the square of the hidden size of weights is small."""
 
@@ -86,17 +83,15 @@ def _layers(kernels: Kernels | None) -> LinearLayers:
     chosen, memory = with_8_bit_products(kernels, name="int4"), WeightMemory()
 
     def build(linear: LinearWeights) -> nn.Module:
-        if _is_sensitive(linear):
+        if _stays_wide(linear):
             return NativeInt8Linear(chosen, memory, linear.weight, linear.bias)
         return NativeInt4Linear(chosen, memory, linear.weight, linear.bias, _importance(linear))
 
     return LinearLayers(library="the native kernels", build=build, native=True, uses_input_squares=True)
 
 
-def _is_sensitive(linear: LinearWeights) -> bool:
-    out_features, in_features = linear.weight.shape
-    head = out_features > _HEAD_RATIO * in_features
-    return head or out_features * in_features <= _SMALL * linear.hidden_size**2
+def _stays_wide(linear: LinearWeights) -> bool:
+    return linear.is_head or linear.weight.numel() <= _SMALL * linear.hidden_size**2
 
 
 def _importance(linear: LinearWeights) -> torch.Tensor:

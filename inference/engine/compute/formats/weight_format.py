@@ -19,12 +19,14 @@ class LinearWeights:
         bias: `[out]`, in float32, or None.
         input_squares: the mean square of each input for a few tokens, `[in]`; None if it was not noted.
         hidden_size: the numbers in a hidden state of the model; 0 if its configuration does not say.
+        is_head: it is the LM head.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     input_squares: torch.Tensor | None
     hidden_size: int
+    is_head: bool
 
 
 BuildLinear = Callable[[LinearWeights], nn.Module]
