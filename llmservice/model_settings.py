@@ -41,7 +41,7 @@ class ModelSettings(VariableSet):
         "Data type of the weights in memory. `auto` keeps the checkpoint's own: bfloat16 and float16 take "
         "half the memory of `float32` and give the same texts. `bfloat16` also takes half and computes in "
         "bfloat16, on CPUs with AVX512-BF16 or AMX: about twice as fast as `float32`. `int8` takes a "
-        "quarter and is faster still. `int4` takes about a fifth and loses more quality; it is faster than "
+        "quarter and is faster still. `int4` takes about a sixth and loses more quality; it is faster than "
         "`int8` for one request and slower for 16.",
         engine_field="dtype",
     )
