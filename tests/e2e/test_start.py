@@ -24,7 +24,7 @@ from tests.e2e.conftest import (
 )
 from tests.waiting import wait_for
 
-REFUSED_WITHIN_S = 15
+REFUSED_WITHIN_S = 30
 
 
 def failing_setup(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
