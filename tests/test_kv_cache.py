@@ -62,3 +62,10 @@ def test_keys_and_values_are_narrow_on_request_and_with_narrow_weights(
     assert dtype == kept
     (pools,) = KVCache(blocks=3, dtype=dtype).pools([CachedLayer(0, 1, 4, 4)])
     assert all(pool.dtype == kept for pool in pools)
+
+
+def test_a_layer_that_is_used_alone_lies_dense() -> None:
+    cache = KVCache(blocks=40)
+    for layer in LAYERS[:3]:
+        (pools,) = cache.pools([layer])
+        assert all(pool.is_contiguous() for pool in pools)

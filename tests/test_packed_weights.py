@@ -128,7 +128,7 @@ def test_an_embedding_is_kept_tied_or_not(
 ) -> None:
     path_or_skip(dtype)
     folder = tmp_path / "model"
-    tiny_of_kind("llama", hidden_size=16, tie_word_embeddings=tied).save_pretrained(folder)
+    tiny_of_kind("llama", tie_word_embeddings=tied).save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     plain = results(folder, None, dtype)
     assert results(folder, kept, dtype) == plain

@@ -18,8 +18,7 @@ from tests.native_generations import generations_with_8_bit_products
 
 
 def model_with(*, tied: bool) -> PreTrainedModel:
-    """One whose LM head is large enough for its width to stay in 8 bits in int4."""
-    return tiny_of_kind("llama", hidden_size=16, tie_word_embeddings=tied)
+    return tiny_of_kind("llama", tie_word_embeddings=tied)
 
 
 def saved(folder: Path, *, tied: bool) -> Path:

@@ -86,9 +86,12 @@ class KVCache:
         blocks then take few huge pages.
         """
         new = {layer.number: layer for layer in layers if layer.number not in self._pools}
-        if new:
-            pools = iter(self._allocate([shape for layer in new.values() for shape in self._shapes(layer)]))
-            self._pools.update(zip(new, zip(pools, pools, strict=True), strict=True))
+        shapes = [shape for layer in new.values() for shape in self._shapes(layer)]
+        # Of one layer, both are dense, as PyTorch's operators take them without a copy.
+        together = self._device.type == "cpu" and len(new) > 1
+        groups = [shapes] if together else [[shape] for shape in shapes]
+        pools = iter([pool for group in groups for pool in self._allocate(group)])
+        self._pools.update(zip(new, zip(pools, pools, strict=True), strict=True))
         return [self._pools[layer.number] for layer in layers]
 
     def _shapes(self, layer: CachedLayer) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -100,12 +103,12 @@ class KVCache:
         return (layer.heads, layer.key_dim, BLOCK), (layer.heads, BLOCK, width)
 
     def _allocate(self, shapes: list[tuple[int, ...]]) -> list[torch.Tensor]:
-        """A pool for each of these shapes of a block."""
+        """A pool for each of these shapes of a block, side by side in each block."""
         count = self.blocks.count
         if self._device.type != "cpu":
             return [torch.empty((count, *shape), dtype=self.dtype, device=self._device) for shape in shapes]
         sizes = [math.prod(shape) for shape in shapes]
-        padding = _PADDING_BYTES // self.dtype.itemsize if len(shapes) > 2 else 0
+        padding = _PADDING_BYTES // self.dtype.itemsize if len(shapes) > 1 else 0
         size = count * (sum(sizes) + padding) * self.dtype.itemsize
         # Small ones are no huge page each, which would take several times their memory.
         memory = torch.zeros(size, dtype=torch.uint8) if size < HUGE_PAGE else huge_pages(size)[:size]

@@ -42,7 +42,7 @@ class HookedModel:
     Attributes:
         expected: the probe's logits by the model's own code, `[2, vocabulary]`.
         vocabulary_size: token ids that it takes and has logits for, from 0.
-        input_squares: of its own linear layers, for the probe; empty if the weight format does not use them.
+        input_squares: of its own linear layers, for the probe; empty if nothing is packed from them.
     """
 
     model: PreTrainedModel

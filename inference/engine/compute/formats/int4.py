@@ -6,8 +6,7 @@ bits a weight. Inputs are quantised at every call to 8 bits, 32 at a time.
 
 The kernel that packs the weights searches for the scale with the least squared error of the outputs. So the
 error of a weight counts as much as its input, whose mean square is noted while the model's own code computes
-a few tokens (as in AWQ; Lin et al., 2023, but without a text to calibrate with). That halves what 4 bits add
-to the divergence from float32.
+a few tokens (as in AWQ; Lin et al., 2023, but without a text to calibrate with).
 
 The LM head stays in 8 bits, because no later layer evens out its errors. So do small layers, which save
 little: those of attention's output, of queries, and of keys and values where they are layers of their own.

@@ -28,7 +28,8 @@ def _group_chunks(out_features: int, in_features: int) -> int:
     """How many chunks of a row share a scale: more are faster.
 
     A layer that does not widen takes inputs with larger outliers, for instance an activation's, and needs the
-    smaller groups: with the larger ones in all layers, `int4` has a perplexity 0.5 % higher.
+    smaller groups: with the larger ones in all layers, `int4` had a perplexity 0.5 % higher while its down
+    projections were in 8 bits.
     """
     return 2 if out_features > in_features else 1
 
