@@ -13,6 +13,7 @@ import pytest
 from _pytest.nodeid import NodeId
 from django.test import Client
 
+from inference.engine.grammar import trial
 from inference.quickstart import ensure_model
 from llmservice.environment import BASE_DIR
 
@@ -81,6 +82,12 @@ def _turn(item: pytest.Item) -> int:
     if group in SHARED_SERVICES:
         return SHARED_SERVICES.index(group)
     return len(SHARED_SERVICES) + (0 if _end_to_end(item) else 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_trials() -> None:
+    """Let a grammar wait for a CPU as long as it takes: the tests keep all of them busy, and compiling is nice."""
+    trial._LONGEST_WAIT = 60.0
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,21 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from inference.engine.compute.formats.weight_format import LinearWeights
+
+
+def linear_weights(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    *,
+    input_squares: torch.Tensor | None = None,
+    is_head: bool = False,
+) -> LinearWeights:
+    """A layer of a model that does not say how wide its hidden states are."""
+    return LinearWeights(
+        weight=weight, bias=bias, input_squares=input_squares, hidden_size=1, is_head=is_head
+    )
+
 
 def assert_only_its_own_row_is_not_finite(layer: nn.Module, number: float) -> None:
     """`layer` takes 20 inputs."""

@@ -34,7 +34,9 @@ def engine() -> Iterator[Engine]:
     engine.stop()
 
 
-def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(engine: Engine) -> None:
+def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grammars = GrammarCompiler(engine._tokenizer, CONFIG, eos_ids=(256,))
     try:
         grammars.compile(Grammar("regex", "0", "regex"))
@@ -45,9 +47,11 @@ def test_a_fork_takes_one_grammar_after_the_other_each_with_limits_of_its_own(en
         while max(map(_cpu_s, forks)) <= CONFIG.grammar_compile_s:
             number += 1
             grammars.compile(schema({"enum": [number, *"abcdefghij"], "pattern": f"^[a-z]{{{number}}}"}))
-        time.sleep(
-            trial._LONGEST_WAIT * CONFIG.grammar_compile_s + 0.5
-        )  # none waits for a grammar that has ended
+        with monkeypatch.context() as patched:
+            patched.setattr(trial, "_LONGEST_WAIT", 6.0)
+            grammars.compile(Grammar("regex", "a", "regex"))
+            wall_s = trial._LONGEST_WAIT * CONFIG.grammar_compile_s
+        time.sleep(wall_s + 0.5)  # none waits for a grammar that has ended
         grammars.compile(Grammar("regex", "1", "regex"))
         assert {*forks} <= {*_children(process.pid)}
         forks = _children(process.pid)

@@ -18,7 +18,7 @@ from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
-from tests.linear_layers import assert_same_bits_among_others
+from tests.linear_layers import assert_same_bits_among_others, linear_weights
 from tests.models import SHAPES, prepared, spread_for
 from tests.native_generations import generations_with_8_bit_products
 
@@ -151,9 +151,7 @@ def test_an_input_that_was_zero_for_a_few_tokens_counts_with_others() -> None:
 def _built(weight: torch.Tensor, squares: torch.Tensor | None) -> nn.Module:
     build = cpu_path("int4").layers.build
     assert build
-    layer = build(
-        LinearWeights(weight=weight, bias=None, input_squares=squares, hidden_size=1, is_head=False)
-    )
+    layer = build(linear_weights(weight, input_squares=squares))
     assert isinstance(layer, NativeInt4Linear)
     return layer
 

@@ -1,7 +1,6 @@
 """8-bit layers: near float32, and as independent of the batch."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
-from tests.linear_layers import assert_only_its_own_row_is_not_finite
+from tests.linear_layers import assert_only_its_own_row_is_not_finite, linear_weights
 from tests.models import SHAPES, compute_on, path_or_skip, prepared
 from tests.native_generations import generations_with_8_bit_products
 
@@ -33,7 +32,7 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
 
 @pytest.fixture
 def layer_of(kernels: Kernels) -> Layer:
-    return partial(NativeInt8Linear, kernels, WeightMemory())
+    return lambda weight, bias: NativeInt8Linear(kernels, WeightMemory(), linear_weights(weight, bias))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -47,7 +46,7 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
     weight, bias = torch.randn(out_features, in_features), torch.randn(out_features)
     layer = layer_of(weight, bias)
     rows = torch.randn(100, in_features)
-    rows[3] *= 1000  # an outlier takes nothing from its neighbours
+    rows[3] *= 1000  # a large row takes nothing from its neighbours
     exact = rows @ weight.t() + bias
     with torch.inference_mode():
         computed = layer(rows)
@@ -59,22 +58,29 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
     compute_on(before)
 
 
-@pytest.mark.parametrize(("out_features", "in_features"), [(300, 1000), (64, 200), (33, 48), (1, 7)])
+@pytest.mark.parametrize("is_head", [False, True])
+@pytest.mark.parametrize(
+    ("out_features", "in_features"), [(300, 1000), (48, 2200), (64, 200), (33, 48), (1, 7)]
+)
 def test_every_generation_computes_what_the_format_says(
-    kernels: Kernels, out_features: int, in_features: int
+    kernels: Kernels, out_features: int, in_features: int, is_head: bool
 ) -> None:
     torch.manual_seed(0)
     weight, bias = torch.randn(out_features, in_features), torch.randn(out_features)
-    rows = torch.randn(9, in_features)
+    spread = torch.rand(in_features) * 3 + 0.01
+    rows = torch.randn(9, in_features) * spread
     rows[2] *= torch.where(torch.rand(in_features) < 0.05, 1000, 1)
-    group = 128 if out_features > in_features else 64
-    groups = pad(rows, (0, -in_features % group)).unflatten(1, (-1, group))
+    linear = linear_weights(weight, bias, input_squares=spread.square(), is_head=is_head)
+    layer = NativeInt8Linear(kernels, WeightMemory(), linear)
+    scales_of_inputs = layer._input_scales
+    group = 256 if is_head else 1024
+    groups = pad(rows * scales_of_inputs, (0, -in_features % group)).unflatten(1, (-1, group))
     largest = groups.abs().amax(2, keepdim=True).clamp(min=1e-30)
     levels = (groups * (127 / largest)).round()
     inputs = (levels.double() * (largest / 127)).flatten(1)[:, :in_features]
-    quantised, scales = quantise(weight)
+    quantised, scales = quantise(weight / scales_of_inputs)
     expected = inputs @ (quantised.double() * scales[:, None]).t() + bias
-    computed = NativeInt8Linear(kernels, WeightMemory(), weight, bias)(rows)
+    computed = layer(rows)
     # A sum in float32 is as exact as its largest terms; half of a level may be rounded either way.
     error = (computed - expected).norm(dim=1) / expected.norm(dim=1)
     assert float(error.max()) < 1e-4
@@ -85,7 +91,8 @@ def test_every_generation_gives_the_same_bits() -> None:
     torch.manual_seed(0)
     weight, bias, rows = torch.randn(300, 1000), torch.randn(300), torch.randn(20, 1000)
     first, *others = [
-        NativeInt8Linear(kernels, WeightMemory(), weight, bias)(rows) for kernels in GENERATIONS
+        NativeInt8Linear(kernels, WeightMemory(), linear_weights(weight, bias))(rows)
+        for kernels in GENERATIONS
     ]
     for computed in others:
         assert torch.equal(computed, first)
@@ -95,6 +102,33 @@ def test_a_transposed_weight_gives_what_a_dense_one_gives(layer_of: Layer) -> No
     torch.manual_seed(0)
     weight, rows = torch.randn(48, 192).t(), torch.randn(5, 48)  # as `Conv1D` keeps it
     assert torch.equal(layer_of(weight, None)(rows), layer_of(weight.contiguous(), None)(rows))
+
+
+def test_inputs_known_to_be_large_leave_the_others_their_precision(kernels: Kernels) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(200, 512)
+    spread = torch.where(torch.arange(512) % 50 == 7, 100.0, 1.0)
+    rows = torch.randn(20, 512) * spread
+    exact = rows @ weight.t()
+    errors = [
+        float((layer(rows) - exact).norm() / exact.norm())
+        for squares in (spread.square(), None)
+        for layer in [
+            NativeInt8Linear(kernels, WeightMemory(), linear_weights(weight, input_squares=squares))
+        ]
+    ]
+    assert errors[0] < errors[1] / 1.5
+
+
+@pytest.mark.parametrize("number", [0.0, torch.inf, torch.nan])
+def test_input_squares_that_say_nothing_change_nothing(kernels: Kernels, number: float) -> None:
+    torch.manual_seed(0)
+    weight, rows = torch.randn(40, 100), torch.randn(3, 100)
+    plain, noted = (
+        NativeInt8Linear(kernels, WeightMemory(), linear_weights(weight, input_squares=squares))
+        for squares in (None, torch.full((100,), number))
+    )
+    assert torch.equal(noted(rows), plain(rows))
 
 
 def test_a_row_of_zeros_gives_the_bias(layer_of: Layer) -> None:

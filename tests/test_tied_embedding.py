@@ -13,6 +13,7 @@ from inference.engine.compute.weight_memory import WeightMemory
 from inference.engine.config import WeightDtype
 from inference.engine.model_weights import from_checkpoint
 from inference.engine.native.kernels import Kernels
+from tests.linear_layers import linear_weights
 from tests.models import byte_tokenizer, path_or_skip, tiny_of_kind
 from tests.native_generations import generations_with_8_bit_products
 
@@ -34,13 +35,14 @@ def test_a_row_is_what_the_head_multiplies_with_and_the_same_bits_among_others(
 ) -> None:
     torch.manual_seed(0)
     weight = torch.randn(out_features, in_features)
-    head = NativeInt8Linear(kernels, WeightMemory(), weight, torch.randn(out_features))
-    quantised, scales = quantise(weight)
+    linear = linear_weights(weight, input_squares=torch.rand(in_features), is_head=True)
+    head = NativeInt8Linear(kernels, WeightMemory(), linear)
+    quantised, scales = quantise(weight / head._input_scales)
     ids = torch.randint(out_features, (1, 40))
     embedding = HeadEmbedding(head)
     rows = embedding(ids)
     assert rows.dtype is torch.float32
-    assert torch.equal(rows, quantised[ids].float() * scales[ids][..., None])
+    assert torch.equal(rows, quantised[ids].float() * scales[ids][..., None] * head._input_scales)
     assert torch.equal(embedding(ids[:, 7:8]), rows[:, 7:8])
 
 

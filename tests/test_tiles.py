@@ -13,7 +13,7 @@ from inference.engine.native import build, generation
 from inference.engine.native.abi import Int8LinearCall
 from tests.examples import examples
 
-Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, int, int], torch.Tensor]
+Multiply = Callable[[dict[str, torch.Tensor], int, int, int], torch.Tensor]
 _CHUNK = 64
 
 
@@ -25,18 +25,14 @@ def _bound(generation: str, function: str) -> Multiply:
     kernel.argtypes, kernel.restype = [ctypes.POINTER(Int8LinearCall)], None
 
     def multiply(
-        weights: torch.Tensor,
-        scales: torch.Tensor,
-        bias: torch.Tensor,
-        x: torch.Tensor,
-        width: int,
-        group_chunks: int,
-        threads: int,
+        tensors: dict[str, torch.Tensor], width: int, group_chunks: int, threads: int
     ) -> torch.Tensor:
+        x = tensors["x"]
         out = torch.full((len(x), width), torch.nan)
         kernel(
             Int8LinearCall(
-                *(tensor.data_ptr() for tensor in (weights, scales, bias, x, out)),
+                **{name: tensor.data_ptr() for name, tensor in tensors.items()},
+                out=out.data_ptr(),
                 rows=len(x),
                 depth=x.shape[1],
                 width=width,
@@ -61,9 +57,9 @@ def on_tiles(request: pytest.FixtureRequest) -> Multiply:
 @settings(max_examples=examples(40), deadline=None)
 @given(
     rows=st.integers(1, 40),
-    depth=st.integers(1, 1200),
+    depth=st.integers(1, 2400),
     width=st.integers(1, 100),
-    group_chunks=st.integers(1, 2),
+    group_chunks=st.integers(1, 16),
     threads=st.integers(1, 3),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -75,13 +71,15 @@ def test_tiles_give_the_bits_of_vectors(
     panels, quads = -(-width // 16), -(-depth // _CHUNK) * 16
     weights = torch.randint(0, 256, (panels, quads, 16, 4), dtype=torch.uint8, generator=generator)
     scales, bias = torch.rand(2, panels * 16, generator=generator)
+    input_scales = torch.rand(depth, generator=generator) + 0.5
     x = torch.randn(rows, depth, generator=generator)
     x[torch.rand(x.shape, generator=generator) < 0.02] *= 1000
     x[torch.rand(x.shape, generator=generator) < 0.001] = torch.nan
     x[torch.rand(x.shape, generator=generator) < 0.001] = torch.inf
-    expected = vectors(weights, scales, bias, x, width, group_chunks, 1)
+    tensors = {"weights": weights, "scales": scales, "input_scales": input_scales, "bias": bias, "x": x}
+    expected = vectors(tensors, width, group_chunks, 1)
     torch.testing.assert_close(
-        on_tiles(weights, scales, bias, x, width, group_chunks, threads),
+        on_tiles(tensors, width, group_chunks, threads),
         expected,
         rtol=0,
         atol=0,

@@ -38,7 +38,8 @@ const std::vector<Structure>& structures() {
     static const std::vector<Structure> all = {
         STRUCTURE(LinearCall, weights, bias, x, out, weight_type, rows, depth, width, threads),
         STRUCTURE(BFloat16LinearCall, weights, bias, x, out, rows, depth, width, threads),
-        STRUCTURE(Int8LinearCall, weights, scales, bias, x, out, rows, depth, width, group_chunks, threads),
+        STRUCTURE(Int8LinearCall, weights, scales, input_scales, bias, x, out, rows, depth, width, group_chunks,
+                  threads),
         STRUCTURE(Int4LinearCall, weights, group_scales, scales, bias, x, out, rows, depth, width, threads),
         STRUCTURE(Int4PackCall, from, importance, weights, group_scales, scales, channels, depth, threads),
         STRUCTURE(ActivationCall, x, out, rows, width, threads),
@@ -55,7 +56,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Operand, memory, base, offset, sizes, strides),
         STRUCTURE(LinearOperands, weights, bias, x, out, weight_type),
         STRUCTURE(BFloat16LinearOperands, weights, bias, x, out),
-        STRUCTURE(Int8LinearOperands, weights, scales, bias, x, out, group_chunks),
+        STRUCTURE(Int8LinearOperands, weights, scales, input_scales, bias, x, out, group_chunks),
         STRUCTURE(Int4LinearOperands, weights, group_scales, scales, bias, x, out),
         STRUCTURE(AttentionOperands, query, key, value, out, cache, scale),
         STRUCTURE(UnaryOperands, x, out),

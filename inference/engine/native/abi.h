@@ -32,14 +32,15 @@ struct BFloat16LinearCall {
     int64_t rows, depth, width, threads;
 };
 
-// out = x * (weights * scales)^T + bias, in 8 bits. Each group of 64 times `group_chunks` (1 or 2) inputs of a row is
-// quantised by its own largest value.
+// out = (x * input_scales) * (weights * scales)^T + bias, in 8 bits. Each group of 64 times `group_chunks` (1 to 16)
+// inputs of a row is quantised by its own largest value.
 struct Int8LinearCall {
     const uint8_t* weights;  // [panels][depth / 4][16][4], shifted by 128 so that they have no signs; whole 64 inputs
     const float* scales;     // [panels * 16]
-    const float* bias;       // [panels * 16]
-    const float* x;          // [rows][depth]
-    float* out;              // [rows][width]
+    const float* input_scales;  // [depth]
+    const float* bias;          // [panels * 16]
+    const float* x;             // [rows][depth]
+    float* out;                 // [rows][width]
     int64_t rows, depth, width, group_chunks, threads;
 };
 
@@ -181,7 +182,7 @@ struct BFloat16LinearOperands {
 };
 
 struct Int8LinearOperands {
-    Operand weights, scales, bias, x, out;
+    Operand weights, scales, input_scales, bias, x, out;
     int64_t group_chunks;
 };
 

@@ -59,7 +59,7 @@ class BFloat16LinearCall(ctypes.Structure):
 class Int8LinearCall(ctypes.Structure):
     """A linear layer in 8 bits."""
 
-    _fields_ = pointers("weights", "scales", "bias", "x", "out") + integers(
+    _fields_ = pointers("weights", "scales", "input_scales", "bias", "x", "out") + integers(
         "rows", "depth", "width", "group_chunks", "threads"
     )
 

@@ -6,6 +6,7 @@
 #include "abi.h"
 #include "bfloat16_pairs.h"
 #include "bfloat16_tiles.h"
+#include "cache_lines.h"
 #include "tile_blocks.h"
 
 namespace {
@@ -109,16 +110,16 @@ void multiply_vectors(const BFloat16LinearCall& call, const Finish& finish) {
 }
 
 void multiply_tiles(const BFloat16LinearCall& whole, const Finish& finish) {
-    tiles::for_each_block(whole, finish, [](const BFloat16LinearCall& call, const Finish& finish) {
-        const Rounded rounded(call, call.rows);
-        tiles::for_each_row(call.rows, call.depth, call.threads,
-                            [&](int64_t row, int64_t place, int64_t size) { rounded.fill(row, place, size); });
-        const TiledLayer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks(), call.width};
-        layer.multiply(call.rows, call.threads, call.out, finish, [&](int64_t tile) {
-            const int64_t row = tile * tiles::kRows;
-            return TiledLayer::Inputs{rounded.from(row), tiles::rows_of_tile(row, call.rows)};
+    tiles::for_each_block(
+        whole, finish, [](const BFloat16LinearCall& call, const RowTiles& row_tiles, const Finish& finish) {
+            const Rounded rounded(call, call.rows);
+            for_each_row(row_tiles, call.depth, call.threads,
+                         [&](int64_t row, int64_t place, int64_t size) { rounded.fill(row, place, size); });
+            const TiledLayer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks(), call.width};
+            tiles::multiply(layer, row_tiles, call.threads, call.out, finish, [&](int64_t tile) {
+                return TiledLayer::Inputs{rounded.from(row_tiles.first(tile)), row_tiles.size(tile)};
+            });
         });
-    });
 }
 
 }  // namespace

@@ -51,7 +51,10 @@ class BFloat16LinearOperands(ctypes.Structure):
 class Int8LinearOperands(ctypes.Structure):
     """Of `int8_linear`."""
 
-    _fields_ = [*_operands("weights", "scales", "bias", "x", "out"), ("group_chunks", integer)]
+    _fields_ = [
+        *_operands("weights", "scales", "input_scales", "bias", "x", "out"),
+        ("group_chunks", integer),
+    ]
 
 
 class Int4LinearOperands(ctypes.Structure):

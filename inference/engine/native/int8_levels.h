@@ -12,8 +12,8 @@ namespace {
 constexpr int kQuad = 4;    // inputs that one instruction multiplies and adds
 constexpr int kChunk = 64;  // inputs of a row that are kept together, as a tile register takes them
 constexpr int kQuadsInChunk = kChunk / kQuad;
-constexpr int kShift = 128;          // of the weights, which leaves them no signs
-constexpr int kMostGroupChunks = 2;  // of a quantisation group
+constexpr int kShift = 128;           // of the weights, which leaves them no signs
+constexpr int kMostGroupChunks = 16;  // of a quantisation group
 constexpr float kMostLevel = 127.0f;
 
 // For a quantisation group whose largest absolute input is `largest`: inputs times `factor` are levels, and levels
@@ -35,6 +35,14 @@ struct Group {
     float scale;
     int32_t correction;
 };
+
+// Fills `scaled`, `[padded]`, with inputs times their scales, of which there are `left`; zeros follow the last one.
+inline void scale_inputs(const float* inputs, const float* scales, int64_t left, int64_t padded, float* scaled) {
+    const int64_t count = std::clamp<int64_t>(left, 0, padded);
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) scaled[i] = inputs[i] * scales[i];
+    std::fill(scaled + count, scaled + padded, 0.0f);
+}
 
 // Level: a quantised input, as it is kept. Quad: four of them, in the form in which they are multiplied.
 #if defined(__AVX512VNNI__) || defined(__aarch64__)

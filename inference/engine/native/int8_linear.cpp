@@ -1,8 +1,9 @@
 // A linear layer in 8 bits: out = (x * weights^T) * scales + bias, for x86 with AVX-512 or AVX2 and for 64-bit ARM.
 //
-// Each row of the input is quantised in groups of 64 or 128, each by its own largest value, so a single large input
-// costs only its group precision, not the whole row. The products of a group are summed in 32 bits, which is exact in
-// any order; the groups are summed in float32, in their order.
+// Each row of the input is multiplied by the layer's input scales, which make its numbers more alike, and quantised in
+// groups of at most 1,024, each by its own largest value, so a single large input costs only its group precision, not
+// the whole row. The products of a group are summed in 32 bits, which is exact in any order; the groups are summed in
+// float32, in their order.
 
 #include <cmath>
 #include <cstring>
@@ -23,17 +24,17 @@
 
 namespace {
 
-// The weights of the next panels, fetched while a tile is computed, some cache lines with each quantisation group. So
+// The weights of the next panels, fetched while a tile is computed, some cache lines with each chunk. So
 // memory is busy while several row tiles are multiplied with panels that the cache already holds. Fetching these once
 // more, row by row, would take as long as multiplying them: so it did on Zen 4.
 struct Prefetch {
     static constexpr int64_t kLine = 64;
 
     const uint8_t* from;
-    int64_t lines;  // with each group
+    int64_t lines;  // with each chunk
 
-    void fetch(int64_t group) const {
-        for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(from + (group * lines + i) * kLine, 0, 2);
+    void fetch(int64_t chunk) const {
+        for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(from + (chunk * lines + i) * kLine, 0, 2);
     }
 };
 
@@ -84,7 +85,6 @@ struct Layer {
         }
         const Level* levels = x.levels;
         for (int64_t chunk = 0, group = 0; chunk < chunks; ++group) {
-            if constexpr (!kFromMemory) x.prefetch.fetch(group);
             Sums sums[R][V];
             UNROLLED
             for (int r = 0; r < R; ++r) {
@@ -93,6 +93,7 @@ struct Layer {
             }
             for (const int64_t end = std::min(chunks, chunk + group_chunks); chunk < end;
                  ++chunk, levels += R * kChunk) {
+                if constexpr (!kFromMemory) x.prefetch.fetch(chunk);
                 for (int quad = 0; quad < kQuadsInChunk; ++quad) {
                     const int64_t k = chunk * kQuadsInChunk + quad;
                     Weights weight[V];
@@ -147,7 +148,6 @@ class Quantised {
     }
 
     int64_t chunks() const { return chunks_; }
-    int64_t groups() const { return groups_; }
     int64_t scales_stride() const { return scales_stride_; }
     const Level* levels(int64_t row) const { return levels_ + row * chunks_ * kChunk; }
     const float* scales(int64_t row) const { return scales_ + row * scales_stride_; }
@@ -159,9 +159,11 @@ class Quantised {
         float* scales = scales_ + row * scales_stride_;
         float correction = 0.0f;
         for (int64_t group = 0, chunk = 0; group < groups_; ++group, chunk += call_.group_chunks) {
-            const int64_t chunks = std::min(call_.group_chunks, chunks_ - chunk);
-            const Group quantised = quantise(call_.x + row * call_.depth, chunk * kChunk, call_.depth, chunks,
-                                             to + chunk * size * kChunk, size * kChunk);
+            const int64_t chunks = std::min(call_.group_chunks, chunks_ - chunk), first = chunk * kChunk;
+            alignas(64) float inputs[kMostGroupChunks * kChunk];
+            scale_inputs(call_.x + row * call_.depth + first, call_.input_scales + first, call_.depth - first,
+                         chunks * kChunk, inputs);
+            const Group quantised = quantise(inputs, chunks, to + chunk * size * kChunk, size * kChunk);
             scales[group] = quantised.scale;
             correction = std::fma(quantised.scale, static_cast<float>(quantised.correction), correction);
         }
@@ -184,7 +186,7 @@ void multiply_block(const Int8LinearCall& call, const Finish& finish) {
     const RowTiles tiles(call.rows, FewRows::kMostRows, FewRows::kManyRows);
     for_each_row(tiles, call.depth, call.threads,
                  [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
-    const int64_t chunks = quantised.chunks(), groups = quantised.groups();
+    const int64_t chunks = quantised.chunks();
     const auto inputs = [&](int64_t row, Prefetch prefetch) {
         return Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
                       quantised.scales_stride(), prefetch};
@@ -194,10 +196,10 @@ void multiply_block(const Int8LinearCall& call, const Finish& finish) {
         return multiply(layer, tiles, call.threads, call.out, finish, [&](int64_t, Range) { return inputs(0, {}); });
     }
     const ManyRows layer{call.weights, call.scales, call.bias, chunks, call.width, call.group_chunks};
-    const int64_t panel_lines = chunks * kChunk * kPanel / Prefetch::kLine, fetches = tiles.count * groups;
+    const int64_t panel_lines = chunks * kChunk * kPanel / Prefetch::kLine, fetches = tiles.count * chunks;
     multiply(layer, tiles, call.threads, call.out, finish, [&](int64_t tile, Range next) {
         const int64_t lines = ((next.last - next.first) * panel_lines + fetches - 1) / fetches;
-        const int64_t first = next.first * panel_lines + tile * groups * lines;
+        const int64_t first = next.first * panel_lines + tile * chunks * lines;
         return inputs(tiles.first(tile), {call.weights + first * Prefetch::kLine, lines});
     });
 }
@@ -215,17 +217,19 @@ void multiply_vectors(const Int8LinearCall& whole, const Finish& finish) {
 
 #if defined(__AVX512VNNI__)
 void multiply_tiles(const Int8LinearCall& whole, const Finish& finish) {
-    tiles::for_each_block(whole, finish, [](const Int8LinearCall& call, const Finish& finish) {
-        const Quantised quantised(call, call.rows);
-        tiles::for_each_row(call.rows, call.depth, call.threads,
-                            [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
-        const TiledLayer layer{call.weights, call.scales, call.bias, quantised.chunks(), call.width, call.group_chunks};
-        layer.multiply(call.rows, call.threads, call.out, finish, [&](int64_t tile) {
-            const int64_t row = tile * tiles::kRows;
-            return TiledLayer::Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
-                                      quantised.scales_stride()};
+    tiles::for_each_block(
+        whole, finish, [](const Int8LinearCall& call, const RowTiles& row_tiles, const Finish& finish) {
+            const Quantised quantised(call, call.rows);
+            for_each_row(row_tiles, call.depth, call.threads,
+                         [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
+            const TiledLayer layer{call.weights,       call.scales, call.bias,
+                                   quantised.chunks(), call.width,  call.group_chunks};
+            tiles::multiply(layer, row_tiles, call.threads, call.out, finish, [&](int64_t tile) {
+                const int64_t row = row_tiles.first(tile);
+                return TiledLayer::Inputs{quantised.levels(row), quantised.scales(row), quantised.corrections(row),
+                                          quantised.scales_stride(), row_tiles.size(tile)};
+            });
         });
-    });
 }
 #endif
 

@@ -10,9 +10,7 @@ namespace {
 // The weights' shift is undone here and needs no correction.
 inline Weights load(const uint8_t* weights) { return veorq_s8(load_bytes(weights), vdupq_n_s8(-kShift)); }
 
-inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, Level* to, int64_t stride) {
-    float inputs[kMostGroupChunks * kChunk] = {};
-    std::copy_n(row + k, std::clamp<int64_t>(depth - k, 0, chunks * kChunk), inputs);
+inline Group quantise(const float* inputs, int64_t chunks, Level* to, int64_t stride) {
     float32x4_t largest = vdupq_n_f32(0.0f);  // vmaxq_f32 propagates NaN
     for (int64_t i = 0; i < chunks * kChunk; i += 4) largest = vmaxq_f32(largest, vabsq_f32(vld1q_f32(inputs + i)));
     const Levels levels(vmaxvq_f32(largest));

@@ -23,19 +23,13 @@ inline void store_levels(Level* to, __m512i levels) {
 #endif
 }
 
-// Quantises the `Chunks` chunks of a row from input `k` on, each to `to + chunk * stride`; zeros follow the last input.
-template <int Chunks, bool Whole>
-Group quantise(const float* row, int64_t k, int64_t depth, Level* to, int64_t stride) {
-    constexpr int kVectorsInChunk = kChunk / 16;
+// Quantises the `chunks` chunks of a group, each to `to + chunk * stride`.
+inline Group quantise(const float* inputs, int64_t chunks, Level* to, int64_t stride) {
+    constexpr int64_t kVector = 16;
     // The bits of non-negative floats compare as integers in the same order, with NaN above all others.
     __m512i largest = _mm512_setzero_si512();
-    __m512 inputs[Chunks * kVectorsInChunk];
-    UNROLLED
-    for (int i = 0; i < Chunks * kVectorsInChunk; ++i) {
-        const int64_t at = k + i * 16, left = std::max<int64_t>(0, depth - at);
-        const __mmask16 mask = Whole || left >= 16 ? 0xffff : static_cast<__mmask16>((1 << left) - 1);
-        inputs[i] = _mm512_maskz_loadu_ps(mask, row + at);
-        largest = _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(inputs[i])));
+    for (int64_t i = 0; i < chunks * kChunk; i += kVector) {
+        largest = _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(_mm512_load_ps(inputs + i))));
     }
     const int32_t bits = _mm512_reduce_max_epi32(largest);
     float highest;
@@ -43,38 +37,25 @@ Group quantise(const float* row, int64_t k, int64_t depth, Level* to, int64_t st
     const Levels levels(highest);
     const __m512 factor = _mm512_set1_ps(levels.factor);
     __m512i sum = _mm512_setzero_si512();
-    UNROLLED
-    for (int i = 0; i < Chunks * kVectorsInChunk; ++i) {
-        const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(inputs[i], factor));
-        sum = _mm512_add_epi32(sum, rounded);
-        store_levels(to + i / kVectorsInChunk * stride + i % kVectorsInChunk * 16, rounded);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk, inputs += kChunk, to += stride) {
+        UNROLLED
+        for (int64_t i = 0; i < kChunk; i += kVector) {
+            const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(inputs + i), factor));
+            sum = _mm512_add_epi32(sum, rounded);
+            store_levels(to + i, rounded);
+        }
     }
     // With an input that is not finite the result is NaN whatever the sum.
     return {levels.scale, levels.finite ? -kProductShift * _mm512_reduce_add_epi32(sum) : 0};
 }
 
-// Quantises a group of `chunks` chunks.
-inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, Level* to, int64_t stride) {
-    const bool whole = k + chunks * kChunk <= depth;
-    if (chunks == 1) {
-        return whole ? quantise<1, true>(row, k, depth, to, stride) : quantise<1, false>(row, k, depth, to, stride);
-    }
-    return whole ? quantise<2, true>(row, k, depth, to, stride) : quantise<2, false>(row, k, depth, to, stride);
-}
-
 #else
-inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks, Level* to, int64_t stride) {
-    float padded[kMostGroupChunks * kChunk] = {};
-    const float* inputs = row + k;
-    if (k + chunks * kChunk > depth) {
-        std::copy_n(inputs, std::max<int64_t>(0, depth - k), padded);
-        inputs = padded;
-    }
+inline Group quantise(const float* inputs, int64_t chunks, Level* to, int64_t stride) {
     // The bits of non-negative floats compare as integers in the same order, with NaN above all others.
     __m256i largest = _mm256_setzero_si256();
     const __m256i without_sign = _mm256_set1_epi32(0x7fffffff);
     for (int64_t i = 0; i < chunks * kChunk; i += kLanes) {
-        const __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(inputs + i));
+        const __m256i bits = _mm256_castps_si256(_mm256_load_ps(inputs + i));
         largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, without_sign));
     }
     __m128i most = _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
@@ -84,7 +65,7 @@ inline Group quantise(const float* row, int64_t k, int64_t depth, int64_t chunks
     const __m256 factor = _mm256_set1_ps(levels.factor);
     __m256i sum = _mm256_setzero_si256();
     const auto rounded = [&](int64_t i) {
-        const __m256i whole = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(inputs + i), factor));
+        const __m256i whole = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_load_ps(inputs + i), factor));
         sum = _mm256_add_epi32(sum, whole);
         return whole;
     };

@@ -169,23 +169,28 @@ class Kernels:
         self,
         weights: torch.Tensor,
         scales: torch.Tensor,
+        input_scales: torch.Tensor,
         bias: torch.Tensor,
         x: torch.Tensor,
         out: torch.Tensor,
         *,
         group_chunks: int,
     ) -> None:
-        """`out = x @ (weights * scales)^T + bias`, each group of inputs quantised by its own largest value.
+        """`out = (x * input_scales) @ (weights * scales)^T + bias`, in 8 bits.
+
+        Each group of inputs is quantised by its own largest value.
 
         Args:
             weights: uint8, 128 more than the weights, in panels that hold four inputs of a channel together,
                 `[ceil(width / 16), ceil(depth / 64) * 16, 16, 4]`.
             scales, bias: `[panels * 16]`.
+            input_scales: `[depth]`.
             x: `[*, depth]`.
             out: `[*, width]`.
-            group_chunks: 1 or 2 times 64 inputs make a group.
+            group_chunks: 1 to 16 times 64 inputs make a group.
         """
-        tensors = {"weights": weights, "scales": scales, "bias": bias, "x": x, "out": out}
+        tensors = {"weights": weights, "scales": scales, "input_scales": input_scales}
+        tensors |= {"bias": bias, "x": x, "out": out}
         self._multiply(
             "int8_linear", self._int8_linear, Int8LinearCall, tensors, {"group_chunks": group_chunks}
         )

@@ -89,6 +89,7 @@ void multiply([[maybe_unused]] const Int8LinearOperands& operands, [[maybe_unuse
     auto call = call_of<Int8LinearCall>(operands, step);
     call.group_chunks = operands.group_chunks;
     call.scales = Tensor(operands.scales, step).data;
+    call.input_scales = Tensor(operands.input_scales, step).data;
     multiply(call, finish);
 #endif
 }

@@ -1,27 +1,39 @@
-// The rows of a linear layer on tile registers: in tiles of 16, and in blocks that a core's own cache holds.
+// How a linear layer on tile registers cuts its work, in any weight format.
+//
+// Some panels at a time meet all row tiles. They come from memory with the first one; the others find them in the
+// core's cache, and all of them fetch the next panels meanwhile.
+//
+// A format is a class `Layer`:
+//
+//     int64_t width, chunks;                      // output channels; tiles of weights in a panel
+//     const void* panel_at(int64_t panel) const;  // its weights
+//     struct Inputs { int64_t rows; ... };        // a row tile, in the form that `block` takes
+//
+//     // Fills the rows of a row tile, `[rows][width]`, from channel `16 * panel` on, for P panels.
+//     template <int P>
+//     void block(tiles::Registers&, const Inputs& x, int64_t panel, tiles::Fetch&, float* out) const;
 
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
+#include "constants.h"
 #include "finish.h"
+#include "panels.h"
 #include "parts.h"
 #include "tiles.h"
 
 namespace tiles {
 
-// Cache lines that are fetched at a time, with a chunk of a row tile: more would occupy the buffers through which a
-// core reads its inputs.
-constexpr int64_t kMostFetched = 8;
+constexpr int kPanelsTogether = 2;
 
 // The weights of the next panels, of which each chunk of each row tile fetches the same number of cache lines.
 class Fetch {
   public:
-    explicit Fetch(const void* from) : from_(static_cast<const char*>(from)) {}
-
-    // To fetch `lines` lines in `times` times, if that is not too many at a time. Before, nothing is fetched.
-    void begin(int64_t lines, int64_t times) { lines_ = std::min(kMostFetched, (lines + times - 1) / times); }
+    // To fetch `lines` lines from `from` on in `times` times, if that is not too many at a time.
+    Fetch(const void* from, int64_t lines, int64_t times)
+        : from_(static_cast<const char*>(from)), lines_(std::min(kMostFetched, (lines + times - 1) / times)) {}
 
     void next() {
         for (int64_t i = 0; i < lines_; ++i) __builtin_prefetch(from_ + i * kRowBytes, 0, 2);
@@ -29,31 +41,56 @@ class Fetch {
     }
 
   private:
+    // More would occupy the buffers through which a core reads its inputs.
+    static constexpr int64_t kMostFetched = 16;
+
     const char* from_;
-    int64_t lines_ = 0;
+    int64_t lines_;
 };
 
-// How many rows the row tile that begins with `row` has.
-inline int64_t rows_of_tile(int64_t row, int64_t rows) { return std::min<int64_t>(kRows, rows - row); }
+// Lets the core own the lines of the results while they are computed: to get them from memory or from another core
+// only when they are written takes long.
+inline void prefetch_results(int64_t rows, int64_t panels, int64_t width, float* out) {
+    for (int64_t row = 0; row < rows; ++row, out += width) {
+        for (int64_t panel = 0; panel < panels; ++panel) __builtin_prefetch(out + panel * kPanel, 1, 2);
+    }
+}
 
-// Calls fill(row, place, size) for each row: the `place`-th of the `size` rows of its tile.
-template <typename Fill>
-void for_each_row(int64_t rows, int64_t depth, int64_t threads, Fill fill) {
-    for_each_part(rows, rows * depth, threads, [&](Range part) {
-        for (int64_t row = part.first; row < part.last; ++row) {
-            const int64_t place = row % kRows;
-            fill(row, place, rows_of_tile(row - place, rows));
+// inputs(tile): the Inputs of a row tile.
+template <typename Layer, typename MakeInputs>
+void multiply(const Layer& layer, const RowTiles& row_tiles, int64_t threads, float* out, const Finish& finish,
+              MakeInputs inputs) {
+    const int64_t panels = (layer.width + kPanel - 1) / kPanel;
+    const Parts parts((panels + kPanelsTogether - 1) / kPanelsTogether, threads);
+    pool::for_each(parts.size(), threads, [&](int64_t part) {
+        Registers registers;
+        const int64_t last = std::min(panels, parts[part].last * kPanelsTogether);
+        for (int64_t first = parts[part].first * kPanelsTogether; first < last; first += kPanelsTogether) {
+            const int64_t end = std::min(last, first + kPanelsTogether);
+            const int64_t lines = (std::min(panels, end + kPanelsTogether) - end) * layer.chunks * kRows;
+            Fetch fetch(layer.panel_at(end), lines, row_tiles.count * layer.chunks);
+            for (int64_t tile = 0; tile < row_tiles.count; ++tile) {
+                const auto x = inputs(tile);
+                float* const to = out + row_tiles.first(tile) * layer.width;
+                prefetch_results(x.rows, end - first, layer.width, to + first * kPanel);
+                registers.configure(static_cast<int>(x.rows));
+                for_each_constant<kPanelsTogether>([&](auto p) {
+                    if (end - first == p + 1) layer.template block<p + 1>(registers, x, first, fetch, to);
+                });
+            }
+            finish({0, row_tiles.rows}, channels_of({first, end}, layer.width));
         }
     });
 }
 
-// Calls multiply(call, finish) for blocks of the rows of `whole`, whose inputs stay in a core's own cache.
+// Calls multiply(call, row_tiles, finish) for blocks of the rows of `whole`, whose inputs stay in a core's own cache.
 template <typename Call, typename Multiply>
 void for_each_block(const Call& whole, const Finish& finish, Multiply multiply) {
-    constexpr int64_t kBlockNumbers = 1 << 20;
+    constexpr int64_t kBlockNumbers = 1 << 19;
     const int64_t most = std::max<int64_t>(4, kBlockNumbers / (whole.depth * kRows)) * kRows;
     for (int64_t first = 0; first < whole.rows; first += most) {
-        multiply(with_rows(whole, {first, std::min(whole.rows, first + most)}), finish.from(first));
+        const Call call = with_rows(whole, {first, std::min(whole.rows, first + most)});
+        multiply(call, RowTiles(call.rows, kRows, kRows), finish.from(first));
     }
 }
 

@@ -83,7 +83,7 @@ def _layers(kernels: Kernels | None) -> LinearLayers:
 
     def build(linear: LinearWeights) -> nn.Module:
         if _stays_wide(linear):
-            return NativeInt8Linear(chosen, memory, linear.weight, linear.bias)
+            return NativeInt8Linear(chosen, memory, linear)
         return NativeInt4Linear(chosen, memory, linear.weight, linear.bias, _importance(linear))
 
     return LinearLayers(library="the native kernels", build=build, native=True, uses_input_squares=True)
