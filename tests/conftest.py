@@ -86,7 +86,7 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def _patient_trials() -> None:
-    """Let a grammar wait for a CPU as long as it takes: the tests keep all of them busy, and compiling is nice."""
+    """Let a grammar wait long for a CPU: the tests keep all of them busy, and compiling is nice."""
     trial._LONGEST_WAIT = 60.0
 
 

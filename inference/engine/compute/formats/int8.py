@@ -6,9 +6,9 @@ another. Sums of 8-bit products are exact in any order.
 
 Real models have a few inputs that are many times larger than the rest and would leave the rest only a few
 levels. So inputs are balanced with their weights first: what makes an input smaller makes its weights larger
-(as in SmoothQuant; Xiao et al., 2023, but without a text to calibrate with: how large inputs are is noted while
-the model's own code computes a few tokens). What remains of such an input costs only its quantisation group of
-1,024 inputs their precision; in the LM head, whose errors no later layer evens out, of 256.
+(as in SmoothQuant; Xiao et al., 2023, but without a text to calibrate with: how large inputs are is noted
+while the model's own code computes a few tokens). What remains of such an input costs only its quantisation
+group of 1,024 inputs their precision; in the LM head, whose errors no later layer evens out, of 256.
 """
 
 import torch
