@@ -28,33 +28,39 @@ namespace tiles {
 
 constexpr int kPanelsTogether = 2;
 
-// The weights of the next panels, of which each chunk of each row tile fetches the same number of cache lines.
+// What is fetched early, a part of it with each chunk of each row tile: the weights of the next panels, and the lines
+// where the results of the next row tile go, which a core has to own before it writes them.
 class Fetch {
   public:
-    // To fetch `lines` lines from `from` on in `times` times, if that is not too many at a time.
-    Fetch(const void* from, int64_t lines, int64_t times)
-        : from_(static_cast<const char*>(from)), lines_(std::min(kMostFetched, (lines + times - 1) / times)) {}
+    // To fetch `lines` lines of weights in `times` times, if that is not too many at a time.
+    Fetch(const void* weights, int64_t lines, int64_t times)
+        : weights_(static_cast<const char*>(weights)), lines_(std::min(kMostLines, (lines + times - 1) / times)) {}
+
+    // The next row tile's results, of two panels: `rows` rows, `width` numbers apart, in `times` times.
+    void begin_results(const float* results, int64_t rows, int64_t width, int64_t times) {
+        results_ = results;
+        width_ = width;
+        rows_ = (rows + times - 1) / times;
+    }
 
     void next() {
-        for (int64_t i = 0; i < lines_; ++i) __builtin_prefetch(from_ + i * kRowBytes, 0, 2);
-        from_ += lines_ * kRowBytes;
+        for (int64_t i = 0; i < lines_; ++i) __builtin_prefetch(weights_ + i * kRowBytes, 0, 2);
+        weights_ += lines_ * kRowBytes;
+        for (int64_t i = 0; i < rows_; ++i, results_ += width_) {
+            __builtin_prefetch(results_, 1, 2);
+            __builtin_prefetch(results_ + kPanel, 1, 2);
+        }
     }
 
   private:
     // More would occupy the buffers through which a core reads its inputs.
-    static constexpr int64_t kMostFetched = 16;
+    static constexpr int64_t kMostLines = 32;
 
-    const char* from_;
+    const char* weights_;
     int64_t lines_;
+    const float* results_ = nullptr;
+    int64_t rows_ = 0, width_ = 0;
 };
-
-// Lets the core own the lines of the results while they are computed: to get them from memory or from another core
-// only when they are written takes long.
-inline void prefetch_results(int64_t rows, int64_t panels, int64_t width, float* out) {
-    for (int64_t row = 0; row < rows; ++row, out += width) {
-        for (int64_t panel = 0; panel < panels; ++panel) __builtin_prefetch(out + panel * kPanel, 1, 2);
-    }
-}
 
 // inputs(tile): the Inputs of a row tile.
 template <typename Layer, typename MakeInputs>
@@ -72,7 +78,9 @@ void multiply(const Layer& layer, const RowTiles& row_tiles, int64_t threads, fl
             for (int64_t tile = 0; tile < row_tiles.count; ++tile) {
                 const auto x = inputs(tile);
                 float* const to = out + row_tiles.first(tile) * layer.width;
-                prefetch_results(x.rows, end - first, layer.width, to + first * kPanel);
+                const bool last_tile = tile + 1 == row_tiles.count;
+                const float* next = last_tile ? out + end * kPanel : to + x.rows * layer.width + first * kPanel;
+                fetch.begin_results(next, row_tiles.size(last_tile ? 0 : tile + 1), layer.width, layer.chunks);
                 registers.configure(static_cast<int>(x.rows));
                 for_each_constant<kPanelsTogether>([&](auto p) {
                     if (end - first == p + 1) layer.template block<p + 1>(registers, x, first, fetch, to);
