@@ -27,7 +27,10 @@ struct Tensor {
     int64_t step() const { return strides[kDimensions - 1]; }
     int64_t lines() const { return sizes[0] * sizes[1] * sizes[2]; }
     // The numbers of the last dimension, for index `index` of the others, counted in a tensor of the sizes of `shape`.
-    float* line(int64_t index, const Tensor& shape) const {
+    //
+    // Not inlined: the compiler would make two copies of the code that takes the line, one for each branch, and could
+    // add in another order in each.
+    [[gnu::noinline]] float* line(int64_t index, const Tensor& shape) const {
         // Nearly all tensors have no more dimensions than this, and the divisions take as long as an activation.
         if (index < shape.sizes[2]) return data + index * strides[2];
         const int64_t third = index % shape.sizes[2], rest = index / shape.sizes[2];
