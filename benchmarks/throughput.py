@@ -16,6 +16,7 @@ from benchmarks.contenders import NAMES, OPTIONAL, OWN_TYPE, PRECISIONS, Entry, 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.limit import ModelSize
 from benchmarks.machine import Meter
+from benchmarks.process_memory import available_bytes
 from benchmarks.results import RESULTS_DIR, progress, save
 from benchmarks.throughput_table import Load, Round, table
 from benchmarks.workload import CannotRun, NotHere, Workload
@@ -59,10 +60,24 @@ def measure_round(
     return Round(power=power, rates=rates, prefill_s=prefill_s)
 
 
+_KEPT_FREE = 4
+"""Times the checkpoint's size: for one more contender while it loads, and for keys and values of all."""
+
+
 def start(chosen: list[Entry], folder: Path, *, threads: int, stack: ExitStack) -> list[ContenderProcess]:
-    """Load the contenders one after the other and report each one's path; leave out those that cannot run."""
+    """Load the contenders one after the other and report each one's path; leave out those that cannot run.
+
+    Raises:
+        SystemExit: the memory is too small for all of them. Without this, the machine would stand still.
+    """
+    needed = _KEPT_FREE * sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     ready = []
     for entry in chosen:
+        if (available := available_bytes()) < needed:
+            sys.exit(
+                f"{entry.name} needs up to {needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are "
+                "available. Measure fewer contenders at a time (--only, --precisions)."
+            )
         progress(f"Loading {entry.name} (converts the weights the first time) ...")
         try:
             contender = stack.enter_context(ContenderProcess(entry, folder, threads=threads))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_throughput_runs_to_its_end_without_a_peer_that_is_not_installed(
     assert "llmservice float32 : limit" in captured.out
     assert "OpenVINO GenAI float32 is left out" in captured.err
     assert "OpenVINO" not in captured.out
+
+
+def test_throughput_does_not_begin_where_memory_is_too_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(1000))
+    monkeypatch.setattr(throughput, "available_bytes", lambda: 3999)
+    with ExitStack() as stack, pytest.raises(SystemExit, match="Measure fewer contenders"):
+        throughput.start([contenders.SERVED[0]], tmp_path, threads=1, stack=stack)
 
 
 @pytest.mark.slow
