@@ -26,6 +26,10 @@ def offsets(tokens: list[bytes], text: str = "") -> list[int]:
     return [of(index, token) for index, token in enumerate(tokens)]
 
 
+def test_a_token_that_ends_within_a_character_keeps_the_space_that_it_begins_with() -> None:
+    assert offsets([b" \xc2", b"\x80"], " \x80") == [0, 1]
+
+
 @given(st.data(), st.text(max_size=12), st.booleans())
 def test_each_token_has_the_offset_of_the_character_in_which_it_begins(
     data: st.DataObject, text: str, known: bool

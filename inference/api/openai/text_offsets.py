@@ -38,7 +38,8 @@ class TextOffsets:
         self.end = len(self._text)
 
     def _shown(self, token_id: int, token: bytes) -> bytes:
-        known = self._text.startswith(token.decode(errors="replace"), self.end)
+        # The last character of a token need not be whole.
+        known = self._text.startswith(token.decode(errors="ignore"), self.end)
         if not known and token.strip() and self._backend.is_special(token_id):
             return b""  # special
         if not known and self.end < len(self._text) and token.startswith(b" "):

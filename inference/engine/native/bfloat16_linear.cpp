@@ -113,8 +113,8 @@ void multiply_tiles(const BFloat16LinearCall& whole, const Finish& finish) {
     tiles::for_each_block(
         whole, finish, [](const BFloat16LinearCall& call, const RowTiles& row_tiles, const Finish& finish) {
             const Rounded rounded(call, call.rows);
-            for_each_row(row_tiles, call.depth, call.threads,
-                         [&](int64_t row, int64_t place, int64_t size) { rounded.fill(row, place, size); });
+            tiles::for_each_row(row_tiles, call.depth, call.threads,
+                                [&](int64_t row, int64_t place, int64_t size) { rounded.fill(row, place, size); });
             const TiledLayer layer{static_cast<const Pair*>(call.weights), call.bias, rounded.chunks(), call.width};
             tiles::multiply(layer, row_tiles, call.threads, call.out, finish, [&](int64_t tile) {
                 return TiledLayer::Inputs{rounded.from(row_tiles.first(tile)), row_tiles.size(tile)};

@@ -1,4 +1,5 @@
-// A linear layer in 8 bits: out = (x * weights^T) * scales + bias, for x86 with AVX-512 or AVX2 and for 64-bit ARM.
+// A linear layer in 8 bits: out = ((x * input_scales) * weights^T) * scales + bias, for x86 with AVX-512 or AVX2 and
+// for 64-bit ARM.
 //
 // Each row of the input is multiplied by the layer's input scales, which make its numbers more alike, and quantised in
 // groups of at most 1,024, each by its own largest value, so a single large input costs only its group precision, not
@@ -220,8 +221,8 @@ void multiply_tiles(const Int8LinearCall& whole, const Finish& finish) {
     tiles::for_each_block(
         whole, finish, [](const Int8LinearCall& call, const RowTiles& row_tiles, const Finish& finish) {
             const Quantised quantised(call, call.rows);
-            for_each_row(row_tiles, call.depth, call.threads,
-                         [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
+            tiles::for_each_row(row_tiles, call.depth, call.threads,
+                                [&](int64_t row, int64_t place, int64_t size) { quantised.fill(row, place, size); });
             const TiledLayer layer{call.weights,       call.scales, call.bias,
                                    quantised.chunks(), call.width,  call.group_chunks};
             tiles::multiply(layer, row_tiles, call.threads, call.out, finish, [&](int64_t tile) {

@@ -40,16 +40,18 @@ class Fetch {
     void begin_results(const float* results, int64_t rows, int64_t width, int64_t times) {
         results_ = results;
         width_ = width;
+        rows_left_ = rows;
         rows_ = (rows + times - 1) / times;
     }
 
     void next() {
         for (int64_t i = 0; i < lines_; ++i) __builtin_prefetch(weights_ + i * kRowBytes, 0, 2);
         weights_ += lines_ * kRowBytes;
-        for (int64_t i = 0; i < rows_; ++i, results_ += width_) {
+        for (int64_t i = 0; i < std::min(rows_, rows_left_); ++i, results_ += width_) {
             __builtin_prefetch(results_, 1, 2);
             __builtin_prefetch(results_ + kPanel, 1, 2);
         }
+        rows_left_ -= rows_;
     }
 
   private:
@@ -59,8 +61,21 @@ class Fetch {
     const char* weights_;
     int64_t lines_;
     const float* results_ = nullptr;
-    int64_t rows_ = 0, width_ = 0;
+    int64_t rows_ = 0, rows_left_ = 0, width_ = 0;
 };
+
+// Calls fill(row, place, size) for each row: the `place`-th of the `size` rows of its tile. Rows and not tiles are
+// divided among the threads, because a decode step has few tiles.
+template <typename Fill>
+void for_each_row(const RowTiles& row_tiles, int64_t depth, int64_t threads, Fill fill) {
+    for_each_part(row_tiles.rows, row_tiles.rows * depth, threads, [&](Range part) {
+        int64_t tile = 0;
+        for (int64_t row = part.first; row < part.last; ++row) {
+            while (row_tiles.first(tile + 1) <= row) ++tile;
+            fill(row, row - row_tiles.first(tile), row_tiles.size(tile));
+        }
+    });
+}
 
 // inputs(tile): the Inputs of a row tile.
 template <typename Layer, typename MakeInputs>

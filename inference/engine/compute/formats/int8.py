@@ -33,8 +33,11 @@ _GROUP_CHUNKS, _HEAD_GROUP_CHUNKS = 16, 4
 """How many chunks of a row share a scale: more are faster, fewer more exact."""
 
 _LEAST = 1e-6
-"""Of a mean square, relative to that of all inputs. An input that a few tokens leave at zero may be another
-one with others."""
+"""Of a mean square, relative to that of all inputs. An input that is zero for a few tokens need not be zero
+for others."""
+
+_SUMMED_AT_ONCE = 32 * PANEL
+"""Output channels whose squares are added up at a time, in float64."""
 
 _CHANNELS_AT_ONCE = 256 * PANEL
 """Output channels that are quantised at a time: for a whole LM head it would take several times its size."""
@@ -90,7 +93,7 @@ def _input_scales(weight: torch.Tensor, squares: torch.Tensor | None) -> torch.T
     It is the fourth root of the root mean square of an input's weights over that of the input. The roots are
     square roots of float64, so the bits do not depend on the CPU.
     """
-    chunks = weight.split(_CHANNELS_AT_ONCE)
+    chunks = weight.split(_SUMMED_AT_ONCE)
     of_weights = torch.stack([chunk.double().square().sum(0) for chunk in chunks]).sum(0)
     of_inputs = of_weights.new_zeros(()) if squares is None else squares.double()
     ratio = _relative(of_weights) / _relative(of_inputs)
@@ -100,7 +103,7 @@ def _input_scales(weight: torch.Tensor, squares: torch.Tensor | None) -> torch.T
 
 
 def _relative(squares: torch.Tensor) -> torch.Tensor:
-    """Squares relative to their mean, which is NaN where they are all zero or one is not finite."""
+    """Squares relative to their mean; NaN where all are zero or one is not finite."""
     return (squares / squares.mean()).clamp_(min=_LEAST)
 
 
