@@ -156,6 +156,7 @@ def test_prometheus_reads_metrics_where_they_are_and_finds_the_rules() -> None:
     assert f'job="{scrape["job_name"]}"' in alerts()[0]["expr"]
 
 
+@pytest.mark.slow
 @needs_promtool
 @pytest.mark.parametrize(
     "arguments",
@@ -174,6 +175,7 @@ def test_promtool_accepts(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_promtool_accepts_the_configuration_for_kubernetes(tmp_path: Path) -> None:
     configuration = yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())
@@ -190,6 +192,7 @@ def test_promtool_accepts_the_configuration_for_kubernetes(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_promtool_finds_no_fault_in_the_metrics_themselves(
     client: Client, served: dict[str, set[str]]

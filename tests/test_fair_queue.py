@@ -1,11 +1,12 @@
 """The queue in front of an upstream engine: bounded, and fair between owners."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.engine.errors import Overloaded
 from inference.engine.fair_queue import FairQueue
+from tests.examples import examples
 
 
 def taken(queue: FairQueue[str]) -> list[str]:
@@ -79,6 +80,7 @@ def test_its_bounds_and_counts_always_hold(
         assert sum(one.queued for one in loads.values()) == len(waiting)
 
 
+@settings(max_examples=examples(100))
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 9), st.booleans()), max_size=30),
     st.integers(1, 4),

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 from gunicorn.http import errors
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmservice.server.incoming import MAX_HEAD_BYTES, Incoming, IncompleteBody, IncompleteHead, Message
+from tests.examples import examples
 
 LIMIT = 1000
 HOST = b"Host: localhost\r\n"
@@ -27,6 +28,7 @@ def environ_of(message: Message) -> dict[str, Any]:
     return environ
 
 
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_requests_are_the_same_however_the_bytes_are_cut(data: st.DataObject) -> None:
     sent = (

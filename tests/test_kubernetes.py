@@ -59,6 +59,7 @@ def test_every_resource_fits_the_schema_of_kubernetes(overlay: str, version: str
         kubernetes_validate.validate(resource, version, strict=True)
 
 
+@pytest.mark.slow
 @overlays
 def test_kustomize_renders_the_same(overlay: str) -> None:
     if shutil.which("kubectl") is None:

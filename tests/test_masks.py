@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.engine.grammar.masks import RawMasks, read_masks
 from inference.engine.native import kernels as native
 from inference.engine.token_set import TokenSet
+from tests.examples import examples
 
 SIZES = st.integers(1, 200)
 
@@ -19,6 +20,7 @@ def raw(rows: list[set[int]], size: int) -> RawMasks:
     ).view(np.int32)
 
 
+@settings(max_examples=examples(100))
 @given(st.data(), SIZES)
 @pytest.mark.parametrize("kind", ["numpy", "native"])
 def test_a_mask_says_what_may_come(kind: str, data: st.DataObject, size: int) -> None:

@@ -96,6 +96,7 @@ def test_the_hub_is_not_asked_for_a_damaged_model_in_the_cache(
             look("openai-community/gpt2-medium")
 
 
+@pytest.mark.slow
 def test_a_folder_needs_no_client_of_the_hub(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path)
     program = (

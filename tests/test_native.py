@@ -192,13 +192,14 @@ def test_numbers_of_16_bits_are_ieee_s_for_every_kind_of_cpu() -> None:
 def test_linear_layers_are_pytorch_s_for_every_kind_of_cpu(out_features: int, in_features: int) -> None:
     torch.manual_seed(0)
     weight, bias = torch.randn(out_features, in_features), torch.randn(out_features)
+    batches = [torch.randn(count, in_features) for count in (1, 2, 5, 7, 13, 16, 17, 40)]
+    wide = weight.double().t()
+    products = [rows.double() @ wide for rows in batches]
+    error = {"rtol": 1e-5, "atol": 2e-5 * in_features**0.5}
     for kernels in generations():
         make = partial(NativeLinear, kernels, WeightMemory())
         layer, without_bias = make(weight, bias), make(weight, None)
-        for count in (1, 2, 5, 7, 13, 16, 17, 40):
-            rows = torch.randn(count, in_features)
-            exact = rows.double() @ weight.double().t()
-            error = {"rtol": 1e-5, "atol": 2e-5 * in_features**0.5}
+        for rows, exact in zip(batches, products, strict=True):
             torch.testing.assert_close(without_bias(rows).double(), exact, **error)
             torch.testing.assert_close(layer(rows).double(), exact + bias, **error)
 

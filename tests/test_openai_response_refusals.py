@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rest_framework.serializers import ValidationError
 
 from accounts.models import DailyUsage
 from inference.api.openai.responses.items import ITEMS, PARTS, ROLES, STATUSES, InputField
 from llmservice.http.problems import field_errors
+from tests.examples import examples
 from tests.models import CONTEXT_LENGTH
 from tests.openai_api import refused
 
@@ -148,6 +149,7 @@ def test_refused_requests_are_counted_in_the_usage_of_the_key(call: Any) -> None
     assert DailyUsage.objects.get().invalid == 1
 
 
+@settings(max_examples=examples(100))
 @given(INPUTS)
 def test_any_input_is_read_or_refused_with_a_path(data: Any) -> None:
     try:

@@ -95,6 +95,7 @@ def test_an_existing_model_is_not_created_again(tmp_path: Path, said: list[str])
     assert said == []
 
 
+@pytest.mark.slow
 def test_a_failed_download_is_reported_in_one_sentence_and_leaves_no_files(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_failed_download_is_reported_in_one_sentence_and_leaves_no_files(
     assert [file.name for file in (tmp_path / "var" / "models").iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_the_files_of_a_killed_process_are_removed(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

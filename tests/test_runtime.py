@@ -41,6 +41,7 @@ def request() -> GenerationRequest:
     return GenerationRequest(prompt=(1, 2, 3), sampling=SamplingParams(), max_new_tokens=200)
 
 
+@pytest.mark.slow
 def test_it_loads_the_model_of_the_settings_beside_the_caller(settings: LazySettings, tmp_path: Path) -> None:
     settings.LLM_MODEL = str(save_tiny_model(tmp_path / "my-tiny"))
     settings.LLM_THREADS = 1
@@ -53,6 +54,7 @@ def test_it_loads_the_model_of_the_settings_beside_the_caller(settings: LazySett
     assert runtime.backend().submit(runtime.backend().prepare(request())).result().completion_tokens > 0
 
 
+@pytest.mark.slow
 def test_a_model_with_a_vocabulary_smaller_than_the_warm_up_starts_and_names_the_tokens_it_lacks(
     settings: LazySettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -194,6 +196,7 @@ def test_a_load_that_fails_because_the_process_ends_is_not_a_failure_of_the_mode
     assert "cannot schedule" not in caplog.text
 
 
+@pytest.mark.slow
 def test_what_compiles_grammars_is_there_before_the_first_of_them(
     settings: LazySettings, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
     LogitsProcessorList,
@@ -25,6 +25,7 @@ from inference.engine.request import SamplingParams
 from inference.engine.sampler import Draw, Sampler, distribution, draw
 from inference.engine.token_set import TokenSet
 from inference.engine.top_k import Array
+from tests.examples import examples
 
 VOCABULARY = 5000
 HISTORY = [3, 17, 17, 499, 0, 42]
@@ -108,6 +109,7 @@ LOGITS = st.one_of(
 )
 
 
+@settings(max_examples=examples(100))
 @given(
     st.lists(LOGITS, min_size=1, max_size=200),
     st.integers(0, 2**32),
@@ -213,6 +215,7 @@ def test_only_allowed_tokens_are_chosen_however_many_there_are(
         assert (logits == kept).all()
 
 
+@settings(max_examples=examples(100))
 @given(
     st.lists(LOGITS, min_size=70, max_size=200),
     st.data(),

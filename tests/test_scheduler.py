@@ -88,6 +88,7 @@ def run(engine: Engine) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_loop_needs_no_torch() -> None:
     program = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"

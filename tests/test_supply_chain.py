@@ -60,6 +60,7 @@ def test_pip_resolves_nothing_when_it_installs_a_lock_file(file: str) -> None:
     assert [command for command in commands if "--no-deps" not in command] == []
 
 
+@pytest.mark.slow
 def test_the_installed_packages_have_everything_that_they_require() -> None:
     done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -231,6 +231,7 @@ def test_a_start_that_cannot_record_what_is_wanted_says_what_to_do(monkeypatch: 
     assert "http/protobuf" in tracing.missing(grpc)
 
 
+@pytest.mark.slow
 def test_a_part_of_opentelemetry_is_not_enough(tmp_path: Path) -> None:
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").touch()
