@@ -28,7 +28,6 @@ _DOT_INPUTS = 4
 _CHUNK = 64
 """Inputs that the kernel takes at a time, as many as a tile register holds of a row."""
 
-
 _GROUP_CHUNKS, _HEAD_GROUP_CHUNKS = 16, 4
 """How many chunks of a row share a scale: more are faster, fewer more exact."""
 
