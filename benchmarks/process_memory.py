@@ -24,12 +24,6 @@ def resident_bytes(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
 
 
-def available_bytes() -> int:
-    """What new processes can take of the machine's memory."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-
-
 def cpu_seconds(pid: int) -> float:
     """CPU time of one process and of its children that have ended; 0 once it has ended itself."""
     try:

@@ -16,11 +16,11 @@ from benchmarks.contenders import NAMES, OPTIONAL, OWN_TYPE, PRECISIONS, Entry, 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.limit import ModelSize
 from benchmarks.machine import Meter
-from benchmarks.process_memory import available_bytes
 from benchmarks.results import RESULTS_DIR, progress, save
 from benchmarks.throughput_table import Load, Round, table
 from benchmarks.workload import CannotRun, NotHere, Workload
 from inference.engine.config import usable_cpus
+from llmservice.spare_memory import available_bytes
 
 
 def decode_steps(requests: int) -> int:

@@ -3,6 +3,7 @@
 gunicorn's master process imports this module, so it must not import torch.
 """
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,8 +18,13 @@ def holds_one_more(pids: Collection[int], *, proc: Path = PROC, cgroup: Path = C
     nothing.
     """
     needed = max((_without_files(proc / str(pid) / "status") for pid in pids), default=0)
+    return needed <= available_bytes(proc=proc, cgroup=cgroup)
+
+
+def available_bytes(*, proc: Path = PROC, cgroup: Path = CGROUP) -> float:
+    """What the machine and the control group leave to new processes; infinite if that is unknown."""
     free = [_field(proc / "meminfo", "MemAvailable:"), _free_in_cgroup(cgroup)]
-    return all(needed <= amount for amount in free if amount is not None)
+    return min((amount for amount in free if amount is not None), default=math.inf)
 
 
 def _without_files(status: Path) -> int:
