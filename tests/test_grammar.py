@@ -234,10 +234,10 @@ def test_a_hostile_grammar_is_answered_in_time_and_the_next_one_waits_for_nothin
     else:
         finish(engine)
         assert generation.done
-    assert time.monotonic() - began < 60  # without its limits it would take hours
+    assert time.monotonic() - began < 10
     began = time.monotonic()
     engine.prepare(constrained(Grammar("regex", f"[{name}]+", "regex")))
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 2
 
 
 def test_a_first_text_that_ends_at_once_does_not_pass_a_grammar() -> None:
