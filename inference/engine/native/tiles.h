@@ -19,9 +19,8 @@ constexpr int kBytes = kRows * kRowBytes;
 // The first registers of sums, and those of inputs and of weights.
 //
 // The fewer registers a kernel uses, the better where another thread shares the core: the core's own copies of them, by
-// which a load overtakes a product, are then scarce. On an Intel Xeon (Emerald Rapids), with two row tiles times two
-// panels in all eight registers, a product took 30 ns in that case, and 19 ns with one row tile times two panels in
-// four; when nothing shared the core, 9.7 and 9.0.
+// which a load overtakes a product, are then scarce. Two row tiles times two panels in all eight registers were slower
+// than one row tile times two panels in four, and no faster when nothing shared the core (Intel Emerald Rapids).
 constexpr int kSums = 0, kInputs = 6, kWeights = 7;
 
 #if defined(__AMX_TILE__)
