@@ -32,7 +32,7 @@ from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache
-from inference.engine.memory import kv_cache_blocks
+from inference.engine.memory import bytes_per_token, kv_cache_blocks
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.tokenizer import HuggingFaceTokenizer
@@ -146,16 +146,16 @@ def _copied(module: nn.Module) -> nn.Module:
 def tiny_model(shape: str, *, context_length: int, config: EngineConfig) -> LanguageModel:
     """As `prepared` returns it. What all share is prepared once: that takes longer than most tests."""
     model, first = _prepared_once(shape, context_length, native.load())
-    cache, device = first.cache, first.path.device
+    cache = first.cache
     blocks = kv_cache_blocks(
-        model.config, config, dtype=cache.dtype, context_length=context_length, device=device
+        config, token_bytes=bytes_per_token(model.config, cache.dtype), context_length=context_length
     )
     return LanguageModel(
         cast("PreTrainedModel", _copied(model)),
         name=first.name,
         context_length=first.context_length,
         vocabulary_size=first.vocabulary_size,
-        cache=KVCache(blocks=blocks, dtype=cache.dtype, device=device),
+        cache=KVCache(blocks=blocks, dtype=cache.dtype),
         path=first.path,
         reproducible=first.reproducible,
     )

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from inference.engine.blocks import BLOCK
 from inference.engine.checkpoint import checkpoint_dtype
+from inference.engine.compute.device_memory import return_freed_gpu_memory
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.packed.store import PackedWeights
 from inference.engine.compute.path import ComputePath, choose_path
@@ -90,7 +91,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
         draw=path.kernels.draw if path.kernels else draw,
         read_masks=path.kernels.read_masks if path.kernels else read_masks,
         # One that promises the same text, which such a model does not give.
-        fingerprint=fingerprint(folder, [*arithmetic, _name(language_model.cache.dtype), weights.made_from])
+        fingerprint=fingerprint(folder, [*arithmetic, language_model.cache.dtype.name, weights.made_from])
         if language_model.reproducible
         else None,
         weight_format=path.weight_format.name,
@@ -100,6 +101,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
     logger.info("Warming up ...")
     _warm_up(engine, vocabulary_size=language_model.vocabulary_size)
     return_freed_memory()
+    return_freed_gpu_memory()
     logger.info(
         "%s is ready after %.1f s, %s. CPU threads: %d. Context: %d tokens. Weights: %.0f MB in %s. "
         "KV cache: %d tokens in %s. Texts independent of the load: %s.",
@@ -111,7 +113,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
         weights.size / 1e6,
         stored,
         BLOCK * language_model.blocks.count,
-        _name(language_model.cache.dtype),
+        language_model.cache.dtype.name,
         "yes" if language_model.reproducible else "no",
     )
     return engine

@@ -11,16 +11,18 @@ import torch
 from transformers import PreTrainedModel
 
 from inference.engine.checkpoint import bytes_when_read, read_model
+from inference.engine.compute.device_memory import weight_bytes
 from inference.engine.compute.input_squares import digest_of
 from inference.engine.compute.layer_program.kept import KeptProgram
-from inference.engine.compute.packed.model_record import ModelWriter, NotKeepable, restored_model
+from inference.engine.compute.packed.model_record import ModelWriter, restored_model
 from inference.engine.compute.packed.store import PackedWeights
-from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
+from inference.engine.compute.packed.tensor_file import NotKeepable, TensorWriter
+from inference.engine.compute.packed.tensors import tensor_at
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.prepare import HookedModel, check_hooks, hook
 from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.errors import ModelUnavailable
-from inference.engine.memory import return_freed_memory, weight_bytes
+from inference.engine.memory import return_freed_memory
 
 
 @dataclass(frozen=True)

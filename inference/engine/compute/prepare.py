@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from inference.engine.compute import attention
 from inference.engine.compute.activation import replace_activations
+from inference.engine.compute.device_memory import gpu_budget, return_freed_gpu_memory
 from inference.engine.compute.input_squares import InputSquares, noted_input_squares
 from inference.engine.compute.layer_program.compiler import Program
 from inference.engine.compute.layer_program.kept import KeptProgram, Prepared
@@ -22,7 +23,7 @@ from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
-from inference.engine.memory import kv_cache_blocks, return_freed_memory
+from inference.engine.memory import bytes_per_token, kv_cache_blocks, return_freed_memory
 from inference.engine.native.kernels import Kernels
 
 logger = logging.getLogger(__name__)
@@ -129,13 +130,19 @@ def complete(
         )
     del probe  # its KV cache is no part of what the weights take
     return_freed_memory()
-    blocks = kv_cache_blocks(model.config, config, dtype=dtype, context_length=context, device=path.device)
+    return_freed_gpu_memory()
+    blocks = kv_cache_blocks(
+        config,
+        token_bytes=bytes_per_token(model.config, dtype),
+        context_length=context,
+        gpu=gpu_budget(path.device, config.processes),
+    )
     return LanguageModel(
         model,
         name=name,
         context_length=context,
         vocabulary_size=hooked.vocabulary_size,
-        cache=KVCache(blocks=blocks, dtype=dtype, device=path.device),
+        cache=KVCache(blocks=blocks, dtype=dtype),
         path=path,
         reproducible=reproducible,
     )

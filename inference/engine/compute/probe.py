@@ -1,5 +1,8 @@
 """A few tokens that a model is tried with while it is prepared."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -7,9 +10,11 @@ from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.model import forward
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import ComputePath
+from inference.engine.compute.tensor_cache import TensorCache
 from inference.engine.kv_cache import KVCache
 from inference.engine.segment import Segment
 
+_FLOAT32 = np.dtype(np.float32)
 _TEXTS = 3
 _ALL_ROWS = range(1, 17)
 """The numbers of rows of the steps that compute few requests, with drafts or without."""
@@ -24,15 +29,13 @@ class Probe:
         dtype: of the KV cache.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, path: ComputePath, *, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, path: ComputePath, *, dtype: np.dtype[Any] = _FLOAT32) -> None:
         vocabulary = model.config.get_text_config().vocab_size
         count = min(4 * BLOCK + 5, context_length(model.config))
         self._ids = [(7919 * i + 11) % vocabulary for i in range(count)]
         self._model = model
         self._path = path
-        self._cache = KVCache(blocks=_TEXTS * blocks_of(count), dtype=dtype, device=path.device)
+        self._cache = TensorCache(KVCache(blocks=_TEXTS * blocks_of(count), dtype=dtype), path.device)
 
     @torch.inference_mode()
     def own_logits(self) -> torch.Tensor:
@@ -94,7 +97,7 @@ class Probe:
 
     def _blocks(self, text: int) -> list[int]:
         """The blocks of the cache for one of the texts, not in the order of their numbers."""
-        return list(range(text, self._cache.blocks.count, _TEXTS))[::-1]
+        return list(range(text, self._cache.host.blocks.count, _TEXTS))[::-1]
 
     def _forward(self, segments: list[Segment]) -> torch.Tensor:
         return forward(self._model, segments, cache=self._cache, path=self._path)

@@ -3,14 +3,14 @@
 Without the kernels, for example because set-up found no compiler, PyTorch's slower operators do the same.
 """
 
+from __future__ import annotations
+
 import ctypes
 import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from inference.engine.config import usable_cpus
 from inference.engine.native.abi import (
@@ -34,11 +34,14 @@ from inference.engine.native.int4_pack import native_int4_pack
 from inference.engine.native.layout import difference
 from inference.engine.native.masks import native_read_masks
 
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
 logger = logging.getLogger(__name__)
 
-_WEIGHT_TYPES: dict[torch.dtype, float] = {getattr(torch, kind.name.lower()): kind for kind in WeightType}
-
-Listener = Callable[[str, dict[str, torch.Tensor], dict[str, float]], None]
+Listener = Callable[[str, "dict[str, torch.Tensor]", dict[str, float]], None]
 
 
 class Kernels:
@@ -88,11 +91,11 @@ class Kernels:
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        pools: tuple[torch.Tensor, torch.Tensor],
+        pools: tuple[NDArray[Any], NDArray[Any]],
         out: torch.Tensor,
         *,
-        tiles: torch.Tensor,
-        tables: torch.Tensor,
+        tiles: NDArray[np.int64],
+        tables: NDArray[np.int64],
         layer: int,
         scale: float,
     ) -> None:
@@ -128,9 +131,9 @@ class Kernels:
                     dim=key.shape[3],
                     value_dim=value.shape[3],
                 ),
-                tiles=tiles.data_ptr(),
+                tiles=tiles.ctypes.data,
                 tile_count=len(tiles),
-                tables=tables.data_ptr(),
+                tables=tables.ctypes.data,
                 scale=scale,
                 out=out.data_ptr(),
                 threads=self.threads,
@@ -147,7 +150,7 @@ class Kernels:
             out: `[*, width]`.
         """
         tensors = {"weights": weights, "bias": bias, "x": x, "out": out}
-        numbers = {"weight_type": _WEIGHT_TYPES[weights.dtype]}
+        numbers: dict[str, float] = {"weight_type": WeightType.of(weights.dtype)}
         self._multiply("linear", self._linear, LinearCall, tensors, numbers)
 
     def bfloat16_linear(

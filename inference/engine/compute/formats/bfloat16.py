@@ -6,13 +6,14 @@ call; sums are in float32. CPUs have instructions for that, for vectors (AVX512-
 which add in different orders. A CPU uses one of them for any number of rows.
 """
 
+import numpy as np
 import torch
 from torch.nn.functional import pad
 
 from inference.engine.compute.formats.panel_linear import PanelLinear, building
 from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native.kernels import Kernels
 
@@ -66,7 +67,7 @@ BFLOAT16 = WeightFormat(
     layers=_layers,
     on_gpu=False,
     bytes_per_weight=2.0,
-    kv_cache_dtype=torch.float16,
+    kv_cache_dtype=np.dtype(np.float16),
     tolerance=0.1,  # measured: 0.005 with SmolLM2-135M; noise has 1.4
     program_tolerance=0.02,  # as in int8: the last bits of a norm decide how inputs are rounded
 )

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from inference.engine.compute.layer_program.compiler import Program
 from inference.engine.compute.packed.store import PackedWeights
-from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
+from inference.engine.compute.packed.tensor_file import TensorWriter, array_at
+from inference.engine.compute.packed.tensors import tensor_at
 from inference.engine.kv_cache import CachedLayer
 from inference.engine.native.instructions import OPERANDS, OPERATIONS, Instruction, Memory, Operand
 
@@ -41,24 +43,24 @@ class KeptProgram:
         weights: the memory that they are in.
     """
 
-    def __init__(self, store: PackedWeights, key: str, weights: torch.Tensor) -> None:
+    def __init__(self, store: PackedWeights, key: str, weights: NDArray[np.uint8]) -> None:
         self._store = store
         self._key = key
         self._weights = weights
 
-    def read(self, cache_dtype: torch.dtype) -> Prepared | None:
+    def read(self, cache_dtype: np.dtype[Any]) -> Prepared | None:
         """What was written for a KV cache of this type; None if nothing was, or not for this type."""
         packed = self._store.read_program(self._key)
         if packed is None or packed.description["cache_dtype"] != str(cache_dtype):
             return None
         kept = packed.description
-        code = tensor_at(packed.memory, kept["instructions"])
+        code = array_at(packed.memory, kept["instructions"])
         instructions = (Instruction * (code.nbytes // ctypes.sizeof(Instruction)))()
-        ctypes.memmove(instructions, code.data_ptr(), code.nbytes)
+        ctypes.memmove(instructions, code.ctypes.data, code.nbytes)
         constants = [tensor_at(packed.memory, reference).clone() for reference in kept["constants"]]
         for operand, constant in zip(_fixed(instructions), kept["bases"], strict=True):
-            start = self._weights if constant == _IN_WEIGHTS else constants[constant]
-            operand.base += start.data_ptr()
+            in_weights = constant == _IN_WEIGHTS
+            operand.base += self._weights.ctypes.data if in_weights else constants[constant].data_ptr()
         return Prepared(
             Program(
                 instructions=instructions,
@@ -71,12 +73,12 @@ class KeptProgram:
             kept["reproducible"],
         )
 
-    def write(self, prepared: Prepared, cache_dtype: torch.dtype) -> None:
+    def write(self, prepared: Prepared, cache_dtype: np.dtype[Any]) -> None:
         """Write it for the next start, unless it reads tensors that are not in the packed weights."""
         program = prepared.program
         instructions = type(program.instructions).from_buffer_copy(program.instructions)
         numbers = {one.untyped_storage().data_ptr(): i for i, one in enumerate(program.constants)}
-        first = self._weights.data_ptr()
+        first = self._weights.ctypes.data
         bases = []
         for operand in _fixed(instructions):
             in_weights = first <= operand.base < first + self._weights.nbytes
@@ -87,7 +89,7 @@ class KeptProgram:
 
         def pack(writer: TensorWriter) -> dict[str, Any]:
             return {
-                "instructions": writer.add(torch.frombuffer(instructions, dtype=torch.uint8)),
+                "instructions": writer.add(np.frombuffer(instructions, dtype=np.uint8)),
                 "bases": bases,
                 "constants": [writer.add(constant) for constant in program.constants],
                 "attentions": program.attentions,

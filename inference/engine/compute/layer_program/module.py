@@ -52,7 +52,7 @@ class NativeLayers(nn.Module):
             self._workspace = torch.empty(rows * program.floats_per_row)
         if self._cache is not batch.cache:
             self._cache = batch.cache
-            pools = batch.cache.pools(program.attentions)
+            pools = batch.cache.host.pools(program.attentions)
             self._caches = (Cache * len(pools))(*(Cache.of(*pair) for pair in pools))
         self._kernels.run(
             program.instructions,
@@ -61,9 +61,9 @@ class NativeLayers(nn.Module):
                 workspace=self._workspace.data_ptr(),
                 inputs=_addresses(inputs),
                 caches=self._caches,
-                tiles=batch.tiles.data_ptr(),
+                tiles=batch.tiles.ctypes.data,
                 tile_count=len(batch.tiles),
-                tables=batch.tables.data_ptr(),
+                tables=batch.tables.ctypes.data,
             ),
         )
         first = program.output * rows

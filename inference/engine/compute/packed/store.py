@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from inference.engine.compute.packed import shared_memory
-from inference.engine.compute.packed.model_record import NotKeepable
-from inference.engine.compute.packed.tensor_file import Damaged, TensorFile, TensorWriter
+from inference.engine.compute.packed.tensor_file import Damaged, NotKeepable, TensorFile, TensorWriter
 from inference.engine.compute.weight_memory import huge_pages
 from inference.engine.errors import Interrupted
 
@@ -38,7 +38,7 @@ Pack = Callable[[TensorWriter], dict[str, Any]]
 class Packed:
     """The weights of a file: the memory that its tensors were read into, and their description."""
 
-    memory: torch.Tensor
+    memory: NDArray[np.uint8]
     description: dict[str, Any]
 
 
@@ -97,7 +97,7 @@ class PackedWeights:
         path = self._file(key).with_suffix(_PROGRAM)
         try:
             file = TensorFile(path)
-            memory = torch.empty(file.size, dtype=torch.uint8)
+            memory = np.empty(file.size, dtype=np.uint8)
             file.read_into(memory)
         except Damaged:
             path.unlink(missing_ok=True)
@@ -148,7 +148,7 @@ class PackedWeights:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _memory(self, key: str, file: TensorFile) -> torch.Tensor:
+    def _memory(self, key: str, file: TensorFile) -> NDArray[np.uint8]:
         """The memory with the content of a file: that of a process that has read it, or else new memory."""
         name = f"llmservice-{key}"
         addresses = self._addresses(key)
