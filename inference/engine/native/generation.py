@@ -86,14 +86,9 @@ def _flags_by_torch() -> frozenset[str]:
     """As far as PyTorch tells them, for systems that are not Linux."""
     import torch
 
-    known = {"AVX512": _AVX512, "AVX2": _AVX2}
-    further = {
-        "avx512_vnni": torch.cpu._is_vnni_supported(),
-        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
-        **{name: torch.cpu.get_capabilities().get(name) for name in _TILES},
-    }
-    flags = known.get(torch.backends.cpu.get_cpu_capability(), frozenset())
-    return flags | {name for name, there in further.items() if there}
+    vectors = {"AVX512": _AVX512, "AVX2": _AVX2}.get(torch.backends.cpu.get_cpu_capability(), frozenset())
+    further = torch.cpu.get_capabilities()
+    return vectors | {name for name in _TILES | {"avx512_vnni", "avx512_bf16"} if further.get(name)}
 
 
 @cache
