@@ -12,6 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inference.engine.config import usable_cpus
 from inference.engine.native.abi import (
     ActivationCall,
@@ -35,9 +38,7 @@ from inference.engine.native.layout import difference
 from inference.engine.native.masks import native_read_masks
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +107,9 @@ class Kernels:
             key, value: `[1, kv_heads, rows, dim]`, their last dimension dense.
             pools: the layer's keys and values, as `KVCache.pools` makes them.
             out: `[rows, heads, value_dim]`.
-            tiles: int64 `[tiles, 4]`, each an `abi.Tile` of consecutive rows of a sequence in one block: its
-                first row, its rows, how many of the sequence's tokens come before, and where in `tables` the
-                sequence's begins.
-            tables: int64 `[*]`; of each sequence, the numbers of its blocks in the order of its tokens.
+            tiles: `[tiles, 4]`, each an `abi.Tile` of consecutive rows of a sequence in one block: its first
+                row, its rows, how many of the sequence's tokens come before, and where its table begins.
+            tables: of each sequence, the numbers of its blocks in the order of its tokens.
         """
         if self.listener:
             tensors = {"query": query, "key": key, "value": value, "out": out}
@@ -149,9 +149,8 @@ class Kernels:
             x: `[*, depth]`.
             out: `[*, width]`.
         """
-        tensors = {"weights": weights, "bias": bias, "x": x, "out": out}
-        numbers: dict[str, float] = {"weight_type": WeightType.of(weights.dtype)}
-        self._multiply("linear", self._linear, LinearCall, tensors, numbers)
+        tensors, kept = {"weights": weights, "bias": bias, "x": x, "out": out}, WeightType.of(weights.dtype)
+        self._multiply("linear", self._linear, LinearCall, tensors, {"weight_type": kept})
 
     def bfloat16_linear(
         self, weights: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor
