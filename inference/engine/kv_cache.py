@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.engine.blocks import BLOCK, BlockPool
+from inference.engine.compute.requirements import check_kv_cache
 from inference.engine.compute.weight_memory import HUGE_PAGE, huge_pages
 from inference.engine.config import KVCacheDtype
-from inference.engine.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from inference.engine.compute.formats.weight_format import WeightFormat
@@ -39,11 +39,7 @@ def kv_cache_dtype(chosen: KVCacheDtype, weight_format: "WeightFormat", *, nativ
     """
     if chosen == "auto":
         return weight_format.kv_cache_dtype
-    if chosen == "int8" and not native:
-        raise ModelUnavailable(
-            "LLM_KV_CACHE_DTYPE=int8 needs a CPU and the native kernels: build them with a C++ compiler "
-            "(python -m inference.engine.native), or set LLM_KV_CACHE_DTYPE=float16."
-        )
+    check_kv_cache(chosen, native=native)
     return np.dtype(chosen)
 
 
@@ -66,6 +62,11 @@ class CachedLayer(NamedTuple):
     heads: int
     key_dim: int
     value_dim: int
+
+
+def bytes_of_token(layers: Sequence[CachedLayer], dtype: np.dtype[Any]) -> int:
+    """What a token takes in all layers."""
+    return sum(layer.heads * bytes_per_head(layer.key_dim, layer.value_dim, dtype) for layer in layers)
 
 
 class KVCache:

@@ -13,8 +13,8 @@ from torch.nn.functional import pad
 from inference.engine.compute.formats.panel_linear import PanelLinear, building
 from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
+from inference.engine.compute.requirements import with_bfloat16
 from inference.engine.compute.weight_tensors import WeightMemory
-from inference.engine.errors import ModelUnavailable
 from inference.engine.native.kernels import Kernels
 
 _PAIR = 2
@@ -53,13 +53,8 @@ class NativeBFloat16Linear(PanelLinear):
 
 
 def _layers(kernels: Kernels | None) -> LinearLayers:
-    if kernels and kernels.has_bfloat16:
-        build = building(NativeBFloat16Linear, kernels)
-        return LinearLayers(library="the native kernels", build=build, native=True, takes_narrow=True)
-    raise ModelUnavailable(
-        "Arithmetic in bfloat16 needs the native kernels and a CPU with AVX512-BF16 or AMX: build them with "
-        "a C++ compiler (python -m inference.engine.native), or set LLM_DTYPE=auto to compute in float32."
-    )
+    build = building(NativeBFloat16Linear, with_bfloat16(kernels))
+    return LinearLayers(library="the native kernels", build=build, native=True, takes_narrow=True)
 
 
 BFLOAT16 = WeightFormat(

@@ -19,8 +19,8 @@ from torch.nn.functional import pad
 from inference.engine.compute.formats.panel_linear import PanelLinear
 from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
+from inference.engine.compute.requirements import with_8_bit_products
 from inference.engine.compute.weight_tensors import WeightMemory
-from inference.engine.errors import ModelUnavailable
 from inference.engine.native.kernels import Kernels
 
 _DOT_INPUTS = 4
@@ -113,20 +113,6 @@ def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         min=torch.finfo(torch.float32).tiny
     )
     return (weight / scales[:, None]).round_().to(torch.int8), scales
-
-
-def with_8_bit_products(kernels: Kernels | None, *, name: str) -> Kernels:
-    """The kernels, if they multiply inputs in 8 bits, for the format `name`.
-
-    Raises:
-        ModelUnavailable: this CPU cannot multiply them, or the native kernels are missing.
-    """
-    if kernels and kernels.has_8_bit_products:
-        return kernels
-    raise ModelUnavailable(
-        f"{name} weights need the native kernels and a CPU with AVX2 or 64-bit ARM: build them with a C++ "
-        "compiler (python -m inference.engine.native), or set LLM_DTYPE=float32."
-    )
 
 
 def _layers(kernels: Kernels | None) -> LinearLayers:
