@@ -128,8 +128,8 @@ def test_one_that_its_class_alone_does_not_tell_is_not(
 
 
 def test_gpt2s_own_class_is_no_exception(tmp_path: Path) -> None:
-    tokens = {"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}
-    GPT2Tokenizer(vocab=tokens, merges=["a b"]).save_pretrained(tmp_path)
+    tokens, merges = {"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}, [("a", "b")]
+    GPT2Tokenizer(vocab=tokens, merges=merges).save_pretrained(tmp_path)  # type: ignore[arg-type]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     kind = class_of(tokenizer, tmp_path)
     assert kind is not None
