@@ -17,8 +17,8 @@ from inference.engine.token_set import TokenSet
 _effort = Effort()
 _LONGEST_TOKEN_S = 0.25
 """Following one token takes microseconds. Where it takes this long, the next one may take for ever."""
-_ALONE_S = 0.00015
-"""Most masks take microseconds, and to wake threads for those of a step takes as long as computing them all."""
+_ALONE_S = 0.0005
+"""Most masks take microseconds: to wake threads for those of a step takes about as long as to compute them."""
 
 
 class Constraint:
