@@ -156,8 +156,10 @@ class Constraint:
             return []
         overflows = self._table.overflows
         number = number_at_end(self._text)
-        tokens = [*overflows.alone, *(overflows.after(number) if number else ())]
-        return tokens if tokens and self._continues_json(number) else []
+        after = overflows.after(number) if number else []
+        if not overflows.alone and not after:
+            return []
+        return [*overflows.alone, *after] if self._continues_json(number) else []
 
     def _continues_json(self, number: str) -> bool:
         """Whether the text so far ends within JSON, outside its strings, with this number or none."""
