@@ -24,7 +24,7 @@ _PROMPT_LOGITS = 64
 """Prompt tokens of a step after which logits are asked for. Each row takes 4 bytes for every token of the
 vocabulary: 0.6 MB with 150,000."""
 _FEW = 4
-"""Rows up to this part of `prefill_tokens_shared` are few: fewer prompt tokens in shorter steps are faster then."""
+"""Rows of texts are few up to this fraction, one fourth, of `prefill_tokens_shared`."""
 _FORECAST_EVERY_S = 1.0
 
 
@@ -226,8 +226,8 @@ class Scheduler(Generic[S]):
     def _prompt_tokens_beside(self, rows: int) -> int:
         """The most prompt tokens of a step that computes this many rows of texts.
 
-        A few rows count among those tokens: kernels take up to 16 rows at once, and one more costs a third of a
-        step.
+        A few rows count among those tokens. The widest kernels take up to 16 rows at once, and a row more takes
+        much longer than each of those: a prompt is computed sooner in more steps that are shorter.
         """
         if not rows:
             return self._config.prefill_tokens

@@ -18,7 +18,7 @@ _effort = Effort()
 _LONGEST_TOKEN_S = 0.25
 """Following one token takes microseconds. Where it takes this long, the next one may take for ever."""
 _ALONE_S = 0.0005
-"""Most masks take microseconds: to wake threads for those of a step takes about as long as to compute them."""
+"""Most masks take microseconds: to wake threads for those of a step takes about as long as they do."""
 
 
 class Constraint:
