@@ -226,7 +226,7 @@ class Scheduler(Generic[S]):
     def _prompt_tokens_beside(self, rows: int) -> int:
         """The most prompt tokens of a step that computes this many rows of texts.
 
-        A few rows count among those tokens. The widest kernels take up to 16 rows at once, and a row more takes
+        A few rows count among those tokens. The widest kernels take up to 16 rows at once; a row more takes
         much longer than each of those: a prompt is computed sooner in more steps that are shorter.
         """
         if not rows:
