@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from benchmarks.machine import Meter, Power, describe
 from benchmarks.results import markdown, progress, with_spread
 from inference.engine.blocks import blocks_of
-from inference.engine.compute.attention import AttentionBatch
+from inference.engine.compute.tiles import Tiles
 from inference.engine.kv_cache import CachedLayer, KVCache
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
@@ -35,7 +36,7 @@ class Case:
     """
 
     name: str
-    dtype: torch.dtype
+    dtype: np.dtype[np.floating]
     segments: int
     past: int
     rows: int
@@ -59,14 +60,12 @@ class Case:
         cache = KVCache(blocks=blocks * self.segments, dtype=self.dtype)
         pools = cache.pools([CachedLayer(number, HEADS, DIM, DIM) for number in range(self.layers)])
         for pool in (pool for pair in pools for pool in pair):
-            pool.normal_()
-        batch = AttentionBatch(
-            cache,
+            torch.from_numpy(pool).normal_()
+        step = Tiles(
             [
                 Segment([0] * self.rows, self.past, list(range(i * blocks, (i + 1) * blocks)))
                 for i in range(self.segments)
-            ],
-            kernels,
+            ]
         )
         rows = self.segments * self.rows
         query, key, value = torch.randn(3, 1, rows, HEADS, DIM).transpose(2, 3).unbind()
@@ -78,8 +77,8 @@ class Case:
             turn = (turn + 1) % self.layers
             kernels.attention(
                 *(query, key, value, pools[turn], out),
-                tiles=batch.tiles,
-                tables=batch.tables,
+                tiles=step.tiles,
+                tables=step.tables,
                 layer=turn,
                 scale=DIM**-0.5,
             )
@@ -124,8 +123,8 @@ def main(argv: list[str] | None = None) -> None:
     if kernels is None:
         raise SystemExit("The native kernels were not built: run python -m inference.engine.native.")
     cases = []
-    for dtype in (torch.float32, torch.float16):
-        kept = str(dtype).removeprefix("torch.")
+    for dtype in (np.dtype(np.float32), np.dtype(np.float16)):
+        kept = dtype.name
         cases += [
             Case(name=f"prompt, {kept}", dtype=dtype, segments=1, past=0, rows=given.prompt),
             Case(name=f"drafts of 8, {kept}", dtype=dtype, segments=1, past=given.context, rows=8),

@@ -47,23 +47,22 @@ _ending = threading.Event()
 def check_model() -> None:
     """Check that the model of the settings can be found, and computed here as they ask; takes seconds.
 
-    It needs torch only if they ask for what not every machine has. An upstream engine may come later than
-    this service.
+    It needs torch only if they ask for a GPU. An upstream engine may come later than this service.
 
     Raises:
         ModelUnavailable: with the sentence for the operator.
     """
     if settings.LLM_BACKEND == "upstream":
         return
-    # Imported here: a service in front of another engine needs neither torch nor what fetches models.
+    # Imported here: a service in front of another engine needs neither what computes nor what fetches models.
     from inference import model_source
 
     if _depends_on_machine():
-        from inference.engine.compute.path import choose_path
-        from inference.engine.kv_cache import kv_cache_dtype
+        from inference.engine.compute import requirements
 
-        path = choose_path(device=settings.LLM_DEVICE, dtype=settings.LLM_DTYPE)
-        kv_cache_dtype(settings.LLM_KV_CACHE_DTYPE, path.weight_format, native=path.kernels is not None)
+        requirements.check(
+            device=settings.LLM_DEVICE, dtype=settings.LLM_DTYPE, kv_cache_dtype=settings.LLM_KV_CACHE_DTYPE
+        )
     model_source.check(settings.LLM_MODEL)
 
 
@@ -165,7 +164,7 @@ def _connect(on_failure: Callable[[], None]) -> None:
 
 
 def _load(on_failure: Callable[[], None]) -> None:
-    # Imported here: torch takes seconds, and the process can answer meanwhile.
+    # Imported here: it may take seconds, and the process can answer meanwhile.
     with paused_collector():
         from inference import model_source
         from inference.engine.config import EngineConfig

@@ -194,3 +194,8 @@ class Environment(UpstreamSettings, ModelSettings):
         "Bearer token that `/metrics` requires. If unset, `/metrics` answers only this machine.",
         secret=True,
     )
+
+    @property
+    def packed_weights_dir(self) -> Path | None:
+        """The folder for packed weights and compiled models; None keeps none."""
+        return self.var_dir / "weights" if self.llm_packed_weights else None

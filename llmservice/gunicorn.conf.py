@@ -2,8 +2,8 @@
 
 The master process does not load the Django project: `manage.py preflight` checks whether the start can
 succeed, before a command becomes the server or in a process of its own. So a reload gives workers fresh code.
-The master does import torch and transformers: its workers share their memory, and one that is replaced is
-ready seconds sooner.
+The master does import what loads the model: its workers share the memory of that, and one that is replaced is
+ready sooner.
 """
 
 import math
@@ -21,6 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gunicorn.arbiter import Arbiter
 
 from inference.collector import paused_collector
+from inference.engine.compute.packed.files import has_compiled_model
 from llmservice import logs, readiness
 from llmservice.arbiter import RollingArbiter
 from llmservice.environment import BASE_DIR, PREFLIGHT_PASSED, Environment
@@ -84,14 +85,20 @@ def on_starting(server: Arbiter) -> None:
 
 
 def import_libraries() -> str | None:
-    """Import what takes seconds and 0.2 GB, and return what is wrong with it, if anything.
+    """Import what loads the model, and return what is wrong with it, if anything.
 
-    It computes nothing: OpenMP's threads do not survive a fork.
+    PyTorch takes seconds and 0.2 GB, and an earlier start may have left a compiled model, which needs none.
+    Nothing is computed: OpenMP's threads do not survive a fork.
     """
     with paused_collector():
         try:
-            import torch  # noqa: F401
-            from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel  # noqa: F401
+            import numpy as np  # noqa: F401
+            from transformers.tokenization_utils_tokenizers import TokenizersBackend  # noqa: F401
+
+            folder = environment.packed_weights_dir
+            if folder is None or not has_compiled_model(folder):
+                import torch  # noqa: F401
+                from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel  # noqa: F401
         except (ImportError, OSError) as error:  # OSError: a shared library cannot be loaded
             return str(error).partition("\n")[0]
     return None

@@ -21,7 +21,7 @@ ENGINE_SETTINGS = {
 }
 
 # Where the engine keeps the weights as it computes with them; None keeps none.
-PACKED_WEIGHTS_DIR = ENVIRONMENT.var_dir / "weights" if ENVIRONMENT.llm_packed_weights else None
+PACKED_WEIGHTS_DIR = ENVIRONMENT.packed_weights_dir
 
 # --- Secrets
 SECRET_KEY = ENVIRONMENT.secret_key or load_or_create_secret_key(ENVIRONMENT.var_dir / "secret_key")

@@ -24,15 +24,22 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from inference.engine.blocks import BLOCK
+from inference.engine.compute.compiled.checked import compiled_and_checked
+from inference.engine.compute.compiled.model import CompiledModel
 from inference.engine.compute.layer_program.module import NativeLayers
+from inference.engine.compute.layer_program.runner import ProgramRunner
 from inference.engine.compute.model import LanguageModel
+from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import ComputePath, cpu_path
-from inference.engine.compute.prepare import prepare
+from inference.engine.compute.prepare import check_hooks, prepare
+from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype
 from inference.engine.engine import Engine
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache
-from inference.engine.memory import kv_cache_blocks
+from inference.engine.kv_cache import kv_cache_dtype as cache_dtype
+from inference.engine.memory import bytes_per_token, kv_cache_blocks
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.tokenizer import HuggingFaceTokenizer
@@ -125,6 +132,31 @@ def prepared(
     return prepare(model, name=name, config=config, path=path or cpu_path())
 
 
+def compiled(
+    model: PreTrainedModel,
+    *,
+    kv_cache_tokens: int,
+    kv_cache_dtype: KVCacheDtype = "auto",
+    path: ComputePath | None = None,
+) -> CompiledModel | None:
+    """The model as a service computes it, without PyTorch; None if it cannot be compiled."""
+    path = path or cpu_path()
+    hooked = check_hooks(model, path)
+    assert path.layers.build
+    replace_weights(model, path.layers.build, hooked.input_squares)
+    dtype = cache_dtype(kv_cache_dtype, path.weight_format, native=True)
+    found = compiled_and_checked(hooked, path, cache_dtype=dtype)
+    if found is None or path.kernels is None:
+        return None
+    return CompiledModel(
+        found[0],
+        name="tiny",
+        context_length=context_length(model.config),
+        cache=KVCache(blocks=kv_cache_tokens // BLOCK, dtype=dtype),
+        kernels=path.kernels,
+    )
+
+
 @cache
 def _prepared_once(
     shape: str, context_length: int, kernels: Kernels | None
@@ -139,23 +171,23 @@ def _copied(module: nn.Module) -> nn.Module:
     twin = copy.copy(module)
     twin._modules = {name: child and _copied(child) for name, child in module._modules.items()}
     if isinstance(twin, NativeLayers):
-        twin._workspace = torch.empty(0)
+        twin._runner = ProgramRunner(twin._program, twin._runner._kernels)
     return twin
 
 
 def tiny_model(shape: str, *, context_length: int, config: EngineConfig) -> LanguageModel:
     """As `prepared` returns it. What all share is prepared once: that takes longer than most tests."""
     model, first = _prepared_once(shape, context_length, native.load())
-    cache, device = first.cache, first.path.device
+    cache = first.cache
     blocks = kv_cache_blocks(
-        model.config, config, dtype=cache.dtype, context_length=context_length, device=device
+        config, token_bytes=bytes_per_token(model.config, cache.dtype), context_length=context_length
     )
     return LanguageModel(
         cast("PreTrainedModel", _copied(model)),
         name=first.name,
         context_length=first.context_length,
         vocabulary_size=first.vocabulary_size,
-        cache=KVCache(blocks=blocks, dtype=cache.dtype, device=device),
+        cache=KVCache(blocks=blocks, dtype=cache.dtype),
         path=first.path,
         reproducible=first.reproducible,
     )

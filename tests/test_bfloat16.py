@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from inference.engine.compute.formats.bfloat16 import NativeBFloat16Linear
 from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.compute.path import cpu_path
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.loader import load_engine

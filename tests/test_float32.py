@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 from inference.engine.compute.formats.float32 import LEAST_ROWS, NativeLinear, PackedLinear
 from inference.engine.compute.formats.weight_format import LinearWeights
 from inference.engine.compute.linear import replace_linears
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native import kernels as native
 from tests.models import compute_on
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -62,7 +63,7 @@ HALF = WeightFormat(
     layers=half_layers,
     on_gpu=False,
     bytes_per_weight=0.25,  # fewer than any other format's
-    kv_cache_dtype=torch.float16,
+    kv_cache_dtype=np.dtype(np.float16),
     tolerance=0.1,
     program_tolerance=0.01,
 )
@@ -91,7 +92,7 @@ def test_a_format_that_is_added_to_the_list_alone_can_be_used(
     assert ": bfloat16 layers by this test, attention by " in path.description
     settings = EngineConfig(kv_cache_tokens=256, dtype=new)
     model = prepare(tiny_gpt2(), name="tiny", config=settings, path=path)
-    assert model.cache.dtype is torch.float16
+    assert model.cache.dtype == np.float16
     assert any(isinstance(module, HalfLinear) for module in model._model.modules())
     rows: list[int] = []
     model._model.register_forward_pre_hook(
@@ -117,11 +118,9 @@ def test_too_little_memory_names_the_smallest_format(
     def refusal(dtype: Any) -> str:
         with pytest.raises(ModelUnavailable) as refused:
             memory.kv_cache_blocks(
-                tiny_gpt2().config,
                 EngineConfig(dtype=dtype),
-                dtype=torch.float32,
+                token_bytes=memory.bytes_per_token(tiny_gpt2().config, np.dtype(np.float32)),
                 context_length=CONTEXT_LENGTH,
-                device=torch.device("cpu"),
             )
         return str(refused.value)
 

@@ -15,7 +15,7 @@ from inference.engine.compute.layer_program.module import NativeLayers
 from inference.engine.compute.path import cpu_path
 from inference.engine.compute.prepare import check_hooks
 from inference.engine.compute.tied_embedding import replace_weights
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 from tests.linear_layers import assert_same_bits_among_others, linear_weights

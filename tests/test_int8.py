@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from inference.engine.blocks import blocks_of
 from inference.engine.compute.formats.int8 import NativeInt8Linear, quantise
 from inference.engine.compute.layer_program.module import NativeLayers
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 from tests.linear_layers import assert_only_its_own_row_is_not_finite, linear_weights

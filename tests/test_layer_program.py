@@ -14,6 +14,7 @@ from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.module import NativeLayers, layer_program_off, replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.model import LanguageModel
+from inference.engine.compute.tensor_cache import TensorCache
 from inference.engine.kv_cache import KVCache
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
@@ -126,7 +127,7 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, hidden: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-        batch = AttentionBatch(KVCache(blocks=1), [], None)
+        batch = AttentionBatch(TensorCache(KVCache(blocks=1), torch.device("cpu")), [], None)
         for layer in self.layers:
             hidden = layer(hidden, angles, batch=batch)
         return hidden

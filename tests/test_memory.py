@@ -1,36 +1,43 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from inference.engine import memory
 from inference.engine.blocks import BLOCK
+from inference.engine.compute.device_memory import gpu_budget
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import CachedLayer, KVCache
 from tests.models import CONTEXT_LENGTH, tiny_gpt2, tiny_llama
 
+FLOAT32 = np.dtype(np.float32)
 MIB = 1024 * 1024
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def tokens(config: EngineConfig, device: torch.device = CPU) -> int:
     return 16 * memory.kv_cache_blocks(
-        tiny_gpt2().config, config, dtype=torch.float32, context_length=CONTEXT_LENGTH, device=device
+        config,
+        token_bytes=memory.bytes_per_token(tiny_gpt2().config, FLOAT32),
+        context_length=CONTEXT_LENGTH,
+        gpu=gpu_budget(device, config.processes),
     )
 
 
 def test_a_token_s_bytes_count_the_layers_and_the_heads_that_keep_keys() -> None:
     assert (
-        memory.bytes_per_token(tiny_gpt2().config, torch.float32) == 2 * 2 * 64 * 4
+        memory.bytes_per_token(tiny_gpt2().config, FLOAT32) == 2 * 2 * 64 * 4
     )  # keys and values, layers, width
     assert (
-        memory.bytes_per_token(tiny_llama().config, torch.float16) == 2 * 2 * 2 * 16 * 2
+        memory.bytes_per_token(tiny_llama().config, np.dtype(np.float16)) == 2 * 2 * 2 * 16 * 2
     )  # of six heads, two keep keys
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8])
-def test_a_token_s_bytes_are_those_that_the_cache_takes(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kept", ["float32", "float16", "int8"])
+def test_a_token_s_bytes_are_those_that_the_cache_takes(kept: str) -> None:
+    dtype = np.dtype(kept)
     cache = KVCache(blocks=1, dtype=dtype)
     layers = [CachedLayer(number, 2, 16, 16) for number in range(2)]
     taken = sum(pool.nbytes for pair in cache.pools(layers) for pool in pair)

@@ -12,16 +12,16 @@ from transformers import PreTrainedModel
 
 from inference.engine.blocks import blocks_of
 from inference.engine.checkpoint import checkpoint_dtype, read_model
+from inference.engine.compute.device_memory import weight_bytes
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.formats.float32 import NativeLinear
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.narrow_weights import WidenedEmbedding
 from inference.engine.compute.path import cpu_path
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.loader import load_engine
-from inference.engine.memory import weight_bytes
 from inference.engine.native import kernels as native
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.segment import Segment

@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.formats.float32 import NativeLinear
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native import build
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
@@ -44,10 +45,11 @@ def _same_threads_afterwards() -> object:
 
 
 def attend(kernels: Kernels, *tensors: Any, scale: float, tiles: list[list[int]], tables: list[int]) -> None:
+    query, key, value, pools, out = tensors
     kernels.attention(
-        *tensors,
-        tiles=torch.tensor(tiles, dtype=torch.int64),
-        tables=torch.tensor(tables, dtype=torch.int64),
+        *(query, key, value, tuple(pool.numpy() for pool in pools), out),
+        tiles=np.array(tiles, dtype=np.int64),
+        tables=np.array(tables, dtype=np.int64),
         layer=0,
         scale=scale,
     )

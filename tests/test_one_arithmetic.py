@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from inference.engine.blocks import BLOCK, blocks_of
+from inference.engine.compute.compiled.model import CompiledModel
 from inference.engine.compute.model import LanguageModel
 from inference.engine.config import KVCacheDtype, WeightDtype
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
 from tests.examples import examples
-from tests.models import path_or_skip, prepared, tiny_llama, tiny_of_kind
+from tests.models import compiled, path_or_skip, prepared, tiny_llama, tiny_of_kind
 
 LONGEST = 5 * BLOCK
 
@@ -46,10 +48,16 @@ WAYS += [("grouped heads", "int8", True, "int8"), ("heads of 64", "int8", True, 
 
 
 @cache
-def model(kind: str, dtype: KVCacheDtype, kernels: bool, weights: WeightDtype) -> LanguageModel:
+def model(
+    kind: str, dtype: KVCacheDtype, kernels: bool, weights: WeightDtype
+) -> LanguageModel | CompiledModel:
+    """Compiled, as a service computes it, where there are kernels."""
     with nullcontext() if kernels else patch.object(native, "load", return_value=None):
         path = path_or_skip(weights)
-    return prepared(MODELS[kind](), kv_cache_tokens=64 * BLOCK, kv_cache_dtype=dtype, path=path)
+    make = compiled if path.layers.native else prepared
+    made = make(MODELS[kind](), kv_cache_tokens=64 * BLOCK, kv_cache_dtype=dtype, path=path)
+    assert made is not None
+    return made
 
 
 @dataclass
@@ -67,8 +75,8 @@ class Text:
         return Segment(token_ids, self.done, self.blocks, len(token_ids))
 
 
-def compute(model: LanguageModel, steps: list[tuple[Text, Segment]]) -> None:
-    logits = model.forward([segment for _, segment in steps])
+def compute(model: LanguageModel | CompiledModel, steps: list[tuple[Text, Segment]]) -> None:
+    logits = torch.tensor(np.asarray(model.forward([segment for _, segment in steps])))
     for (text, segment), rows in zip(steps, logits.split([s.logits for _, s in steps]), strict=True):
         text.logits.append(rows)
         text.done += len(segment.token_ids)

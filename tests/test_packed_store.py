@@ -13,7 +13,8 @@ import torch
 
 from inference.engine.compute.packed import shared_memory
 from inference.engine.compute.packed.store import PackedWeights
-from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
+from inference.engine.compute.packed.tensor_file import TensorWriter
+from inference.engine.compute.packed.tensors import tensor_at
 
 pytestmark = pytest.mark.slow  # It starts processes.
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from inference.engine import checkpoint, model_weights
-from inference.engine.compute import prepare
+from inference.engine.compute.compiled import checked
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.packed import shared_memory, tensor_file
 from inference.engine.compute.packed.tensor_file import TensorWriter
@@ -63,7 +63,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, *calls: tuple[object, str]) -> Ite
 
 
 CHECKPOINT = ((model_weights, "read_model"),)
-RECORDING = ((prepare, "replace_layers"), (Probe, "rows_are_independent"))
+COMPILING = ((checked, "compile_model"), (Probe, "rows_are_independent"))
 
 
 @pytest.fixture
@@ -96,28 +96,26 @@ def test_the_next_start_reads_no_checkpoint_and_gives_the_same_bits(
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "llama"])
-def test_the_next_start_knows_what_the_layers_do(
+def test_the_next_start_has_the_model_compiled(
     shape: str, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save_tiny_model(tmp_path / "model", shape=shape)
     plain = results(folder, kept)
-    with refusing(monkeypatch, *RECORDING):
+    with refusing(monkeypatch, *COMPILING):
         assert results(folder, kept) == plain
     # Another KV cache rounds otherwise, so its rows are tried.
-    with pytest.raises(AssertionError), refusing(monkeypatch, *RECORDING):
+    with pytest.raises(AssertionError), refusing(monkeypatch, *COMPILING):
         results(folder, kept, kv_cache_dtype="float16")
 
 
-def test_a_damaged_layer_program_is_recorded_again(
-    model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_model_is_compiled_again(model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = results(model, kept)
-    (program,) = kept.glob("*.program")
-    content = bytearray(program.read_bytes())
+    (compiled,) = kept.glob("*.compiled")
+    content = bytearray(compiled.read_bytes())
     content[100] ^= 1
-    program.write_bytes(content)
+    compiled.write_bytes(content)
     assert results(model, kept) == plain
-    with refusing(monkeypatch, *RECORDING):
+    with refusing(monkeypatch, *COMPILING):
         assert results(model, kept) == plain
 
 

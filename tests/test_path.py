@@ -145,7 +145,7 @@ def test_all_tensors_of_a_step_are_on_the_device_and_the_logits_are_not(
     model._model.register_forward_pre_hook(look, with_kwargs=True)
     assert steps(model).device.type == "cpu"
     assert seen == {device}
-    assert {pool.device for pools in model.cache._pools.values() for pool in pools} == {device}
+    assert {pool.device for pools in model._tensors._tensors.values() for pool in pools} == {device}
 
 
 def test_the_log_names_the_path_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

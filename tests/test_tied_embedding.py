@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from inference.engine.compute.formats.int8 import NativeInt8Linear, quantise
 from inference.engine.compute.tied_embedding import HeadEmbedding, replace_weights
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.config import WeightDtype
 from inference.engine.model_weights import from_checkpoint
 from inference.engine.native.kernels import Kernels

@@ -88,16 +88,13 @@ def test_tiles_give_the_bits_of_vectors(
 
 
 @pytest.fixture
-def cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bool]]:
-    """The capabilities of an x86 CPU with VNNI, AVX512-BF16 and tiles, which a test may change."""
-    capabilities = {"amx_tile": True, "amx_int8": True, "amx_bf16": True, "avx512_bf16": True}
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: capabilities["avx512_bf16"])
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+def cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """The instructions of an x86 CPU with VNNI, AVX512-BF16 and tiles, which a test may change."""
+    flags = {*generation._AVX512, "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"}
+    monkeypatch.setattr(generation, "_flags", lambda: flags)
     monkeypatch.setattr(generation, "built", Path)
     generation._has_tiles.cache_clear()
-    yield capabilities
+    yield flags
     generation._has_tiles.cache_clear()
 
 
@@ -111,10 +108,10 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bool]]:
     ],
 )
 def test_a_cpu_takes_the_kernels_whose_instructions_it_has(
-    cpu: dict[str, bool], monkeypatch: pytest.MonkeyPatch, lacks: list[str], chosen: str
+    cpu: set[str], monkeypatch: pytest.MonkeyPatch, lacks: list[str], chosen: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: True)
-    cpu |= dict.fromkeys(lacks, False)
+    monkeypatch.setattr(generation, "_tiles_permitted", lambda: True)
+    cpu -= set(lacks)
     assert generation.generation() == chosen
 
 
@@ -122,7 +119,7 @@ def test_a_cpu_takes_the_kernels_whose_instructions_it_has(
 def test_a_system_that_refuses_tiles_is_named_and_vectors_multiply(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: False)
+    monkeypatch.setattr(generation, "_tiles_permitted", lambda: False)
     assert generation.cpu_name() == "AVX-512 with bfloat16"
     assert generation.cpu_name() == "AVX-512 with bfloat16"
     (line,) = caplog.messages

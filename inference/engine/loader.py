@@ -5,30 +5,23 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import torch
-import transformers
-from transformers import AutoTokenizer
-from transformers.utils import logging as transformers_logging
-
 from inference.engine.blocks import BLOCK
-from inference.engine.checkpoint import checkpoint_dtype
-from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.packed.store import PackedWeights
-from inference.engine.compute.path import ComputePath, choose_path
-from inference.engine.compute.prepare import WrongLogits, complete
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
 from inference.engine.fingerprint import fingerprint, sources_digest
 from inference.engine.grammar.masks import read_masks
 from inference.engine.memory import return_freed_memory
-from inference.engine.model_weights import ReadyWeights, from_checkpoint, from_packed, readable
+from inference.engine.native import kernels as native
+from inference.engine.native.generation import generation
+from inference.engine.ready_model import ReadyModel
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.sampler import draw
 from inference.engine.tokenizer import HuggingFaceTokenizer
-from inference.engine.weights_check import leave_report_to_check_weights
+from inference.engine.warm_start import may_start_warm, warm_start
 
 logger = logging.getLogger(__name__)
 
@@ -66,117 +59,78 @@ def load_engine(
 def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: PackedWeights | None) -> Engine:
     began = time.monotonic()
     threads = config.threads or usable_cpus()
-    torch.set_num_threads(threads)
-    path = choose_path(device=config.device, dtype=config.dtype)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     logger.info("Loading %s (%.0f MB) ...", name, size)
-    transformers_logging.disable_progress_bar()
-    leave_report_to_check_weights()
-    with readable(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        dtype = _weight_dtype(folder, config, path)
-    stored = _name(dtype) if config.dtype in ("auto", "float32") else config.dtype
-    arithmetic = _arithmetic(path)
-    weights, language_model = _prepared(
-        folder, name=name, config=config, dtype=dtype, path=path, arithmetic=arithmetic, store=store
-    )
+    ready = _ready_model(folder, name=name, config=config, threads=threads, store=store)
+    facts, kernels = ready.facts, ready.kernels
     engine = Engine(
-        language_model,
-        HuggingFaceTokenizer(tokenizer, rows=language_model.vocabulary_size),
+        ready.model,
+        HuggingFaceTokenizer(ready.tokenizer, rows=facts.vocabulary_size),
         # Where a row's logits depend on the rows beside it, other tokens in a step could change the text.
-        config if language_model.reproducible else replace(config, speculation="off"),
-        forces=language_model.reproducible,
-        eos_ids=weights.eos_ids,
-        draw=path.kernels.draw if path.kernels else draw,
-        read_masks=path.kernels.read_masks if path.kernels else read_masks,
+        config if facts.reproducible else replace(config, speculation="off"),
+        forces=facts.reproducible,
+        eos_ids=facts.eos_ids,
+        draw=kernels.draw if kernels else draw,
+        read_masks=kernels.read_masks if kernels else read_masks,
         # One that promises the same text, which such a model does not give.
-        fingerprint=fingerprint(folder, [*arithmetic, _name(language_model.cache.dtype), weights.made_from])
-        if language_model.reproducible
+        fingerprint=fingerprint(
+            folder, [facts.compute_path, *_arithmetic(threads), facts.cache_dtype, facts.made_from]
+        )
+        if facts.reproducible
         else None,
-        weight_format=path.weight_format.name,
-        compute_path=path.description,
+        weight_format=facts.weight_format,
+        compute_path=facts.compute_path,
     )
     engine.start()
     logger.info("Warming up ...")
-    _warm_up(engine, vocabulary_size=language_model.vocabulary_size)
+    _warm_up(engine, vocabulary_size=facts.vocabulary_size)
     return_freed_memory()
     logger.info(
         "%s is ready after %.1f s, %s. CPU threads: %d. Context: %d tokens. Weights: %.0f MB in %s. "
         "KV cache: %d tokens in %s. Texts independent of the load: %s.",
         name,
         time.monotonic() - began,
-        path.description,
+        facts.compute_path,
         threads,
         engine.context_length,
-        weights.size / 1e6,
-        stored,
-        BLOCK * language_model.blocks.count,
-        _name(language_model.cache.dtype),
-        "yes" if language_model.reproducible else "no",
+        facts.weight_bytes / 1e6,
+        facts.stored,
+        BLOCK * ready.model.blocks.count,
+        facts.cache_dtype,
+        "yes" if facts.reproducible else "no",
     )
     return engine
 
 
-def _prepared(
-    folder: Path,
-    *,
-    name: str,
-    config: EngineConfig,
-    dtype: torch.dtype,
-    path: ComputePath,
-    arithmetic: list[str],
-    store: PackedWeights | None,
-) -> tuple[ReadyWeights, LanguageModel]:
-    """The model and its weights, from the store if they are there and give the right logits."""
+def _ready_model(
+    folder: Path, *, name: str, config: EngineConfig, threads: int, store: PackedWeights | None
+) -> ReadyModel:
+    """The model, as an earlier start has left it if that is possible."""
     logger.info("Preparing the weights ...")
-    if store is not None and path.layers.native:
-        # A copy of a checkpoint may differ where the fingerprint does not look, but hardly in its times too.
-        times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
-        key = fingerprint(folder, [*arithmetic, config.dtype, _name(dtype), *times])
-        weights = from_packed(store, key, folder, dtype=dtype, path=path)
-        try:
-            if weights is not None:
-                return weights, complete(
-                    weights.hooked, name=name, config=config, path=path, kept=weights.program
-                )
-        except WrongLogits as error:
-            store.discard(key)
-            weights = None  # its memory is needed for those of the checkpoint
-            logger.warning("The packed weights are not used and will be packed again: %s", error)
-    weights = from_checkpoint(folder, dtype=dtype, path=path)
-    return weights, complete(weights.hooked, name=name, config=config, path=path)
+    # A copy of a checkpoint may differ where the fingerprint does not look, but hardly in its times too.
+    times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
+    key = fingerprint(folder, [*_arithmetic(threads), config.dtype, *times])
+    if store is not None and may_start_warm(config):
+        ready = warm_start(folder, name=name, config=config, store=store, key=key)
+        if ready is not None:
+            return ready
+    # Imported here: PyTorch takes seconds, and memory that a warm start does without.
+    from inference.engine.cold_start import cold_start
+
+    return cold_start(folder, name=name, config=config, threads=threads, store=store, key=key)
 
 
-def _weight_dtype(folder: Path, config: EngineConfig, path: ComputePath) -> torch.dtype:
-    """The type in which to read the weights: the checkpoint's own if it is to stay and can."""
-    dtype = checkpoint_dtype(folder)
-    if path.layers.takes_narrow or dtype is torch.float32:
-        return dtype
-    if config.dtype == "auto":
-        logger.info(
-            "The checkpoint's %s weights take twice the memory, in float32: only the native kernels compute "
-            "with them as they are.",
-            _name(dtype),
-        )
-    return torch.float32
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _arithmetic(path: ComputePath) -> list[str]:
-    """What decides the bits of a result beside the model's files and the type of the KV cache.
+def _arithmetic(threads: int) -> list[str]:
+    """What decides the bits of a result beside the model's files, the compute path and the KV cache.
 
     The type that weights are stored in is none of it: narrow weights of a checkpoint give the same bits as
     the same weights in float32, so both have one fingerprint.
     """
     return [
-        path.description,
+        generation(),
         # The native kernels compute the same on any number of threads; PyTorch's operators need not.
-        "" if path.layers.native else str(torch.get_num_threads()),
-        torch.backends.cpu.get_cpu_capability(),
-        *(module.__version__ for module in (torch, transformers, np)),
+        "" if native.load() else str(threads),
+        *(version(package) for package in ("torch", "transformers", "numpy")),
         sources_digest(Path(__file__).parent),
     ]
 

@@ -5,14 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-from transformers.pytorch_utils import Conv1D
+import numpy as np
 
 from inference.engine.blocks import BLOCK, blocks_of
-from inference.engine.compute.formats import FORMATS
-from inference.engine.compute.formats.weight_format import WeightFormat
-from inference.engine.compute.path import cpu_path
 from inference.engine.config import EngineConfig, WeightDtype
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import bytes_per_head
@@ -21,7 +16,7 @@ _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-_HEADROOM = 0.15
+HEADROOM = 0.15
 """The part of the memory reserved for everything else: the tensors of a step, requests, the page cache."""
 
 
@@ -34,34 +29,29 @@ class Budget:
 
 
 def kv_cache_blocks(
-    model_config: Any,
-    config: EngineConfig,
-    *,
-    dtype: torch.dtype,
-    context_length: int,
-    device: torch.device,
+    config: EngineConfig, *, token_bytes: int, context_length: int, gpu: Budget | None = None
 ) -> int:
     """The blocks of the KV cache, for `config.kv_cache_tokens` or if that is 0 for as much as memory allows.
 
     Tokens that do not fill a block get none, unless the rest would be too small for one context.
 
-    Memory allows at most a whole context for each running request. Call it when the weights are in the memory
-    of `device`, because it measures what they leave.
+    Memory allows at most a whole context for each running request. Call it when the weights are in memory,
+    because it measures what they leave.
 
     Args:
-        dtype: of the KV cache.
+        token_bytes: what a token takes in the KV cache (`bytes_per_token`).
+        gpu: memory of the GPU that holds the weights and the KV cache; None if they are in this machine's.
 
     Raises:
         ModelUnavailable: memory does not allow one context.
     """
     if config.kv_cache_tokens:
         return _whole_blocks(config.kv_cache_tokens, context_length)
-    on_gpu = device.type == "cuda"
-    budget = gpu_budget(device, config.processes) if on_gpu else ram_budget(config.processes)
-    tokens = min(budget.left // bytes_per_token(model_config, dtype), config.max_running * context_length)
+    budget = gpu or ram_budget(config.processes)
+    tokens = min(budget.left // token_bytes, config.max_running * context_length)
     if tokens < context_length:
-        memory = "GPU memory" if on_gpu else "memory"
-        smaller = ["LLM_DEVICE=cpu"] if on_gpu else _smaller_format(config.dtype)
+        memory = "GPU memory" if gpu else "memory"
+        smaller = ["LLM_DEVICE=cpu"] if gpu else _smaller_format(config.dtype)
         raise ModelUnavailable(
             f"{budget.limit / 1e9:.1f} GB of {memory} are too small for this model and a text of "
             f"{context_length} tokens: provide more, "
@@ -77,6 +67,9 @@ def _whole_blocks(tokens: int, context_length: int) -> int:
 
 def _smaller_format(dtype: WeightDtype) -> list[str]:
     """The setting that makes the weights smallest on this CPU, if they can be smaller."""
+    # Imported here: only a start that fails needs them, and torch with them.
+    from inference.engine.compute.formats import FORMATS
+
     size = FORMATS[dtype].bytes_per_weight
     formats = sorted(FORMATS.items(), key=lambda item: item[1].bytes_per_weight)
     smaller = [name for name, one in formats if one.bytes_per_weight < size]
@@ -84,6 +77,8 @@ def _smaller_format(dtype: WeightDtype) -> list[str]:
 
 
 def _computed_here(dtype: WeightDtype) -> bool:
+    from inference.engine.compute.path import cpu_path
+
     try:
         cpu_path(dtype)
     except ModelUnavailable:
@@ -91,38 +86,20 @@ def _computed_here(dtype: WeightDtype) -> bool:
     return True
 
 
-def weight_bytes(model: nn.Module, weight_format: WeightFormat) -> int:
-    """The memory that the weights of a model take in this format; call it before `prepare`.
-
-    A weight that a linear layer shares with the embedding counts twice, because packing copies it.
-    """
-    return sum(
-        int(parameter.numel() * min(parameter.itemsize, weight_format.bytes_per_weight))
-        if isinstance(module, nn.Linear | Conv1D) and name == "weight"
-        else parameter.nbytes
-        for module in model.modules()
-        for name, parameter in module.named_parameters(recurse=False)
-    )
-
-
 def ram_budget(processes: int) -> Budget:
     """What each of `processes` processes may use of this machine's memory."""
     limit = memory_limit() // processes
     used = anonymous_memory() + shared_memory() // processes
-    return Budget(limit=limit, left=int(limit * (1 - _HEADROOM)) - used)
+    return Budget(limit=limit, left=int(limit * (1 - HEADROOM)) - used)
 
 
-def gpu_budget(device: torch.device, processes: int) -> Budget:
-    """What each of `processes` processes may use of the GPU's memory; other programs may leave less."""
-    free, total = torch.cuda.mem_get_info(device)
-    limit = total // processes
-    headroom = int(limit * _HEADROOM)
-    own = torch.cuda.memory_allocated(device)
-    return Budget(limit=limit, left=min(limit - headroom - own, free - headroom))
+def bytes_per_token(config: Any, dtype: np.dtype[Any]) -> int:
+    """The size of one token's keys and values in all layers, in bytes.
 
-
-def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
-    """The size of one token's keys and values in all layers, in bytes."""
+    Args:
+        config: of the model, as transformers has it.
+        dtype: of the KV cache.
+    """
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -153,14 +130,10 @@ def shared_memory() -> int:
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system if the C library can (glibc): loading leaves much of it.
-
-    PyTorch's freed GPU memory is returned too.
-    """
+    """Return freed memory to the system if the C library can (glibc): loading leaves much of it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-    torch.cuda.empty_cache()
 
 
 def _meminfo(name: str, file: Path) -> int:

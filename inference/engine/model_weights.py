@@ -7,20 +7,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from inference.engine.checkpoint import bytes_when_read, read_model
+from inference.engine.compute.device_memory import weight_bytes
 from inference.engine.compute.input_squares import digest_of
-from inference.engine.compute.layer_program.kept import KeptProgram
-from inference.engine.compute.packed.model_record import ModelWriter, NotKeepable, restored_model
+from inference.engine.compute.packed.model_record import ModelWriter, restored_model
 from inference.engine.compute.packed.store import PackedWeights
-from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
+from inference.engine.compute.packed.tensor_file import NotKeepable, TensorWriter
+from inference.engine.compute.packed.tensors import tensor_at
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.prepare import HookedModel, check_hooks, hook
 from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.errors import ModelUnavailable
-from inference.engine.memory import return_freed_memory, weight_bytes
+from inference.engine.memory import return_freed_memory
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,14 @@ class ReadyWeights:
         eos_ids: tokens that end a text.
         size: bytes that the weights take.
         made_from: a digest of what they were made from beside the checkpoint.
-        program: where the layer program of packed weights is kept.
+        memory: that of packed weights; None if they are not in a file.
     """
 
     hooked: HookedModel
     eos_ids: set[int]
     size: int
     made_from: str
-    program: KeptProgram | None = None
+    memory: NDArray[np.uint8] | None = None
 
 
 def from_checkpoint(folder: Path, *, dtype: torch.dtype, path: ComputePath) -> ReadyWeights:
@@ -113,7 +116,7 @@ def from_packed(
         set(kept["eos_ids"]),
         kept["size"],
         kept["made_from"],
-        KeptProgram(store, key, packed.memory),
+        packed.memory,
     )
 
 

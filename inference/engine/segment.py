@@ -20,3 +20,8 @@ class Segment:
     blocks: list[int]
     logits: int = 1
     drafts: int = 0
+
+    @property
+    def end(self) -> int:
+        """The position after the last token."""
+        return self.start + len(self.token_ids)

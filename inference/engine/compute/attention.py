@@ -5,48 +5,34 @@ function instead of its own attention. A row is computed in one way, which depen
 result has the same bits whatever else is in the batch, and however the text is cut into segments.
 """
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import AttentionInterface
 
 from inference.engine.blocks import BLOCK, blocks_of
-from inference.engine.kv_cache import CachedLayer, KVCache
+from inference.engine.compute.tensor_cache import TensorCache
+from inference.engine.compute.tiles import Tiles, by_block
+from inference.engine.kv_cache import CachedLayer
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
 
 NAME = "packed"
 
 
-class AttentionBatch:
+class AttentionBatch(Tiles):
     """What attention needs to know of a step: which rows belong to which sequence, and where its past is.
 
     Args:
         segments: in the order of their rows.
         kernels: compute it; None leaves it to PyTorch.
-
-    Attributes:
-        tiles, tables: as the kernels take them, the tiles that take longest first.
     """
 
-    def __init__(self, cache: KVCache, segments: list[Segment], kernels: Kernels | None) -> None:
+    def __init__(self, cache: TensorCache, segments: list[Segment], kernels: Kernels | None) -> None:
+        super().__init__(segments)
         self.cache = cache
         self.kernels = kernels
         self.segments = segments
-        tables = [segment.blocks[: blocks_of(_end(segment))] for segment in segments]
-        self.tables = torch.from_numpy(np.fromiter(chain.from_iterable(tables), dtype=np.int64))
-        tiles: list[tuple[int, int, int, int]] = []
-        row = table = 0
-        for segment, blocks in zip(segments, tables, strict=True):
-            for first, last in _tiles(segment):
-                tiles.append((row, last - first, first, table))
-                row += last - first
-            table += len(blocks)
-        tiles.sort(key=lambda tile: -tile[1] * (tile[2] + BLOCK))
-        self.tiles = torch.tensor(tiles, dtype=torch.int64)
 
 
 def packed_attention(
@@ -70,11 +56,12 @@ def packed_attention(
         `[1, rows, heads, head_dim]`, and no weights.
     """
     layer, kv_heads = int(module.layer_idx), key.shape[1]  # type: ignore[arg-type]
-    (pools,) = batch.cache.pools([CachedLayer(layer, kv_heads, key.shape[3], value.shape[3])])
+    cached = CachedLayer(layer, kv_heads, key.shape[3], value.shape[3])
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     shape = (query.shape[2], query.shape[1], value.shape[3])
     if batch.kernels:
         output = query.new_empty(shape)
+        (pools,) = batch.cache.host.pools([cached])
         batch.kernels.attention(
             *(query, key, value, pools, output),
             tiles=batch.tiles,
@@ -84,26 +71,14 @@ def packed_attention(
         )
         return output[None], None
     output = query.new_zeros(shape)
+    tensors = batch.cache.tensors(cached)
     row = 0
     for segment in batch.segments:
         rows = slice(row, row + len(segment.token_ids))
-        _store(segment, key[0, :, rows], value[0, :, rows], pools)
-        output[rows] = _attended(segment, query[0, :, rows] * scale, pools, value.shape[3])
+        _store(segment, key[0, :, rows], value[0, :, rows], tensors)
+        output[rows] = _attended(segment, query[0, :, rows] * scale, tensors, value.shape[3])
         row = rows.stop
     return output[None], None
-
-
-def _end(segment: Segment) -> int:
-    return segment.start + len(segment.token_ids)
-
-
-def _tiles(segment: Segment) -> Iterator[tuple[int, int]]:
-    """The positions `[first, last)` of the segment's tokens in each of its blocks."""
-    first, end = segment.start, _end(segment)
-    while first < end:
-        last = min(end, (first // BLOCK + 1) * BLOCK)
-        yield first, last
-        first = last
 
 
 def _store(
@@ -111,7 +86,7 @@ def _store(
 ) -> None:
     """Store `[kv_heads, rows, dim]` of a segment in its blocks."""
     keys, values = pools
-    for first, last in _tiles(segment):
+    for first, last in by_block(segment):
         block, place = segment.blocks[first // BLOCK], first % BLOCK
         new, filled = slice(first - segment.start, last - segment.start), slice(place, place + last - first)
         keys[block, :, :, filled] = key[:, new].transpose(1, 2)
@@ -127,7 +102,7 @@ def _attended(
 
     Row by row, and block by block within a row: so all shapes depend on the row's position only.
     """
-    count, (heads, rows, dim) = blocks_of(_end(segment)), query.shape
+    count, (heads, rows, dim) = blocks_of(segment.end), query.shape
     keys, values = (_dense(pool, segment.blocks[:count]).to(query.dtype) for pool in pools)
     kv_heads, width = values.shape[1], values.shape[3]
     grouped = query.view(kv_heads, heads // kv_heads, rows, dim)

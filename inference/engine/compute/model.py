@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from inference.engine.blocks import BlockPool
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.path import ComputePath
+from inference.engine.compute.tensor_cache import TensorCache
 from inference.engine.kv_cache import KVCache
 from inference.engine.segment import Segment
 
@@ -43,6 +44,7 @@ class LanguageModel:
         self.path = path
         self.reproducible = reproducible
         self._model = model
+        self._tensors = TensorCache(cache, path.device)
 
     @property
     def blocks(self) -> BlockPool:
@@ -66,11 +68,11 @@ class LanguageModel:
             The logits after the last `segment.logits` tokens of each segment, in order, on the CPU:
             `[sum of segment.logits, vocabulary]`.
         """
-        return forward(self._model, segments, cache=self.cache, path=self.path)
+        return forward(self._model, segments, cache=self._tensors, path=self.path)
 
 
 def forward(
-    model: PreTrainedModel, segments: list[Segment], *, cache: KVCache, path: ComputePath
+    model: PreTrainedModel, segments: list[Segment], *, cache: TensorCache, path: ComputePath
 ) -> torch.Tensor:
     """`LanguageModel.forward` for a model that is still being prepared."""
     token_ids: list[int] = []
@@ -78,7 +80,7 @@ def forward(
     rows: list[int] = []
     for segment in segments:
         token_ids.extend(segment.token_ids)
-        positions.extend(range(segment.start, segment.start + len(segment.token_ids)))
+        positions.extend(range(segment.start, segment.end))
         rows.extend(range(len(token_ids) - segment.logits, len(token_ids)))
 
     def padded(numbers: list[int]) -> torch.Tensor:

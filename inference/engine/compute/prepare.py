@@ -8,10 +8,9 @@ from transformers import PreTrainedModel
 
 from inference.engine.compute import attention
 from inference.engine.compute.activation import replace_activations
+from inference.engine.compute.device_memory import gpu_budget, return_freed_gpu_memory
 from inference.engine.compute.input_squares import InputSquares, noted_input_squares
-from inference.engine.compute.layer_program.compiler import Program
-from inference.engine.compute.layer_program.kept import KeptProgram, Prepared
-from inference.engine.compute.layer_program.module import replace_layers, use_program
+from inference.engine.compute.layer_program.module import replace_layers
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.model_limits import context_length, vocabulary_size
@@ -22,7 +21,7 @@ from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
-from inference.engine.memory import kv_cache_blocks, return_freed_memory
+from inference.engine.memory import bytes_per_token, kv_cache_blocks, return_freed_memory
 from inference.engine.native.kernels import Kernels
 
 logger = logging.getLogger(__name__)
@@ -85,20 +84,10 @@ def check_hooks(model: PreTrainedModel, path: ComputePath) -> HookedModel:
     return HookedModel(model, expected, vocabulary, input_squares)
 
 
-def complete(
-    hooked: HookedModel,
-    *,
-    name: str,
-    config: EngineConfig,
-    path: ComputePath,
-    kept: KeptProgram | None = None,
-) -> LanguageModel:
+def complete(hooked: HookedModel, *, name: str, config: EngineConfig, path: ComputePath) -> LanguageModel:
     """Make a hooked model, whose weights have their final form, ready to serve.
 
     The KV cache is allocated once, here: what the weights leave of the memory decides its size.
-
-    Args:
-        kept: what an earlier start has found out; it is written if there is nothing yet.
 
     Raises:
         ModelUnavailable: as `prepare` does.
@@ -110,32 +99,27 @@ def complete(
     dtype = kv_cache_dtype(config.kv_cache_dtype, path.weight_format, native=path.kernels is not None)
     # Its cache is in float32: a narrower one would magnify the last bits, in which two ways may differ.
     probe = Probe(model, path)
-    known = kept.read(dtype) if kept else None
-    program = None
     if path.kernels and path.layers.native:
-        program = _replace_layers(model, path, path.kernels, probe, known.program if known else None)
+        _replace_layers(model, path, path.kernels, probe)
     if path.layers.build:
-        _check_format(path, probe, hooked.expected)
-    if known and program:
-        reproducible = known.reproducible
-    else:
-        reproducible = Probe(model, path, dtype=dtype).rows_are_independent()
-        if kept and program:
-            kept.write(Prepared(program, reproducible), dtype)
-    if not reproducible:
-        logger.warning(
-            "With this model on this machine, a text can depend on the load: its logits do not have the same "
-            "bits alone and in a batch."
-        )
+        check_format(path, probe, hooked.expected)
+    reproducible = Probe(model, path, dtype=dtype).rows_are_independent()
+    warn_of_dependent_rows(reproducible)
     del probe  # its KV cache is no part of what the weights take
     return_freed_memory()
-    blocks = kv_cache_blocks(model.config, config, dtype=dtype, context_length=context, device=path.device)
+    return_freed_gpu_memory()
+    blocks = kv_cache_blocks(
+        config,
+        token_bytes=bytes_per_token(model.config, dtype),
+        context_length=context,
+        gpu=gpu_budget(path.device, config.processes),
+    )
     return LanguageModel(
         model,
         name=name,
         context_length=context,
         vocabulary_size=hooked.vocabulary_size,
-        cache=KVCache(blocks=blocks, dtype=dtype, device=path.device),
+        cache=KVCache(blocks=blocks, dtype=dtype),
         path=path,
         reproducible=reproducible,
     )
@@ -171,7 +155,7 @@ def _hook(model: PreTrainedModel, path: ComputePath, probe: Probe) -> tuple[torc
         computed = probe.logits()
     except Exception as error:
         raise ModelUnavailable(f"Models of the kind {kind} cannot be served: {error!r}") from error
-    if not _near(computed, expected, _HOOKS_TOLERANCE):
+    if not near(computed, expected, _HOOKS_TOLERANCE):
         raise ModelUnavailable(
             f"Models of the kind {kind} cannot be served: with this engine's attention they do not compute "
             "what their own code does."
@@ -179,32 +163,39 @@ def _hook(model: PreTrainedModel, path: ComputePath, probe: Probe) -> tuple[torc
     return expected, squares
 
 
-def _check_format(path: ComputePath, probe: Probe, expected: torch.Tensor) -> None:
-    """Check that the model still computes `expected`, as closely as its weight format allows."""
+def check_format(path: ComputePath, probe: Probe, expected: torch.Tensor) -> None:
+    """Check that a model still computes `expected`, as closely as its weight format allows.
+
+    Raises:
+        WrongLogits: it does not.
+    """
     weight_format = path.weight_format
-    if not _near(probe.logits(), expected, weight_format.tolerance):
+    if not near(probe.logits(), expected, weight_format.tolerance):
         raise WrongLogits(
             f"This model cannot be served with {weight_format.name} weights by {path.layers.library}: its "
             "logits are too far from those of its own code. Set another LLM_DTYPE."
         )
 
 
-def _replace_layers(
-    model: PreTrainedModel, path: ComputePath, kernels: Kernels, probe: Probe, known: Program | None
-) -> Program | None:
-    """Replace the layers by one native call, `known` or recorded, if a layer program can do what they do."""
+def warn_of_dependent_rows(reproducible: bool) -> None:
+    """Log it where a row's logits have other bits in a batch."""
+    if not reproducible:
+        logger.warning(
+            "With this model on this machine, a text can depend on the load: its logits do not have the same "
+            "bits alone and in a batch."
+        )
+
+
+def _replace_layers(model: PreTrainedModel, path: ComputePath, kernels: Kernels, probe: Probe) -> None:
+    """Replace the layers by one native call, if a layer program can do what they do."""
     count = model.config.get_text_config().num_hidden_layers
     tolerance = path.weight_format.program_tolerance
     try:
-        if known is None:
-            return replace_layers(model, count, kernels, probe.pass_of, tolerance=tolerance)
-        use_program(model, count, kernels, known)
+        replace_layers(model, count, kernels, probe.pass_of, tolerance=tolerance)
     except NotRecordable as reason:
         logger.info("The layers of this kind of model are called one by one: %s.", reason)
-        return None
-    return known
 
 
-def _near(computed: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+def near(computed: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
     """Whether the difference is within the tolerance, relative to the norm; NaN never is."""
     return float((computed - expected).norm()) <= tolerance * max(1.0, float(expected.norm()))

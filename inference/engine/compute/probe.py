@@ -1,15 +1,22 @@
 """A few tokens that a model is tried with while it is prepared."""
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from inference.engine.blocks import BLOCK, blocks_of
 from inference.engine.compute.model import forward
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import ComputePath
+from inference.engine.compute.tensor_cache import TensorCache
 from inference.engine.kv_cache import KVCache
 from inference.engine.segment import Segment
 
+_FLOAT32 = np.dtype(np.float32)
 _TEXTS = 3
 _ALL_ROWS = range(1, 17)
 """The numbers of rows of the steps that compute few requests, with drafts or without."""
@@ -17,22 +24,32 @@ _SOME_ROWS = (1, 2, 4, 5, 8, 16)
 """The native kernels add in the same order for any number, which their tests check: a start need not."""
 
 
+Compute = Callable[[list[Segment], KVCache], NDArray[np.float32]]
+
+
 class Probe:
     """Token ids from all over the vocabulary, enough for several blocks, with a small KV cache of their own.
 
     Args:
         dtype: of the KV cache.
+        compute: computes segments, instead of the hooked model.
     """
 
     def __init__(
-        self, model: PreTrainedModel, path: ComputePath, *, dtype: torch.dtype = torch.float32
+        self,
+        model: PreTrainedModel,
+        path: ComputePath,
+        *,
+        dtype: np.dtype[Any] = _FLOAT32,
+        compute: Compute | None = None,
     ) -> None:
         vocabulary = model.config.get_text_config().vocab_size
         count = min(4 * BLOCK + 5, context_length(model.config))
         self._ids = [(7919 * i + 11) % vocabulary for i in range(count)]
         self._model = model
         self._path = path
-        self._cache = KVCache(blocks=_TEXTS * blocks_of(count), dtype=dtype, device=path.device)
+        self._compute = compute
+        self._cache = TensorCache(KVCache(blocks=_TEXTS * blocks_of(count), dtype=dtype), path.device)
 
     @torch.inference_mode()
     def own_logits(self) -> torch.Tensor:
@@ -51,9 +68,9 @@ class Probe:
 
     @torch.no_grad()  # inference mode would turn some operators into others while layers are recorded
     def pass_of(self, rows: int) -> torch.Tensor:
-        """The logits of a prompt of this many tokens, if the context is long enough: `[1, vocabulary]`."""
+        """The logits of a prompt of this many tokens, if the context is long enough: `[rows, vocabulary]`."""
         ids = self._ids[:rows]
-        return self._forward([Segment(ids, 0, self._blocks(0))])
+        return self._forward([Segment(ids, 0, self._blocks(0), len(ids))])
 
     @torch.inference_mode()
     def rows_are_independent(self) -> bool:
@@ -94,7 +111,9 @@ class Probe:
 
     def _blocks(self, text: int) -> list[int]:
         """The blocks of the cache for one of the texts, not in the order of their numbers."""
-        return list(range(text, self._cache.blocks.count, _TEXTS))[::-1]
+        return list(range(text, self._cache.host.blocks.count, _TEXTS))[::-1]
 
     def _forward(self, segments: list[Segment]) -> torch.Tensor:
+        if self._compute is not None:
+            return torch.tensor(self._compute(segments, self._cache.host))
         return forward(self._model, segments, cache=self._cache, path=self._path)

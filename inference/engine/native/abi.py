@@ -7,6 +7,8 @@ import ctypes
 from enum import IntEnum
 from typing import Any, Self
 
+from numpy.typing import NDArray
+
 pointer, integer, double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 Fields = list[tuple[str, Any]]
 
@@ -28,6 +30,11 @@ class WeightType(IntEnum):
     BFLOAT16 = 1
     FLOAT16 = 2
 
+    @classmethod
+    def of(cls, dtype: Any) -> Self:
+        """That of a dtype of PyTorch or NumPy."""
+        return cls[str(dtype).removeprefix("torch.").upper()]
+
 
 class CacheType(IntEnum):
     """In which type keys and values are kept, by PyTorch's names."""
@@ -38,7 +45,7 @@ class CacheType(IntEnum):
 
     @classmethod
     def of(cls, dtype: Any) -> Self:
-        """That of a dtype of PyTorch."""
+        """That of a dtype of PyTorch or NumPy."""
         return cls[str(dtype).removeprefix("torch.").upper()]
 
 
@@ -136,13 +143,13 @@ class Cache(ctypes.Structure):
     _fields_ = pointers("keys", "values") + integers("key_block", "value_block", "type")
 
     @classmethod
-    def of(cls, keys: Any, values: Any) -> Self:
-        """That of two tensors of PyTorch, as `KVCache.pools` makes them."""
+    def of(cls, keys: NDArray[Any], values: NDArray[Any]) -> Self:
+        """That of two arrays, as `KVCache.pools` makes them."""
         return cls(
-            keys=keys.data_ptr(),
-            values=values.data_ptr(),
-            key_block=keys.stride(0),
-            value_block=values.stride(0),
+            keys=keys.ctypes.data,
+            values=values.ctypes.data,
+            key_block=keys.strides[0] // keys.itemsize,
+            value_block=values.strides[0] // values.itemsize,
             type=CacheType.of(keys.dtype),
         )
 

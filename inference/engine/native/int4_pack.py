@@ -2,13 +2,16 @@
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from inference.engine.native.abi import Int4PackCall
 
-Int4Pack = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int], None]
+if TYPE_CHECKING:
+    import torch
+
+Int4Pack = Callable[
+    ["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor", int], None
+]
 """Quantises a weight, `[channels, depth]`, with the importance of its inputs, `[depth]`, each greater than 0,
 into the three further tensors, on this many threads:
 
@@ -23,11 +26,11 @@ def native_int4_pack(library: ctypes.CDLL) -> Int4Pack:
     function.argtypes, function.restype = [ctypes.POINTER(Int4PackCall)], None
 
     def pack(
-        weight: torch.Tensor,
-        importance: torch.Tensor,
-        levels: torch.Tensor,
-        group_scales: torch.Tensor,
-        scales: torch.Tensor,
+        weight: "torch.Tensor",
+        importance: "torch.Tensor",
+        levels: "torch.Tensor",
+        group_scales: "torch.Tensor",
+        scales: "torch.Tensor",
         threads: int,
     ) -> None:
         addresses = {

@@ -3,14 +3,17 @@
 Without the kernels, for example because set-up found no compiler, PyTorch's slower operators do the same.
 """
 
+from __future__ import annotations
+
 import ctypes
 import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from inference.engine.config import usable_cpus
 from inference.engine.native.abi import (
@@ -34,11 +37,12 @@ from inference.engine.native.int4_pack import native_int4_pack
 from inference.engine.native.layout import difference
 from inference.engine.native.masks import native_read_masks
 
+if TYPE_CHECKING:
+    import torch
+
 logger = logging.getLogger(__name__)
 
-_WEIGHT_TYPES: dict[torch.dtype, float] = {getattr(torch, kind.name.lower()): kind for kind in WeightType}
-
-Listener = Callable[[str, dict[str, torch.Tensor], dict[str, float]], None]
+Listener = Callable[[str, "dict[str, torch.Tensor]", dict[str, float]], None]
 
 
 class Kernels:
@@ -88,11 +92,11 @@ class Kernels:
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        pools: tuple[torch.Tensor, torch.Tensor],
+        pools: tuple[NDArray[Any], NDArray[Any]],
         out: torch.Tensor,
         *,
-        tiles: torch.Tensor,
-        tables: torch.Tensor,
+        tiles: NDArray[np.int64],
+        tables: NDArray[np.int64],
         layer: int,
         scale: float,
     ) -> None:
@@ -103,10 +107,9 @@ class Kernels:
             key, value: `[1, kv_heads, rows, dim]`, their last dimension dense.
             pools: the layer's keys and values, as `KVCache.pools` makes them.
             out: `[rows, heads, value_dim]`.
-            tiles: int64 `[tiles, 4]`, each an `abi.Tile` of consecutive rows of a sequence in one block: its
-                first row, its rows, how many of the sequence's tokens come before, and where in `tables` the
-                sequence's begins.
-            tables: int64 `[*]`; of each sequence, the numbers of its blocks in the order of its tokens.
+            tiles: `[tiles, 4]`, each an `abi.Tile` of consecutive rows of a sequence in one block: its first
+                row, its rows, how many of the sequence's tokens come before, and where its table begins.
+            tables: of each sequence, the numbers of its blocks in the order of its tokens.
         """
         if self.listener:
             tensors = {"query": query, "key": key, "value": value, "out": out}
@@ -128,9 +131,9 @@ class Kernels:
                     dim=key.shape[3],
                     value_dim=value.shape[3],
                 ),
-                tiles=tiles.data_ptr(),
+                tiles=tiles.ctypes.data,
                 tile_count=len(tiles),
-                tables=tables.data_ptr(),
+                tables=tables.ctypes.data,
                 scale=scale,
                 out=out.data_ptr(),
                 threads=self.threads,
@@ -146,9 +149,8 @@ class Kernels:
             x: `[*, depth]`.
             out: `[*, width]`.
         """
-        tensors = {"weights": weights, "bias": bias, "x": x, "out": out}
-        numbers = {"weight_type": _WEIGHT_TYPES[weights.dtype]}
-        self._multiply("linear", self._linear, LinearCall, tensors, numbers)
+        tensors, kept = {"weights": weights, "bias": bias, "x": x, "out": out}, WeightType.of(weights.dtype)
+        self._multiply("linear", self._linear, LinearCall, tensors, {"weight_type": kept})
 
     def bfloat16_linear(
         self, weights: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, out: torch.Tensor

@@ -6,14 +6,15 @@ call; sums are in float32. CPUs have instructions for that, for vectors (AVX512-
 which add in different orders. A CPU uses one of them for any number of rows.
 """
 
+import numpy as np
 import torch
 from torch.nn.functional import pad
 
 from inference.engine.compute.formats.panel_linear import PanelLinear, building
 from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
-from inference.engine.compute.weight_memory import WeightMemory
-from inference.engine.errors import ModelUnavailable
+from inference.engine.compute.requirements import with_bfloat16
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native.kernels import Kernels
 
 _PAIR = 2
@@ -52,13 +53,8 @@ class NativeBFloat16Linear(PanelLinear):
 
 
 def _layers(kernels: Kernels | None) -> LinearLayers:
-    if kernels and kernels.has_bfloat16:
-        build = building(NativeBFloat16Linear, kernels)
-        return LinearLayers(library="the native kernels", build=build, native=True, takes_narrow=True)
-    raise ModelUnavailable(
-        "Arithmetic in bfloat16 needs the native kernels and a CPU with AVX512-BF16 or AMX: build them with "
-        "a C++ compiler (python -m inference.engine.native), or set LLM_DTYPE=auto to compute in float32."
-    )
+    build = building(NativeBFloat16Linear, with_bfloat16(kernels))
+    return LinearLayers(library="the native kernels", build=build, native=True, takes_narrow=True)
 
 
 BFLOAT16 = WeightFormat(
@@ -66,7 +62,7 @@ BFLOAT16 = WeightFormat(
     layers=_layers,
     on_gpu=False,
     bytes_per_weight=2.0,
-    kv_cache_dtype=torch.float16,
+    kv_cache_dtype=np.dtype(np.float16),
     tolerance=0.1,  # measured: 0.005 with SmolLM2-135M; noise has 1.4
     program_tolerance=0.02,  # as in int8: the last bits of a norm decide how inputs are rounded
 )

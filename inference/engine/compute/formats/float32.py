@@ -6,13 +6,14 @@ packed weights does too, except for a single row: with AVX-512 it has a separate
 oneDNN every step has at least `LEAST_ROWS` rows, padding included.
 """
 
+import numpy as np
 import torch
 from torch import nn
 
 from inference.engine.compute.formats.panel_linear import PanelLinear, building
 from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native.kernels import Kernels
 
 LEAST_ROWS = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2
@@ -88,7 +89,7 @@ FLOAT32 = WeightFormat(
     layers=_layers,
     on_gpu=True,
     bytes_per_weight=4.0,
-    kv_cache_dtype=torch.float32,
+    kv_cache_dtype=np.dtype(np.float32),
     tolerance=1e-3,
     program_tolerance=1e-4,  # measured: 2e-6
 )

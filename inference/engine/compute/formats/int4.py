@@ -13,14 +13,16 @@ little: those of attention's output, of queries, and of keys and values where th
 The latter cost the most quality for their size (`docs/performance.md`).
 """
 
+import numpy as np
 import torch
 from torch import nn
 
-from inference.engine.compute.formats.int8 import NativeInt8Linear, with_8_bit_products
+from inference.engine.compute.formats.int8 import NativeInt8Linear
 from inference.engine.compute.formats.panel_linear import PanelLinear
 from inference.engine.compute.formats.panels import PANEL
 from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.requirements import with_8_bit_products
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native.kernels import Kernels
 
 _GROUP = 32
@@ -107,7 +109,7 @@ INT4 = WeightFormat(
     layers=_layers,
     on_gpu=False,
     bytes_per_weight=0.73,  # of all layers together: SmolLM2-135M 0.73, GPT-2 medium 0.64
-    kv_cache_dtype=torch.float16,
+    kv_cache_dtype=np.dtype(np.float16),
     tolerance=0.4,  # measured: 0.13 with SmolLM2-135M, 0.19 with GPT-2 medium's shape; noise has 1.4
     program_tolerance=0.05,  # as in int8: the last bits of a norm decide how inputs are rounded
 )

@@ -11,6 +11,7 @@ while the model's own code computes a few tokens). What remains of such an input
 group of 1,024 inputs their precision; in the LM head, whose errors no later layer evens out, of 256.
 """
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import pad
@@ -18,8 +19,8 @@ from torch.nn.functional import pad
 from inference.engine.compute.formats.panel_linear import PanelLinear
 from inference.engine.compute.formats.panels import PANEL, in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
-from inference.engine.compute.weight_memory import WeightMemory
-from inference.engine.errors import ModelUnavailable
+from inference.engine.compute.requirements import with_8_bit_products
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native.kernels import Kernels
 
 _DOT_INPUTS = 4
@@ -114,20 +115,6 @@ def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (weight / scales[:, None]).round_().to(torch.int8), scales
 
 
-def with_8_bit_products(kernels: Kernels | None, *, name: str) -> Kernels:
-    """The kernels, if they multiply inputs in 8 bits, for the format `name`.
-
-    Raises:
-        ModelUnavailable: this CPU cannot multiply them, or the native kernels are missing.
-    """
-    if kernels and kernels.has_8_bit_products:
-        return kernels
-    raise ModelUnavailable(
-        f"{name} weights need the native kernels and a CPU with AVX2 or 64-bit ARM: build them with a C++ "
-        "compiler (python -m inference.engine.native), or set LLM_DTYPE=float32."
-    )
-
-
 def _layers(kernels: Kernels | None) -> LinearLayers:
     chosen, memory = with_8_bit_products(kernels, name="int8"), WeightMemory()
 
@@ -142,7 +129,7 @@ INT8 = WeightFormat(
     layers=_layers,
     on_gpu=False,
     bytes_per_weight=1.0,
-    kv_cache_dtype=torch.float16,
+    kv_cache_dtype=np.dtype(np.float16),
     tolerance=0.5,  # measured: 0.02; noise has 1.4
     program_tolerance=0.05,  # measured: 0.012, because the last bits of a norm decide how inputs are rounded
 )

@@ -7,7 +7,7 @@ from torch import nn
 
 from inference.engine.compute.formats.panels import whole_panels
 from inference.engine.compute.formats.weight_format import BuildLinear, LinearWeights
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute.weight_tensors import WeightMemory
 from inference.engine.native.kernels import Kernels
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -75,6 +77,6 @@ class WeightFormat:
     layers: Callable[[Kernels | None], LinearLayers]
     on_gpu: bool
     bytes_per_weight: float
-    kv_cache_dtype: torch.dtype
+    kv_cache_dtype: np.dtype[Any]
     tolerance: float
     program_tolerance: float

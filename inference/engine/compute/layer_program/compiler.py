@@ -1,12 +1,12 @@
 """Compiles two recorded passes of a model's layers to a program for any number of rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from inference.engine.compute.layer_program.recorder import Call, NotRecordable, Recorder, View
+from inference.engine.compute.layer_program.recorder import Call, NotRecordable, View
+from inference.engine.compute.layer_program.recording import Pass
+from inference.engine.compute.layer_program.runner import Program
 from inference.engine.kv_cache import CachedLayer
 from inference.engine.native.instructions import DIMENSIONS, Extent, Instruction, Memory, Operand
 
@@ -15,42 +15,6 @@ _LINE = 16
 """Floats of a cache line. No two tensors of the workspace share a line."""
 _LINEAR = {"linear", "bfloat16_linear", "int8_linear", "int4_linear"}
 _ELEMENTWISE = {"gelu_tanh", "silu", "relu", "add", "subtract", "multiply", "divide"}
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A recorded pass.
-
-    Attributes:
-        inputs: the tensors that the layers were given, in order.
-        output: the last layer's result.
-    """
-
-    rows: int
-    recorder: Recorder
-    inputs: list[View]
-    output: View
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """What to do with a step's rows.
-
-    Attributes:
-        instructions: an array of `Instruction`.
-        attentions: the layer of each attention in the KV cache.
-        floats_per_row: size of the workspace.
-        output: where the result begins in the workspace, in floats per row.
-        width: floats per row of the result.
-        constants: tensors that the instructions read and nothing else keeps alive.
-    """
-
-    instructions: Any
-    attentions: list[CachedLayer]
-    floats_per_row: int
-    output: int
-    width: int
-    constants: list[torch.Tensor]
 
 
 def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
@@ -117,7 +81,7 @@ def compile_passes(few: Pass, many: Pass, *, constants: set[int]) -> Program:
         floats_per_row=floats_per_row,
         output=begins[many.output.storage],
         width=width,
-        constants=kept,
+        constants=[tensor.numpy() for tensor in kept],
     )
 
 

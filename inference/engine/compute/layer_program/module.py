@@ -5,9 +5,8 @@ Python's lock. So when the model is loaded, the layers' own code runs twice and 
 then compiled (`compiler.py`) to a program that the native library runs for any number of rows.
 """
 
-import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,10 +15,10 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from inference.engine.compute.attention import AttentionBatch
-from inference.engine.compute.layer_program.compiler import Pass, Program, compile_passes
-from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
-from inference.engine.native.abi import Cache
-from inference.engine.native.instructions import Step
+from inference.engine.compute.layer_program.compiler import compile_passes
+from inference.engine.compute.layer_program.recorder import NotRecordable
+from inference.engine.compute.layer_program.recording import Pass, PassRecording
+from inference.engine.compute.layer_program.runner import Program, ProgramRunner
 from inference.engine.native.kernels import Kernels
 
 _RECORDED_ROWS, _TRIED_ROWS = (3, 5), (1, 37)
@@ -38,36 +37,15 @@ class NativeLayers(nn.Module):
         super().__init__()
         self._layers = layers
         self._program = program
-        self._kernels = kernels
-        self._workspace = torch.empty(0)
-        self._cache: object = None
-        self._caches: Any = None
+        self._runner = ProgramRunner(program, kernels)
 
     def forward(self, *args: Any, batch: AttentionBatch, **kwargs: Any) -> torch.Tensor:
         """`[1, rows, width]`; valid until the next call."""
-        program = self._program
-        inputs = _inputs(args, kwargs)
+        inputs = layer_inputs(args, kwargs)
         rows = inputs[0].shape[1]
-        if self._workspace.numel() < rows * program.floats_per_row:
-            self._workspace = torch.empty(rows * program.floats_per_row)
-        if self._cache is not batch.cache:
-            self._cache = batch.cache
-            pools = batch.cache.pools(program.attentions)
-            self._caches = (Cache * len(pools))(*(Cache.of(*pair) for pair in pools))
-        self._kernels.run(
-            program.instructions,
-            Step(
-                rows=rows,
-                workspace=self._workspace.data_ptr(),
-                inputs=_addresses(inputs),
-                caches=self._caches,
-                tiles=batch.tiles.data_ptr(),
-                tile_count=len(batch.tiles),
-                tables=batch.tables.data_ptr(),
-            ),
-        )
-        first = program.output * rows
-        return self._workspace[first : first + program.width * rows].view(1, rows, program.width)
+        addresses = [tensor.data_ptr() for tensor in inputs]
+        computed = self._runner.run(rows, addresses, cache=batch.cache.host, tiles=batch)
+        return torch.from_numpy(computed)[None]
 
 
 _off = ContextVar("layer program off", default=False)
@@ -104,17 +82,18 @@ def replace_layers(
     Raises:
         NotRecordable: no program can do what the layers do, or layer programs are off; `model` is unchanged.
     """
-    stack = _stack(model, count)
+    stack = stack_of(model, count)
     layers = list(stack)
     expected = [compute(rows).clone() for rows in _TRIED_ROWS]
     try:
         few, many = (_record(layers, kernels, compute, rows) for rows in _RECORDED_ROWS)
-        program = compile_passes(few, many, constants=_constants(layers))
+        program = compile_passes(few, many, constants=constants(layers))
     except NotRecordable:
         raise
     except Exception as error:
         raise NotRecordable(repr(error)) from error
-    use_program(model, count, kernels, program)
+    del stack[1:]
+    stack[0] = NativeLayers(layers, program, kernels)
     try:
         computed = [compute(rows).clone() for rows in _TRIED_ROWS]
     except Exception as error:
@@ -130,19 +109,12 @@ def replace_layers(
     return program
 
 
-def use_program(model: nn.Module, count: int, kernels: Kernels, program: Program) -> None:
-    """Replace the `count` layers of `model` by a call of `program`, which does what they do.
+def stack_of(model: nn.Module, count: int) -> nn.ModuleList:
+    """The list of a model's layers.
 
     Raises:
-        NotRecordable: there are no such layers, or layer programs are off; `model` is unchanged.
+        NotRecordable: there is none with `count` layers, or layer programs are off.
     """
-    stack = _stack(model, count)
-    layers = list(stack)
-    del stack[1:]
-    stack[0] = NativeLayers(layers, program, kernels)
-
-
-def _stack(model: nn.Module, count: int) -> nn.ModuleList:
     if _off.get():
         raise NotRecordable("layer programs are turned off")
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
@@ -154,36 +126,25 @@ def _stack(model: nn.Module, count: int) -> nn.ModuleList:
 def _record(
     layers: list[nn.Module], kernels: Kernels, compute: Callable[[int], torch.Tensor], rows: int
 ) -> Pass:
-    recorder = Recorder()
-    inputs: list[View] = []
-    outputs: list[torch.Tensor] = []
-    with ExitStack() as recording:
+    with PassRecording(kernels, rows=rows) as recording:
 
         def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            inputs.extend(recorder.view(tensor) for tensor in _inputs(args, kwargs))
-            kernels.listener = recorder.call
-            recording.callback(setattr, kernels, "listener", None)
-            recording.enter_context(recorder)
+            recording.begin(layer_inputs(args, kwargs))
 
-        def end(_: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
-            recording.close()
-            outputs.append(output)
+        def end(_: nn.Module, args: tuple[Any, ...], output: object) -> None:
+            recording.end(output)
 
-        hooks = [
+        recording.hooks += [
             layers[0].register_forward_pre_hook(begin, with_kwargs=True),
             layers[-1].register_forward_hook(end),
         ]
-        try:
-            compute(rows)
-        finally:
-            for hook in hooks:
-                hook.remove()
-    if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor):
-        raise NotRecordable("the last layer returns something other than one tensor")
-    return Pass(rows=rows, recorder=recorder, inputs=inputs, output=recorder.view(outputs[0]))
+        compute(rows)
+    if len(recording.passes) != 1:
+        raise NotRecordable("their code calls the layers more than once")
+    return recording.passes[0]
 
 
-def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+def layer_inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
     """The floating-point tensors that the layers are given, in order, each made dense."""
     return [
         leaf.contiguous()
@@ -192,16 +153,12 @@ def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]
     ]
 
 
-def _addresses(tensors: list[torch.Tensor]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
-
-
-def _constants(layers: list[nn.Module]) -> set[int]:
-    """The addresses of the storages that the layers own, which live as long as the layers do."""
+def constants(modules: list[nn.Module]) -> set[int]:
+    """The addresses of the storages that the modules own, which live as long as the modules do."""
     return {
         tensor.untyped_storage().data_ptr()
-        for layer in layers
-        for module in layer.modules()
+        for owner in modules
+        for module in owner.modules()
         for tensor in [
             *module.parameters(recurse=False),
             *module.buffers(recurse=False),

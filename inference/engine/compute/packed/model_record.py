@@ -9,21 +9,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from inference.engine.compute.formats.weight_format import BuildLinear, LinearWeights
-from inference.engine.compute.packed.tensor_file import TensorWriter, tensor_at
+from inference.engine.compute.packed.tensor_file import NotKeepable, TensorWriter
+from inference.engine.compute.packed.tensors import tensor_at
 from inference.engine.native.kernels import Kernels
 
 _OWN = "inference.engine.compute."
 _MODULE = frozenset(vars(nn.Module()))
 """The attributes that PyTorch gives every module."""
-
-
-class NotKeepable(Exception):
-    """A model has something that a file cannot hold; the message says what."""
 
 
 class ModelWriter:
@@ -100,7 +99,7 @@ class ModelWriter:
 def restored_model(
     folder: Path,
     description: dict[str, Any],
-    memory: torch.Tensor,
+    memory: NDArray[np.uint8],
     *,
     hook: Callable[[PreTrainedModel], None],
     kernels: Kernels | None,
@@ -142,7 +141,7 @@ def restored_model(
     return model
 
 
-def _rebuilt(kept: dict[str, Any], memory: torch.Tensor, kernels: Kernels | None) -> nn.Module:
+def _rebuilt(kept: dict[str, Any], memory: NDArray[np.uint8], kernels: Kernels | None) -> nn.Module:
     place, _, name = kept["class"].partition(":")
     kind = getattr(import_module(place), name) if place.startswith(_OWN) else None
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):

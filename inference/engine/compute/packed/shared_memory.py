@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 _HUGE_PAGE = 1 << 21
 _MAP_FIXED = 0x10
@@ -40,11 +41,11 @@ class SharedMemory:
             descriptor.
     """
 
-    content: torch.Tensor
+    content: NDArray[np.uint8]
     address: tuple[int, int]
 
 
-def create(name: str, size: int, fill: Callable[[torch.Tensor], None]) -> SharedMemory:
+def create(name: str, size: int, fill: Callable[[NDArray[np.uint8]], None]) -> SharedMemory:
     """New shared memory of at least `size` bytes; `fill` writes its content, and what it raises is raised.
 
     Raises:
@@ -97,7 +98,7 @@ def _opened(descriptor: int, size: int) -> SharedMemory:
     return SharedMemory(content, (os.getpid(), kept))
 
 
-def _merge_pages(descriptor: int, memory: torch.Tensor) -> None:
+def _merge_pages(descriptor: int, memory: NDArray[np.uint8]) -> None:
     """Have huge pages in all of it. One small page is written in each, because an empty one is not merged."""
     _advise(memory, _MADV_HUGEPAGE)
     for offset in range(0, len(memory), _HUGE_PAGE):
@@ -105,23 +106,23 @@ def _merge_pages(descriptor: int, memory: torch.Tensor) -> None:
     _advise(memory, _MADV_COLLAPSE)
 
 
-def _check_pages(memory: torch.Tensor) -> None:
-    huge, size = _huge_bytes(memory.data_ptr()), len(memory)
+def _check_pages(memory: NDArray[np.uint8]) -> None:
+    huge, size = _huge_bytes(memory.ctypes.data), len(memory)
     if huge < _MOSTLY * size:
         raise NoHugePages(f"{huge / 1e6:.0f} of {size / 1e6:.0f} MB have huge pages")
 
 
-def _advise(memory: torch.Tensor, advice: int) -> None:
+def _advise(memory: NDArray[np.uint8], advice: int) -> None:
     # What the kernel does not know or cannot do shows in the huge pages, which are counted.
-    _libc().madvise(memory.data_ptr(), len(memory), advice)
+    _libc().madvise(memory.ctypes.data, len(memory), advice)
 
 
 def _map(
     descriptor: int, size: int, protection: int, *, freed: Callable[[], None] = lambda: None
-) -> torch.Tensor:
+) -> NDArray[np.uint8]:
     """A mapping that begins at a huge page; Python's `mmap` leaves the address to the system.
 
-    It ends with the last tensor in it, and then `freed` is called.
+    It ends with the last array in it, and then `freed` is called.
     """
     libc = _libc()
     reserved = libc.mmap(None, size + _HUGE_PAGE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
@@ -140,7 +141,7 @@ def _map(
 
     # At the end of the process other threads may still compute with it.
     weakref.finalize(bytes_there, unmap).atexit = False
-    return torch.frombuffer(bytes_there, dtype=torch.uint8)
+    return np.frombuffer(memoryview(bytes_there), dtype=np.uint8)
 
 
 def _huge_bytes(address: int) -> int:

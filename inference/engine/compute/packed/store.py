@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from inference.engine.compute.packed import shared_memory
-from inference.engine.compute.packed.model_record import NotKeepable
-from inference.engine.compute.packed.tensor_file import Damaged, TensorFile, TensorWriter
+from inference.engine.compute.packed.files import COMPILED
+from inference.engine.compute.packed.tensor_file import Damaged, NotKeepable, TensorFile, TensorWriter
 from inference.engine.compute.weight_memory import huge_pages
 from inference.engine.errors import Interrupted
 
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 _KEPT = 2
 """Files: so that a service that changes between two models or formats packs neither again."""
-_PROGRAM = ".program"
-"""Of the file with the layer program of the weights whose file has the same name."""
 _WAIT_S = 600.0
 _POLL_S = 0.05
 
@@ -38,7 +37,7 @@ Pack = Callable[[TensorWriter], dict[str, Any]]
 class Packed:
     """The weights of a file: the memory that its tensors were read into, and their description."""
 
-    memory: torch.Tensor
+    memory: NDArray[np.uint8]
     description: dict[str, Any]
 
 
@@ -87,17 +86,29 @@ class PackedWeights:
             )
         return None
 
+    def find(self, key: str) -> Packed | None:
+        """The packed weights with this key; None if there is no whole file of them.
+
+        Raises:
+            Interrupted: nobody needs them any more.
+        """
+        try:
+            with self._alone():
+                return self._read(key)
+        except OSError:
+            return None
+
     def discard(self, key: str) -> None:
         """Remove the weights with this key, because they are of no use."""
-        for path in (self._file(key), self._file(key).with_suffix(_PROGRAM)):
+        for path in (self._file(key), self._file(key).with_suffix(COMPILED)):
             path.unlink(missing_ok=True)
 
-    def read_program(self, key: str) -> Packed | None:
-        """The layer program of the weights with this key; None if there is none."""
-        path = self._file(key).with_suffix(_PROGRAM)
+    def read_compiled(self, key: str) -> Packed | None:
+        """The compiled model of the weights with this key; None if there is none."""
+        path = self._file(key).with_suffix(COMPILED)
         try:
             file = TensorFile(path)
-            memory = torch.empty(file.size, dtype=torch.uint8)
+            memory = np.empty(file.size, dtype=np.uint8)
             file.read_into(memory)
         except Damaged:
             path.unlink(missing_ok=True)
@@ -106,15 +117,15 @@ class PackedWeights:
             return None
         return Packed(memory, file.description)
 
-    def write_program(self, key: str, pack: Pack) -> None:
-        """Keep the layer program of the weights with this key, which a start can do without."""
+    def write_compiled(self, key: str, pack: Pack) -> None:
+        """Keep the compiled model of the weights with this key, which a start can do without."""
         path = self._file(key)
         try:
             # Without the lock: several processes may write the same at once.
             if path.exists():
-                self._write(path.with_suffix(_PROGRAM), path.with_suffix(f".{os.getpid()}.part"), pack)
+                self._write(path.with_suffix(COMPILED), path.with_suffix(f".{os.getpid()}.part"), pack)
         except OSError as error:
-            logger.info("The layer program is not kept: %s.", error.strerror or error)
+            logger.info("The compiled model is not kept: %s.", error.strerror or error)
 
     def _read(self, key: str) -> Packed | None:
         path = self._file(key)
@@ -135,7 +146,7 @@ class PackedWeights:
         if shutil.disk_usage(self._folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         path = self._file(key)
-        path.with_suffix(_PROGRAM).unlink(missing_ok=True)
+        path.with_suffix(COMPILED).unlink(missing_ok=True)
         self._write(path, path.with_suffix(".part"), pack)
 
     def _write(self, path: Path, unfinished: Path, pack: Pack) -> None:
@@ -148,7 +159,7 @@ class PackedWeights:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _memory(self, key: str, file: TensorFile) -> torch.Tensor:
+    def _memory(self, key: str, file: TensorFile) -> NDArray[np.uint8]:
         """The memory with the content of a file: that of a process that has read it, or else new memory."""
         name = f"llmservice-{key}"
         addresses = self._addresses(key)
@@ -186,7 +197,7 @@ class PackedWeights:
         files = sorted(self._folder.glob("*.weights"), key=lambda file: file.stat().st_mtime, reverse=True)
         names = {file.stem for file in files[:kept]}
         for file in self._folder.iterdir():
-            if file.suffix in {".weights", _PROGRAM, ".part", ".shared"} and file.stem not in names:
+            if file.suffix in {".weights", COMPILED, ".part", ".shared"} and file.stem not in names:
                 file.unlink(missing_ok=True)
 
     def _file(self, key: str) -> Path:

@@ -4,15 +4,23 @@ The tensors come first, each at a multiple of 64 bytes, then the description as 
 size. So a writer needs to keep none of them, and the beginning of the file is its image in memory.
 """
 
+import ctypes
 import hashlib
 import json
+import math
+import mmap
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 _MAGIC = b"llmsPW01"
 _FOOTER = struct.Struct("<8sQQ32s")
@@ -20,14 +28,18 @@ _FOOTER = struct.Struct("<8sQQ32s")
 _ALIGNMENT = 64
 _CHECKED = 1 << 20
 """Bytes that have a checksum together."""
-_READ = 1 << 25
+_READ = 32 * _CHECKED
 
 Reference = dict[str, Any]
-"""Where a tensor is in a file: its offset in bytes, its shape, and the name of its type."""
+"""Where a tensor is in a file: its offset in bytes, its shape, and PyTorch's name of its type."""
 
 
 class Damaged(Exception):
     """A file is not whole, or not what was written."""
+
+
+class NotKeepable(Exception):
+    """A model has something that a file cannot hold; the message says what."""
 
 
 class TensorWriter:
@@ -41,18 +53,19 @@ class TensorWriter:
         self._file = file
         self._size = 0
         self._known: dict[tuple[Any, ...], Reference] = {}
-        self._kept: list[torch.Tensor] = []
+        self._kept: list[object] = []
 
-    def add(self, tensor: torch.Tensor, *, shared: bool = False) -> Reference:
+    def add(self, tensor: "torch.Tensor | NDArray[Any]", *, shared: bool = False) -> Reference:
         """Write a tensor.
 
         Args:
+            tensor: of PyTorch, on the CPU, or of NumPy.
             shared: it may be added again, and lives until the last tensor has been added.
         """
-        key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        key = _view(tensor)
         if shared and key in self._known:
             return self._known[key]
-        dense = tensor.detach().contiguous()
+        dense = _dense(tensor)
         padding = -self._size % _ALIGNMENT
         self._file.write(bytes(padding))
         reference = {
@@ -60,8 +73,7 @@ class TensorWriter:
             "shape": list(dense.shape),
             "dtype": str(dense.dtype).removeprefix("torch."),
         }
-        if dense.numel():
-            self._file.write(_bytes(dense.view(-1).view(torch.uint8)))
+        self._file.write(_bytes(dense))
         self._size += padding + dense.nbytes
         if shared:
             self._known[key] = reference
@@ -74,12 +86,11 @@ class TensorWriter:
         self._file.write(bytes(padding))
         self._size += padding
         self._file.flush()
-        mapped = (
-            torch.from_file(self._file.name, shared=False, size=self._size, dtype=torch.uint8)
-            if self._size
-            else torch.empty(0, dtype=torch.uint8)
-        )
-        text = json.dumps({"checksums": _checksums(mapped), "description": description}).encode()
+        sums = []
+        if self._size:
+            mapped = mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
+            sums = _checksums(np.frombuffer(mapped, dtype=np.uint8))
+        text = json.dumps({"checksums": sums, "description": description}).encode()
         self._file.write(text)
         self._file.write(_FOOTER.pack(_MAGIC, self._size, len(text), hashlib.sha256(text).digest()))
         self._file.flush()
@@ -115,50 +126,67 @@ class TensorFile:
         self.description: dict[str, Any] = content["description"]
         self._checksums: list[int] = content["checksums"]
 
-    def read_into(self, memory: torch.Tensor) -> None:
+    def read_into(self, memory: NDArray[np.uint8]) -> None:
         """Read all tensors into the first `size` bytes of `memory`, and check them.
 
         Raises:
             Damaged: they are not what was written.
             OSError: they cannot be read.
         """
-        view = _bytes(memory)
+        buffer: Any = memory
+        view = memoryview(buffer)
         with self._path.open("rb", buffering=0) as file, ThreadPoolExecutor(max_workers=2) as threads:
 
-            def read(first: int) -> None:
-                last = min(first + _READ, self.size)
+            def read(begin: int) -> list[int]:
+                first, last = begin, min(begin + _READ, self.size)
                 while first < last:
                     count = os.preadv(file.fileno(), [view[first:last]], first)
                     if count == 0:
                         raise Damaged("it is truncated")
                     first += count
+                return _checksums(memory[begin:last])
 
-            list(threads.map(read, range(0, self.size, _READ)))
-        if _checksums(memory[: self.size]) != self._checksums:
+            sums = list(chain.from_iterable(threads.map(read, range(0, self.size, _READ))))
+        if sums != self._checksums:
             raise Damaged("its weights have changed")
 
 
-def tensor_at(memory: torch.Tensor, reference: Reference) -> torch.Tensor:
-    """The tensor of a reference, as a view of the memory that the file was read into."""
-    dtype: torch.dtype = getattr(torch, reference["dtype"])
-    shape: list[int] = reference["shape"]
-    size = dtype.itemsize
-    for dimension in shape:
-        size *= dimension
-    return memory[reference["offset"] :][:size].view(dtype).view(shape)
+def array_at(memory: NDArray[np.uint8], reference: Reference) -> NDArray[Any]:
+    """The tensor of a reference, as a view of the memory that the file was read into.
+
+    Numbers in bfloat16, which NumPy does not have, are the uint16 of their bits.
+    """
+    name = reference["dtype"]
+    dtype = np.dtype("uint16" if name == "bfloat16" else name)
+    size = math.prod(reference["shape"]) * dtype.itemsize
+    return memory[reference["offset"] :][:size].view(dtype).reshape(reference["shape"])
 
 
-def _bytes(memory: torch.Tensor) -> memoryview:
-    array: Any = memory.numpy()
-    return memoryview(array)
+def _view(tensor: "torch.Tensor | NDArray[Any]") -> tuple[Any, ...]:
+    """What two equal views of the same memory have in common."""
+    if isinstance(tensor, np.ndarray):
+        return (tensor.ctypes.data, tensor.dtype, tensor.shape, tensor.strides)
+    return (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
 
 
-def _checksums(content: torch.Tensor) -> list[int]:
+def _dense(tensor: "torch.Tensor | NDArray[Any]") -> "torch.Tensor | NDArray[Any]":
+    if isinstance(tensor, np.ndarray):
+        return np.asarray(tensor, order="C")
+    return tensor.detach().contiguous()
+
+
+def _bytes(dense: "torch.Tensor | NDArray[Any]") -> Any:
+    """The memory of a tensor, as long as the tensor lives: NumPy does not have all of PyTorch's types."""
+    address = dense.ctypes.data if isinstance(dense, np.ndarray) else dense.data_ptr()
+    return (ctypes.c_uint8 * dense.nbytes).from_address(address)
+
+
+def _checksums(content: NDArray[np.uint8]) -> list[int]:
     """The sum of each part as 64-bit integers, modulo 2^64: at the speed of the memory, unlike a digest.
 
     It is meant for a file that a crash or a worn disk has damaged, not for one that someone has changed.
     """
-    numbers = content.view(torch.int64)
+    numbers = content.view(np.int64)
     whole = len(numbers) - len(numbers) % (_CHECKED // 8)
-    sums: list[int] = numbers[:whole].view(-1, _CHECKED // 8).sum(1).tolist()
-    return [*sums, int(numbers[whole:].sum())]
+    sums: list[int] = numbers[:whole].reshape(-1, _CHECKED // 8).sum(axis=1).tolist()
+    return sums if whole == len(numbers) else [*sums, int(numbers[whole:].sum())]

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.engine.compute import weight_memory
-from inference.engine.compute.weight_memory import WeightMemory
+from inference.engine.compute import weight_tensors
+from inference.engine.compute.weight_tensors import WeightMemory
 
 
 @settings(deadline=None)
@@ -32,7 +32,7 @@ def test_each_tensor_is_kept_as_it_was(shapes: list[tuple[torch.dtype, int, int]
 
 def test_a_tensor_that_is_larger_than_a_chunk_gets_its_own() -> None:
     memory = WeightMemory()
-    small, large = torch.arange(10), torch.arange(weight_memory._CHUNK // 8 + 1)
+    small, large = torch.arange(10), torch.arange(weight_tensors._CHUNK // 8 + 1)
     first, second, third = (memory.empty(t.shape, t.dtype).copy_(t) for t in (small, large, small))
     assert torch.equal(first, small)
     assert torch.equal(second, large)

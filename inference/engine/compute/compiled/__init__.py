@@ -1,0 +1,1 @@
+"""A model as native programs, from token ids to logits: it is computed, and starts, without PyTorch."""
