@@ -61,7 +61,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
     threads = config.threads or usable_cpus()
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     logger.info("Loading %s (%.0f MB) ...", name, size)
-    ready = _ready_model(folder, name=name, config=config, threads=threads, store=store)
+    ready = ready_model(folder, name=name, config=config, threads=threads, store=store)
     facts, kernels = ready.facts, ready.kernels
     engine = Engine(
         ready.model,
@@ -102,10 +102,14 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
     return engine
 
 
-def _ready_model(
+def ready_model(
     folder: Path, *, name: str, config: EngineConfig, threads: int, store: PackedWeights | None
 ) -> ReadyModel:
-    """The model, as an earlier start has left it if that is possible."""
+    """The model of `folder` without an engine, as an earlier start has left it if that is possible.
+
+    Raises:
+        Interrupted, ModelUnavailable: as `load_engine` does.
+    """
     logger.info("Preparing the weights ...")
     # A copy of a checkpoint may differ where the fingerprint does not look, but hardly in its times too.
     times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
