@@ -45,7 +45,7 @@ struct Layer {
                 UNROLLED
                 for (int p = 0; p < P; ++p) {
                     const Pair* row = first + (p * pairs + k) * kPanel;
-                    __builtin_prefetch(row + ahead * kPanel);
+                    __builtin_prefetch(row + ahead * kPanel, 0, kept_in_cache<R>());
                     weight[p] = load_pairs(row);
                 }
                 UNROLLED

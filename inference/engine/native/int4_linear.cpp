@@ -36,7 +36,7 @@ struct Fetch {
     void operator()(int64_t group) const {
         UNROLLED
         for (int line = 0; line < kInt4Lines; ++line) {
-            if (line < lines) __builtin_prefetch(from + (group * lines + line) * kInt4LineBytes);
+            if (line < lines) __builtin_prefetch(from + (group * lines + line) * kInt4LineBytes, 0, kReadOnce);
         }
     }
 };

@@ -110,7 +110,9 @@ struct Layer {
                         UNROLLED
                         for (int p = 0; p < P; ++p) {
                             const uint8_t* row = first_panel + p * stride + k * kPanel * kQuad;
-                            if constexpr (kFromMemory) __builtin_prefetch(row + kAheadQuads * kPanel * kQuad);
+                            if constexpr (kFromMemory) {
+                                __builtin_prefetch(row + kAheadQuads * kPanel * kQuad, 0, kReadOnce);
+                            }
                             UNROLLED
                             for (int v = 0; v < kVectors; ++v) {
                                 weight[p * kVectors + v] = load(row + v * kLanes * kQuad);

@@ -70,7 +70,7 @@ struct Layer {
             UNROLLED
             for (int p = 0; p < P; ++p) {
                 const Weight* row = first + p * stride + k * kPanel;
-                __builtin_prefetch(row + ahead);
+                __builtin_prefetch(row + ahead, 0, kept_in_cache<R>());
                 UNROLLED
                 for (int v = 0; v < kVectors; ++v) {
                     weight[p * kVectors + v] = widened_vector(row + v * kLanes);

@@ -44,6 +44,15 @@ int64_t rows_ahead(int64_t k, int64_t depth, bool more) {
     return more ? kAhead + (P - 1) * depth : 0;
 }
 
+// How near to the core fetched weights are kept. Those of a single row are read once in a step, and the last cache
+// holds a few of them. If each line took its place there, none would be left when the next step reads it; if none does,
+// those that are there stay. Measured on Zen 5, with 32 MB of cache: a step in 8 or 4 bits takes a twelfth less.
+constexpr int kReadOnce = 0, kReadAgain = 3;
+template <int R>
+constexpr int kept_in_cache() {
+    return R == 1 ? kReadOnce : kReadAgain;
+}
+
 // The channels of some panels.
 inline Range channels_of(Range panels, int64_t width) {
     return {panels.first * kPanel, std::min(width, panels.last * kPanel)};
