@@ -99,7 +99,7 @@ class PackedWeights:
             return None
 
     def discard(self, key: str) -> None:
-        """Remove the weights with this key, because they are of no use; they stay where nothing can change."""
+        """Remove the weights with this key, because they are of no use, if the folder can be changed."""
         for path in (self._file(key), self._file(key).with_suffix(COMPILED)):
             with suppress(OSError):
                 path.unlink()
