@@ -124,8 +124,9 @@ def test_one_that_its_class_alone_does_not_tell_is_not(
     tokenizer.add_tokens(["more"])  # which the files do not have
     assert class_of(tokenizer, tmp_path) is None
 
-    monkeypatch.setattr(type(tokenizer), "__module__", "elsewhere")
-    assert class_of(byte_tokenizer(), tmp_path) is None
+    for module in ("elsewhere", "transformers.nowhere"):
+        monkeypatch.setattr(type(tokenizer), "__module__", module)
+        assert class_of(byte_tokenizer(), tmp_path) is None
 
 
 def test_gpt2s_own_class_is_no_exception(tmp_path: Path) -> None:
