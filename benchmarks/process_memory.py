@@ -50,7 +50,8 @@ class PeakMemory:
     """Watches a process and its children while the block runs.
 
     Attributes:
-        peak_bytes: the highest total, sampled every 20 ms, or less often where that takes more than 1 ms.
+        peak_bytes: the highest total, sampled every 20 ms, or less often where that takes more than 1 ms, and
+            at the end.
     """
 
     def __init__(self, pid: int) -> None:
@@ -77,3 +78,4 @@ class PeakMemory:
     ) -> None:
         self._over.set()
         self._thread.join()
+        self.peak_bytes = max(self.peak_bytes, self.now_bytes())

@@ -32,7 +32,7 @@ from inference.engine.compute.layer_program.runner import ProgramRunner
 from inference.engine.compute.model import LanguageModel
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import ComputePath, cpu_path
-from inference.engine.compute.prepare import check_hooks, prepare
+from inference.engine.compute.prepare import check_hooks, complete
 from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.config import EngineConfig, KVCacheDtype, WeightDtype
 from inference.engine.engine import Engine
@@ -117,6 +117,14 @@ def spread_for(dtype: str) -> dict[str, Any]:
     magnifies the errors of 4 bits into noise. Smaller weights have the errors of real models.
     """
     return {"spread": 0.03} if dtype == "int4" else {}
+
+
+def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: ComputePath) -> LanguageModel:
+    """The model, hooked in place, as it serves where it cannot be compiled."""
+    hooked = check_hooks(model, path)
+    if path.layers.build:
+        replace_weights(model, path.layers.build, hooked.input_squares)
+    return complete(hooked, name=name, config=config, path=path)
 
 
 def prepared(

@@ -2,13 +2,25 @@
 
 import json
 import math
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from benchmarks import attention, contenders, memory, plot, prefill, step_profile, throughput
-from benchmarks.contenders import entries, service
+from benchmarks import (
+    attention,
+    contenders,
+    memory,
+    plot,
+    precisions,
+    prefill,
+    process_memory,
+    step_profile,
+    throughput,
+)
+from benchmarks.contender_process import ContenderProcess
+from benchmarks.contenders import SERVED, entries, service
 from benchmarks.gpt2_medium import VOCABULARY_SIZE, invented_vocabulary
 from benchmarks.http.load import percentiles
 from benchmarks.limit import ModelSize
@@ -18,8 +30,13 @@ from benchmarks.throughput_table import Load, Round, table
 from benchmarks.workload import Timing, Workload
 from inference.engine.compute.path import choose_path
 from inference.engine.config import WeightDtype
+from inference.engine.native import kernels
 from tests.models import END_OF_TEXT, byte_tokenizer, path_or_skip, save_tiny_model
 from tests.native_sources import needs_compiler
+
+needs_kernels = pytest.mark.skipif(
+    kernels.load() is None, reason="only native kernels compute compiled models"
+)
 
 GPT2_MEDIUM = {"n_embd": 1024, "n_layer": 24, "n_head": 16, "vocab_size": VOCABULARY_SIZE}
 
@@ -131,8 +148,46 @@ def test_memory_runs_to_its_end(tiny_model: Path, tmp_path: Path) -> None:
     options = ["--precisions", "float32", "--requests", "2", "--contexts", "16"]
     memory.main(["--model", str(tiny_model), "--threads", "1", "--out", str(out), *options])
     figures = json.loads(out.read_text())["bytes"]["llmservice float32"]
-    assert figures["peak_loading"] > 0
+    assert figures["peak_loading"] >= figures["idle"] > 0
     assert figures["running_16"] > 0
+
+
+@needs_kernels
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", [SERVED[0], contenders.OWN_TYPE], ids=lambda entry: entry.module)
+def test_the_engine_is_measured_as_it_is_served_without_pytorch_from_the_second_start_on(
+    tiny_model: Path, entry: contenders.Entry
+) -> None:
+    with_pytorch = []
+    for _ in range(2):
+        with ContenderProcess(entry, tiny_model, threads=1) as contender:
+            contender.wait_ready()
+            contender.run(Workload(requests=2, prompt_tokens=4, new_tokens=3))
+            mapped = Path(f"/proc/{contender.process.pid}/maps").read_text()
+        with_pytorch.append("libtorch" in mapped)
+        assert contender.versions["torch"]
+    assert with_pytorch == [True, False]
+
+
+def test_only_the_entries_of_this_project_are_its_own() -> None:
+    ours = {entry.module for entry in [*entries(list(contenders.OPTIONAL)), *SERVED] if entry.ours}
+    assert ours == {"service", "served"}
+
+
+@pytest.mark.parametrize("described", [{"vocab_size": 7}, {"text_config": {"vocab_size": 7}}])
+def test_the_vocabulary_is_that_of_text(described: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    assert service._vocabulary(tmp_path) == 7
+
+
+def test_what_a_process_has_at_the_end_counts_for_its_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    totals = iter([100, 300])  # at first and at the end: there is no time for a sample between
+    monkeypatch.setattr(process_memory, "_EVERY_S", 0.5)
+    monkeypatch.setattr(process_memory.PeakMemory, "now_bytes", lambda _: next(totals))
+    with process_memory.PeakMemory(0) as watched:
+        while watched.peak_bytes == 0:
+            time.sleep(0.001)
+    assert watched.peak_bytes == 300
 
 
 @pytest.mark.slow
@@ -144,10 +199,23 @@ def test_step_profile_names_the_operators(
     folder = save_tiny_model(tmp_path, dtype=dtype)
     options = ["--requests", "2", "--context", "4", "--threads", "1", "--dtype", dtype]
     step_profile.main(["--model", str(folder), *options])
+    compiled = capsys.readouterr().out
     step_profile.main(["--model", str(folder), *options, "--one-by-one"])
-    printed = capsys.readouterr().out
-    assert "native::attention" in printed or "scaled_dot_product" in printed
-    assert "linear" in printed
+    one_by_one = capsys.readouterr().out
+    for printed in (compiled, one_by_one):
+        assert "native::attention" in printed or "scaled_dot_product" in printed
+        assert "linear" in printed
+    native = kernels.load() is not None
+    assert [part in compiled for part in ("numpy::CompiledPass.forward", "numpy::Tiles.init")] == [native] * 2
+    assert "CompiledPass" not in one_by_one
+
+
+@pytest.mark.slow
+def test_precisions_runs_to_its_end(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--requests", "1", "2", "--context", "4", "--rounds", "1"]
+    precisions.main(["--model", str(tiny_model), "--precisions", "float32", "auto", *sizes])
+    rows = [line for line in capsys.readouterr().out.splitlines() if " ms, " in line]
+    assert [row.split("|")[1].strip() for row in rows] == ["float32", "auto"]
 
 
 def test_step_cost_tells_texts_with_a_schema_from_those_without(

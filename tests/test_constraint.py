@@ -131,3 +131,23 @@ def test_a_token_may_wait_for_the_cpu_and_may_not_take_it_for_long(engine: Engin
     held._matcher = Delayed(matcher, compute)  # type: ignore[assignment]
     with pytest.raises(NoFittingText):
         held.accept(second)
+
+
+@pytest.mark.parametrize("alone_s", [-1.0, 60.0])
+def test_masks_are_the_same_whichever_thread_computes_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, alone_s: float
+) -> None:
+    monkeypatch.setattr("inference.engine.grammar.constraint._ALONE_S", alone_s)
+    texts = ["", "a", "ab", "abc"]
+    together, apart = (
+        [constraint(engine, Grammar("regex", "a?b?c?d", "regex")) for _ in texts] for _ in range(2)
+    )
+    for text, one, other in zip(texts, together, apart, strict=True):
+        for token_id in engine.encode(text):
+            one.accept(token_id)
+            other.accept(token_id)
+    engine.grammars.masks.compute(together)
+    for one, other in zip(together, apart, strict=True):
+        assert one.has_mask
+        assert one.forced() == other.compute_mask().only
+        assert one.allowed(may_end=False).ids.tolist() == other.allowed(may_end=False).ids.tolist()

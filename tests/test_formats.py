@@ -14,13 +14,12 @@ from inference.engine.blocks import blocks_of
 from inference.engine.compute.formats import FORMATS
 from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
 from inference.engine.compute.path import choose_path, cpu_path
-from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
-from tests.models import CONTEXT_LENGTH, SHAPES, path_or_skip, prepared, spread_for, tiny_gpt2
+from tests.models import CONTEXT_LENGTH, SHAPES, path_or_skip, prepare, prepared, spread_for, tiny_gpt2
 
 TEXT = list(range(60))
 

@@ -92,6 +92,23 @@ def test_a_row_is_near_float32_and_the_same_bits_among_others(
     assert float(error.median()) < 0.12
 
 
+@pytest.mark.skipif(len(GENERATIONS) < 2, reason="this CPU has one generation of kernels in 8 bits")
+def test_every_generation_gives_the_same_bits() -> None:
+    torch.manual_seed(0)
+    weight, bias, rows = torch.randn(300, 2200), torch.randn(300), torch.randn(40, 2200)
+    packed = _layer(GENERATIONS[0], weight, bias)
+    first, *others = [_computed_by(kernels, packed, rows) for kernels in GENERATIONS]
+    for computed in others:
+        assert torch.equal(computed, first)
+
+
+def _computed_by(kernels: Kernels, packed: NativeInt4Linear, rows: torch.Tensor) -> torch.Tensor:
+    """What other kernels compute with the same packed weights."""
+    packed._kernels = kernels
+    computed: torch.Tensor = packed(rows)
+    return computed
+
+
 def test_weights_that_are_levels_come_back_as_they_were(kernels: Kernels) -> None:
     torch.manual_seed(0)
     levels = _LEVELS[torch.randint(16, (32, 3, 32))]

@@ -9,12 +9,11 @@ from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadMo
 
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import cpu_path, stock_path
-from inference.engine.compute.prepare import prepare
 from inference.engine.config import EngineConfig, KVCacheDtype
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
-from tests.models import CONTEXT_LENGTH, prepared, tiny_gpt2, tiny_llama, tiny_of_kind
+from tests.models import CONTEXT_LENGTH, prepare, prepared, tiny_gpt2, tiny_llama, tiny_of_kind
 from tests.test_layer_program import is_recorded
 
 

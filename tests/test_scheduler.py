@@ -106,9 +106,23 @@ def test_a_step_computes_one_token_of_each_running_request_and_a_bounded_part_of
     long = submit(running, "a" * 40, new=2)
     run(running)
     shapes = [[len(segment.token_ids) for segment in step] for step in model.steps]
-    assert shapes == [[2], [1, 16], [1, 16], [1, 8], [1, 1], [1]]
+    assert shapes == [[2], [1, 15], [1, 15], [1, 10], [1, 1], [1]]
     assert (short.result().text, long.result().text) == ("cdefgh", "bc")
     assert running.load.kv_tokens_used == 0
+
+
+@pytest.mark.parametrize(("texts", "prompt_tokens"), [(1, 15), (4, 12), (5, 16), (8, 16)])
+def test_few_texts_and_a_prompt_beside_them_share_the_rows_of_a_step(texts: int, prompt_tokens: int) -> None:
+    model = Counting()
+    model.blocks = BlockPool(16)
+    running = engine(model, max_running=9, prefill_tokens=32, prefill_tokens_shared=16)
+    for _ in range(texts):
+        submit(running, "a", new=8)
+    running.step()
+    submit(running, "a" * 40, new=1)
+    running.step()
+    assert [len(segment.token_ids) for segment in model.steps[-1]] == texts * [1] + [prompt_tokens]
+    run(running)
 
 
 def test_the_load_of_each_owner_and_the_work_are_known() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoTokenizer, GPT2Tokenizer
 
 from inference.engine import warm_start
@@ -16,7 +17,7 @@ from inference.engine.loader import load_engine
 from inference.engine.native import kernels
 from inference.engine.tokenizer_class import class_of, tokenizer_of
 from llmservice.environment import BASE_DIR
-from tests.models import byte_tokenizer, save_tiny_model, tiny_of_kind
+from tests.models import SHAPES, byte_tokenizer, save_tiny_model, tiny_of_kind
 
 needs_kernels = pytest.mark.skipif(
     kernels.load() is None, reason="only native kernels compute compiled models"
@@ -52,9 +53,12 @@ def start(folder: Path, kept: Path) -> list[Any]:
 
 @needs_kernels
 @pytest.mark.slow  # starts processes
-@pytest.mark.parametrize("shape", ["gpt2", "llama"])
-def test_it_imports_no_pytorch_and_gives_the_same_text(shape: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shape", "dtype"), [("gpt2", torch.float32), ("llama", torch.bfloat16)])
+def test_it_imports_no_pytorch_and_gives_the_same_text(
+    shape: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
     folder = save_tiny_model(tmp_path / "model", shape=shape)
+    SHAPES[shape]().to(dtype).save_pretrained(folder)  # type: ignore[arg-type]
     *first, with_torch = start(folder, tmp_path / "kept")
     assert with_torch
     assert start(folder, tmp_path / "kept") == [*first, False]

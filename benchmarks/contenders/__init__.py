@@ -30,6 +30,11 @@ class Entry:
     def name(self) -> str:
         return f"{NAMES[self.module]} {self.precision}"
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is this project's engine."""
+        return NAMES[self.module] == NAMES[OURS]
+
 
 NAMES = {
     "stock": "transformers",

@@ -1,22 +1,25 @@
-"""This project's engine as the service runs it, without HTTP."""
+"""This project's engine as the service runs it, without HTTP.
 
+The first load packs the weights beside the model; later ones are warm starts, which import no PyTorch, and
+nothing here does: it would take more memory than the engine.
+"""
+
+import json
 import time
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import torch
-import transformers
-from transformers import AutoConfig
-
+from benchmarks.served_model import packed_weights_of
 from benchmarks.workload import CannotRun, NotHere, Timing, Workload, check_requests
 from inference.engine.blocks import BLOCK, blocks_of
-from inference.engine.compute.formats import FORMATS
-from inference.engine.compute.path import choose_path
-from inference.engine.config import EngineConfig
+from inference.engine.config import EngineConfig, WeightDtype
 from inference.engine.engine import Engine
 from inference.engine.loader import load_engine
 from inference.engine.request import GenerationRequest, SamplingParams
 
+_PACKAGES = ("transformers", "torch", "numpy")
+"""The same on every start: of these, a warm one imports NumPy alone, but PyTorch has packed the weights."""
 _POLL_S = 0.002
 _ALL_AT_ONCE = 1 << 20
 _MAX_RUNNING = 64
@@ -28,14 +31,13 @@ class Service:
     """The engine of one process.
 
     Args:
-        path: the path that the engine computes on, in words.
         max_running: the most requests that it runs side by side.
         vocabulary: the number of token ids.
     """
 
-    def __init__(self, engine: Engine, *, path: str, max_running: int, vocabulary: int) -> None:
-        self.versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-        self.path = path
+    def __init__(self, engine: Engine, *, max_running: int, vocabulary: int) -> None:
+        self.versions = {package: version(package) for package in _PACKAGES}
+        self.path = engine.compute_path
         self.engine = engine
         self._max_running = max_running
         self.vocabulary = vocabulary
@@ -89,7 +91,7 @@ def config(*, precision: str, threads: int, **limits: int) -> EngineConfig:
         NotHere: the engine does not have the precision.
     """
     dtype, _, cache = precision.partition("-")
-    if dtype not in FORMATS or cache not in _CACHES:
+    if dtype not in get_args(WeightDtype) or cache not in _CACHES:
         raise NotHere(f"the engine has no {precision}.")
     settings: dict[str, Any] = {
         "dtype": dtype, "kv_cache_dtype": _CACHES[cache], "threads": threads, **limits
@@ -99,12 +101,19 @@ def config(*, precision: str, threads: int, **limits: int) -> EngineConfig:
 
 def load_with(folder: Path, engine_config: EngineConfig) -> Service:
     """The engine with this configuration, loaded and warm."""
+    kept = packed_weights_of(folder, engine_config)
     return Service(
-        load_engine(folder, name=folder.name, config=engine_config),
-        path=choose_path(device=engine_config.device, dtype=engine_config.dtype).description,
+        load_engine(folder, name=folder.name, config=engine_config, packed_weights=kept),
         max_running=engine_config.max_running,
-        vocabulary=AutoConfig.from_pretrained(folder).get_text_config().vocab_size,
+        vocabulary=_vocabulary(folder),
     )
+
+
+def _vocabulary(folder: Path) -> int:
+    """The number of token ids, which a model of more than text has in a part of its configuration."""
+    described: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    vocabulary: int = described.get("text_config", described)["vocab_size"]
+    return vocabulary
 
 
 def load(folder: Path, *, precision: str, threads: int) -> Service:

@@ -39,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
         outcomes = service.outcomes(schemas, max_tokens=options.max_tokens)
         compiled = [schema for schema, one in zip(schemas, outcomes, strict=True) if one.kind != "refused"]
         gaps = longest_gaps(service, compiled, tokens=options.tokens)
+        for held in (False, True):  # the first requests open the connections
+            service.tokens_per_s(held=held, tokens=1)
         rates = [
             [service.tokens_per_s(held=held, tokens=options.tokens) for held in (False, True)]
             for _ in range(options.rounds)

@@ -1,4 +1,9 @@
-"""How long a request without a schema waits for its next token while others compile theirs."""
+"""How long a request without a schema waits for its next token while others compile theirs.
+
+The unit is a step of the stream alone, which computes one row. While others ask, nearly every step computes
+prompt tokens of theirs as well, and takes longer even if nothing is compiled: that is the gap called `free`.
+The HTTP side of all requests and this client share the processors with the model, which is part of each gap.
+"""
 
 import statistics
 import threading

@@ -17,15 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import torch
 from transformers import AutoTokenizer
 
 from benchmarks.machine import describe
 from benchmarks.results import progress
+from benchmarks.served_model import served_model
 from inference.engine.blocks import BLOCK, BlockPool, blocks_of
-from inference.engine.checkpoint import checkpoint_dtype
-from inference.engine.compute.path import cpu_path
-from inference.engine.compute.prepare import complete
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.detokenizer import Detokenizer
 from inference.engine.engine import Engine
@@ -34,7 +31,7 @@ from inference.engine.grammar.constraint import Constraint, Masks
 from inference.engine.grammar.masks import read_masks
 from inference.engine.grammar.source import Grammar
 from inference.engine.grammar.tokens import TokenTable
-from inference.engine.model_weights import from_checkpoint
+from inference.engine.native import kernels
 from inference.engine.request import GenerationRequest, SamplingParams
 from inference.engine.sampler import Sampler, draw
 from inference.engine.segment import Segment
@@ -178,23 +175,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--parts", action="store_true", help="the mean time of each part, too")
     parser.add_argument("--texts", action="store_true", help="the beginning of a text of each schema, too")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
     folder = options.model or ensure_model(BASE_DIR / "var", progress)
-    path = cpu_path("auto")
-    weights = from_checkpoint(folder, dtype=checkpoint_dtype(folder), path=path)
     needed = blocks_of(options.tokens + 64) * BLOCK * options.requests
     config = EngineConfig(
-        kv_cache_tokens=needed, max_running=options.requests, threads=options.threads, speculation="off"
-    )
-    model = Between(complete(weights.hooked, name="model", config=config, path=path))
-    model.use_threads(options.threads)
+        device="cpu", kv_cache_tokens=needed, max_running=options.requests, threads=options.threads,
+        speculation="off",
+    )  # fmt: skip
+    model = Between(served_model(folder, config))
     wrapped = AutoTokenizer.from_pretrained(folder)
+    loaded = kernels.load()
     engine = Engine(
         model,
         HuggingFaceTokenizer(wrapped, rows=len(wrapped)),
         config,
-        draw=path.kernels.draw if path.kernels else draw,
-        read_masks=path.kernels.read_masks if path.kernels else read_masks,
+        draw=loaded.draw if loaded else draw,
+        read_masks=loaded.read_masks if loaded else read_masks,
     )
     times: dict[str, list[Now]] = defaultdict(list)
     texts = {}

@@ -27,6 +27,7 @@ class EngineConfig:
         processes: how many processes share this machine's memory.
         prefill_tokens: prompt tokens computed in one step while no sequence is generating.
         prefill_tokens_shared: the same while some are; it limits how long they wait for their next token.
+            Where they are few, it includes their own tokens.
         threads: CPU threads of the forward pass; 0 takes all that this process may use.
         device: where the model is computed; "auto" takes CUDA if it is there and computes the weight format,
             otherwise the CPU.

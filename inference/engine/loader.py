@@ -62,13 +62,7 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
     threads = config.threads or usable_cpus()
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     logger.info("Loading %s (%.0f MB) ...", name, size)
-    try:
-        ready = _ready_model(folder, name=name, config=config, threads=threads, store=store)
-    except ImportError as error:
-        raise ModelUnavailable(
-            f"This start needs PyTorch and transformers, which cannot be imported ({error}): install "
-            "requirements/cpu.txt and requirements/lock/base.txt."
-        ) from error
+    ready = ready_model(folder, name=name, config=config, threads=threads, store=store)
     facts, kernels = ready.facts, ready.kernels
     engine = Engine(
         ready.model,
@@ -109,11 +103,27 @@ def _load_engine(folder: Path, *, name: str, config: EngineConfig, store: Packed
     return engine
 
 
-def _ready_model(
+def ready_model(
     folder: Path, *, name: str, config: EngineConfig, threads: int, store: PackedWeights | None
 ) -> ReadyModel:
-    """The model, as an earlier start has left it if that is possible."""
+    """The model of `folder` without an engine, as an earlier start has left it if that is possible.
+
+    Raises:
+        Interrupted, ModelUnavailable: as `load_engine` does.
+    """
     logger.info("Preparing the weights ...")
+    try:
+        return _warm_or_cold(folder, name=name, config=config, threads=threads, store=store)
+    except ImportError as error:
+        raise ModelUnavailable(
+            f"This start needs PyTorch and transformers, which cannot be imported ({error}): install "
+            "requirements/cpu.txt and requirements/lock/base.txt."
+        ) from error
+
+
+def _warm_or_cold(
+    folder: Path, *, name: str, config: EngineConfig, threads: int, store: PackedWeights | None
+) -> ReadyModel:
     # A copy of a checkpoint may differ where the fingerprint does not look, but hardly in its times too.
     arithmetic = _arithmetic(threads)
     try:

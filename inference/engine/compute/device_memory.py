@@ -9,7 +9,7 @@ from inference.engine.memory import HEADROOM, Budget
 
 
 def weight_bytes(model: nn.Module, weight_format: WeightFormat) -> int:
-    """The memory that the weights of a model take in this format; call it before `prepare`.
+    """The memory that the weights of a model take in this format; call it before these are packed.
 
     A weight that a linear layer shares with the embedding counts twice, because packing copies it.
     """

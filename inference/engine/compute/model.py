@@ -1,4 +1,4 @@
-"""The forward pass: the packed segments of a step through a model that `prepare` has made ready."""
+"""The forward pass of a hooked model: the packed segments of a step through its own code."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from inference.engine.segment import Segment
 
 
 class LanguageModel:
-    """A model that computes many sequences at once; `prepare` makes one.
+    """A hooked model that computes many sequences at once; `prepare.complete` makes one.
 
     Args:
-        model: prepared for `path`.
+        model: hooked for `path`.
         name: the name of the model that clients see.
         context_length: tokens that a sequence may have.
         vocabulary_size: token ids that it takes and has logits for, from 0.

@@ -17,7 +17,6 @@ from inference.engine.compute.model_limits import context_length, vocabulary_siz
 from inference.engine.compute.narrow_weights import widened_linears
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.probe import Probe
-from inference.engine.compute.tied_embedding import replace_weights
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, kv_cache_dtype
@@ -50,26 +49,6 @@ class HookedModel:
     input_squares: InputSquares
 
 
-def prepare(model: PreTrainedModel, *, name: str, config: EngineConfig, path: ComputePath) -> LanguageModel:
-    """Make a model ready to serve. It is changed in place.
-
-    Args:
-        model: any Hugging Face causal LM, in float32; the weights of its linear layers and of its input
-            embedding may be narrow if `path.layers.takes_narrow`.
-        name: the name of the model that clients see.
-        config: size and dtype of the KV cache.
-        path: how to compute it.
-
-    Raises:
-        ModelUnavailable: hooked, or with these weights, this architecture would not compute what its own code
-            does; or the device has too little memory.
-    """
-    hooked = check_hooks(model, path)
-    if path.layers.build:
-        replace_weights(model, path.layers.build, hooked.input_squares)
-    return complete(hooked, name=name, config=config, path=path)
-
-
 def check_hooks(model: PreTrainedModel, path: ComputePath) -> HookedModel:
     """Hook a model in place, and compare its logits with those of its own code.
 
@@ -90,7 +69,8 @@ def complete(hooked: HookedModel, *, name: str, config: EngineConfig, path: Comp
     The KV cache is allocated once, here: what the weights leave of the memory decides its size.
 
     Raises:
-        ModelUnavailable: as `prepare` does.
+        ModelUnavailable: with these weights, this architecture would not compute what its own code does, or
+            the device has too little memory.
     """
     model, context = hooked.model, context_length(hooked.model.config)
     if path.layers.native:

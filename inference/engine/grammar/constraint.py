@@ -1,5 +1,6 @@
 """One text on its way through a grammar: which tokens may come next, and where it may end."""
 
+import time
 from collections.abc import Sequence
 
 from llguidance import LLExecutor, LLMatcher
@@ -16,6 +17,8 @@ from inference.engine.token_set import TokenSet
 _effort = Effort()
 _LONGEST_TOKEN_S = 0.25
 """Following one token takes microseconds. Where it takes this long, the next one may take for ever."""
+_ALONE_S = 0.0005
+"""Most masks take microseconds: to wake threads for those of a step takes about as long as they do."""
 
 
 class Constraint:
@@ -153,8 +156,10 @@ class Constraint:
             return []
         overflows = self._table.overflows
         number = number_at_end(self._text)
-        tokens = [*overflows.alone, *(overflows.after(number) if number else ())]
-        return tokens if tokens and self._continues_json(number) else []
+        after = overflows.after(number) if number else []
+        if not overflows.alone and not after:
+            return []
+        return [*overflows.alone, *after] if self._continues_json(number) else []
 
     def _continues_json(self, number: str) -> bool:
         """Whether the text so far ends within JSON, outside its strings, with this number or none."""
@@ -199,7 +204,7 @@ class Acceptor:
 
 
 class Masks:
-    """Computes the masks of a step together, in parallel and outside Python's lock."""
+    """Computes the masks of a step, and shares those that take long with threads outside Python's lock."""
 
     def __init__(self, table: TokenTable, *, threads: int) -> None:
         self._table = table
@@ -207,16 +212,15 @@ class Masks:
 
     def compute(self, constraints: Sequence[Constraint]) -> None:
         """Compute the mask of each one's next token."""
-        if len(constraints) == 1:  # waking a thread takes longer than most masks
-            constraints[0].compute_mask()
-            return
         masks = self._table.new_masks(len(constraints))
-        self._executor.unsafe_compute_mask_ptr(
-            [(constraint._matcher, row) for row, constraint in enumerate(constraints)],
-            masks.ctypes.data,
-            masks[0].nbytes,
-            len(masks),
-        )
+        address, size = masks.ctypes.data, masks[0].nbytes
+        until_s = time.perf_counter() + _ALONE_S
+        for row, constraint in enumerate(constraints):
+            if time.perf_counter() > until_s:
+                others = [(one._matcher, row + later) for later, one in enumerate(constraints[row:])]
+                self._executor.unsafe_compute_mask_ptr(others, address, size, len(masks))
+                break
+            constraint._matcher.unsafe_compute_mask_ptr(address + row * size, size)
         read = self._table.read(masks, [constraint._control_id for constraint in constraints])
         for constraint, mask in zip(constraints, read, strict=True):
             constraint._mask = mask

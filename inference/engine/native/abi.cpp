@@ -44,7 +44,7 @@ const std::vector<Structure>& structures() {
         STRUCTURE(Int4PackCall, from, importance, weights, group_scales, scales, channels, depth, threads),
         STRUCTURE(ActivationCall, x, out, rows, width, threads),
         STRUCTURE(DrawCall, logits, allowed, allowed_count, count, top_k, temperature, top_p, min_p, number),
-        STRUCTURE(ReadMask, tokens, first, ends),
+        STRUCTURE(ReadMask, tokens, only, ends),
         STRUCTURE(MasksCall, masks, readable, control_ids, read, count, words, end),
         STRUCTURE(Strides, row, head),
         STRUCTURE(NewRows, queries, query, keys, key, values, value),

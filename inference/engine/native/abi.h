@@ -82,10 +82,10 @@ struct DrawCall {
     double temperature, top_p, min_p, number;
 };
 
-// What a mask tells: how many tokens may come next, the first of these (-1 if there is none), and whether the text may
-// end.
+// What a mask tells: how many tokens may come next, which one if it is the only one (otherwise -1), and whether the
+// text may end.
 struct ReadMask {
-    int64_t tokens, first, ends;
+    int64_t tokens, only, ends;
 };
 
 // Reads the masks that a grammar's library has filled. A bit of a mask is a token.

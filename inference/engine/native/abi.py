@@ -106,7 +106,7 @@ class DrawCall(ctypes.Structure):
 class ReadMask(ctypes.Structure):
     """What a mask tells; an int64 array `[count, 3]` is an array of them."""
 
-    _fields_ = integers("tokens", "first", "ends")
+    _fields_ = integers("tokens", "only", "ends")
 
 
 class MasksCall(ctypes.Structure):

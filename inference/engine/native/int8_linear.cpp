@@ -34,10 +34,16 @@ struct Prefetch {
     const uint8_t* from;
     int64_t lines;  // with each chunk
 
-    void fetch(int64_t chunk) const {
-        for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(from + (chunk * lines + i) * kLine, 0, 2);
+    // Those of a quad of the chunk: too many at once would hold up the weights that are needed now.
+    void fetch(int64_t chunk, int quad) const {
+        for (int64_t i = quad; i < lines; i += kQuadsInChunk) {
+            __builtin_prefetch(from + (chunk * lines + i) * kLine, 0, 2);
+        }
     }
 };
+
+// How far ahead a single row tile fetches weights: about as far as memory answers meanwhile, and a little more.
+constexpr int64_t kAheadQuads = 96;
 
 #if defined(__AMX_INT8__)
 constexpr int kLeastTileRows = 5;  // fewer are as fast without tiles
@@ -55,11 +61,13 @@ struct Inputs {
 // kFromMemory: the only row tile, whose weights come from memory. Otherwise they are in the cache.
 template <bool kFromMemory>
 struct Layer {
-    // With few rows and several panels, both the sums and the totals of a tile fit the registers, and every input that
-    // is read is multiplied with about as many weights as every weight with inputs. With AVX2, the totals of more rows
-    // leave the registers while a group is added up, which costs less than to read the weights for fewer.
-    static constexpr int kMostRows = kLanes == 4 ? 3 : 4, kManyRows = kMostRows;
+    // The totals leave the registers while a group is added up, which costs less than to read the weights for fewer
+    // rows. From memory, one panel at a time: then the weights are read in their order. Of the cache, several, so that
+    // every input that is read is multiplied with about as many weights as every weight with inputs.
+    static constexpr int kMostRows = kVectors == 1 ? 8 : kVectors == 2 ? 4 : 3, kManyRows = kMostRows;
     static constexpr int panels_in_tile(int rows) {
+        if (kFromMemory) return 1;
+        if (kVectors == 1 && rows > 4) return 2;
         return std::clamp((kRegisters - 2) / (kVectors * (2 * rows + 1)), 1, 4);
     }
 
@@ -73,8 +81,9 @@ struct Layer {
     using Inputs = ::Inputs;
 
     template <int R, int P>
-    void tile(const Inputs& x, int64_t panel, bool more, float* out) const {
+    void tile(const Inputs& x, int64_t panel, bool, float* out) const {
         constexpr int V = P * kVectors;
+        constexpr int kChains = std::max(1, 4 / (R * V));  // of sums that do not wait for each other
         const int64_t quads = chunks * kQuadsInChunk, stride = quads * kPanel * kQuad;
         const uint8_t* first_panel = weights + panel * stride;
         const int64_t channel = panel * kPanel;
@@ -86,40 +95,50 @@ struct Layer {
         }
         const Level* levels = x.levels;
         for (int64_t chunk = 0, group = 0; chunk < chunks; ++group) {
-            Sums sums[R][V];
+            Sums sums[kChains][R][V];
             UNROLLED
-            for (int r = 0; r < R; ++r) {
-                UNROLLED
-                for (int v = 0; v < V; ++v) sums[r][v] = Sums{};
-            }
+            for (int i = 0; i < kChains * R * V; ++i) sums[i / (R * V)][i / V % R][i % V] = Sums{};
             for (const int64_t end = std::min(chunks, chunk + group_chunks); chunk < end;
                  ++chunk, levels += R * kChunk) {
-                if constexpr (!kFromMemory) x.prefetch.fetch(chunk);
-                for (int quad = 0; quad < kQuadsInChunk; ++quad) {
-                    const int64_t k = chunk * kQuadsInChunk + quad;
-                    Weights weight[V];
-                    [[maybe_unused]] const int64_t ahead = rows_ahead<R, P>(k, quads, more) * kPanel * kQuad;
+                for (int first = 0; first < kQuadsInChunk; first += kChains) {
                     UNROLLED
-                    for (int p = 0; p < P; ++p) {
-                        const uint8_t* row = first_panel + p * stride + k * kPanel * kQuad;
-                        if constexpr (kFromMemory) __builtin_prefetch(row + ahead);
+                    for (int chain = 0; chain < kChains; ++chain) {
+                        const int quad = first + chain;
+                        const int64_t k = chunk * kQuadsInChunk + quad;
+                        if constexpr (!kFromMemory) x.prefetch.fetch(chunk, quad);
+                        Weights weight[V];
                         UNROLLED
-                        for (int v = 0; v < kVectors; ++v) weight[p * kVectors + v] = load(row + v * kLanes * kQuad);
+                        for (int p = 0; p < P; ++p) {
+                            const uint8_t* row = first_panel + p * stride + k * kPanel * kQuad;
+                            if constexpr (kFromMemory) __builtin_prefetch(row + kAheadQuads * kPanel * kQuad);
+                            UNROLLED
+                            for (int v = 0; v < kVectors; ++v) {
+                                weight[p * kVectors + v] = load(row + v * kLanes * kQuad);
+                            }
+                        }
+                        UNROLLED
+                        for (int r = 0; r < R; ++r) {
+                            const Level* at = levels + r * kChunk + quad * kQuad;
+                            const Quads input = for_each_channel(*reinterpret_cast<const Quad*>(at));
+                            UNROLLED
+                            for (int v = 0; v < V; ++v) add_products(sums[chain][r][v], weight[v], input);
+                        }
                     }
+                }
+            }
+            UNROLLED
+            for (int chain = 1; chain < kChains; ++chain) {
+                UNROLLED
+                for (int r = 0; r < R; ++r) {
                     UNROLLED
-                    for (int r = 0; r < R; ++r) {
-                        const Level* at = levels + r * kChunk + quad * kQuad;
-                        const Quads input = for_each_channel(*reinterpret_cast<const Quad*>(at));
-                        UNROLLED
-                        for (int v = 0; v < V; ++v) add_products(sums[r][v], weight[v], input);
-                    }
+                    for (int v = 0; v < V; ++v) sums[0][r][v] = added(sums[0][r][v], sums[chain][r][v]);
                 }
             }
             UNROLLED
             for (int r = 0; r < R; ++r) {
                 UNROLLED
                 for (int v = 0; v < V; ++v)
-                    add_group(totals[r][v], sums[r][v], broadcast(x.scales[r * x.scales_stride + group]));
+                    add_group(totals[r][v], sums[0][r][v], broadcast(x.scales[r * x.scales_stride + group]));
             }
         }
         UNROLLED

@@ -16,6 +16,10 @@ namespace {
 
 typedef Vector Totals;  // the sum over the groups for each channel
 
+inline Sums added(Sums a, Sums b) {
+    return reinterpret_cast<Sums>(reinterpret_cast<Integers>(a) + reinterpret_cast<Integers>(b));
+}
+
 inline void add_group(Totals& totals, Sums sums, Vector scales) {
     totals = fused(__builtin_convertvector(reinterpret_cast<Integers>(sums), Vector), scales, totals);
 }

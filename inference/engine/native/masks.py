@@ -36,8 +36,8 @@ def native_read_masks(library: ctypes.CDLL) -> ReadMasks:
             )
         )
         return [
-            Mask(TokenSet(words, size, tokens), first if tokens == 1 and not ends else None, bool(ends))
-            for words, (tokens, first, ends) in zip(masks.view(np.uint32), read.tolist(), strict=True)
+            Mask(TokenSet(words, size, tokens), None if only < 0 or ends else only, bool(ends))
+            for words, (tokens, only, ends) in zip(masks.view(np.uint32), read.tolist(), strict=True)
         ]
 
     return read_masks

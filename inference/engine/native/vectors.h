@@ -101,6 +101,25 @@ inline void store_first(float* to, Vector numbers, int64_t left) {
 #endif
 }
 
+inline int32_t largest(Integers numbers) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_epi32(reinterpret_cast<__m512i>(numbers));
+#else
+    int32_t most = numbers[0];
+    for (int i = 1; i < kLanes; ++i) most = std::max(most, numbers[i]);
+    return most;
+#endif
+}
+inline int32_t add_up(Integers numbers) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_epi32(reinterpret_cast<__m512i>(numbers));
+#else
+    int32_t sum = 0;
+    for (int i = 0; i < kLanes; ++i) sum += numbers[i];
+    return sum;
+#endif
+}
+
 // Stands before the loops over a tile: only if they are unrolled early does the compiler keep the sums in registers.
 #define UNROLLED _Pragma("GCC unroll 64")
 

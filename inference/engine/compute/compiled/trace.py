@@ -21,6 +21,7 @@ from inference.engine.compute.layer_program.compiler import compile_passes
 from inference.engine.compute.layer_program.module import constants, layer_inputs, stack_of
 from inference.engine.compute.layer_program.recorder import NotRecordable
 from inference.engine.compute.layer_program.recording import Pass, PassRecording
+from inference.engine.compute.narrow_weights import WidenedEmbedding
 from inference.engine.compute.tied_embedding import HeadEmbedding
 from inference.engine.native.kernels import Kernels
 
@@ -210,7 +211,7 @@ def _rows(module: Any) -> Table | PackedRows:
     if isinstance(module, HeadEmbedding) and isinstance(module.head, NativeInt8Linear):
         head = module.head
         return PackedRows(*map(_array, (head._weight, head._scales, head._input_scales)))
-    if isinstance(module, nn.Embedding):
+    if isinstance(module, nn.Embedding | WidenedEmbedding):
         return Table(_array(module.weight))
     raise NotRecordable(f"an embedding of the kind {type(module).__name__}")
 
