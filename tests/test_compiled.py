@@ -81,6 +81,19 @@ def test_what_cannot_be_compiled_is_computed_by_its_own_code(caplog: pytest.LogC
     assert "This kind of model is not compiled as a whole: aten." in caplog.text
 
 
+def test_tables_that_cannot_be_of_positions_are_not_tried(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert compiled(tiny_of_kind("bert", is_decoder=True), kv_cache_tokens=256) is None
+    assert "as a whole: the layers are given more than embeddings and rotary positions." in caplog.text
+
+
+def test_a_model_that_names_no_head_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_gpt2()
+    monkeypatch.setattr(model, "get_output_embeddings", lambda: None)
+    assert compiled(model, kv_cache_tokens=256) is None
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
 def rotary(layout: Layout = "halves", *, context_length: int = 1000) -> Rotary:
     frequencies = (1e4 ** -np.linspace(0, 1, 8)).astype(np.float32)
     return Rotary(

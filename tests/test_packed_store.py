@@ -1,5 +1,6 @@
 """The folder of packed weights, which several processes use at once."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -55,6 +56,31 @@ def test_another_users_process_with_the_number_of_one_that_has_ended_is_no_owner
         addresses.write("1 1000000\n")
     assert store.open("key", lambda writer: {}, size=1) is not None
     assert "1 1000000" not in (kept / "key.shared").read_text()
+
+
+def test_a_damaged_compiled_model_in_a_folder_that_nothing_can_change_is_passed_over(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PackedWeights(kept)
+    store.open("key", lambda writer: {"x": writer.add(torch.arange(9))}, size=1)
+    (kept / "key.compiled").write_bytes(b"damaged")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert store.read_compiled("key") is None
+    store.discard("key")
+    assert store.find("key") is not None
+
+
+def test_weights_are_found_where_their_memory_cannot_be_announced(kept: Path) -> None:
+    """As on a full disk."""
+    store = PackedWeights(kept)
+    store.open("key", lambda writer: {"x": writer.add(torch.arange(9))}, size=1)
+    (kept / "key.shared").unlink(missing_ok=True)
+    (kept / "key.shared").mkdir()
+    assert store.find("key") is not None
 
 
 def test_of_starts_at_once_one_packs_and_the_others_wait_for_it(kept: Path) -> None:

@@ -1,15 +1,19 @@
 """What a model goes through before it runs, and what is said when it cannot be served."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import cpu_path, stock_path
 from inference.engine.config import EngineConfig, KVCacheDtype
 from inference.engine.errors import ModelUnavailable
 from inference.engine.native import kernels as native
 from inference.engine.segment import Segment
-from tests.models import CONTEXT_LENGTH, prepare, prepared, tiny_gpt2, tiny_llama
+from tests.models import CONTEXT_LENGTH, prepare, prepared, tiny_gpt2, tiny_llama, tiny_of_kind
 from tests.test_layer_program import is_recorded
 
 
@@ -142,3 +146,34 @@ def test_where_rows_are_said_to_be_independent_they_are_with_pytorchs_operators_
         return torch.equal(computed, whole[30 : 30 + rows])
 
     assert not model.reproducible or all(map(same, range(1, 17)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "further"),
+    [
+        ("phimoe", {"num_local_experts": 4}),
+        ("llama4_text", {"num_local_experts": 2, "head_dim": 16, "intermediate_size_mlp": 96}),
+    ],
+)
+def test_a_linear_layer_that_does_more_is_left_to_its_own_code(kind: str, further: dict[str, Any]) -> None:
+    """The routers of these mixtures of experts are classes derived from `nn.Linear`."""
+    model = tiny_of_kind(kind, **further)
+    ids = [(31 * i + 7) % 257 for i in range(100)]
+    with torch.no_grad():
+        expected = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+    served = prepared(model, kv_cache_tokens=128)
+    computed = served.forward([Segment(ids, 0, list(range(7)), len(ids))])
+    torch.testing.assert_close(computed, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_text_is_no_longer_than_what_every_layer_sees() -> None:
+    of_a_kind = {"rope_type": "longrope", "original_max_position_embeddings": 64}
+    cases: list[dict[str, Any]] = [
+        {"attention_chunk_size": 64},
+        {"sliding_window": 64},
+        {"rope_parameters": of_a_kind},
+        {"rope_parameters": {"full_attention": of_a_kind, "sliding_attention": {"rope_type": "default"}}},
+    ]
+    for settings in cases:
+        text = SimpleNamespace(max_position_embeddings=128, **settings)
+        assert context_length(SimpleNamespace(get_text_config=lambda text=text: text)) == 64

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, GPT2Tokenizer
 
 from inference.engine import warm_start
 from inference.engine.config import EngineConfig
+from inference.engine.errors import ModelUnavailable
 from inference.engine.loader import load_engine
 from inference.engine.native import kernels
 from inference.engine.tokenizer_class import class_of, tokenizer_of
@@ -127,8 +128,9 @@ def test_one_that_its_class_alone_does_not_tell_is_not(
     tokenizer.add_tokens(["more"])  # which the files do not have
     assert class_of(tokenizer, tmp_path) is None
 
-    monkeypatch.setattr(type(tokenizer), "__module__", "elsewhere")
-    assert class_of(byte_tokenizer(), tmp_path) is None
+    for module in ("elsewhere", "transformers.nowhere"):
+        monkeypatch.setattr(type(tokenizer), "__module__", module)
+        assert class_of(byte_tokenizer(), tmp_path) is None
 
 
 def test_gpt2s_own_class_is_no_exception(tmp_path: Path) -> None:
@@ -138,3 +140,41 @@ def test_gpt2s_own_class_is_no_exception(tmp_path: Path) -> None:
     kind = class_of(tokenizer, tmp_path)
     assert kind is not None
     assert tokenizer_of(tmp_path, kind)("abb").input_ids == tokenizer("abb").input_ids == [2, 1]
+
+
+WITHOUT_PYTORCH = """
+import sys
+from pathlib import Path
+sys.modules["torch"] = None
+from inference.engine.config import EngineConfig
+from inference.engine.errors import ModelUnavailable
+from inference.engine.loader import load_engine
+
+folder, kept = map(Path, sys.argv[1:])
+try:
+    load_engine(folder, name="tiny", config=EngineConfig(threads=1), packed_weights=kept).stop()
+except ModelUnavailable as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow  # starts a process
+def test_a_start_that_needs_pytorch_says_so_where_it_is_missing(tmp_path: Path) -> None:
+    """As after an upgrade: a compiled model of another version is there, so the master has not noticed."""
+    folder = save_tiny_model(tmp_path / "model")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "fp_of_another_version.compiled").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PYTORCH, str(folder), str(tmp_path / "kept")],
+        cwd=BASE_DIR, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("This start needs PyTorch and transformers, which cannot be imported (")
+    assert done.stdout.endswith("install requirements/cpu.txt and requirements/lock/base.txt.\n")
+
+
+@pytest.mark.parametrize("header", [b"\xff" * 8 + b"{}", b"\x02" + bytes(7) + b"[]", b"\x02"])
+def test_a_damaged_checkpoint_is_reported_in_a_sentence(header: bytes, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(header)
+    with pytest.raises(ModelUnavailable, match=rf"^The model in {folder} cannot be read: "):
+        load_engine(folder, name="tiny", config=EngineConfig(threads=1))

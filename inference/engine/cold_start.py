@@ -104,12 +104,15 @@ def _ready(
     if found is not None and path.kernels is not None:
         compiled, reproducible = found
         known = facts(context_length=context_length(weights.hooked.model.config), reproducible=reproducible)
-        kind = class_of(tokenizer, folder)
-        if store is not None and weights.memory is not None and kind is not None:
-            keep(
-                compiled, known, config=config, tokenizer=kind, store=store, key=key,
-                weights=weights.memory, kernels=path.kernels,
-            )  # fmt: skip
+        if store is not None and weights.memory is not None:
+            kind = class_of(tokenizer, folder)
+            if kind is None:
+                logger.info("The compiled model is not kept: its tokenizer's class alone does not load it.")
+            else:
+                keep(
+                    compiled, known, config=config, tokenizer=kind, store=store, key=key,
+                    weights=weights.memory, kernels=path.kernels,
+                )  # fmt: skip
         model = compiled_model(compiled, known, name=name, config=config, kernels=path.kernels)
     else:
         hooked = complete(weights.hooked, name=name, config=config, path=path)

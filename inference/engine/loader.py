@@ -12,6 +12,7 @@ from inference.engine.blocks import BLOCK
 from inference.engine.compute.packed.store import PackedWeights
 from inference.engine.config import EngineConfig, usable_cpus
 from inference.engine.engine import Engine
+from inference.engine.errors import ModelUnavailable
 from inference.engine.fingerprint import fingerprint, sources_digest
 from inference.engine.grammar.masks import read_masks
 from inference.engine.memory import return_freed_memory
@@ -111,15 +112,34 @@ def ready_model(
         Interrupted, ModelUnavailable: as `load_engine` does.
     """
     logger.info("Preparing the weights ...")
+    try:
+        return _warm_or_cold(folder, name=name, config=config, threads=threads, store=store)
+    except ImportError as error:
+        raise ModelUnavailable(
+            f"This start needs PyTorch and transformers, which cannot be imported ({error}): install "
+            "requirements/cpu.txt and requirements/lock/base.txt."
+        ) from error
+
+
+def _warm_or_cold(
+    folder: Path, *, name: str, config: EngineConfig, threads: int, store: PackedWeights | None
+) -> ReadyModel:
     # A copy of a checkpoint may differ where the fingerprint does not look, but hardly in its times too.
-    times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
-    key = fingerprint(folder, [*_arithmetic(threads), config.dtype, *times])
+    arithmetic = _arithmetic(threads)
+    try:
+        times = [str(file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
+        key = fingerprint(folder, [*arithmetic, config.dtype, *times])
+    except Exception as error:  # a damaged file can have any content
+        raise ModelUnavailable(f"The model in {folder} cannot be read: {error}") from error
     if store is not None and may_start_warm(config):
         ready = warm_start(folder, name=name, config=config, store=store, key=key)
         if ready is not None:
             return ready
     # Imported here: PyTorch takes seconds, and memory that a warm start does without.
-    from inference.engine.cold_start import cold_start
+    try:
+        from inference.engine.cold_start import cold_start
+    except OSError as error:  # one of its shared libraries cannot be loaded
+        raise ImportError(error) from error
 
     return cold_start(folder, name=name, config=config, threads=threads, store=store, key=key)
 

@@ -16,7 +16,11 @@ def class_of(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> str | None:
     name = f"{kind.__module__}:{kind.__qualname__}"
     if not tokenizer.is_fast or not name.startswith(_LIBRARY):
         return None
-    return name if _state(tokenizer_of(folder, name)) == _state(tokenizer) else None
+    try:
+        again = tokenizer_of(folder, name)
+    except Exception:  # its files alone may not be what the class takes: transformers converts some of them
+        return None
+    return name if _state(again) == _state(tokenizer) else None
 
 
 def tokenizer_of(folder: Path, name: str) -> "PreTrainedTokenizerBase":

@@ -2,9 +2,9 @@
 
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from inference.engine.compute.formats.weight_format import WeightFormat
+from inference.engine.compute.linear_modules import is_linear
 from inference.engine.memory import HEADROOM, Budget
 
 
@@ -15,7 +15,7 @@ def weight_bytes(model: nn.Module, weight_format: WeightFormat) -> int:
     """
     return sum(
         int(parameter.numel() * min(parameter.itemsize, weight_format.bytes_per_weight))
-        if isinstance(module, nn.Linear | Conv1D) and name == "weight"
+        if is_linear(module) and name == "weight"
         else parameter.nbytes
         for module in model.modules()
         for name, parameter in module.named_parameters(recurse=False)

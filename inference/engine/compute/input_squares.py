@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
+
+from inference.engine.compute.linear_modules import is_linear
 
 InputSquares = Mapping[str, torch.Tensor]
 """The mean square of each input of a linear layer, `[in]`, by the layer's name."""
@@ -31,7 +32,7 @@ def noted_input_squares(model: nn.Module) -> Iterator[InputSquares]:
     hooks = [
         module.register_forward_pre_hook(partial(note, name))
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
+        if is_linear(module)
     ]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

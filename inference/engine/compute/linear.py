@@ -5,6 +5,7 @@ from transformers.pytorch_utils import Conv1D
 
 from inference.engine.compute.formats.weight_format import BuildLinear, LinearWeights
 from inference.engine.compute.input_squares import InputSquares
+from inference.engine.compute.linear_modules import is_linear
 from inference.engine.memory import return_freed_memory
 
 
@@ -32,7 +33,7 @@ def replace_linears(
         (place, parent, name)
         for place, parent in model.named_modules()
         for name, child in parent.named_children()
-        if isinstance(child, nn.Linear | Conv1D)
+        if is_linear(child)
     ]
     for place, parent, name in found:
         child: nn.Linear | Conv1D = getattr(parent, name)

@@ -20,7 +20,9 @@ def context_length(config: Any) -> int:
     text = config.get_text_config()
     length = getattr(text, "max_position_embeddings", None) or 2048
     rope = getattr(text, "rope_parameters", None) or {}
-    if rope.get("rope_type") in _ROPE_BY_LENGTH:
-        length = min(length, rope.get("original_max_position_embeddings") or length)
+    # Some kinds of models have one for each kind of their layers.
+    for one in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
+        if one.get("rope_type") in _ROPE_BY_LENGTH:
+            length = min(length, one.get("original_max_position_embeddings") or length)
     window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
-    return min(length, window) if window else length
+    return min(length, window or length, getattr(text, "attention_chunk_size", None) or length)

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+
+from inference.engine.compute.linear_modules import is_linear
 
 
 class WidenedEmbedding(nn.Module):
@@ -36,7 +37,7 @@ def narrow_weights(dtype: torch.dtype) -> Iterator[None]:
     """
 
     def narrow(module: nn.Module, name: str, parameter: nn.Parameter | None) -> Any:
-        kept = isinstance(module, nn.Linear | Conv1D) or type(module) is nn.Embedding
+        kept = is_linear(module) or type(module) is nn.Embedding
         if parameter is None or not kept or name != "weight" or parameter.dtype is not torch.float32:
             return None
         return nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
@@ -57,7 +58,7 @@ def widen_the_rest(model: PreTrainedModel) -> None:
     if type(embedding) is nn.Embedding and embedding.weight.dtype is not torch.float32:
         model.set_input_embeddings(WidenedEmbedding(embedding.weight))
     for module in model.modules():
-        if isinstance(module, nn.Linear | Conv1D | WidenedEmbedding):
+        if is_linear(module) or isinstance(module, WidenedEmbedding):
             continue
         for parameter in module.parameters(recurse=False):
             parameter.data = parameter.data.float() if parameter.is_floating_point() else parameter.data
@@ -69,7 +70,7 @@ def widened_linears(model: nn.Module) -> Iterator[None]:
 
     A layer has its weight in float32 only while it computes.
     """
-    linears = (module for module in model.modules() if isinstance(module, nn.Linear | Conv1D))
+    linears = (module for module in model.modules() if is_linear(module))
     narrow = {linear: linear.weight for linear in linears if linear.weight.dtype is not torch.float32}
 
     def widen(linear: Any, args: object) -> None:

@@ -78,12 +78,15 @@ def _record(
 ) -> tuple[Pass, Pass]:
     """From the first layer to the last hidden states, and from the LM head's input to the logits."""
     head: Any = model.get_output_embeddings()
+    owner = _owner(model, first)
+    if head is None:
+        raise NotRecordable("they have no LM head")
     with PassRecording(kernels, rows=rows) as recording:
         recording.hooks += [
             first.register_forward_pre_hook(
                 lambda _, args, kwargs: recording.begin(layer_inputs(args, kwargs)), with_kwargs=True
             ),
-            _owner(model, first).register_forward_hook(lambda _, args, output: recording.end(output[0])),
+            owner.register_forward_hook(lambda _, args, output: recording.end(output[0])),
             head.register_forward_pre_hook(lambda _, args: recording.begin([args[0].contiguous()])),
             model.register_forward_hook(lambda _, args, output: recording.end(output.logits)),
         ]
@@ -115,7 +118,8 @@ def _recognised(
     for given in _given(model, first, token_ids, positions):
         numbers = given.reshape(_TRIED, -1)
         candidates = chain(
-            _rotaries(model, numbers.shape[1], context_length), _embeddings(model, numbers, token_ids)
+            _rotaries(model, numbers.shape[1], context_length),
+            _embeddings(model, numbers, token_ids, context_length),
         )
         one = next((one for one in candidates if _gives(one, numbers, token_ids, positions)), None)
         if one is None:
@@ -177,7 +181,9 @@ def _rotaries(model: nn.Module, width: int, context_length: int) -> Iterator[Rot
                     )
 
 
-def _embeddings(model: PreTrainedModel, given: Floats, token_ids: Integers) -> Iterator[Embedding]:
+def _embeddings(
+    model: PreTrainedModel, given: Floats, token_ids: Integers, context_length: int
+) -> Iterator[Embedding]:
     """The embeddings that the model may have, if they give these numbers."""
     module: Any = model.get_input_embeddings()
     tokens = _rows(module)
@@ -188,10 +194,10 @@ def _embeddings(model: PreTrainedModel, given: Floats, token_ids: Integers) -> I
         quotients, counts = np.unique(given[plain != 0] / plain[plain != 0], return_counts=True)
         yield Embedding(tokens=tokens, scale=float(quotients[counts.argmax()]))
     for other in model.modules():
-        if isinstance(other, nn.Embedding) and other is not module:
+        if isinstance(other, nn.Embedding) and other is not module and other.embedding_dim == plain.shape[1]:
             weight: Any = other.weight
             for offset in {0, len(weight) - _positions(model)}:
-                if offset >= 0:
+                if 0 <= offset <= len(weight) - context_length:
                     yield Embedding(tokens=tokens, positions=Table(_array(weight)), offset=offset)
 
 

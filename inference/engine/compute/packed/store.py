@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,10 @@ class PackedWeights:
             return None
 
     def discard(self, key: str) -> None:
-        """Remove the weights with this key, because they are of no use."""
+        """Remove the weights with this key, because they are of no use, if the folder can be changed."""
         for path in (self._file(key), self._file(key).with_suffix(COMPILED)):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
     def read_compiled(self, key: str) -> Packed | None:
         """The compiled model of the weights with this key; None if there is none."""
@@ -111,7 +112,8 @@ class PackedWeights:
             memory = np.empty(file.size, dtype=np.uint8)
             file.read_into(memory)
         except Damaged:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
         except OSError:
             return None
@@ -190,7 +192,8 @@ class PackedWeights:
     def _publish(self, key: str, addresses: list[tuple[int, int]]) -> None:
         living = [address for address in addresses if _is_open(*address)]
         lines = ["{} {}\n".format(*address) for address in living]
-        self._file(key).with_suffix(".shared").write_text("".join(lines))
+        with suppress(OSError):  # on a full disk: others then read the weights into memory of their own
+            self._file(key).with_suffix(".shared").write_text("".join(lines))
 
     def _remove_all_but(self, kept: int) -> None:
         """Remove the files that were used longest ago, and what interrupted starts have left."""
