@@ -17,6 +17,7 @@ FURTHER = {"avx512_vnni", "avx512_bf16", *generation._TILES}
 
 
 @on_x86
+@pytest.mark.slow  # starts processes
 @pytest.mark.parametrize("limit", [None, "default", "avx2", "avx512", "AVX2", ""])
 def test_the_vector_instructions_are_those_that_pytorch_uses(limit: str | None) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ATEN_CPU_CAPABILITY"}

@@ -12,6 +12,7 @@ from playwright.sync_api import Error, Page, expect
 
 from tests.e2e.browser import Browsing, browsing, create_key, log_in, needs_browser, shown_secret
 from tests.e2e.conftest import Service, manage
+from tests.waiting import wait_for
 
 PASSWORD = "correct horse battery staple"
 TOKENS = 8
@@ -81,6 +82,12 @@ def do(page: Page, action: str, reason: str = "") -> None:
     page.get_by_role("button", name=action).click()
 
 
+def reloaded(page: Page) -> Page:
+    """The page anew: an account is written a moment after its request was answered."""
+    page.reload()
+    return page
+
+
 def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> None:
     caller = Caller(service)
     state, events = page.locator(".key-state"), page.locator(".key-events tbody tr")
@@ -138,7 +145,7 @@ def test_the_life_of_a_key(window: Browsing, page: Page, service: Service) -> No
 
     # The usage, exact to the token, with the two requests that were refused.
     page.get_by_role("link", name="Usage", exact=True).last.click()
-    expect(page.locator(".usage-figures")).to_contain_text("7 requests")
+    wait_for(lambda: "7 requests" in reloaded(page).locator(".usage-figures").inner_text())
     expect(page.locator(".usage-bars")).to_contain_text(f"{caller.tokens} of 1,000 used")
     page.locator("summary").first.click()
     expect(page.locator(".usage-rows tbody tr").first.locator("td").last).to_have_text(str(caller.tokens))
