@@ -107,6 +107,19 @@ def tiny_of_kind(kind: str, **further: Any) -> PreTrainedModel:
     return model
 
 
+KINDS: dict[str, dict[str, Any]] = {
+    "gpt2": {},
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 16},
+    "gemma3_text": {"head_dim": 16},
+    "phi": {},
+    "phi3": {},
+    "cohere": {},
+    "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64},
+}
+"""Kinds whose layers a program can do, with what else goes into their configurations."""
+
 SHAPES = {"gpt2": tiny_gpt2, "llama": tiny_llama}
 
 

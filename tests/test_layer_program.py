@@ -19,20 +19,9 @@ from inference.engine.kv_cache import KVCache
 from inference.engine.native import kernels as native
 from inference.engine.native.kernels import Kernels
 from inference.engine.segment import Segment
-from tests.models import prepared, tiny_of_kind
+from tests.models import KINDS, prepared, tiny_of_kind
 
 WIDTH = 48
-KINDS: dict[str, dict[str, Any]] = {
-    "gpt2": {},
-    "llama": {},
-    "qwen2": {},
-    "qwen3": {"head_dim": 16},
-    "gemma3_text": {"head_dim": 16},
-    "phi": {},
-    "phi3": {},
-    "cohere": {},
-    "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64},
-}
 
 
 @pytest.fixture

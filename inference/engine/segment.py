@@ -1,6 +1,8 @@
 """The unit of a step's work: consecutive tokens of one sequence."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -25,3 +27,27 @@ class Segment:
     def end(self) -> int:
         """The position after the last token."""
         return self.start + len(self.token_ids)
+
+
+class Rows(NamedTuple):
+    """What a pass computes, one number for each row.
+
+    Attributes:
+        token_ids, positions: of the segments' tokens, in order.
+        read: the rows that logits are returned for.
+    """
+
+    token_ids: list[int]
+    positions: list[int]
+    read: list[int]
+
+
+def rows_of(segments: Iterable[Segment]) -> Rows:
+    """The rows of a pass."""
+    rows = Rows([], [], [])
+    for segment in segments:
+        rows.token_ids.extend(segment.token_ids)
+        rows.positions.extend(range(segment.start, segment.end))
+        count = len(rows.token_ids)
+        rows.read.extend(range(count - segment.logits, count))
+    return rows

@@ -13,6 +13,7 @@ from inference.engine.compute.compiled.kept import NotInWeights, restored, writi
 from inference.engine.compute.compiled.model import Compiled, CompiledModel, CompiledPass
 from inference.engine.compute.compiled.tables import Floats
 from inference.engine.compute.packed.store import PackedWeights
+from inference.engine.compute.tried_tokens import tried_tokens
 from inference.engine.config import EngineConfig
 from inference.engine.errors import ModelUnavailable
 from inference.engine.kv_cache import KVCache, bytes_of_token
@@ -132,7 +133,7 @@ def compiled_model(
 def _logits(compiled: Compiled, kernels: Kernels, facts: ModelFacts) -> Floats:
     """Of the last token of a short text, which differ where anything does."""
     count = max(2, min(_COMPARED, facts.context_length))
-    token_ids = [(7919 * i + 11) % facts.vocabulary_size for i in range(count)]
+    token_ids = tried_tokens(count, vocabulary_size=facts.vocabulary_size)
     blocks = list(range(blocks_of(count)))[::-1]
     cache = KVCache(blocks=len(blocks), dtype=np.dtype(facts.cache_dtype))
     compute = CompiledPass(compiled, kernels)

@@ -10,7 +10,7 @@ from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.tensor_cache import TensorCache
 from inference.engine.kv_cache import KVCache
-from inference.engine.segment import Segment
+from inference.engine.segment import Segment, rows_of
 
 
 class LanguageModel:
@@ -75,13 +75,7 @@ def forward(
     model: PreTrainedModel, segments: list[Segment], *, cache: TensorCache, path: ComputePath
 ) -> torch.Tensor:
     """`LanguageModel.forward` for a model that is still being prepared."""
-    token_ids: list[int] = []
-    positions: list[int] = []
-    rows: list[int] = []
-    for segment in segments:
-        token_ids.extend(segment.token_ids)
-        positions.extend(range(segment.start, segment.end))
-        rows.extend(range(len(token_ids) - segment.logits, len(token_ids)))
+    rows = rows_of(segments)
 
     def padded(numbers: list[int]) -> torch.Tensor:
         """One number for each row; the rows that are added are computed and not read."""
@@ -89,11 +83,11 @@ def forward(
         return torch.tensor(numbers + [0] * missing, device=path.device)
 
     output: Any = model(
-        input_ids=padded(token_ids)[None],
-        position_ids=padded(positions)[None],
-        logits_to_keep=padded(rows),
+        input_ids=padded(rows.token_ids)[None],
+        position_ids=padded(rows.positions)[None],
+        logits_to_keep=padded(rows.read),
         use_cache=False,
         batch=AttentionBatch(cache, segments, path.kernels),
     )
-    logits: torch.Tensor = output.logits[0, : len(rows)]
+    logits: torch.Tensor = output.logits[0, : len(rows.read)]
     return logits.float().cpu()

@@ -13,6 +13,7 @@ from inference.engine.compute.model import forward
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.tensor_cache import TensorCache
+from inference.engine.compute.tried_tokens import tried_tokens
 from inference.engine.kv_cache import KVCache
 from inference.engine.segment import Segment
 
@@ -45,7 +46,7 @@ class Probe:
     ) -> None:
         vocabulary = model.config.get_text_config().vocab_size
         count = min(4 * BLOCK + 5, context_length(model.config))
-        self._ids = [(7919 * i + 11) % vocabulary for i in range(count)]
+        self._ids = tried_tokens(count, vocabulary_size=vocabulary)
         self._model = model
         self._path = path
         self._compute = compute

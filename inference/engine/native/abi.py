@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 pointer, integer, double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 Fields = list[tuple[str, Any]]
 
+PANEL = 16
+"""Output channels whose weights the native kernels read together."""
+
 
 def integers(*names: str) -> Fields:
     """Fields of whole numbers."""

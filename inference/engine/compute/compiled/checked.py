@@ -8,14 +8,13 @@ import torch
 from inference.engine.compute.compiled.model import Compiled, CompiledPass
 from inference.engine.compute.compiled.trace import compile_model
 from inference.engine.compute.layer_program.recorder import NotRecordable
+from inference.engine.compute.layer_program.recording import TRIED_ROWS
 from inference.engine.compute.model_limits import context_length
 from inference.engine.compute.path import ComputePath
 from inference.engine.compute.prepare import HookedModel, check_format, near, warn_of_dependent_rows
 from inference.engine.compute.probe import Probe
 
 logger = logging.getLogger(__name__)
-
-_TRIED_ROWS = (1, 37)
 
 
 def compiled_and_checked(
@@ -46,7 +45,7 @@ def compiled_and_checked(
         )
         compute = CompiledPass(compiled, kernels).forward
         probe = Probe(model, path, compute=compute)
-        for rows in _TRIED_ROWS:
+        for rows in TRIED_ROWS:
             if not near(probe.pass_of(rows), own.pass_of(rows), path.weight_format.program_tolerance):
                 raise NotRecordable("the programs compute something else")
     except NotRecordable as reason:

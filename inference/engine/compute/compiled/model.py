@@ -12,7 +12,7 @@ from inference.engine.compute.layer_program.runner import Program, ProgramRunner
 from inference.engine.compute.tiles import Tiles
 from inference.engine.kv_cache import KVCache
 from inference.engine.native.kernels import Kernels
-from inference.engine.segment import Segment
+from inference.engine.segment import Segment, rows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +47,15 @@ class CompiledPass:
             The logits after the last `segment.logits` tokens of each segment, in order: `[sum of
             segment.logits, vocabulary]`; valid until the next call.
         """
-        token_ids: list[int] = []
-        positions: list[int] = []
-        kept: list[int] = []
-        for segment in segments:
-            token_ids.extend(segment.token_ids)
-            positions.extend(range(segment.start, segment.start + len(segment.token_ids)))
-            kept.extend(range(len(token_ids) - segment.logits, len(token_ids)))
-        rows = np.array(token_ids, dtype=np.int64), np.array(positions, dtype=np.int64)
-        inputs = [one.rows(*rows) for one in self._compiled.inputs]
+        token_ids, positions, read = rows_of(segments)
+        given = np.array(token_ids, dtype=np.int64), np.array(positions, dtype=np.int64)
+        inputs = [one.rows(*given) for one in self._compiled.inputs]
         tiles = Tiles(segments)
         hidden = self._layers.run(
             len(token_ids), [one.ctypes.data for one in inputs], cache=cache, tiles=tiles
         )
-        read = hidden if len(kept) == len(hidden) else hidden[kept]
-        return self._head.run(len(kept), [read.ctypes.data])
+        states = hidden if len(read) == len(hidden) else hidden[read]
+        return self._head.run(len(read), [states.ctypes.data])
 
 
 class CompiledModel:

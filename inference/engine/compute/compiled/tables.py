@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-PANEL = 16
+from inference.engine.native.abi import PANEL
+
 _SHIFT = 128
 """What 8-bit weights in panels have too much."""
 

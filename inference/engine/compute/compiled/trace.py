@@ -20,12 +20,12 @@ from inference.engine.compute.formats.int8 import NativeInt8Linear
 from inference.engine.compute.layer_program.compiler import compile_passes
 from inference.engine.compute.layer_program.module import constants, layer_inputs, stack_of
 from inference.engine.compute.layer_program.recorder import NotRecordable
-from inference.engine.compute.layer_program.recording import Pass, PassRecording
+from inference.engine.compute.layer_program.recording import RECORDED_ROWS, Pass, PassRecording
 from inference.engine.compute.narrow_weights import WidenedEmbedding
 from inference.engine.compute.tied_embedding import HeadEmbedding
+from inference.engine.compute.tried_tokens import tried_tokens
 from inference.engine.native.kernels import Kernels
 
-_RECORDED_ROWS = (3, 5)
 _TRIED = 61
 """Tokens and positions that the inputs are tried with."""
 _FREQUENCIES, _SCALING = "inv_freq", "attention_scaling"
@@ -60,7 +60,7 @@ def compile_model(
     owned = constants([model])
     try:
         inputs = _recognised(model, layers[0], context_length, vocabulary_size)
-        few, many = (_record(model, layers[0], kernels, compute, rows) for rows in _RECORDED_ROWS)
+        few, many = (_record(model, layers[0], kernels, compute, rows) for rows in RECORDED_ROWS)
         programs = [compile_passes(a, b, constants=owned) for a, b in zip(few, many, strict=True)]
     except NotRecordable:
         raise
@@ -110,7 +110,7 @@ def _recognised(
     model: PreTrainedModel, first: nn.Module, context_length: int, vocabulary_size: int
 ) -> list[LayerInput]:
     """What gives the layers' inputs, in order."""
-    token_ids = np.array([(7919 * i + 11) % vocabulary_size for i in range(_TRIED)], dtype=np.int64)
+    token_ids = np.array(tried_tokens(_TRIED, vocabulary_size=vocabulary_size), dtype=np.int64)
     steps = np.linspace(0, context_length - 1, _TRIED).astype(np.int64)
     positions = np.random.default_rng(0).permutation(steps)
     found: list[LayerInput] = []

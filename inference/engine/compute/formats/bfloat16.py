@@ -11,10 +11,11 @@ import torch
 from torch.nn.functional import pad
 
 from inference.engine.compute.formats.panel_linear import PanelLinear, building
-from inference.engine.compute.formats.panels import PANEL, in_panels
+from inference.engine.compute.formats.panels import in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, WeightFormat
 from inference.engine.compute.requirements import with_bfloat16
 from inference.engine.compute.weight_tensors import WeightMemory
+from inference.engine.native.abi import PANEL
 from inference.engine.native.kernels import Kernels
 
 _PAIR = 2

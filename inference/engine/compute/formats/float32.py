@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from inference.engine.compute.formats.panel_linear import PanelLinear, building
-from inference.engine.compute.formats.panels import PANEL, in_panels
+from inference.engine.compute.formats.panels import in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
 from inference.engine.compute.weight_tensors import WeightMemory
+from inference.engine.native.abi import PANEL
 from inference.engine.native.kernels import Kernels
 
 LEAST_ROWS = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2

@@ -19,10 +19,10 @@ from torch import nn
 
 from inference.engine.compute.formats.int8 import NativeInt8Linear
 from inference.engine.compute.formats.panel_linear import PanelLinear
-from inference.engine.compute.formats.panels import PANEL
 from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
 from inference.engine.compute.requirements import with_8_bit_products
 from inference.engine.compute.weight_tensors import WeightMemory
+from inference.engine.native.abi import PANEL
 from inference.engine.native.kernels import Kernels
 
 _GROUP = 32

@@ -17,10 +17,11 @@ from torch import nn
 from torch.nn.functional import pad
 
 from inference.engine.compute.formats.panel_linear import PanelLinear
-from inference.engine.compute.formats.panels import PANEL, in_panels
+from inference.engine.compute.formats.panels import in_panels
 from inference.engine.compute.formats.weight_format import LinearLayers, LinearWeights, WeightFormat
 from inference.engine.compute.requirements import with_8_bit_products
 from inference.engine.compute.weight_tensors import WeightMemory
+from inference.engine.native.abi import PANEL
 from inference.engine.native.kernels import Kernels
 
 _DOT_INPUTS = 4

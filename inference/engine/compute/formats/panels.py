@@ -3,8 +3,7 @@
 import torch
 from torch.nn.functional import pad
 
-PANEL = 16
-"""Output channels whose weights the native kernels read together."""
+from inference.engine.native.abi import PANEL
 
 
 def in_panels(weight: torch.Tensor) -> torch.Tensor:

@@ -17,12 +17,9 @@ from torch.utils._pytree import tree_leaves
 from inference.engine.compute.attention import AttentionBatch
 from inference.engine.compute.layer_program.compiler import compile_passes
 from inference.engine.compute.layer_program.recorder import NotRecordable
-from inference.engine.compute.layer_program.recording import Pass, PassRecording
+from inference.engine.compute.layer_program.recording import RECORDED_ROWS, TRIED_ROWS, Pass, PassRecording
 from inference.engine.compute.layer_program.runner import Program, ProgramRunner
 from inference.engine.native.kernels import Kernels
-
-_RECORDED_ROWS, _TRIED_ROWS = (3, 5), (1, 37)
-"""Rows of the passes that are recorded, and of the passes that check the program."""
 
 
 class NativeLayers(nn.Module):
@@ -71,8 +68,8 @@ def replace_layers(
     compute: Callable[[int], torch.Tensor],
     *,
     tolerance: float,
-) -> Program:
-    """Replace the `count` layers of `model` by one native call; returns what it does.
+) -> None:
+    """Replace the `count` layers of `model` by one native call.
 
     Args:
         compute: runs the model for that number of rows and returns its result.
@@ -84,9 +81,9 @@ def replace_layers(
     """
     stack = stack_of(model, count)
     layers = list(stack)
-    expected = [compute(rows).clone() for rows in _TRIED_ROWS]
+    expected = [compute(rows).clone() for rows in TRIED_ROWS]
     try:
-        few, many = (_record(layers, kernels, compute, rows) for rows in _RECORDED_ROWS)
+        few, many = (_record(layers, kernels, compute, rows) for rows in RECORDED_ROWS)
         program = compile_passes(few, many, constants=constants(layers))
     except NotRecordable:
         raise
@@ -95,7 +92,7 @@ def replace_layers(
     del stack[1:]
     stack[0] = NativeLayers(layers, program, kernels)
     try:
-        computed = [compute(rows).clone() for rows in _TRIED_ROWS]
+        computed = [compute(rows).clone() for rows in TRIED_ROWS]
     except Exception as error:
         reason: str | None = f"the model's code uses more of them than a call: {error!r}"
     else:
@@ -106,7 +103,6 @@ def replace_layers(
         stack[0] = layers[0]
         stack.extend(layers[1:])
         raise NotRecordable(reason)
-    return program
 
 
 def stack_of(model: nn.Module, count: int) -> nn.ModuleList:

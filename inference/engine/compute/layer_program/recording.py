@@ -9,6 +9,9 @@ import torch
 from inference.engine.compute.layer_program.recorder import NotRecordable, Recorder, View
 from inference.engine.native.kernels import Kernels
 
+RECORDED_ROWS, TRIED_ROWS = (3, 5), (1, 37)
+"""Rows of the passes that are recorded, and of the passes that check the program."""
+
 
 @dataclass(frozen=True)
 class Pass:
